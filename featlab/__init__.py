@@ -1,0 +1,62 @@
+"""featlab: how the hierarchy of classes emerges in a network, from stored activations.
+
+Public names resolve on first use, so that ``import featlab`` loads neither torch nor dask.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from featlab.analysis import analyze
+    from featlab.capture.recorder import Capture
+    from featlab.errors import FeatlabError, FeatlabWarning
+    from featlab.hierarchy.labelspace import LabelSpace
+    from featlab.hierarchy.taxonomy import Taxonomy
+    from featlab.results import Results, load_results
+    from featlab.store.reader import Run, Snapshot, open_run
+    from featlab.store.writer import write_epoch
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Capture": "featlab.capture.recorder",
+    "FeatlabError": "featlab.errors",
+    "FeatlabWarning": "featlab.errors",
+    "LabelSpace": "featlab.hierarchy.labelspace",
+    "Results": "featlab.results",
+    "Run": "featlab.store.reader",
+    "Snapshot": "featlab.store.reader",
+    "Taxonomy": "featlab.hierarchy.taxonomy",
+    "analyze": "featlab.analysis",
+    "load_results": "featlab.results",
+    "open_run": "featlab.store.reader",
+    "write_epoch": "featlab.store.writer",
+}
+
+__all__ = [
+    "Capture",
+    "FeatlabError",
+    "FeatlabWarning",
+    "LabelSpace",
+    "Results",
+    "Run",
+    "Snapshot",
+    "Taxonomy",
+    "__version__",
+    "analyze",
+    "load_results",
+    "open_run",
+    "write_epoch",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'featlab' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

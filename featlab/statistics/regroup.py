@@ -1,0 +1,167 @@
+"""From the sums over classes to the statistics of any label space, without another look at the data.
+
+Group means are averages of class means, and
+
+    N S_W^g = N S_W + sum_k n_k (mu_k - mu_g)(mu_k - mu_g)^T,
+
+so each cut of a hierarchy, and each random control, costs arithmetic on class means alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+
+from featlab.statistics.coordinates import Coordinates, Frame, averaging
+from featlab.statistics.moments import Floats, Ints
+
+
+@dataclass(frozen=True)
+class ClassStatistics:
+    """All that later formulas need of one snapshot, in an orthonormal basis of the span of its class means.
+
+    Attributes
+    ----------
+    classes
+        Ids of the classes with a mean, shape (n_present,).
+    weights
+        Rows behind each class mean, shape (n_present,); they weigh the means of groups.
+    means
+        Class means less their mean, shape (n_present, rank).
+    coordinates
+        Sums over the rows about these means.
+    classifier
+        The classifier's rows for these classes in the same basis, extended by as many directions as they need,
+        shape (n_present, at least rank); None where the layer does not feed the classifier.
+    """
+
+    classes: Ints
+    weights: Ints
+    means: Floats
+    coordinates: Coordinates
+    classifier: Floats | None
+
+    @property
+    def rows(self) -> int:
+        """Number of rows behind the statistics."""
+        return int(self.coordinates.counts.sum())
+
+
+def class_statistics(frame: Frame, coordinates: Coordinates, weight: Floats | None) -> ClassStatistics:
+    """Join the two passes; `weight` is the classifier's (n_classes, n_features) matrix, or None."""
+    classifier = None
+    if weight is not None:
+        rows = np.asarray(weight, np.float64)[frame.classes]
+        classifier = frame.project(rows)
+        if frame.basis is not None:
+            outside = rows - classifier @ frame.basis.T.astype(np.float64)
+            rest = np.linalg.qr(outside.T, mode="r").T
+            classifier = np.hstack([classifier, rest])
+    return ClassStatistics(frame.classes, frame.counts, frame.means, coordinates, classifier)
+
+
+@dataclass(frozen=True)
+class GroupStatistics:
+    """One label space's share of the statistics.
+
+    Attributes
+    ----------
+    rows
+        Number of rows.
+    counts
+        Rows of each group, shape (n_groups,).
+    means
+        Group means less their mean, shape (n_groups, rank).
+    variances
+        Within-group scatter trace over rows of each group, shape (n_groups,); NaN for a group without rows here.
+    within_trace
+        Trace of the pooled within-group covariance.
+    spectrum
+        Eigenvalues of the between-group covariance above the rank's cut, descending, shape (n_directions,).
+    within_along
+        Pooled within-group variance along the eigenvector of each of them, shape (n_directions,).
+    classifier
+        Mean of the members' classifier rows, shape (n_groups, at least rank), or None.
+    nearest, agreement
+        Rows of each class that meet their group's mean first, and that agree with the classifier; shape (n_present,).
+    """
+
+    rows: int
+    counts: Ints
+    means: Floats
+    variances: Floats
+    within_trace: float
+    spectrum: Floats
+    within_along: Floats
+    classifier: Floats | None
+    nearest: Ints
+    agreement: Ints | None
+
+
+def regroup(statistics: ClassStatistics, labels: Ints, index: int) -> GroupStatistics:
+    """Statistics of a label space.
+
+    Parameters
+    ----------
+    statistics
+        Of one snapshot.
+    labels
+        Group of every class of the run, shape (n_classes,).
+    index
+        The space's place among those the second pass decided in.
+    """
+    sums = statistics.coordinates
+    groups = np.unique(labels[statistics.classes], return_inverse=True)[1]
+    n_groups = int(groups.max()) + 1
+    averages = averaging(groups, statistics.weights, n_groups)
+    raw_means: Floats = averages @ statistics.means
+    means = raw_means - raw_means.mean(axis=0)
+    apart = statistics.means - raw_means[groups]  # mu_k - mu_g
+    counts = np.bincount(groups, weights=sums.counts, minlength=n_groups).astype(np.int64)
+    scatter = sums.class_scatter + sums.counts * np.square(apart).sum(axis=1)
+    if sums.residuals is not None:
+        scatter = scatter + 2 * np.einsum("ij,ij->i", sums.residuals, apart)
+    with np.errstate(invalid="ignore"):
+        variances = np.bincount(groups, weights=scatter, minlength=n_groups) / counts
+    spectrum, directions = _between_directions(means)
+    along = np.einsum("ij,ij->j", directions, sums.scatter @ directions)
+    projected = apart @ directions
+    along += sums.counts @ np.square(projected)
+    if sums.residuals is not None:
+        along += 2 * np.einsum("ij,ij->j", sums.residuals @ directions, projected)
+    classifier = None
+    if statistics.classifier is not None:
+        classifier = averaging(groups, np.ones(len(groups), np.int64), n_groups) @ statistics.classifier
+    return GroupStatistics(
+        rows=statistics.rows,
+        counts=counts,
+        means=means,
+        variances=variances,
+        within_trace=float(scatter.sum() / statistics.rows),
+        spectrum=spectrum,
+        within_along=along / statistics.rows,
+        classifier=classifier,
+        nearest=sums.nearest[index],
+        agreement=None if sums.agreement is None else sums.agreement[index],
+    )
+
+
+def _between_directions(means: Floats) -> tuple[Floats, Floats]:
+    """Eigenvalues of S_B = M^T M / G and its eigenvectors (rank, n_directions), above a cut of the data's precision.
+
+    The means carry float32 rounding, so singular values of M below eps(float32) * max(shape) of the largest are
+    taken for zero: their inverse would be noise.
+    """
+    n_groups, rank = means.shape
+    if n_groups <= rank:
+        values, vectors = scipy.linalg.eigh(means @ means.T)
+    else:
+        values, vectors = scipy.linalg.eigh(means.T @ means)
+    values, vectors = values[::-1], vectors[:, ::-1]
+    cut = (max(means.shape) * np.finfo(np.float32).eps) ** 2 * max(float(values[0]), 0.0)
+    kept = values > max(cut, np.finfo(np.float64).tiny)
+    values, vectors = values[kept], vectors[:, kept]
+    directions = (means.T @ vectors) / np.sqrt(values) if n_groups <= rank else vectors
+    return values / n_groups, directions

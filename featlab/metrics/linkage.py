@@ -1,0 +1,108 @@
+"""Distances between class means, and the trees that linkage builds on them."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.cluster.hierarchy
+from numpy.typing import NDArray
+from scipy.spatial.distance import pdist, squareform
+
+from featlab.errors import OptionError
+
+Floats = NDArray[np.float64]
+
+METRICS = ("euclidean", "cosine")
+LINKAGES = ("average", "ward", "single", "complete")
+
+
+def class_distances(means: Floats, metric: str, noise: Floats | None = None) -> Floats:
+    """Distances between centred class means, condensed.
+
+    Parameters
+    ----------
+    means
+        Centred class means, ndarray of shape (n_classes, n_dimensions).
+    metric
+        "euclidean" or "cosine". The cosine is of centred means: raw means after a ReLU all point one way.
+    noise
+        Variance of each estimated mean, v_i / n_i, shape (n_classes,): its share is taken off squared Euclidean
+        distances, which it inflates. None leaves them as they are.
+
+    Returns
+    -------
+    ndarray of shape (n_classes * (n_classes - 1) / 2,)
+        NaN in the cosine where a mean has no length.
+
+    Raises
+    ------
+    OptionError
+        For an unknown metric, or noise with the cosine.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> class_distances(np.array([[0.0, 3.0], [4.0, 0.0]]), "euclidean")
+    array([5.])
+    """
+    if metric not in METRICS:
+        raise OptionError(f"Unknown metric {metric!r}: choose from {', '.join(METRICS)}.")
+    if metric == "cosine":
+        if noise is not None:
+            raise OptionError("debias applies to squared Euclidean distances, not to the cosine: leave cosine out.")
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.clip(pdist(means, "cosine"), 0, 2)
+    if noise is None:
+        return np.asarray(pdist(means))
+    first, second = np.triu_indices(len(means), 1)
+    return np.sqrt(np.maximum(pdist(means, "sqeuclidean") - noise[first] - noise[second], 0))
+
+
+def linkage_tree(means: Floats, distances: Floats, metric: str, method: str) -> Floats:
+    """Hierarchical clustering of class means, as SciPy's (n_classes - 1, 4) linkage matrix.
+
+    Ward's criterion is about Euclidean distances, so for the cosine the means are brought to unit length first.
+
+    Parameters
+    ----------
+    means
+        Centred class means, ndarray of shape (n_classes, n_dimensions), classes in the order of their ids.
+    distances
+        What `class_distances` gave for them.
+    metric, method
+        Names from `METRICS` and `LINKAGES`.
+
+    Raises
+    ------
+    OptionError
+        For an unknown method.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> means = np.array([[0.0], [1.0], [9.0]])
+    >>> linkage_tree(means, class_distances(means, "euclidean"), "euclidean", "average")
+    array([[0. , 1. , 1. , 2. ],
+           [2. , 3. , 8.5, 3. ]])
+    """
+    if method not in LINKAGES:
+        raise OptionError(f"Unknown linkage {method!r}: choose from {', '.join(LINKAGES)}.")
+    if method == "ward" and metric == "cosine":
+        distances = pdist(means / np.linalg.norm(means, axis=1, keepdims=True))
+    return np.asarray(scipy.cluster.hierarchy.linkage(distances, method))
+
+
+def cophenetic_distances(tree: Floats) -> Floats:
+    """Height at which each pair of classes first joins, condensed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> cophenetic_distances(np.array([[0, 1, 1.0, 2], [2, 3, 8.5, 3]]))
+    array([1. , 8.5, 8.5])
+    """
+    return np.asarray(scipy.cluster.hierarchy.cophenet(tree))
+
+
+def condensed(square: Floats) -> Floats:
+    """Upper triangle of a symmetric distance matrix, in SciPy's order."""
+    return np.asarray(squareform(square, checks=False))

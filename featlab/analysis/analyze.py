@@ -1,0 +1,222 @@
+"""`analyze`: every table for a stored run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from featlab.analysis.learning import accuracy_onsets, accuracy_table, layer_onsets
+from featlab.analysis.plan import Hierarchy, Options, Plan, Spaces, make_plan
+from featlab.analysis.similarity import Scored, align, corrected, evolution
+from featlab.analysis.snapshots import Row, Summarize, distance_rows, linkage_rows, warn_gaps
+from featlab.metrics.alignment import class_permutations
+from featlab.results import Results
+from featlab.statistics.engine import Engine, decide, gather
+from featlab.store.reader import Run, open_run
+
+DISTANCE_ROWS = 5_000_000  # a larger table keeps the last epoch of each layer only, and says so
+
+
+def analyze(
+    run: Run | str | os.PathLike[str],
+    *,
+    hierarchy: Hierarchy | None = None,
+    spaces: Spaces | None = None,
+    epochs: slice | int | Sequence[int] | None = None,
+    splits: str | Sequence[str] | None = None,
+    layers: str | Sequence[str] | None = None,
+    metrics: Sequence[str] = ("euclidean", "cosine"),
+    linkages: Sequence[str] = ("average", "ward"),
+    permutations: int = 999,
+    controls: int = 5,
+    means_from: str | None = None,
+    rule: str = "greedy",
+    debias: bool = False,
+    allow_nonfinite: bool = False,
+    seed: int = 0,
+    client: Any = None,
+    memory_limit: int | None = None,
+    progress: bool | None = None,
+) -> Results:
+    """Compute class-mean geometry, neural collapse, hypernym bias, linkage and alignment for a stored run.
+
+    The features are read twice, block by block; memory does not grow with the number of rows.
+
+    Parameters
+    ----------
+    run
+        A run or its path.
+    hierarchy
+        A `Taxonomy`, a mapping, a file (CSV, JSON, Newick), or "dotted" or "slashed" where class names are paths.
+    spaces
+        Label spaces beside the hyponym space: names ("cut8", "depth2", "height1", a level), `LabelSpace` objects, or
+        a mapping from a name to the group of each class. By default the hierarchy's levels and cuts at 2, 4, 8, ...
+    epochs, splits, layers
+        What to analyse, by default all: a slice or list of epoch numbers, split names, globs of layers.
+    metrics, linkages
+        Distances between class means, and how trees are built on them.
+    permutations
+        Of classes, for the null of each alignment score.
+    controls
+        Random label spaces of the same group sizes beside each hypernym space.
+    means_from
+        A split whose class means are used in place of each split's own.
+    rule
+        "greedy": a group is right when it holds the most probable class; "sum": when its classes' probabilities sum
+        highest.
+    debias
+        Take the share of estimation noise off squared Euclidean distances.
+    allow_nonfinite
+        Leave out rows with NaN or inf rather than refuse them.
+    seed
+        Of controls, permutations and bootstrap.
+    client
+        A `dask.distributed.Client`; by default threads of this process.
+    memory_limit
+        Bytes for the blocks in flight.
+    progress
+        Draw a progress bar; by default when standard error is a terminal.
+
+    Returns
+    -------
+    Results
+        With the tables `classes, spaces, accuracy, geometry, collapse, distances, linkage, alignment, evolution,
+        onset`.
+
+    Raises
+    ------
+    FeatlabError
+        One of its children, with the cause, the offending value and the remedy.
+
+    Examples
+    --------
+    >>> import numpy as np, tempfile, featlab
+    >>> rng = np.random.default_rng(0)
+    >>> labels = np.repeat(np.arange(4), 25)
+    >>> features = np.eye(4)[labels] + 0.1 * rng.normal(size=(100, 4))
+    >>> path = tempfile.mkdtemp() + "/run.zarr"
+    >>> featlab.write_epoch(path, epoch=0, split="val", features={"last": features}, labels=labels)
+    >>> results = featlab.analyze(path, spaces={"half": [0, 0, 1, 1]})
+    >>> results.collapse.query("space == 'hyponym'").ncc_accuracy.tolist()
+    [1.0]
+    """
+    run = run if isinstance(run, Run) else open_run(run)
+    options = Options(
+        tuple(metrics), tuple(linkages), permutations, controls, means_from, seed, rule, debias, allow_nonfinite
+    )
+    plan = make_plan(
+        run, hierarchy=hierarchy, spaces=spaces, epochs=epochs, splits=splits, layers=layers, options=options
+    )
+    engine = Engine(client, memory_limit, progress)
+    decisions = decide(engine, run, plan.pairs, [space.labels for space in plan.spaces], rule=rule)
+    tables = _Tables(run, plan)
+    groups = [list(group) for _, group in groupby(plan.requests, key=lambda request: (request.split, request.layer))]
+    summarize = Summarize(plan.families, len(run.classes), options.metrics, options.linkages, debias)
+    for summaries in gather(
+        engine,
+        run,
+        groups,
+        plan.partitions,
+        summarize,
+        decisions=decisions,
+        means_from=means_from,
+        finite_only=allow_nonfinite,
+    ):
+        tables.add(summaries)
+    return tables.results(decisions)
+
+
+class _Tables:
+    """Gathers the rows of every table, one layer of one split at a time."""
+
+    def __init__(self, run: Run, plan: Plan) -> None:
+        self.run, self.plan = run, plan
+        self.rows: dict[str, list[Row]] = {
+            name: [] for name in ("geometry", "collapse", "linkage", "evolution", "onset")
+        }
+        self.scored: list[Scored] = []
+        self.distances: list[pd.DataFrame] = []
+        n_classes = len(run.classes)
+        pairs = n_classes * (n_classes - 1) // 2
+        self.all_distances = pairs * len(plan.options.metrics) * len(plan.requests) <= DISTANCE_ROWS
+        self.permutations = class_permutations(n_classes, plan.options.permutations, plan.options.seed)
+        self.taxonomy_distances = (
+            {}
+            if plan.taxonomy is None
+            else {
+                "path": plan.taxonomy.path_distances(run.classes),
+                "lca_height": plan.taxonomy.lca_heights(run.classes),
+            }
+        )
+
+    def add(self, summaries: Sequence[Any]) -> None:
+        """Take up the epochs of one layer and split."""
+        warn_gaps(summaries, self.run.classes)
+        for summary in summaries:
+            self.rows["geometry"] += summary.geometry
+            self.rows["collapse"] += summary.collapse
+            self.rows["linkage"] += linkage_rows(summary)
+        for summary in summaries if self.all_distances else summaries[-1:]:
+            self.distances.append(pd.DataFrame(distance_rows(summary, self.run.classes)))
+        self.rows["evolution"] += evolution(summaries)
+        self.rows["onset"] += layer_onsets(summaries, self.plan)
+        self.scored += align(summaries, self.taxonomy_distances, self.permutations)
+
+    def results(self, decisions: Any) -> Results:
+        """Assemble the results."""
+        accuracy, by_class = accuracy_table(self.run, self.plan, decisions)
+        onsets = accuracy_onsets(by_class, self.plan.options.seed) + self.rows["onset"]
+        tables = {
+            "classes": self._classes(),
+            "spaces": self._spaces(),
+            "accuracy": accuracy,
+            "distances": pd.concat(self.distances, ignore_index=True),
+            "alignment": pd.DataFrame(corrected(self.scored)),
+            **{name: pd.DataFrame(rows) for name, rows in {**self.rows, "onset": onsets}.items()},
+        }
+        return Results(tables, self._parameters())
+
+    def _classes(self) -> pd.DataFrame:
+        names = self.run.classes
+        synsets = self.run.synsets or [None] * len(names)
+        return pd.DataFrame({"class": np.arange(len(names)), "name": names, "synset": synsets})
+
+    def _spaces(self) -> pd.DataFrame:
+        return pd.concat(
+            [
+                pd.DataFrame(
+                    {
+                        "space": space.name,
+                        "class": np.arange(len(self.run.classes)),
+                        "class_name": self.run.classes,
+                        "group": space.labels,
+                        "group_name": [space.groups[group] for group in space.labels],
+                        "groups": space.n_groups,
+                    }
+                )
+                for space in self.plan.spaces
+            ],
+            ignore_index=True,
+        )
+
+    def _parameters(self) -> dict[str, Any]:
+        import featlab
+
+        options, requests = self.plan.options, self.plan.requests
+        return {
+            "featlab_version": featlab.__version__,
+            "run": self.run.path,
+            "model": self.run.attrs.get("model"),
+            "epochs": sorted({request.epoch for request in requests}),
+            "splits": list(dict.fromkeys(request.split for request in requests)),
+            "layers": list(dict.fromkeys(request.layer for request in requests)),
+            "spaces": [space.name for space in self.plan.spaces],
+            "hierarchy": None if self.plan.taxonomy is None else self.plan.taxonomy.to_json(),
+            **{name: getattr(options, name) for name in options.__dataclass_fields__},
+            "distances_kept": "every epoch" if self.all_distances else "the last epoch of each layer",
+        }

@@ -1,0 +1,124 @@
+"""What was learned when: accuracy in every label space, and the onsets of every series."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from featlab.analysis.plan import Plan
+from featlab.analysis.snapshots import Row, SnapshotSummary
+from featlab.hierarchy.labelspace import LabelSpace
+from featlab.hierarchy.taxonomy import Taxonomy
+from featlab.metrics import bias
+from featlab.results import TABLES
+from featlab.statistics.engine import Decisions
+from featlab.store.reader import Run
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+FRACTIONS = (0.5, 0.9)
+
+
+def accuracy_table(
+    run: Run, plan: Plan, decisions: Mapping[tuple[int, str], Decisions]
+) -> tuple[pd.DataFrame, dict[tuple[str, str], list[tuple[int, Ints, Ints]]]]:
+    """Accuracy rows, and for each (split, space) the right answers and rows by class at each epoch."""
+    heights = None if plan.taxonomy is None else plan.taxonomy.lca_heights(run.classes)
+    rows: list[Row] = []
+    by_class: dict[tuple[str, str], list[tuple[int, Ints, Ints]]] = {}
+    for (epoch, split), said in decisions.items():
+        labels = run.labels(epoch, split)
+        counts = np.bincount(labels, minlength=len(run.classes))
+        for index, space in enumerate(plan.spaces):
+            correct = bias.correct_by_class(labels, said.predictions, space.labels)
+            if said.correct is not None and not space.is_identity:
+                correct = said.correct[index]
+            by_class.setdefault((split, space.name), []).append((epoch, correct, counts))
+            accuracy = float(correct.sum() / len(labels))
+            if space.is_identity:
+                hyponym_accuracy = accuracy
+            expected = accuracy if space.is_identity else bias.random_expected(hyponym_accuracy, space.sizes)
+            precision, recall = _hierarchical(labels, said.predictions, space, plan.taxonomy)
+            rows.append(
+                {
+                    "epoch": epoch,
+                    "split": split,
+                    "space": space.name,
+                    "groups": space.n_groups,
+                    "rule": plan.options.rule,
+                    "rows": len(labels),
+                    "accuracy": accuracy,
+                    "random_expected": expected,
+                    "hypernym_gain": accuracy - expected,
+                    "mistake_severity": float("nan")
+                    if heights is None
+                    else bias.mistake_severity(labels, said.predictions, space.labels, heights),
+                    "hierarchical_precision": precision,
+                    "hierarchical_recall": recall,
+                }
+            )
+    table = pd.DataFrame(rows)
+    if len(table):
+        final = table.groupby(["split", "space"])["accuracy"].transform("last")
+        table["relative_accuracy"] = table["accuracy"] / final.where(final > 0)
+        table["residual_error"] = 1 - table["relative_accuracy"]
+    return table, by_class
+
+
+def _hierarchical(labels: Ints, predictions: Ints, space: LabelSpace, taxonomy: Taxonomy | None) -> tuple[float, float]:
+    if taxonomy is None or space.nodes is None:
+        return bias.NAN, bias.NAN
+    ancestors = taxonomy.ancestor_matrix(space.nodes)
+    return bias.hierarchical_scores(space.labels[labels], space.labels[predictions], ancestors)
+
+
+def accuracy_onsets(by_class: Mapping[tuple[str, str], list[tuple[int, Ints, Ints]]], seed: int) -> list[Row]:
+    """Onsets of the classifier's accuracy in each label space."""
+    rows: list[Row] = []
+    for (split, space), series in by_class.items():
+        epochs, correct, counts = zip(*series, strict=True)
+        rows += _counted(
+            {"split": split, "layer": None, "space": space, "series": "accuracy"}, epochs, correct, counts, seed
+        )
+    return rows
+
+
+def layer_onsets(summaries: Sequence[SnapshotSummary], plan: Plan) -> list[Row]:
+    """Onsets of nearest-mean accuracy and of every collapse column, over the epochs of one layer and split."""
+    first = summaries[0].request
+    epochs = [summary.request.epoch for summary in summaries]
+    rows: list[Row] = []
+    for index, space in enumerate(plan.spaces):
+        key = {"split": first.split, "layer": first.layer, "space": space.name}
+        rows += _counted(
+            {**key, "series": "ncc_accuracy"},
+            epochs,
+            [summary.nearest[index] for summary in summaries],
+            [summary.counts for summary in summaries],
+            plan.options.seed,
+        )
+        for series in TABLES["collapse"].columns:
+            if series in ("groups", "rows", "ncc_accuracy"):
+                continue
+            values = np.array([summary.collapse[index][series] for summary in summaries])
+            for fraction in FRACTIONS:
+                found = float(bias.onset(np.array(epochs, float), values, fraction))
+                rows.append(
+                    {**key, "series": series, "fraction": fraction, "onset": found, "low": bias.NAN, "high": bias.NAN}
+                )
+    return rows
+
+
+def _counted(key: Row, epochs: Sequence[int], correct: Sequence[Ints], counts: Sequence[Ints], seed: int) -> list[Row]:
+    """Onsets of a share of rows, with an interval from resampling classes."""
+    times, right, rows = np.array(epochs, float), np.stack(correct), np.stack(counts)
+    share = right.sum(axis=1) / rows.sum(axis=1)
+    table = []
+    for fraction in FRACTIONS:
+        low, high = bias.onset_interval(times, right, rows, fraction, seed=seed)
+        found = float(bias.onset(times, share, fraction))
+        table.append({**key, "fraction": fraction, "onset": found, "low": low, "high": high})
+    return table

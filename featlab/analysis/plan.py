@@ -1,0 +1,237 @@
+"""What is to be computed: the snapshots, the label spaces and their controls, checked before any data is read."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featlab.errors import DataError, FeatlabWarning, OptionError
+from featlab.globs import match_names
+from featlab.hierarchy import labelspace
+from featlab.hierarchy.labelspace import LabelSpace
+from featlab.hierarchy.taxonomy import Taxonomy, load_taxonomy
+from featlab.metrics.linkage import LINKAGES, METRICS
+from featlab.statistics.engine import Request
+from featlab.store.reader import Run
+
+Hierarchy = Taxonomy | Mapping[str, Any] | str | os.PathLike[str]
+Spaces = Sequence[str | LabelSpace] | Mapping[str, Sequence[str | int]]
+RULES = ("greedy", "sum")
+
+
+@dataclass(frozen=True)
+class Options:
+    """The arguments of `analyze` that shape numbers."""
+
+    metrics: tuple[str, ...]
+    linkages: tuple[str, ...]
+    permutations: int
+    controls: int
+    means_from: str | None
+    seed: int
+    rule: str
+    debias: bool
+    allow_nonfinite: bool
+
+    def __post_init__(self) -> None:
+        _known("metric", self.metrics, METRICS)
+        _known("linkage", self.linkages, LINKAGES)
+        _known("rule", (self.rule,), RULES)
+        for name in ("permutations", "controls", "seed"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 0:
+                raise OptionError(f"{name} is {value!r}: give a whole number of at least 0.")
+        if self.debias and "cosine" in self.metrics:
+            raise OptionError("debias applies to Euclidean distances only: give metrics=('euclidean',) with it.")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Snapshots and label spaces of one analysis."""
+
+    requests: tuple[Request, ...]
+    spaces: tuple[LabelSpace, ...]
+    controls: Mapping[str, tuple[LabelSpace, ...]]
+    taxonomy: Taxonomy | None
+    options: Options
+
+    @property
+    def pairs(self) -> list[tuple[int, str]]:
+        """Each (epoch, split) once, in order."""
+        return list(dict.fromkeys((request.epoch, request.split) for request in self.requests))
+
+    @property
+    def partitions(self) -> list[NDArray[np.int64]]:
+        """Maps from class to group: each space, followed at once by its controls."""
+        return [space.labels for space in self.families for space in space]
+
+    @property
+    def families(self) -> list[tuple[LabelSpace, ...]]:
+        """Each space with its controls behind it."""
+        return [(space, *self.controls[space.name]) for space in self.spaces]
+
+
+def make_plan(
+    run: Run,
+    *,
+    hierarchy: Hierarchy | None,
+    spaces: Spaces | None,
+    epochs: slice | int | Sequence[int] | None,
+    splits: str | Sequence[str] | None,
+    layers: str | Sequence[str] | None,
+    options: Options,
+) -> Plan:
+    """Resolve the user's choice against what the run holds.
+
+    Raises
+    ------
+    OptionError
+        For an epoch, split, layer glob or label space that selects nothing.
+    DataError
+        For features with NaN or inf, unless they are allowed.
+    """
+    taxonomy = None if hierarchy is None else load_taxonomy(hierarchy, run.classes)
+    chosen_epochs = _choose_epochs(run.epochs, epochs)
+    chosen_splits = _choose_splits(run.splits, splits)
+    chosen_layers = run.layers if layers is None else match_names(layers, run.layers, what="layer of the run")
+    requests = tuple(
+        Request(epoch, split, layer)
+        for split in chosen_splits
+        for layer in chosen_layers
+        for epoch in chosen_epochs
+        if run.has(epoch, split, layer)
+    )
+    if not requests:
+        raise OptionError(
+            f"no snapshot of {run.path!r} is at epochs {chosen_epochs}, splits {chosen_splits} and layers "
+            f"{chosen_layers} at once: look at `featlab info {run.path}`."
+        )
+    _check_means_source(run, requests, options.means_from)
+    _check_finite(run, requests, options)
+    chosen_spaces = _choose_spaces(run.classes, taxonomy, spaces)
+    controls = {
+        space.name: () if space.is_identity else tuple(labelspace.controls(space, options.controls, options.seed))
+        for space in chosen_spaces
+    }
+    return Plan(requests, tuple(chosen_spaces), controls, taxonomy, options)
+
+
+def _known(what: str, given: Sequence[str], known: Sequence[str]) -> None:
+    if not given:
+        raise OptionError(f"no {what} is chosen: give at least one of {', '.join(known)}.")
+    for name in given:
+        if name not in known:
+            raise OptionError(f"unknown {what} {name!r}: choose from {', '.join(known)}.")
+
+
+def _choose_epochs(available: Sequence[int], chosen: slice | int | Sequence[int] | None) -> list[int]:
+    if chosen is None:
+        return list(available)
+    if isinstance(chosen, slice):
+        wanted = range(*chosen.indices(max(available, default=-1) + 1))
+        found = [epoch for epoch in available if epoch in wanted]
+        if not found:
+            raise OptionError(f"no epoch of the run lies in {chosen}: it holds {_listed(available)}.")
+        return found
+    epochs = [chosen] if isinstance(chosen, int) else list(chosen)
+    missing = [epoch for epoch in epochs if epoch not in available]
+    if missing or not epochs:
+        raise OptionError(f"the run has no epoch {_listed(missing)}: it holds {_listed(available)}.")
+    return sorted(set(epochs))
+
+
+def _choose_splits(available: Sequence[str], chosen: str | Sequence[str] | None) -> list[str]:
+    if chosen is None:
+        return list(available)
+    splits = [chosen] if isinstance(chosen, str) else list(chosen)
+    missing = [split for split in splits if split not in available]
+    if missing or not splits:
+        raise OptionError(f"the run has no split {_listed(missing)}: it holds {_listed(available)}.")
+    return list(dict.fromkeys(splits))
+
+
+def _choose_spaces(classes: Sequence[str], taxonomy: Taxonomy | None, chosen: Spaces | None) -> list[LabelSpace]:
+    """The hyponym space first, then what was asked for, or the default cuts."""
+    identity = LabelSpace.identity(classes)
+    if chosen is None:
+        return labelspace.default_spaces(classes, taxonomy)
+    if isinstance(chosen, Mapping):
+        spaces = [_space_of_groups(name, groups, classes) for name, groups in chosen.items()]
+    else:
+        spaces = [_named_space(space, classes, taxonomy) for space in chosen]
+    spaces = [space for space in spaces if space.name != identity.name]
+    names = [space.name for space in spaces]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise OptionError(f"the label space {sorted(twice)[0]!r} is given twice: give each once.")
+    return [identity, *spaces]
+
+
+def _space_of_groups(name: str, groups: Sequence[str | int], classes: Sequence[str]) -> LabelSpace:
+    if len(groups) != len(classes):
+        raise OptionError(
+            f"the label space {name!r} has {len(groups)} groups for {len(classes)} classes: name one for each class."
+        )
+    return LabelSpace.from_groups(name, [str(group) for group in groups])
+
+
+def _named_space(space: str | LabelSpace, classes: Sequence[str], taxonomy: Taxonomy | None) -> LabelSpace:
+    if isinstance(space, LabelSpace):
+        if len(space.labels) != len(classes):
+            raise OptionError(
+                f"the label space {space.name!r} maps {len(space.labels)} classes, the run has {len(classes)}: "
+                "build it from the run's classes."
+            )
+        return space
+    if space == labelspace.HYPONYM:
+        return LabelSpace.identity(classes)
+    if taxonomy is None:
+        raise OptionError(f"the label space {space!r} needs a hierarchy to be cut from: give one with hierarchy=.")
+    if space in taxonomy.level_names:
+        return labelspace.level(taxonomy, classes, space)
+    for prefix, make in (("cut", labelspace.cut), ("depth", labelspace.depth), ("height", labelspace.height)):
+        number = space.removeprefix(prefix)
+        if space.startswith(prefix) and number.isdigit():
+            return make(taxonomy, classes, int(number))
+    levels = ", ".join(taxonomy.level_names) or "none named"
+    raise OptionError(f"unknown label space {space!r}: give cutN, depthN, heightN or a level ({levels}).")
+
+
+def _check_means_source(run: Run, requests: Sequence[Request], means_from: str | None) -> None:
+    if means_from is None:
+        return
+    for request in requests:
+        if not run.has(request.epoch, means_from, request.layer):
+            raise OptionError(
+                f"means_from={means_from!r} has no layer {request.layer!r} at epoch {request.epoch}: "
+                "capture that split too, or leave means_from out."
+            )
+
+
+def _check_finite(run: Run, requests: Sequence[Request], options: Options) -> None:
+    sources = {(request.epoch, options.means_from or request.split) for request in requests}
+    found = []
+    for epoch, split in sorted(sources | {(request.epoch, request.split) for request in requests}):
+        for layer, counts in run.record(epoch, split).nonfinite.items():
+            if any(request.layer == layer and request.epoch == epoch for request in requests):
+                found.append((epoch, split, layer, counts["nan"], counts["inf"]))
+    if not found:
+        return
+    epoch, split, layer, nan, inf = found[0]
+    more = f", and {len(found) - 1} more snapshots have such values" if len(found) > 1 else ""
+    finding = f"layer {layer!r} at epoch {epoch}, split {split!r} holds {nan} NaN and {inf} infinite values{more}"
+    if not options.allow_nonfinite:
+        raise DataError(f"{finding}: capture again with dtype float32, or leave those rows out with --allow-nonfinite.")
+    warnings.warn(f"{finding}; rows with such values are left out.", FeatlabWarning, stacklevel=4)
+
+
+def _listed(values: Sequence[Any]) -> str:
+    values = list(values)
+    shown = ", ".join(str(value) for value in values[:8])
+    return f"{shown}, ... {values[-1]}" if len(values) > 8 else shown or "none"

@@ -1,0 +1,241 @@
+"""Results: named tidy tables and the parameters that shaped them, saved as Parquet."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from featlab.errors import OptionError, ResultsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+RESULTS_VERSION = 1
+PARAMETERS = "parameters.json"
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What a table is about: its key columns, which come first, and its measured columns."""
+
+    about: str
+    keys: tuple[str, ...]
+    columns: tuple[str, ...]
+    controlled: bool = False  # each measured column has a mean and spread over random controls beside it
+
+
+_GEOMETRY = (
+    "within_trace",
+    "between_trace",
+    "mean_norm",
+    "mean_norm_cv",
+    "cosine_mean",
+    "cosine_std",
+    "means_rank",
+    "means_participation",
+    "snr",
+)
+_COLLAPSE = (
+    "nc1_pinv",
+    "nc1_trace_ratio",
+    "nc1_cdnv",
+    "nc2_equinorm",
+    "nc2_equiangular",
+    "nc2_max_angle",
+    "nc2_etf",
+    "nc3_duality",
+    "nc4_agreement",
+    "ncc_accuracy",
+)
+_BIAS = (
+    "accuracy",
+    "relative_accuracy",
+    "residual_error",
+    "random_expected",
+    "hypernym_gain",
+    "mistake_severity",
+    "hierarchical_precision",
+    "hierarchical_recall",
+)
+_NULL = ("value", "null_mean", "null_std", "z", "p", "p_corrected", "ceiling", "permutations")
+_SNAPSHOT = ("epoch", "split", "layer")
+
+TABLES: dict[str, Schema] = {
+    "classes": Schema("the classes, by id", ("class",), ("name", "synset")),
+    "spaces": Schema(
+        "the group of every class in every label space",
+        ("space", "class"),
+        ("class_name", "group", "group_name", "groups"),
+    ),
+    "accuracy": Schema(
+        "accuracy and mistakes in every label space", ("epoch", "split", "space"), ("groups", "rule", "rows", *_BIAS)
+    ),
+    "geometry": Schema(
+        "norms, angles and traces of the means", (*_SNAPSHOT, "space"), ("groups", "rows", *_GEOMETRY), controlled=True
+    ),
+    "collapse": Schema("neural collapse", (*_SNAPSHOT, "space"), ("groups", "rows", *_COLLAPSE), controlled=True),
+    "distances": Schema("distances between class means", (*_SNAPSHOT, "metric", "class_a", "class_b"), ("distance",)),
+    "linkage": Schema(
+        "trees over the class means, as SciPy numbers them",
+        (*_SNAPSHOT, "metric", "linkage", "step"),
+        ("left", "right", "height", "size"),
+    ),
+    "alignment": Schema(
+        "agreement of class-mean distances with the hierarchy, beside permutations of the classes",
+        (*_SNAPSHOT, "metric", "linkage", "taxonomy_distance", "score"),
+        _NULL,
+    ),
+    "evolution": Schema(
+        "class-mean geometry against the last and the previous epoch",
+        (*_SNAPSHOT, "reference", "metric", "linkage", "score"),
+        ("value",),
+    ),
+    "onset": Schema(
+        "the epoch by which a series has covered a fraction of its way",
+        ("split", "layer", "space", "series", "fraction"),
+        ("onset", "low", "high"),
+    ),
+}
+
+
+def control_columns(measure: str) -> tuple[str, str, str]:
+    """Names of a measure's control columns: mean and spread over random spaces, and the difference to that mean."""
+    return f"{measure}_control", f"{measure}_control_std", f"{measure}_difference"
+
+
+def table_columns(name: str) -> list[str]:
+    """All columns of a table, in order.
+
+    Examples
+    --------
+    >>> table_columns("classes")
+    ['class', 'name', 'synset']
+    """
+    schema = TABLES[name]
+    columns = [*schema.keys, *schema.columns]
+    if schema.controlled:
+        measures = [column for column in schema.columns if column not in ("groups", "rows")]
+        columns += [column for measure in measures for column in control_columns(measure)]
+    return columns
+
+
+class Results:
+    """The tables of one analysis.
+
+    Each table is an attribute (`results.collapse`) and an item (`results["collapse"]`): a pandas DataFrame with its
+    key columns first. What has no meaning for a row is NaN.
+
+    Attributes
+    ----------
+    parameters : dict
+        Everything that shaped the tables: the run, its snapshots, the hierarchy, the options, the seed.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> results = Results({"classes": pd.DataFrame({"class": [0], "name": ["cat"], "synset": [None]})}, {"seed": 0})
+    >>> results.classes.name.tolist(), len(results.onset)
+    (['cat'], 0)
+    """
+
+    classes: pd.DataFrame
+    spaces: pd.DataFrame
+    accuracy: pd.DataFrame
+    geometry: pd.DataFrame
+    collapse: pd.DataFrame
+    distances: pd.DataFrame
+    linkage: pd.DataFrame
+    alignment: pd.DataFrame
+    evolution: pd.DataFrame
+    onset: pd.DataFrame
+
+    def __init__(self, tables: Mapping[str, pd.DataFrame], parameters: Mapping[str, Any]) -> None:
+        self.parameters = dict(parameters)
+        for name in TABLES:
+            table = tables.get(name)
+            empty = table is None or table.empty
+            setattr(self, name, pd.DataFrame(columns=table_columns(name)) if empty else table[table_columns(name)])
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        if name not in TABLES:
+            raise OptionError(f"there is no table {name!r}: choose from {', '.join(TABLES)}.")
+        table: pd.DataFrame = getattr(self, name)
+        return table
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(TABLES)
+
+    def __repr__(self) -> str:
+        lines = [f"Results of {self.parameters.get('run', 'a run')}"]
+        lines += [f"  {name:<10} {len(self[name]):>8} rows  {schema.about}" for name, schema in TABLES.items()]
+        return "\n".join(lines)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the tables as Parquet and the parameters as JSON into a directory, replacing earlier results there.
+
+        The directory appears complete or not at all.
+
+        Raises
+        ------
+        ResultsError
+            When the path holds something that is not featlab results.
+        """
+        target = Path(path)
+        if target.exists() and not (target / PARAMETERS).is_file() and not _is_empty(target):
+            raise ResultsError(f"{str(target)!r} exists and holds no featlab results: choose another path.")
+        draft = target.with_name(f".{target.name}.{os.getpid()}.part")
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        try:
+            for name in self:
+                self[name].to_parquet(draft / f"{name}.parquet", index=False)
+            document = {"format": RESULTS_VERSION, **self.parameters}
+            (draft / PARAMETERS).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf8")
+            if target.exists():
+                shutil.rmtree(target)
+            draft.rename(target)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+    def report(self, path: str | os.PathLike[str]) -> None:
+        """Write one self-contained HTML page with the figures."""
+        from featlab.report.html import write_report
+
+        write_report(self, path)
+
+
+def load_results(path: str | os.PathLike[str]) -> Results:
+    """Read results that `Results.save` wrote.
+
+    Raises
+    ------
+    ResultsError
+        When the path holds none, or some of a newer format.
+    """
+    source = Path(path)
+    if not (source / PARAMETERS).is_file():
+        raise ResultsError(
+            f"{str(source)!r} holds no featlab results: write some with `featlab analyze RUN --out {source}`."
+        )
+    parameters = json.loads((source / PARAMETERS).read_text(encoding="utf8"))
+    version = parameters.pop("format", None)
+    if version != RESULTS_VERSION:
+        raise ResultsError(
+            f"{str(source)!r} has results of format {version!r}, this featlab reads {RESULTS_VERSION}: "
+            "analyse the run again, or use the featlab that wrote them."
+        )
+    missing = [name for name in TABLES if not (source / f"{name}.parquet").is_file()]
+    if missing:
+        raise ResultsError(f"{str(source)!r} lacks the tables {', '.join(missing)}: analyse the run again.")
+    return Results({name: pd.read_parquet(source / f"{name}.parquet") for name in TABLES}, parameters)
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())

@@ -1,0 +1,1 @@
+"""Taxonomies over classes, and the label spaces cut from them."""

@@ -1,0 +1,191 @@
+"""A rooted acyclic graph: what stands above and below each node, and how far nodes stand from each other."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featlab.errors import TaxonomyError
+from featlab.hierarchy.distances import common_ancestor_heights, memberships, shortest_paths
+from featlab.hierarchy.parents import Parentage, child_table, listed, normalise, root_first
+
+
+class RootedGraph:
+    """A rooted acyclic graph in which a node may have several parents.
+
+    Attributes
+    ----------
+    root : str
+        The one node without parents.
+    nodes : tuple of str
+        Every node, the root first, parents before children.
+    leaves : tuple of str
+        The nodes without children.
+
+    Examples
+    --------
+    >>> graph = RootedGraph({"cat": ["pet", "feline"], "pet": "animal", "feline": "animal"})
+    >>> graph.root, graph.leaves, graph.heights["animal"]
+    ('animal', ('cat',), 2)
+    """
+
+    def __init__(self, parents: Mapping[str, Parentage]) -> None:
+        self._parents = normalise(parents)
+        self._children = child_table(self._parents)
+        self.nodes: tuple[str, ...] = root_first(self._parents, self._children)
+        self.root: str = self.nodes[0]
+        self.leaves: tuple[str, ...] = tuple(node for node, below in self._children.items() if not below)
+
+    def parents(self, node: str) -> tuple[str, ...]:
+        """Return the parents of a node; none for the root."""
+        return self._parents[self._known(node)]
+
+    def children(self, node: str) -> tuple[str, ...]:
+        """Return the children of a node; none for a leaf."""
+        return self._children[self._known(node)]
+
+    def ancestors(self, node: str) -> frozenset[str]:
+        """Return the node, all its parents, theirs, and so on to the root."""
+        found = {self._known(node)}
+        pending = [node]
+        while pending:
+            new = set(self._parents[pending.pop()]) - found
+            found |= new
+            pending.extend(new)
+        return frozenset(found)
+
+    def ancestor_matrix(self, nodes: Sequence[str] | None = None, *, root: bool = False) -> NDArray[np.bool_]:
+        """Return which nodes are ancestors of which, each node its own ancestor.
+
+        Parameters
+        ----------
+        nodes
+            The rows; by default the leaves.
+        root
+            Count the root as an ancestor. Hierarchical precision and recall do not (Kiritchenko et al. 2006).
+
+        Returns
+        -------
+        ndarray of shape (len(nodes), n_nodes), bool
+            Columns in the order of ``taxonomy.nodes``.
+
+        Examples
+        --------
+        >>> taxonomy = RootedGraph({"shark": "fish", "trout": "fish", "fish": "thing", "baby": "thing"})
+        >>> rows = taxonomy.ancestor_matrix(["shark", "trout"]).astype(int)
+        >>> int(rows[0] @ rows[1])  # the ancestors they share, without the root
+        1
+        """
+        matrix = self._below(self.leaves if nodes is None else nodes).T.copy()
+        if not root:
+            matrix[:, 0] = False
+        return matrix
+
+    @cached_property
+    def heights(self) -> dict[str, int]:
+        """Longest way from each node down to a leaf; 0 for the leaves."""
+        found = dict.fromkeys(self.nodes, 0)
+        for node in reversed(self.nodes):
+            for parent in self._parents[node]:
+                found[parent] = max(found[parent], found[node] + 1)
+        return found
+
+    @cached_property
+    def class_counts(self) -> dict[str, int]:
+        """Number of distinct classes at or below each node."""
+        below = dict.fromkeys(self.nodes, 0)  # one bit a class
+        for bit, leaf in enumerate(self.leaves):
+            below[leaf] = 1 << bit
+        for node in reversed(self.nodes):
+            for parent in self._parents[node]:
+                below[parent] |= below[node]
+        return {node: bits.bit_count() for node, bits in below.items()}
+
+    @cached_property
+    def primary_parents(self) -> dict[str, str]:
+        """The one parent to which each node goes in label spaces: most classes below it, ties by id.
+
+        The root has no entry. Classes below a parent are those of `class_counts`: reached by any way, counted once.
+        """
+        counts = self.class_counts
+        return {
+            node: min(above, key=lambda parent: (-counts[parent], parent))
+            for node, above in self._parents.items()
+            if above
+        }
+
+    def primary_path(self, node: str) -> tuple[str, ...]:
+        """Return the way from the root down to a node, over primary parents; the node's depth is its length - 1."""
+        way = [self._known(node)]
+        while way[-1] != self.root:
+            way.append(self.primary_parents[way[-1]])
+        return tuple(reversed(way))
+
+    def path_distances(self, classes: Sequence[str]) -> NDArray[np.float64]:
+        """Return the number of links on the shortest undirected way between each two classes.
+
+        All parents count: a tree of first parents would make many ways longer (Rada et al. 1989).
+
+        Returns
+        -------
+        ndarray of shape (n_classes, n_classes)
+
+        Examples
+        --------
+        >>> graph = RootedGraph({"shark": "fish", "trout": "fish", "fish": "thing", "baby": "thing"})
+        >>> graph.path_distances(["shark", "trout", "baby"])
+        array([[0., 2., 3.],
+               [2., 0., 3.],
+               [3., 3., 0.]])
+        """
+        return shortest_paths(self._parent_numbers, self._numbers(classes))
+
+    def lca_heights(self, classes: Sequence[str]) -> NDArray[np.float64]:
+        """Return the height of the lowest common ancestor of each two classes, 0 on the diagonal.
+
+        The lowest is the one of least height; the height of a node is the longest way down to a leaf of this
+        graph (Bertinetto et al. 2020). After `Taxonomy.restrict`, heights are those of the restriction.
+
+        Returns
+        -------
+        ndarray of shape (n_classes, n_classes)
+
+        Examples
+        --------
+        >>> graph = RootedGraph({"shark": "fish", "trout": "fish", "fish": "thing", "baby": "thing"})
+        >>> graph.lca_heights(["shark", "trout", "baby"])
+        array([[0., 1., 2.],
+               [1., 0., 2.],
+               [2., 2., 0.]])
+        """
+        heights = np.array([self.heights[node] for node in self.nodes], dtype=np.int64)
+        number = self._number
+        children = [[number[child] for child in self._children[node]] for node in self.nodes]
+        return common_ancestor_heights(self._below(classes), heights, children)
+
+    @cached_property
+    def _number(self) -> dict[str, int]:
+        return {node: number for number, node in enumerate(self.nodes)}
+
+    @cached_property
+    def _parent_numbers(self) -> list[list[int]]:
+        return [[self._number[parent] for parent in self._parents[node]] for node in self.nodes]
+
+    def _numbers(self, nodes: Sequence[str]) -> NDArray[np.int64]:
+        return np.array([self._number[self._known(node)] for node in nodes], dtype=np.int64)
+
+    def _below(self, nodes: Sequence[str]) -> NDArray[np.bool_]:
+        return memberships(self._parent_numbers, self._numbers(nodes))
+
+    def _known(self, node: str) -> str:
+        if node not in self._parents:
+            raise TaxonomyError(f"the taxonomy has no node {node!r}{self._near(node)}; correct the name.")
+        return node
+
+    def _near(self, name: object) -> str:
+        near = difflib.get_close_matches(str(name), self.nodes, n=3)
+        return f" (near names: {listed(near)})" if near else ""

@@ -1,0 +1,320 @@
+"""Label spaces: maps from class to group, cut from a taxonomy, and random controls of the same group sizes.
+
+In a label space each class belongs to one group, so a node with several parents goes to one of them: the parent with
+most classes below it, ties by id (`Taxonomy.primary_parents`). Groups carry the name of their node and are numbered by
+their first class.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import operator
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featlab.errors import OptionError
+from featlab.hierarchy.parents import listed
+from featlab.hierarchy.taxonomy import Taxonomy
+
+HYPONYM = "hyponym"
+
+
+@dataclass(frozen=True, eq=False)
+class LabelSpace:
+    """A map from class to group.
+
+    Attributes
+    ----------
+    name : str
+        "hyponym", "cut8", "depth1", "height2", a level's name, or "cut8~control0".
+    labels : ndarray of shape (n_classes,), int64, read-only
+        Group of each class, 0 to n_groups - 1.
+    groups : tuple of str
+        Names of the groups.
+    nodes : tuple of str or None
+        Node of the taxonomy behind each group; None where there is none.
+
+    Examples
+    --------
+    >>> space = LabelSpace.from_groups("kind", ["animal", "vehicle", "animal"])
+    >>> space.labels.tolist(), space.groups, space.sizes.tolist()
+    ([0, 1, 0], ('animal', 'vehicle'), [2, 1])
+    """
+
+    name: str
+    labels: NDArray[np.int64]
+    groups: tuple[str, ...]
+    nodes: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        given = np.asarray(self.labels)
+        if given.dtype.kind not in "iu":
+            raise OptionError(f"the labels of the space {self.name!r} are {given.dtype}; give whole numbers.")
+        labels = given.astype(np.int64)
+        labels.flags.writeable = False
+        object.__setattr__(self, "labels", labels)
+        object.__setattr__(self, "groups", tuple(self.groups))
+        object.__setattr__(self, "nodes", None if self.nodes is None else tuple(self.nodes))
+        used = np.unique(labels)
+        if labels.ndim != 1 or not np.array_equal(used, np.arange(len(self.groups))) or not len(used):
+            raise OptionError(
+                f"the label space {self.name!r} has {len(self.groups)} groups but labels {used[:6].tolist()} of shape "
+                f"{labels.shape}; give every class one group, every group a class."
+            )
+        if len(set(self.groups)) < len(self.groups) or len(self.nodes or self.groups) != len(self.groups):
+            raise OptionError(
+                f"the label space {self.name!r} names its groups {listed(self.groups)} (nodes {self.nodes!r}); "
+                "give each group one name and one node."
+            )
+
+    @classmethod
+    def from_groups(cls, name: str, group_of_class: Sequence[str], *, from_taxonomy: bool = False) -> LabelSpace:
+        """Build from the name of each class's group; groups are numbered by their first class."""
+        groups = tuple(dict.fromkeys(map(str, group_of_class)))
+        number = {group: index for index, group in enumerate(groups)}
+        labels = np.array([number[str(group)] for group in group_of_class], dtype=np.int64)
+        return cls(name, labels, groups, groups if from_taxonomy else None)
+
+    @classmethod
+    def identity(cls, classes: Sequence[str]) -> LabelSpace:
+        """Return the hyponym space: every class its own group."""
+        return cls(HYPONYM, np.arange(len(classes)), tuple(map(str, classes)))
+
+    @property
+    def n_groups(self) -> int:
+        """Number of groups."""
+        return len(self.groups)
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Number of classes in each group, shape (n_groups,)."""
+        return np.bincount(self.labels, minlength=self.n_groups).astype(np.int64)
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether the group of class k is group k."""
+        return np.array_equal(self.labels, np.arange(len(self.labels)))
+
+
+def cut(taxonomy: Taxonomy, classes: Sequence[str], n: int, name: str | None = None) -> LabelSpace:
+    """Cut the taxonomy into at least n groups, broad ones first.
+
+    Greedy: start at the root and split the group with most classes into its node's children, ties by node id, until
+    there are at least n groups. A node with a single child is passed through, so a group is named by the lowest node
+    that holds all of it; a class directly below a split node becomes a group of its own.
+
+    Parameters
+    ----------
+    taxonomy
+        A taxonomy that holds the classes.
+    classes
+        The classes, in the order of their labels.
+    n
+        Number of groups, 1 to n_classes.
+    name
+        Name of the space; by default "cut{n}".
+
+    Raises
+    ------
+    OptionError
+        For n below 1 or above the number of classes.
+
+    Examples
+    --------
+    >>> taxonomy = Taxonomy.from_nested({"animal": {"pet": ["cat", "dog"], "fish": ["cod"]}, "car": None})
+    >>> cut(taxonomy, ["cat", "dog", "cod", "car"], 3).groups
+    ('pet', 'cod', 'car')
+    """
+    if not 1 <= (wanted := _whole(n, "cut")) <= len(classes):
+        raise OptionError(
+            f"a cut into {n} groups cannot be made of {len(classes)} classes; ask for 1 to {len(classes)}."
+        )
+    tree = _Tree(_over(taxonomy, classes))
+    top = tree.branching(tree.root)
+    waiting = [(-tree.counts[top], top)]
+    leaves = 0
+    while len(waiting) + leaves < wanted:
+        _, node = heapq.heappop(waiting)
+        for child in map(tree.branching, tree.children[node]):
+            if tree.children[child]:
+                heapq.heappush(waiting, (-tree.counts[child], child))
+            else:
+                leaves += 1
+    group = {leaf: node for _, node in waiting for leaf in tree.leaves_below(node)}
+    return LabelSpace.from_groups(
+        name or f"cut{wanted}", [group.get(leaf, leaf) for leaf in classes], from_taxonomy=True
+    )
+
+
+def depth(taxonomy: Taxonomy, classes: Sequence[str], d: int, name: str | None = None) -> LabelSpace:
+    """Group the classes by their ancestor at depth d; a class less deep is a group of its own.
+
+    Depth counts every node on the way from the root (depth 0), those with a single child too, so that it agrees with
+    the depths of named levels.
+
+    Examples
+    --------
+    >>> taxonomy = Taxonomy.from_names(["a.b.c", "a.b.d", "a.e", "f"])
+    >>> depth(taxonomy, taxonomy.leaves, 2).groups
+    ('a.b', 'a.e', 'f')
+    """
+    if (wanted := _whole(d, "depth")) < 0:
+        raise OptionError(f"the depth {d} is below that of the root; ask for 0 or more.")
+    restricted = _over(taxonomy, classes)
+    ways = map(restricted.primary_path, classes)
+    return LabelSpace.from_groups(
+        name or f"depth{wanted}", [way[min(wanted, len(way) - 1)] for way in ways], from_taxonomy=True
+    )
+
+
+def height(taxonomy: Taxonomy, classes: Sequence[str], h: int, name: str | None = None) -> LabelSpace:
+    """Group the classes by their highest ancestor of height at most h; height 0 is the hyponym space.
+
+    The height of a node is the longest way down to one of the classes. In a tree, two classes share a group exactly
+    when the height of their lowest common ancestor is at most h.
+
+    Examples
+    --------
+    >>> taxonomy = Taxonomy.from_names(["a.b.c", "a.b.d", "a.e", "f"])
+    >>> height(taxonomy, taxonomy.leaves, 1).groups
+    ('a.b', 'a.e', 'f')
+    """
+    if (wanted := _whole(h, "height")) < 0:
+        raise OptionError(f"the height {h} is below that of the classes; ask for 0 or more.")
+    restricted = _over(taxonomy, classes)
+    heights = restricted.heights
+    ways = map(restricted.primary_path, classes)
+    nodes = [next(node for node in way if heights[node] <= wanted) for way in ways]
+    return LabelSpace.from_groups(name or f"height{wanted}", nodes, from_taxonomy=True)
+
+
+def level(taxonomy: Taxonomy, classes: Sequence[str], name: str) -> LabelSpace:
+    """Group the classes by a named level of the taxonomy; a class less deep is a group of its own.
+
+    Raises
+    ------
+    OptionError
+        For a level that the taxonomy does not name.
+
+    Examples
+    --------
+    >>> taxonomy = Taxonomy.from_superclasses({"fish": ["shark", "trout"], "people": ["baby"]})
+    >>> level(taxonomy, taxonomy.leaves, "superclass").groups
+    ('fish', 'people')
+    """
+    if name not in taxonomy.level_names:
+        known = f"its levels are {listed(list(taxonomy.level_names))}" if taxonomy.level_names else "it names no level"
+        raise OptionError(f"the taxonomy has no level {name!r}; {known}.")
+    return depth(taxonomy, classes, taxonomy.level_names[name], name=name)
+
+
+def controls(space: LabelSpace, n: int, seed: int) -> list[LabelSpace]:
+    """Return n random label spaces with the group sizes of this one: permutations of its labels.
+
+    Control j of a space depends on the seed, the space's name and j alone. For the hyponym space, and for a single
+    group, every control is the same partition as the space itself.
+
+    Examples
+    --------
+    >>> space = LabelSpace.from_groups("kind", ["animal", "vehicle", "animal"])
+    >>> [control.name for control in controls(space, 2, seed=0)]
+    ['kind~control0', 'kind~control1']
+    """
+    count, start = _whole(n, "number of controls"), _whole(seed, "seed")
+    if count < 0 or start < 0:
+        raise OptionError(f"{n} controls with the seed {seed} cannot be drawn; ask for 0 or more of each.")
+    key = zlib.crc32(space.name.encode())
+    groups = tuple(f"group {number}" for number in range(space.n_groups))
+    return [
+        LabelSpace(
+            f"{space.name}~control{draw}", np.random.default_rng([start, key, draw]).permutation(space.labels), groups
+        )
+        for draw in range(count)
+    ]
+
+
+def default_spaces(classes: Sequence[str], taxonomy: Taxonomy | None = None) -> list[LabelSpace]:
+    """Return the label spaces to look at where nobody chose: the hyponym space, then coarse to fine.
+
+    Cuts at 2, 4, 8, ... groups below the number of classes, each named level in place of the cut nearest to it in
+    number of groups (by ratio; the coarser of two). Every partition appears once: a cut that is equal to a level, to a
+    larger cut or to the hyponym space is dropped, and so is a level with a single group.
+
+    Examples
+    --------
+    >>> taxonomy = Taxonomy.from_superclasses({"fish": ["shark", "trout"], "people": ["baby", "boy"]})
+    >>> [space.name for space in default_spaces(taxonomy.leaves, taxonomy)]
+    ['hyponym', 'superclass']
+    """
+    hyponym = LabelSpace.identity(classes)
+    if taxonomy is None:
+        return [hyponym]
+    restricted = _over(taxonomy, classes)
+    names = sorted(restricted.level_names, key=restricted.level_names.__getitem__)
+    levels = _distinct([level(restricted, classes, name) for name in names], [hyponym])
+    sizes = [2**power for power in range(1, len(classes).bit_length()) if 2**power < len(classes)]
+    cuts = _distinct([cut(restricted, classes, size) for size in reversed(sizes)], [hyponym])[::-1]
+    nearest = {
+        min(cuts, key=lambda space: abs(math.log(space.n_groups / named.n_groups))).name for named in levels if cuts
+    }
+    kept = _distinct([space for space in cuts if space.name not in nearest], levels)
+    coarse_to_fine = sorted([*levels, *kept], key=lambda space: space.n_groups)
+    return [replace(hyponym, nodes=hyponym.groups), *coarse_to_fine]
+
+
+def _distinct(spaces: Sequence[LabelSpace], others: Sequence[LabelSpace]) -> list[LabelSpace]:
+    """Return the spaces whose partition is neither trivial nor that of another; all number groups by first class."""
+    seen = {space.labels.tobytes() for space in others}
+    kept = []
+    for space in spaces:
+        if space.n_groups > 1 and (key := space.labels.tobytes()) not in seen:
+            seen.add(key)
+            kept.append(space)
+    return kept
+
+
+class _Tree:
+    """The tree of primary parents, with the classes below each node counted in it."""
+
+    def __init__(self, taxonomy: Taxonomy) -> None:
+        self.root = taxonomy.root
+        self.counts = {node: int(not taxonomy.children(node)) for node in taxonomy.nodes}
+        self.children: dict[str, list[str]] = {node: [] for node in taxonomy.nodes}
+        for node in reversed(taxonomy.nodes):
+            # A node whose children all went to other parents holds no class, and has no place in a cut.
+            if node != self.root and self.counts[node]:
+                parent = taxonomy.primary_parents[node]
+                self.counts[parent] += self.counts[node]
+                self.children[parent].append(node)
+
+    def branching(self, node: str) -> str:
+        """Return the node, or the first below it that is a leaf or has several children."""
+        while len(self.children[node]) == 1:
+            node = self.children[node][0]
+        return node
+
+    def leaves_below(self, node: str) -> list[str]:
+        """Return the classes at or below a node."""
+        found, pending = [], [node]
+        while pending:
+            below = self.children[current := pending.pop()]
+            pending.extend(below)
+            if not below:
+                found.append(current)
+        return found
+
+
+def _over(taxonomy: Taxonomy, classes: Sequence[str]) -> Taxonomy:
+    return taxonomy if taxonomy.leaves == tuple(classes) else taxonomy.restrict(classes)
+
+
+def _whole(value: int, what: str) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise OptionError(f"the {what} {value!r} is not a whole number; give one.") from None

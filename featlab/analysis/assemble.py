@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -13,8 +14,9 @@ import pandas as pd
 from featlab.analysis.learning import accuracy_onsets, accuracy_table, layer_onsets
 from featlab.analysis.plan import Hierarchy, Options, Plan, Spaces, make_plan
 from featlab.analysis.similarity import Scored, align, corrected, evolution
-from featlab.analysis.snapshots import Row, Summarize, distance_rows, linkage_rows, warn_gaps
+from featlab.analysis.snapshots import Row, distance_rows, join_measures, linkage_rows, snapshot_measures, warn_gaps
 from featlab.metrics.alignment import class_permutations
+from featlab.metrics.linkage import Method
 from featlab.results import Results
 from featlab.statistics.engine import Engine, decide, gather
 from featlab.store.reader import Run, open_run
@@ -31,7 +33,7 @@ def analyze(
     splits: str | Sequence[str] | None = None,
     layers: str | Sequence[str] | None = None,
     metrics: Sequence[str] = ("euclidean", "cosine"),
-    linkages: Sequence[str] = ("average", "ward"),
+    linkages: Sequence[Method] = ("average", "ward"),
     permutations: int = 999,
     controls: int = 5,
     means_from: str | None = None,
@@ -116,13 +118,13 @@ def analyze(
     decisions = decide(engine, run, plan.pairs, [space.labels for space in plan.spaces], rule=rule)
     tables = _Tables(run, plan)
     groups = [list(group) for _, group in groupby(plan.requests, key=lambda request: (request.split, request.layer))]
-    summarize = Summarize(plan.families, len(run.classes), options.metrics, options.linkages, debias)
     for summaries in gather(
         engine,
         run,
         groups,
         plan.partitions,
-        summarize,
+        snapshot_measures(plan.families, options.metrics, options.linkages, debias),
+        partial(join_measures, n_classes=len(run.classes)),
         decisions=decisions,
         means_from=means_from,
         finite_only=allow_nonfinite,
@@ -183,7 +185,7 @@ class _Tables:
 
     def _classes(self) -> pd.DataFrame:
         names = self.run.classes
-        synsets = self.run.synsets or [None] * len(names)
+        synsets: Sequence[str | None] = self.run.synsets or [None] * len(names)
         return pd.DataFrame({"class": np.arange(len(names)), "name": names, "synset": synsets})
 
     def _spaces(self) -> pd.DataFrame:

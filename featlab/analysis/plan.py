@@ -16,7 +16,7 @@ from featlab.globs import match_names
 from featlab.hierarchy import labelspace
 from featlab.hierarchy.labelspace import LabelSpace
 from featlab.hierarchy.taxonomy import Taxonomy, load_taxonomy
-from featlab.metrics.linkage import LINKAGES, METRICS
+from featlab.metrics.linkage import LINKAGES, METRICS, Method
 from featlab.statistics.engine import Request
 from featlab.store.reader import Run
 
@@ -30,7 +30,7 @@ class Options:
     """The arguments of `analyze` that shape numbers."""
 
     metrics: tuple[str, ...]
-    linkages: tuple[str, ...]
+    linkages: tuple[Method, ...]
     permutations: int
     controls: int
     means_from: str | None
@@ -69,7 +69,7 @@ class Plan:
     @property
     def partitions(self) -> list[NDArray[np.int64]]:
         """Maps from class to group: each space, followed at once by its controls."""
-        return [space.labels for space in self.families for space in space]
+        return [space.labels for family in self.families for space in family]
 
     @property
     def families(self) -> list[tuple[LabelSpace, ...]]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from featlab.analysis.snapshots import Row, SnapshotSummary
 from featlab.metrics import alignment
-from featlab.metrics.linkage import condensed, cophenetic_distances
+from featlab.metrics.linkage import Method, condensed, cophenetic_distances
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -154,7 +154,7 @@ def _align_distances(
 def _align_trees(
     scored: list[Scored],
     members: Sequence[SnapshotSummary],
-    key: tuple[str, str],
+    key: tuple[str, Method],
     others: Mapping[str, Floats],
     orders: Ints,
 ) -> None:

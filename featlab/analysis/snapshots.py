@@ -54,75 +54,108 @@ class SnapshotSummary:
     geometry: list[Row]
     collapse: list[Row]
     distances: dict[str, Floats]
-    trees: dict[tuple[str, str], Floats]
+    trees: dict[tuple[str, linkage.Method], Floats]
     counts: Ints
     nearest: Ints
     left_out: int
 
 
 @dataclass(frozen=True)
-class Summarize:
-    """Callable for the engine; picklable, so that it can travel to a worker."""
+class FamilyMeasure:
+    """Measures a label space and its controls; `index` is the space's place among all that decisions are taken in."""
 
-    families: Sequence[tuple[LabelSpace, ...]]
-    n_classes: int
-    metrics: tuple[str, ...]
-    linkages: tuple[str, ...]
+    spaces: tuple[LabelSpace, ...]
+    index: int
+
+    def __call__(self, statistics: ClassStatistics) -> Measured:
+        """Rows of the geometry and collapse tables, without their snapshot, and nearest-mean hits by class."""
+        groups = [regroup(statistics, space.labels, self.index + member) for member, space in enumerate(self.spaces)]
+        columns = [_columns(group) for group in groups]
+        space = groups[0]
+        head = {"space": self.spaces[0].name, "groups": len(space.means), "rows": space.rows}
+        rows = [{**head, **_beside_controls(each)} for each in zip(*columns, strict=True)]
+        return Measured(rows[0], rows[1], space.nearest)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What `FamilyMeasure` finds."""
+
+    geometry: Row
+    collapse: Row
+    nearest: Ints
+
+
+@dataclass(frozen=True)
+class TreeMeasure:
+    """Measures the distances between class means in one metric, and builds trees on them."""
+
+    metric: str
+    linkages: tuple[linkage.Method, ...]
     debias: bool
 
-    def __call__(self, request: Request, statistics: ClassStatistics) -> SnapshotSummary:
-        """Measure one snapshot in every label space."""
-        key = {"epoch": request.epoch, "split": request.split, "layer": request.layer}
-        tables: dict[str, list[Row]] = {"geometry": [], "collapse": []}
-        nearest = np.zeros((len(self.families), self.n_classes), np.int64)
-        index = 0
-        for number, family in enumerate(self.families):
-            measured = []
-            for member, space in enumerate(family):
-                group = regroup(statistics, space.labels, index + member)
-                measured.append(_measures(group))
-                if member == 0:
-                    first = group
-            index += len(family)
-            nearest[number, statistics.classes] = first.nearest
-            head = {**key, "space": family[0].name, "groups": len(first.means), "rows": first.rows}
-            for table, rows in tables.items():
-                rows.append({**head, **_beside_controls([each[table] for each in measured])})
-        counts = np.zeros(self.n_classes, np.int64)
-        counts[statistics.classes] = statistics.coordinates.counts
-        distances, trees = self._trees(statistics)
-        return SnapshotSummary(
-            request=request,
-            classes=statistics.classes,
-            means=statistics.means,
-            geometry=tables["geometry"],
-            collapse=tables["collapse"],
-            distances=distances,
-            trees=trees,
-            counts=counts,
-            nearest=nearest,
-            left_out=statistics.coordinates.left_out,
-        )
-
-    def _trees(self, statistics: ClassStatistics) -> tuple[dict[str, Floats], dict[tuple[str, str], Floats]]:
+    def __call__(self, statistics: ClassStatistics) -> Trees:
+        """Condensed distances, and linkage matrices by method; no tree where a distance is undefined."""
         noise = None
         if self.debias:
             counts = np.maximum(statistics.coordinates.counts, 1)
             noise = statistics.coordinates.class_scatter / counts / statistics.weights
-        distances = {metric: linkage.class_distances(statistics.means, metric, noise) for metric in self.metrics}
-        trees = {
-            (metric, method): linkage.linkage_tree(statistics.means, values, metric, method)
-            for metric, values in distances.items()
-            for method in self.linkages
-            if len(values) and np.isfinite(values).all()
-        }
-        return distances, trees
+        distances = linkage.class_distances(statistics.means, self.metric, noise)
+        methods = self.linkages if len(distances) and np.isfinite(distances).all() else ()
+        trees = {method: linkage.linkage_tree(statistics.means, distances, self.metric, method) for method in methods}
+        return Trees(self.metric, distances, trees)
 
 
-def _measures(group: GroupStatistics) -> dict[str, dict[str, float]]:
-    return {
-        "geometry": geometry.geometry(group.means, group.within_trace, group.spectrum),
-        "collapse": collapse.collapse(
+@dataclass(frozen=True)
+class Trees:
+    """What `TreeMeasure` finds."""
+
+    metric: str
+    distances: Floats
+    trees: dict[linkage.Method, Floats]
+
+
+def snapshot_measures(
+    families: Sequence[tuple[LabelSpace, ...]],
+    metrics: Sequence[str],
+    linkages: tuple[linkage.Method, ...],
+    debias: bool,
+) -> list[FamilyMeasure | TreeMeasure]:
+    """All that is measured on one snapshot, each piece a task of its own."""
+    places = np.cumsum([0, *map(len, families)])
+    measures: list[FamilyMeasure | TreeMeasure] = [TreeMeasure(metric, linkages, debias) for metric in metrics]
+    return measures + [FamilyMeasure(family, int(place)) for family, place in zip(families, places, strict=False)]
+
+
+def join_measures(
+    request: Request, statistics: ClassStatistics, parts: Sequence[Measured | Trees], *, n_classes: int
+) -> SnapshotSummary:
+    """One snapshot's summary from its pieces."""
+    key = {"epoch": request.epoch, "split": request.split, "layer": request.layer}
+    measured = [part for part in parts if isinstance(part, Measured)]
+    trees = [part for part in parts if isinstance(part, Trees)]
+    nearest = np.zeros((len(measured), n_classes), np.int64)
+    nearest[:, statistics.classes] = np.stack([part.nearest for part in measured])
+    counts = np.zeros(n_classes, np.int64)
+    counts[statistics.classes] = statistics.coordinates.counts
+    return SnapshotSummary(
+        request=request,
+        classes=statistics.classes,
+        means=statistics.means,
+        geometry=[{**key, **part.geometry} for part in measured],
+        collapse=[{**key, **part.collapse} for part in measured],
+        distances={part.metric: part.distances for part in trees},
+        trees={(part.metric, method): tree for part in trees for method, tree in part.trees.items()},
+        counts=counts,
+        nearest=nearest,
+        left_out=statistics.coordinates.left_out,
+    )
+
+
+def _columns(group: GroupStatistics) -> tuple[dict[str, float], dict[str, float]]:
+    return (
+        geometry.geometry(group.means, group.within_trace, group.spectrum),
+        collapse.collapse(
             means=group.means,
             variances=group.variances,
             within_trace=group.within_trace,
@@ -133,7 +166,7 @@ def _measures(group: GroupStatistics) -> dict[str, dict[str, float]]:
             agreement=group.agreement,
             rows=group.rows,
         ),
-    }
+    )
 
 
 def _beside_controls(measured: Sequence[dict[str, float]]) -> Row:
@@ -188,7 +221,7 @@ def linkage_rows(summary: SnapshotSummary) -> list[Row]:
 
 def warn_gaps(summaries: Sequence[SnapshotSummary], names: Sequence[str]) -> None:
     """Say once what the data lacks: classes without rows, rows without a mean, means that coincide."""
-    absent = sorted({number for each in summaries for number in np.flatnonzero(each.counts == 0)})
+    absent = sorted({int(number) for each in summaries for number in np.flatnonzero(each.counts == 0)})
     if absent:
         shown = ", ".join(names[number] for number in absent[:5]) + (", ..." if len(absent) > 5 else "")
         warnings.warn(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.stats
 from numpy.typing import NDArray
+from scipy.spatial.distance import squareform
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -64,7 +65,7 @@ def permuted_pairs(condensed: Floats, permutations: Ints) -> Floats:
     rows, columns = np.triu_indices(n_classes, 1)
     first = np.minimum(permutations[:, rows], permutations[:, columns])
     second = np.maximum(permutations[:, rows], permutations[:, columns])
-    return condensed[first * n_classes - first * (first + 1) // 2 + second - first - 1]
+    return np.asarray(condensed[first * n_classes - first * (first + 1) // 2 + second - first - 1])
 
 
 def correlation_null(vectors: Floats, other: Floats, permutations: Ints) -> Floats:
@@ -84,10 +85,14 @@ def correlation_null(vectors: Floats, other: Floats, permutations: Ints) -> Floa
     ndarray of shape (n_vectors, n_permutations)
     """
     null = np.empty((len(vectors), len(permutations)))
-    step = max(1, BATCH_VALUES // max(1, len(other)))
+    n_classes = permutations.shape[1]
+    square = squareform(other, checks=False)
+    sides = np.stack([squareform(vector, checks=False).ravel() for vector in vectors]) / 2  # each pair stands twice
+    step = max(1, BATCH_VALUES // max(1, n_classes**2))
     for start in range(0, len(permutations), step):
-        part = slice(start, start + step)
-        null[:, part] = vectors @ permuted_pairs(other, permutations[part]).T
+        orders = permutations[start : start + step]
+        permuted = np.stack([square[order][:, order].ravel() for order in orders])
+        null[:, start : start + step] = sides @ permuted.T
     return null
 
 

@@ -52,7 +52,7 @@ def off_diagonal_cosines(means: Floats) -> Floats:
     with np.errstate(invalid="ignore", divide="ignore"):
         directions = means / norms
     cosines = np.clip(directions @ directions.T, -1, 1)
-    return cosines[~np.eye(len(means), dtype=bool)]
+    return np.asarray(cosines[~np.eye(len(means), dtype=bool)])
 
 
 def participation(spectrum: Floats) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import scipy.cluster.hierarchy
 from numpy.typing import NDArray
@@ -12,7 +14,8 @@ from featlab.errors import OptionError
 Floats = NDArray[np.float64]
 
 METRICS = ("euclidean", "cosine")
-LINKAGES = ("average", "ward", "single", "complete")
+Method = Literal["average", "ward", "single", "complete"]
+LINKAGES: tuple[Method, ...] = ("average", "ward", "single", "complete")
 
 
 def class_distances(means: Floats, metric: str, noise: Floats | None = None) -> Floats:
@@ -45,7 +48,7 @@ def class_distances(means: Floats, metric: str, noise: Floats | None = None) -> 
     array([5.])
     """
     if metric not in METRICS:
-        raise OptionError(f"Unknown metric {metric!r}: choose from {', '.join(METRICS)}.")
+        raise OptionError(f"unknown metric {metric!r}: choose from {', '.join(METRICS)}.")
     if metric == "cosine":
         if noise is not None:
             raise OptionError("debias applies to squared Euclidean distances, not to the cosine: leave cosine out.")
@@ -57,7 +60,7 @@ def class_distances(means: Floats, metric: str, noise: Floats | None = None) -> 
     return np.sqrt(np.maximum(pdist(means, "sqeuclidean") - noise[first] - noise[second], 0))
 
 
-def linkage_tree(means: Floats, distances: Floats, metric: str, method: str) -> Floats:
+def linkage_tree(means: Floats, distances: Floats, metric: str, method: Method) -> Floats:
     """Hierarchical clustering of class means, as SciPy's (n_classes - 1, 4) linkage matrix.
 
     Ward's criterion is about Euclidean distances, so for the cosine the means are brought to unit length first.
@@ -85,7 +88,7 @@ def linkage_tree(means: Floats, distances: Floats, metric: str, method: str) -> 
            [2. , 3. , 8.5, 3. ]])
     """
     if method not in LINKAGES:
-        raise OptionError(f"Unknown linkage {method!r}: choose from {', '.join(LINKAGES)}.")
+        raise OptionError(f"unknown linkage {method!r}: choose from {', '.join(LINKAGES)}.")
     if method == "ward" and metric == "cosine":
         distances = pdist(means / np.linalg.norm(means, axis=1, keepdims=True))
     return np.asarray(scipy.cluster.hierarchy.linkage(distances, method))

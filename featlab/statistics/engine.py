@@ -1,8 +1,8 @@
 """The Dask graph: every chosen snapshot, block by block, in two passes, reduced as a tree.
 
-    blocks -> moments -> (merge) -> frame -> blocks -> coordinates -> (add) -> class statistics -> summarize
+    blocks -> moments -> (merge) -> frame -> blocks -> coordinates -> (add) -> class statistics -> measures -> join
 
-A block is a shard or several whole chunks. What leaves the graph is only what `summarize` returns, so memory holds
+A block is a shard or several whole chunks. What leaves the graph is only what `join` returns, so memory holds
 one block for each worker and the statistics of the snapshots in flight, however many rows there are.
 """
 
@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import dask
 import numpy as np
+from dask.delayed import delayed
 from numpy.typing import NDArray
 
 from featlab.errors import OptionError
@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from featlab.statistics.moments import Ints
     from featlab.store.reader import Block, Run
 
+P = TypeVar("P")
 T = TypeVar("T")
 FAN_IN = 8  # partial results merged by one task
-LARGEST_BLOCK = 64 << 20  # decoded bytes
+LARGEST_BLOCK = 32 << 20  # decoded bytes
 SMALLEST_BLOCK = 1 << 20
 BLOCK_TASKS = ("_block_moments", "_block_coordinates", "_block_decisions")
 COPIES = 8  # decoded blocks' worth of memory that one worker's task needs at its worst
@@ -103,6 +104,7 @@ class Engine:
         """Run a graph to its results; `advance` hears of every block that is done."""
         if self.client is not None:
             return list(self.client.gather(self.client.compute(list(tasks))))
+        from dask.base import compute
         from dask.callbacks import Callback
         from threadpoolctl import threadpool_limits
 
@@ -112,7 +114,7 @@ class Engine:
 
         # Dask threads are the parallelism; BLAS threads on top of them would only contend.
         with threadpool_limits(1), Callback(posttask=finished):
-            return list(dask.compute(*tasks, scheduler="threads", num_workers=self.workers, optimize_graph=False))
+            return list(compute(*tasks, scheduler="threads", num_workers=self.workers, optimize_graph=False))
 
 
 def _read(block: Block, *, finite_only: bool) -> tuple[NDArray[np.floating], slice | NDArray[np.bool_]]:
@@ -157,7 +159,7 @@ def _finish(
 
 def _tree(parts: list[Any], join: Callable[[list[Any]], Any]) -> Any:
     while len(parts) > 1:
-        parts = [dask.delayed(join)(parts[start : start + FAN_IN]) for start in range(0, len(parts), FAN_IN)]
+        parts = [delayed(join)(parts[start : start + FAN_IN]) for start in range(0, len(parts), FAN_IN)]
     return parts[0]
 
 
@@ -166,13 +168,14 @@ def gather(
     run: Run,
     groups: Sequence[Sequence[Request]],
     spaces: Sequence[Ints],
-    summarize: Callable[[Request, ClassStatistics], T],
+    measures: Sequence[Callable[[ClassStatistics], P]],
+    join: Callable[[Request, ClassStatistics, list[P]], T],
     *,
     decisions: Mapping[tuple[int, str], Decisions],
     means_from: str | None = None,
     finite_only: bool = False,
 ) -> Iterator[list[T]]:
-    """Compute the class statistics of snapshots, and yield what `summarize` makes of them, group by group.
+    """Compute the class statistics of snapshots, and yield what becomes of them, group by group.
 
     Parameters
     ----------
@@ -184,8 +187,10 @@ def gather(
         Snapshots that are computed in one graph and handed over together; each has a committed (epoch, split).
     spaces
         Label spaces in which nearest-mean decisions are taken, each a map of shape (n_classes,).
-    summarize
-        Called with each request and its statistics, on the worker; picklable where `engine.client` is set.
+    measures
+        Called with the statistics of each snapshot, side by side; picklable where `engine.client` is set.
+    join
+        Makes one summary of a request, its statistics and what the measures gave.
     decisions
         The classifier's decisions by (epoch, split); agreement is counted where the layer feeds the classifier.
     means_from
@@ -203,9 +208,10 @@ def gather(
                 if source not in first_pass:
                     blocks = pieces.get(source) or _pieces(run, source, engine.block_bytes)
                     first_pass[source] = _first_pass(blocks, len(run.classes), finite_only)
-                prepared = dask.delayed(_prepare, pure=False)(first_pass[source], spaces, source != request)
+                prepared = delayed(_prepare, pure=False)(first_pass[source], spaces, source != request)
                 statistics = _second_pass(run, request, pieces[request], prepared, decisions, finite_only)
-                tasks.append(dask.delayed(summarize, pure=False)(request, statistics))
+                parts = [delayed(measure, pure=False)(statistics) for measure in measures]
+                tasks.append(delayed(join, pure=False)(request, statistics, parts))
             yield engine.compute(tasks, advance)
 
 
@@ -219,7 +225,7 @@ def _pieces(run: Run, request: Request, block_bytes: int) -> list[Piece]:
 
 
 def _first_pass(pieces: Sequence[Piece], n_classes: int, finite_only: bool) -> Any:
-    task = dask.delayed(_block_moments, pure=False)
+    task = delayed(_block_moments, pure=False)
     return _tree([task(block, labels, n_classes, finite_only) for block, labels in pieces], moments.merge_all)
 
 
@@ -234,7 +240,7 @@ def _second_pass(
     classifier = run.classifier(request.epoch)
     feeds = classifier is not None and request.layer in classifier.feeds
     said = decisions.get((request.epoch, request.split)) if feeds else None
-    task = dask.delayed(_block_coordinates, pure=False)
+    task = delayed(_block_coordinates, pure=False)
     parts = [
         task(
             block,
@@ -246,7 +252,7 @@ def _second_pass(
         for block, labels in pieces
     ]
     weight = classifier.weight if classifier is not None and feeds else None
-    return dask.delayed(_finish, pure=False)(prepared, _tree(parts, coordinates.add_all), weight)
+    return delayed(_finish, pure=False)(prepared, _tree(parts, coordinates.add_all), weight)
 
 
 def _block_decisions(
@@ -273,7 +279,8 @@ def _block_decisions(
 
 def _join_decisions(parts: list[Decisions]) -> Decisions:
     correct = [part.correct for part in parts if part.correct is not None]
-    return Decisions(np.concatenate([part.predictions for part in parts]), sum(correct) if correct else None)
+    predictions = np.concatenate([part.predictions for part in parts])
+    return Decisions(predictions, np.sum(correct, axis=0) if correct else None)
 
 
 def decide(
@@ -306,13 +313,13 @@ def decide(
                 continue
             array, weight, bias = f"layers/{feeding[0]}", classifier.weight, classifier.bias
         labels = run.labels(epoch, split)
-        task = dask.delayed(_block_decisions, pure=False)
+        task = delayed(_block_decisions, pure=False)
         parts = [
             task(block, labels[block.offset : block.offset + block.rows], weight, bias, summed)
             for block in run.blocks(epoch, split, array, target_bytes=engine.block_bytes)
         ]
         total += len(parts)
-        tasks[epoch, split] = dask.delayed(_join_decisions, pure=False)(parts)
+        tasks[epoch, split] = delayed(_join_decisions, pure=False)(parts)
     if not tasks:
         return {}
     with progress_bar("decisions", total, show=engine.progress) as advance:

@@ -20,6 +20,7 @@ from featlab.errors import DataError
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+LARGEST_BLOCK_ROWS = 8192
 BLOCK_BYTES = 16 << 20  # of float32 rows: large enough for BLAS, small enough to stay near the cache
 
 
@@ -44,9 +45,9 @@ class Moments:
         return int(self.counts.sum())
 
 
-def row_blocks(rows: int, width: int) -> Iterator[slice]:
-    """Cut rows of `width` float32 values into blocks of about `BLOCK_BYTES`."""
-    step = max(64, BLOCK_BYTES // (4 * max(width, 1)))
+def row_blocks(rows: int, width: int, least: int = 64, most: int = 1 << 20) -> Iterator[slice]:
+    """Cut rows of `width` float32 values into blocks of about `BLOCK_BYTES`, of `least` to `most` rows."""
+    step = min(most, max(least, BLOCK_BYTES // (4 * max(width, 1))))
     for start in range(0, rows, step):
         yield slice(start, min(start + step, rows))
 
@@ -94,14 +95,15 @@ def from_batch(features: NDArray[np.floating], labels: Ints, n_classes: int) -> 
     position = np.zeros(n_classes, np.int64)
     position[present] = np.arange(len(present))
     local = position[labels]
-    working = np.float64 if features.dtype == np.float64 else np.float32
+    working: np.dtype[np.floating] = np.result_type(features.dtype, np.float32)
     shift = features[: 1 + len(features) // 16].mean(axis=0, dtype=np.float64).astype(working)
     sums = np.zeros((len(present), features.shape[1]))
-    for block in row_blocks(*features.shape):
-        values = features[block].astype(working)  # a copy, so the shift can come off in place
-        values -= shift
-        inside, compact = np.unique(local[block], return_inverse=True)
-        sums[inside] += class_sums(values, compact, len(inside))
+    # A block's float64 addition costs as much as its classes, so it holds a few rows of each; float32 sums lose
+    # precision with their length, so not many.
+    few, many = (min(LARGEST_BLOCK_ROWS, max(256, rows * len(present))) for rows in (4, 64))
+    for block in row_blocks(len(features), features.shape[1], few, many):
+        values: NDArray[np.floating] = np.subtract(features[block], shift, dtype=working)
+        sums += class_sums(values, local[block], len(present))
     means[present] = shift + sums / counts[present, None]
     return Moments(counts, means)
 

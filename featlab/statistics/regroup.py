@@ -57,7 +57,7 @@ def class_statistics(frame: Frame, coordinates: Coordinates, weight: Floats | No
         classifier = frame.project(rows)
         if frame.basis is not None:
             outside = rows - classifier @ frame.basis.T.astype(np.float64)
-            rest = np.linalg.qr(outside.T, mode="r").T
+            rest = np.asarray(np.linalg.qr(outside.T, mode="r")).T
             classifier = np.hstack([classifier, rest])
     return ClassStatistics(frame.classes, frame.counts, frame.means, coordinates, classifier)
 

@@ -1,0 +1,82 @@
+"""`featlab analyze`: every table for a stored run."""
+
+from __future__ import annotations
+
+import re
+
+import click
+
+
+class EpochChoice(click.ParamType["slice | list[int]"]):
+    """Epochs as `7`, `0,5,10` or a range `start:stop:step` as in Python."""
+
+    name = "epochs"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> slice | list[int]:
+        """Turn the text into what `featlab.analyze` takes."""
+        text = str(value)
+        if re.fullmatch(r"\d+(,\d+)*", text):
+            return [int(part) for part in text.split(",")]
+        if re.fullmatch(r"(\d*)(:\d*){1,2}", text):
+            return slice(*(int(part) if part else None for part in text.split(":")))
+        raise click.BadParameter(f"{text!r} is neither a list such as 0,5,10 nor a range such as 0:90:5.", ctx, param)
+
+
+class Size(click.ParamType[int]):
+    """A number of bytes with a unit, such as `4GB`."""
+
+    name = "size"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Turn the text into bytes."""
+        from dask.utils import parse_bytes
+
+        try:
+            return int(parse_bytes(str(value)))
+        except ValueError:
+            raise click.BadParameter(f"{value!r} is no size: write it as 800MB or 4GB.", ctx, param) from None
+
+
+@click.command("analyze")
+@click.argument("run", type=click.Path())
+@click.option("--out", type=click.Path(), help="Where to save the results [default: RUN with the suffix .results].")
+@click.option(
+    "--hierarchy", help="A file (.csv, .json, .nwk), or 'dotted' or 'slashed' for class names that are paths."
+)
+@click.option("--space", "spaces", multiple=True, help="A label space: cut8, depth2, height1 or a level's name.")
+@click.option("--epochs", type=EpochChoice(), help="Epochs, as 0,5,10 or 0:90:5 [default: all].")
+@click.option("--splits", multiple=True, help="Splits [default: all].")
+@click.option("--layers", multiple=True, help="Globs of layers [default: all].")
+@click.option("--metric", "metrics", multiple=True, default=("euclidean", "cosine"), show_default=True)
+@click.option("--linkage", "linkages", multiple=True, default=("average", "ward"), show_default=True)
+@click.option("--permutations", type=click.IntRange(0), default=999, show_default=True, help="Of classes, for nulls.")
+@click.option("--controls", type=click.IntRange(0), default=5, show_default=True, help="Random spaces for each space.")
+@click.option("--means-from", help="Take class means from this split.")
+@click.option("--rule", type=click.Choice(["greedy", "sum"]), default="greedy", show_default=True)
+@click.option("--debias", is_flag=True, help="Take estimation noise off Euclidean distances.")
+@click.option("--allow-nonfinite", is_flag=True, help="Leave out rows with NaN or inf rather than refuse.")
+@click.option("--memory", type=Size(), help="Memory for the blocks in flight, such as 4GB.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+def command(run: str, out: str | None, memory: int | None, spaces: tuple[str, ...], **options: object) -> None:
+    """Compute geometry, collapse, bias, linkage and alignment for a stored RUN.
+
+    \b
+    featlab analyze run.zarr --hierarchy taxonomy.json --out run.results
+    featlab analyze run.zarr --hierarchy dotted --layers 'layer*' --epochs 0:90:5
+    """
+    import featlab
+
+    chosen = {name: value if value != () else None for name, value in options.items()}
+    results = featlab.analyze(run, spaces=spaces or None, memory_limit=memory, **chosen)  # type: ignore[arg-type]
+    target = out or f"{run.rstrip('/').removesuffix('.zarr')}.results"
+    results.save(target)
+    rows = sum(len(results[name]) for name in results)
+    click.echo(f"featlab: {rows} rows in {len(list(results))} tables from {_scope(results.parameters)}.", err=True)
+    click.echo(target)
+
+
+def _scope(parameters: dict[str, list[object]]) -> str:
+    counts = [(len(parameters[name]), name.removesuffix("s")) for name in ("epochs", "splits", "layers", "spaces")]
+    return ", ".join(
+        f"{count} {name if name != 'space' else 'label space'}{'s' * (count != 1)}" for count, name in counts
+    )

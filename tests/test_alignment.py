@@ -1,0 +1,132 @@
+"""Alignment scores, their nulls and ceilings, against SciPy, brute force and closed forms."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial.distance import pdist, squareform
+
+from featlab.metrics import alignment
+
+GENERATOR = np.random.default_rng(0)
+
+
+def test_correlations_are_those_of_scipy():
+    one, other = GENERATOR.normal(size=45), GENERATOR.integers(0, 4, 45).astype(float)
+    for ranks, oracle in ((False, scipy.stats.pearsonr), (True, scipy.stats.spearmanr)):
+        value = alignment.standardized(one, ranks=ranks) @ alignment.standardized(other, ranks=ranks)
+        assert value == pytest.approx(oracle(one, other).statistic, abs=1e-12)
+
+
+def test_a_constant_side_has_no_correlation():
+    assert np.isnan(alignment.standardized(np.ones(3), ranks=True)).all()
+
+
+def test_null_permutes_rows_and_columns_together():
+    """Every permutation of five classes, beside the definition: the matrix with both axes reordered."""
+    points, tree = GENERATOR.normal(size=(5, 3)), GENERATOR.integers(1, 4, 10).astype(float)
+    orders = np.array(list(permutations(range(5))))
+    one, other = alignment.standardized(pdist(points), ranks=True), alignment.standardized(tree, ranks=True)
+    null = alignment.correlation_null(one[None], other, orders)[0]
+    square = squareform(tree)
+    expected = [scipy.stats.spearmanr(pdist(points), squareform(square[np.ix_(o, o)])).statistic for o in orders]
+    np.testing.assert_allclose(null, expected, atol=1e-12)
+    pairs = alignment.permuted_pairs(tree, orders)
+    np.testing.assert_array_equal(pairs, [squareform(square[np.ix_(o, o)]) for o in orders])
+
+
+def test_null_has_no_mean_and_a_uniform_p():
+    """Under exchangeable classes the p-values are uniform (Kolmogorov-Smirnov over 200 draws)."""
+    generator = np.random.default_rng(5)
+    orders = alignment.class_permutations(12, 99, 1)
+    p_values = []
+    for _ in range(200):
+        one = alignment.standardized(pdist(generator.normal(size=(12, 4))), ranks=True)
+        other = alignment.standardized(pdist(generator.normal(size=(12, 4))), ranks=True)
+        null = alignment.correlation_null(one[None], other, orders)[0]
+        p_values.append(alignment.judge(float(one @ other), null).p)
+    assert scipy.stats.kstest(p_values, "uniform").pvalue > 0.01
+
+
+@given(
+    st.lists(st.integers(0, 6), min_size=2, max_size=25),
+    st.integers(0, 2**32 - 1),
+)
+def test_kendall_tau_a_by_definition(levels, seed):
+    values = np.random.default_rng(seed).integers(0, 8, len(levels)).astype(float)
+    other = np.array(levels, float)
+    pairs = [(i, j) for i in range(len(levels)) for j in range(i)]
+    signs = [np.sign(values[i] - values[j]) * np.sign(other[i] - other[j]) for i, j in pairs]
+    assert alignment.kendall_tau_a(values, other[None])[0] == pytest.approx(np.mean(signs), abs=1e-12)
+
+
+def test_kendall_tau_a_is_scipys_tau_b_without_its_tie_correction():
+    values, other = GENERATOR.normal(size=300), GENERATOR.integers(0, 5, 300).astype(float)
+    tau_b = scipy.stats.kendalltau(values, other).statistic
+    ceiling = alignment.kendall_ceiling(other)
+    assert alignment.kendall_tau_a(values, other[None])[0] == pytest.approx(tau_b * np.sqrt(ceiling), abs=1e-12)
+
+
+def test_ceilings_are_reached_by_the_best_vector():
+    other = np.array([1.0, 1, 1, 2, 2, 5])
+    best = np.arange(6.0)
+    assert alignment.spearman_ceiling(other) == pytest.approx(scipy.stats.spearmanr(best, other).statistic)
+    assert alignment.kendall_ceiling(other) == pytest.approx(alignment.kendall_tau_a(best, other[None])[0])
+
+
+def test_judge_counts_the_observed_order():
+    judged = alignment.judge(1.0, np.array([1.0, 0.5, 0.0]))
+    assert judged.p == 0.5
+    assert judged.null_mean == 0.5
+    assert judged.z == pytest.approx(1.0)
+    assert np.isnan(alignment.judge(float("nan"), np.zeros(3)).p)
+    assert np.isnan(alignment.judge(0.3, np.zeros(0)).p)
+
+
+def test_corrected_p_is_never_below_the_plain_one():
+    nulls = GENERATOR.normal(size=(6, 199))
+    values = GENERATOR.normal(size=6) * 2
+    corrected = alignment.corrected_p(values, nulls)
+    plain = [alignment.judge(value, null).p for value, null in zip(values, nulls, strict=True)]
+    assert (corrected >= plain).all()
+    assert np.isnan(alignment.corrected_p(np.array([np.nan]), nulls[:1])).all()
+
+
+def test_cka_is_unbiased_and_sees_through_rotation_and_scale():
+    """Against HSIC_1 of Song et al. 2012 written over all quadruples of distinct samples."""
+    one, two = GENERATOR.normal(size=(6, 3)), GENERATOR.normal(size=(6, 4))
+
+    def hsic(k, m):
+        total, count = 0.0, 0
+        for i, j, q, r in permutations(range(6), 4):
+            total += k[i, j] * (m[i, j] + m[q, r] - 2 * m[i, q])
+            count += 1
+        return total / count
+
+    k, m = one @ one.T, two @ two.T
+    assert alignment.cka_linear(one, two) == pytest.approx(hsic(k, m) / np.sqrt(hsic(k, k) * hsic(m, m)), abs=1e-10)
+    rotation = np.linalg.qr(GENERATOR.normal(size=(3, 3)))[0]
+    assert alignment.cka_linear(one, 7 * one @ rotation) == pytest.approx(1)
+    assert np.isnan(alignment.cka_linear(one[:3], two[:3]))
+
+
+def test_procrustes_against_the_best_rotation():
+    one, two = GENERATOR.normal(size=(8, 3)), GENERATOR.normal(size=(8, 3))
+    a, b = (x - x.mean(axis=0) for x in (one, two))
+    a, b = a / np.linalg.norm(a), b / np.linalg.norm(b)
+    u, _, vt = np.linalg.svd(b.T @ a)
+    assert alignment.procrustes(one, two) == pytest.approx(np.linalg.norm(a - b @ u @ vt))
+    wider = np.hstack([one @ np.linalg.qr(GENERATOR.normal(size=(3, 3)))[0], np.zeros((8, 2))])
+    assert alignment.procrustes(one, wider) == pytest.approx(0, abs=1e-7)
+    assert np.isnan(alignment.procrustes(one, np.ones((8, 3))))
+
+
+def test_kendall_uses_all_permutations_where_they_are_cheap():
+    assert alignment.kendall_permutations(100, 3, 999) == 999
+    assert alignment.kendall_permutations(500_000, 10, 999) == 99
+    assert alignment.kendall_permutations(500_000, 10, 19) == 19

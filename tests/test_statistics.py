@@ -1,0 +1,194 @@
+"""Both passes and the regrouping against float64 references written from the formulas alone (tests/reference.py)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from reference import snapshot_columns
+from strategies import cuts, labelled_features
+
+from featlab.errors import DataError
+from featlab.metrics.collapse import collapse
+from featlab.metrics.geometry import geometry
+from featlab.statistics import coordinates, moments
+from featlab.statistics.regroup import class_statistics, regroup
+
+
+def measure(features, labels, n_classes, groups, *, classifier=None, edges=None, means_of=None):
+    """Statistics of label spaces, over the pieces between `edges`."""
+    source = means_of or (features, labels)
+    frame = coordinates.frame(moments.from_batch(*source, n_classes), foreign=means_of is not None)
+    decider = coordinates.Decider.build(frame, groups)
+    guesses = None
+    if classifier is not None:
+        guesses = (features.astype(np.float64) @ classifier[0].T + classifier[1]).argmax(axis=1)
+    edges = edges or [0, len(labels)]
+    parts = [
+        coordinates.measure(features[a:b], labels[a:b], frame, decider, None if guesses is None else guesses[a:b])
+        for a, b in zip(edges, edges[1:], strict=False)
+    ]
+    return class_statistics(frame, coordinates.add_all(parts), None if classifier is None else classifier[0])
+
+
+def columns(statistics, groups, index):
+    group = regroup(statistics, groups, index)
+    return {
+        **geometry(group.means, group.within_trace, group.spectrum),
+        **collapse(
+            means=group.means,
+            variances=group.variances,
+            within_trace=group.within_trace,
+            spectrum=group.spectrum,
+            within_along=group.within_along,
+            weights=group.classifier,
+            nearest=group.nearest,
+            agreement=group.agreement,
+            rows=group.rows,
+        ),
+    }
+
+
+def case(name):
+    """Features, labels, classes: the hard cases of the issue, in float32."""
+    generator = np.random.default_rng(7)
+    n_classes, dim, rows, mean, sigma = {
+        "balanced": (10, 64, 1000, 0.0, 1.0),
+        "imbalanced": (10, 64, 1000, 0.0, 1.0),
+        "more classes than dimensions": (40, 16, 2000, 0.0, 1.0),
+        "more dimensions than rows": (6, 500, 60, 0.0, 1.0),
+        "absent class": (10, 64, 900, 1.0, 1.0),
+        "mean 100, sigma 0.01": (10, 64, 1000, 100.0, 0.01),
+        "collapsed": (10, 64, 1000, 1.0, 1.0),
+    }[name]
+    labels = np.arange(rows) % n_classes
+    if name == "imbalanced":
+        labels = generator.choice(n_classes, rows, p=np.geomspace(1, 200, n_classes) / np.geomspace(1, 200, n_classes).sum())
+        labels[:n_classes] = np.arange(n_classes)
+    if name == "absent class":
+        labels[labels == 3] = 4
+    means = generator.normal(size=(n_classes, dim))
+    noise = 0.003 if name == "collapsed" else 1.0
+    features = mean + sigma * (means[labels] + noise * generator.normal(size=(rows, dim)))
+    weight, bias = generator.normal(size=(n_classes, dim)), generator.normal(size=n_classes)
+    return features.astype(np.float32), labels.astype(np.int64), n_classes, (weight.astype(np.float32), bias)
+
+
+CASES = [
+    "balanced",
+    "imbalanced",
+    "more classes than dimensions",
+    "more dimensions than rows",
+    "absent class",
+    "mean 100, sigma 0.01",
+    "collapsed",
+]
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("grouped", [False, True])
+def test_every_column_equals_the_formula(name, grouped):
+    features, labels, n_classes, classifier = case(name)
+    groups = np.arange(n_classes) // 3 if grouped else np.arange(n_classes)
+    statistics = measure(features, labels, n_classes, [groups], classifier=classifier, edges=[0, 17, 31, len(labels)])
+    found = columns(statistics, groups, 0)
+    expected = snapshot_columns(features, labels, groups, classifier)
+    for name_, value in expected.items():
+        assert found[name_] == pytest.approx(value, rel=1e-5, abs=1e-9), name_
+    assert found.keys() == expected.keys()
+
+
+@given(labelled_features(), st.data())
+def test_any_chunking_gives_the_same_sums(data, draw):
+    features, labels, n_classes = data
+    groups = [np.arange(n_classes), np.arange(n_classes) % 2]
+    whole = measure(features, labels, n_classes, groups).coordinates
+    edges = draw.draw(cuts(len(labels)))
+    parts = measure(features, labels, n_classes, groups, edges=edges).coordinates
+    np.testing.assert_array_equal(parts.counts, whole.counts)
+    np.testing.assert_allclose(parts.class_scatter, whole.class_scatter, rtol=1e-4, atol=1e-9)
+    scale = float(np.abs(whole.scatter).max()) if whole.scatter.size else 0.0
+    np.testing.assert_allclose(parts.scatter, whole.scatter, rtol=0, atol=1e-5 * scale + 1e-9)
+
+
+@given(labelled_features(max_classes=8), st.data())
+def test_regrouping_equals_recomputing_with_the_grouped_labels(data, draw):
+    features, labels, n_classes = data
+    groups = np.array(draw.draw(st.lists(st.integers(0, 3), min_size=n_classes, max_size=n_classes)))
+    fine = regroup(measure(features, labels, n_classes, [np.arange(n_classes), groups]), groups, 1)
+    own = np.arange(4)
+    coarse = regroup(measure(features, groups[labels], 4, [own]), own, 0)
+    np.testing.assert_array_equal(fine.counts, coarse.counts)
+    scale = float(features.var(dtype=np.float64)) * features.shape[1] + 1e-12
+    noise = 1e-5 * scale + 1e-12 * float(np.abs(features).max()) ** 2
+    np.testing.assert_allclose(fine.variances, coarse.variances, rtol=1e-4, atol=noise)
+    assert fine.within_trace == pytest.approx(coarse.within_trace, rel=1e-4, abs=noise)
+    np.testing.assert_allclose(fine.means @ fine.means.T, coarse.means @ coarse.means.T, rtol=1e-4, atol=noise)
+
+
+def test_means_from_another_split():
+    generator = np.random.default_rng(3)
+    means = generator.normal(size=(5, 12))
+    train_labels, labels = np.arange(200) % 5, np.arange(90) % 5
+    train = (means[train_labels] + generator.normal(size=(200, 12))).astype(np.float32)
+    held_out = (means[labels] + 0.3 + generator.normal(size=(90, 12))).astype(np.float32)
+    groups = [np.arange(5), np.array([0, 0, 1, 1, 1])]
+    statistics = measure(held_out, labels, 5, groups, means_of=(train, train_labels))
+    for index, space in enumerate(groups):
+        found = regroup(statistics, space, index)
+        centres = np.stack([train[space[train_labels] == g].astype(np.float64).mean(axis=0) for g in np.unique(space)])
+        residuals = held_out - centres[space[labels]]
+        assert found.within_trace == pytest.approx(np.square(residuals).sum(axis=1).mean(), rel=1e-5)
+        s_b = (centres - centres.mean(axis=0)).T @ (centres - centres.mean(axis=0)) / len(centres)
+        truth = np.trace(residuals.T @ residuals / 90 @ np.linalg.pinv(s_b, rcond=1e-9, hermitian=True))
+        assert (found.within_along / found.spectrum).sum() == pytest.approx(truth, rel=1e-5)
+        nearest = np.square(held_out[:, None] - centres).sum(axis=2).argmin(axis=1)
+        assert found.nearest.sum() == (nearest == space[labels]).sum()
+
+
+def test_rows_of_a_class_without_a_mean_are_counted():
+    train = np.array([[0.0], [1.0]], np.float32)
+    held_out, labels = np.array([[0.0], [1.0], [5.0]], np.float32), np.array([0, 1, 2])
+    statistics = measure(held_out, labels, 3, [np.arange(3)], means_of=(train, np.array([0, 1])))
+    assert statistics.coordinates.left_out == 1
+    assert statistics.rows == 2
+
+
+def test_no_rows_is_an_error():
+    empty = moments.from_batch(np.zeros((0, 2), np.float32), np.zeros(0, np.int64), 3)
+    with pytest.raises(DataError, match="0 rows"):
+        coordinates.frame(empty)
+
+
+def test_ties_go_to_the_first_group():
+    """Two classes with one mean: every row is nearest to both, and the lower id takes it, as argmax does."""
+    features = np.array([[0.0], [0.0], [4.0]], np.float32)
+    statistics = measure(features, np.array([0, 1, 2]), 3, [np.arange(3)])
+    assert statistics.coordinates.nearest.tolist() == [[1, 0, 1]]
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_one_class_has_no_angles(rows):
+    statistics = measure(np.ones((rows, 3), np.float32), np.zeros(rows, np.int64), 1, [np.array([0])])
+    found = columns(statistics, np.array([0]), 0)
+    assert found["within_trace"] == 0
+    assert found["ncc_accuracy"] == 1
+    for name in ("cosine_mean", "nc1_pinv", "nc1_cdnv", "nc2_etf", "nc2_equinorm", "means_participation"):
+        assert np.isnan(found[name]), name
+
+
+def test_rank_deficient_means_keep_a_finite_inverse():
+    """Ten class means in a plane: float32 leaves no noise for the pseudo-inverse to blow up."""
+    generator = np.random.default_rng(0)
+    means = generator.normal(size=(10, 2)) @ generator.normal(size=(2, 50))
+    labels = np.arange(1000) % 10
+    features = (means[labels] + 0.1 * generator.normal(size=(1000, 50))).astype(np.float32)
+    features -= np.stack([features[labels == k].mean(axis=0) for k in range(10)])[labels].astype(np.float32)
+    features += means[labels].astype(np.float32)
+    found = columns(measure(features, labels, 10, [np.arange(10)]), np.arange(10), 0)
+    assert found["means_rank"] == 2
+    s_w = 0.01 * np.eye(50)
+    centred = means - means.mean(axis=0)
+    truth = np.trace(s_w @ np.linalg.pinv(centred.T @ centred / 10, rcond=1e-9, hermitian=True)) / 10
+    assert found["nc1_pinv"] == pytest.approx(truth, rel=0.2)

@@ -219,6 +219,6 @@ class _Tables:
             "layers": list(dict.fromkeys(request.layer for request in requests)),
             "spaces": [space.name for space in self.plan.spaces],
             "hierarchy": None if self.plan.taxonomy is None else self.plan.taxonomy.to_json(),
-            **{name: getattr(options, name) for name in options.__dataclass_fields__},
+            **{name: list(value) if isinstance(value, tuple) else value for name, value in vars(options).items()},
             "distances_kept": "every epoch" if self.all_distances else "the last epoch of each layer",
         }

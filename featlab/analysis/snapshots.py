@@ -237,6 +237,12 @@ def warn_gaps(summaries: Sequence[SnapshotSummary], names: Sequence[str]) -> Non
             FeatlabWarning,
             stacklevel=3,
         )
+    if any(len(each.classes) == 1 for each in summaries):
+        warnings.warn(
+            f"only the class {names[int(summaries[0].classes[0])]!r} has rows: distances, angles and trees need two.",
+            FeatlabWarning,
+            stacklevel=3,
+        )
     blurred = [each.request for each in summaries if any(not np.isfinite(d).all() for d in each.distances.values())]
     if blurred:
         warnings.warn(

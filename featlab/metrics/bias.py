@@ -141,9 +141,8 @@ def onset(epochs: Floats, values: Floats, fraction: float) -> Floats:
     0.5
     """
     values = np.asarray(values, np.float64)
-    way = values[..., -1:] - values[..., :1]
     with np.errstate(invalid="ignore", divide="ignore"):
-        covered = (values - values[..., :1]) / way
+        covered = (values - values[..., :1]) / (values[..., -1:] - values[..., :1])
     reached = covered >= fraction
     after = reached.argmax(axis=-1)
     before = np.maximum(after - 1, 0)

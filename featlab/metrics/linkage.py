@@ -14,6 +14,7 @@ from featlab.errors import OptionError
 Floats = NDArray[np.float64]
 
 METRICS = ("euclidean", "cosine")
+SAME_HEIGHT = 1e-6  # relative to the tree's height
 Method = Literal["average", "ward", "single", "complete"]
 LINKAGES: tuple[Method, ...] = ("average", "ward", "single", "complete")
 
@@ -97,13 +98,22 @@ def linkage_tree(means: Floats, distances: Floats, metric: str, method: Method) 
 def cophenetic_distances(tree: Floats) -> Floats:
     """Height at which each pair of classes first joins, condensed.
 
+    Heights that float32 features cannot tell apart are made one, so that the ties of an exact tree stay ties.
+
     Examples
     --------
     >>> import numpy as np
     >>> cophenetic_distances(np.array([[0, 1, 1.0, 2], [2, 3, 8.5, 3]]))
     array([1. , 8.5, 8.5])
     """
-    return np.asarray(scipy.cluster.hierarchy.cophenet(tree))
+    if not len(tree):
+        return np.zeros(0)
+    order = np.argsort(tree[:, 2], kind="stable")
+    heights = tree[order, 2]
+    apart = np.diff(heights, prepend=-np.inf) > SAME_HEIGHT * heights[-1]
+    levelled = tree.copy()
+    levelled[order, 2] = heights[apart][np.cumsum(apart) - 1]
+    return np.asarray(scipy.cluster.hierarchy.cophenet(levelled))
 
 
 def condensed(square: Floats) -> Floats:

@@ -1,0 +1,248 @@
+"""`analyze` on stored runs, end to end: against the references, on planted answers, and on bad input."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from reference import snapshot_columns
+from test_statistics import CASES, case
+
+import featlab
+from featlab.demo.planted import PlantedCourse, planted_tree, write_course
+from featlab.errors import DataError, FeatlabWarning, LayerNotFoundError, OptionError, TaxonomyError
+from featlab.results import TABLES, table_columns
+
+KEYS = ["epoch", "split", "layer"]
+
+
+def store(path, features, labels, n_classes, classifier=None, **options):
+    featlab.write_epoch(
+        path,
+        epoch=options.pop("epoch", 0),
+        split=options.pop("split", "val"),
+        features={"last": features},
+        labels=labels,
+        classifier=classifier,
+        classes=[f"class{number:03d}" for number in range(n_classes)],
+        dtype="float32",
+        **options,
+    )
+    return str(path)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.filterwarnings("ignore:1 of 10 classes have no row:featlab.FeatlabWarning")
+def test_stored_and_analysed_columns_equal_the_formula(tmp_path, name):
+    features, labels, n_classes, classifier = case(name)
+    path = store(tmp_path / "run.zarr", features, labels, n_classes, classifier)
+    groups = [number % 3 for number in range(n_classes)]
+    results = featlab.analyze(path, spaces={"thirds": groups}, permutations=0, controls=2)
+    for space, partition in (("hyponym", np.arange(n_classes)), ("thirds", np.array(groups))):
+        expected = snapshot_columns(features, labels, partition, classifier)
+        found = {**results.geometry.query("space == @space").iloc[0], **results.collapse.query("space == @space").iloc[0]}
+        for column, value in expected.items():
+            assert found[column] == pytest.approx(value, rel=1e-5, abs=1e-9), (space, column)
+
+
+def test_controls_stand_beside_each_hypernym_space(tmp_path):
+    features, labels, n_classes, _ = case("balanced")
+    path = store(tmp_path / "run.zarr", features, labels, n_classes)
+    groups = np.arange(n_classes) // 5
+    results = featlab.analyze(path, spaces={"halves": groups.tolist()}, controls=4, seed=3, permutations=0)
+    row = results.collapse.query("space == 'halves'").iloc[0]
+    from featlab.hierarchy.labelspace import LabelSpace, controls
+
+    space = LabelSpace.from_groups("halves", [str(group) for group in groups])
+    drawn = [snapshot_columns(features, labels, each.labels)["nc1_pinv"] for each in controls(space, 4, 3)]
+    assert row.nc1_pinv_control == pytest.approx(np.mean(drawn), rel=1e-5)
+    assert row.nc1_pinv_control_std == pytest.approx(np.std(drawn, ddof=1), rel=1e-4)
+    assert row.nc1_pinv_difference == pytest.approx(row.nc1_pinv - np.mean(drawn), rel=1e-4)
+    assert results.collapse.query("space == 'hyponym'").nc1_pinv_control.isna().all()
+
+
+def test_a_planted_tree_without_noise_is_recovered(tmp_path):
+    tree = planted_tree(depth=3, branching=3, dim=48, samples_per_class=4, noise=0.0)
+    path = tmp_path / "run.zarr"
+    featlab.write_epoch(
+        path, epoch=0, features={"last": tree.features}, labels=tree.labels, classes=tree.classes, dtype="float32"
+    )
+    results = featlab.analyze(path, hierarchy=tree.taxonomy, linkages=("average", "single", "complete"))
+    scores = results.alignment.set_index("score").value
+    assert scores["cophenetic_self"].to_numpy() == pytest.approx(1, abs=1e-6)
+    found = results.alignment.query("score == 'cophenetic_spearman' and taxonomy_distance == 'lca_height'")
+    assert found.value.to_numpy() == pytest.approx(1, abs=1e-6)
+    assert (found.p <= 0.01).all()
+    tau = results.alignment.query("score == 'rsa_kendall' and taxonomy_distance == 'lca_height'")
+    assert (tau.value <= tau.ceiling + 1e-12).all()
+
+
+def test_a_planted_course_has_its_planted_onsets(tmp_path):
+    tree = planted_tree(depth=2, branching=3, dim=24, samples_per_class=30, noise=0.05)
+    course = PlantedCourse(tree, onsets=(1, 4), epochs=5)
+    for _ in write_course(tmp_path / "run.zarr", course):
+        pass
+    results = featlab.analyze(tmp_path / "run.zarr", hierarchy=tree.taxonomy, permutations=99)
+    for space, level in (("level1", 1), ("hyponym", 2)):
+        rows = results.accuracy.query("space == @space").set_index("epoch").accuracy
+        assert rows.to_dict() == pytest.approx({epoch: course.expected_accuracy(level, epoch) for epoch in range(6)})
+    onset = results.onset.query("series == 'accuracy' and fraction == 0.5").set_index("space").onset
+    assert onset["level1"] == pytest.approx(0.5)
+    # The classes go from 1/9 over 1/3 to 1: half the way, 5/9, lies in the step from epoch 3 to 4.
+    assert onset["hyponym"] == pytest.approx(3 + (5 / 9 - 1 / 3) / (2 / 3))
+    evolution = results.evolution.query("reference == 'previous' and score == 'cka_linear' and layer == 'layer2'")
+    assert evolution.set_index("epoch").value[3] == pytest.approx(1, abs=1e-3)
+    assert not (results.evolution.query("reference == 'last'").epoch == 5).any()
+
+
+def test_accuracy_rules(tmp_path):
+    """Three classes in two groups: the most probable class is alone, its rivals' probabilities sum higher."""
+    logits = np.log(np.array([[0.4, 0.35, 0.25]]))
+    path = tmp_path / "run.zarr"
+    featlab.write_epoch(path, epoch=0, features={"last": np.ones((1, 2))}, labels=[1], logits=logits)
+    spaces = {"pair": [0, 1, 1]}
+    with pytest.warns(FeatlabWarning):
+        greedy = featlab.analyze(path, spaces=spaces)
+        summed = featlab.analyze(path, spaces=spaces, rule="sum")
+    assert greedy.accuracy.set_index("space").accuracy["pair"] == 0
+    assert summed.accuracy.set_index("space").accuracy["pair"] == 1
+    assert summed.accuracy.rule.unique().tolist() == ["sum"]
+
+
+def test_decisions_come_from_the_classifier_where_logits_are_missing(tmp_path):
+    features, labels, n_classes, (weight, bias) = case("balanced")
+    path = store(tmp_path / "run.zarr", features, labels, n_classes, (weight, bias))
+    accuracy = featlab.analyze(path).accuracy.accuracy.iloc[0]
+    assert accuracy == ((features @ weight.T + bias).argmax(axis=1) == labels).mean()
+
+
+def test_workers_of_a_dask_cluster_give_the_same(tmp_path):
+    from dask.distributed import Client, LocalCluster
+
+    tree = planted_tree(depth=2, branching=3, dim=24, samples_per_class=30)
+    path = tmp_path / "run.zarr"
+    featlab.write_epoch(path, epoch=0, features={"last": tree.features}, labels=tree.labels, classes=tree.classes)
+    here = featlab.analyze(path, hierarchy=tree.taxonomy)
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        there = featlab.analyze(path, hierarchy=tree.taxonomy, client=client)
+    for name in TABLES:
+        pd.testing.assert_frame_equal(here[name], there[name], rtol=1e-12)
+
+
+def test_block_size_does_not_change_the_numbers(tmp_path):
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 12, 30_000)
+    features = (generator.normal(size=(12, 600))[labels] + generator.normal(size=(30_000, 600))).astype(np.float16)
+    path = tmp_path / "run.zarr"
+    featlab.write_epoch(path, epoch=0, features={"last": features}, labels=labels)
+    whole = featlab.analyze(path, permutations=0)
+    pieces = featlab.analyze(path, permutations=0, memory_limit=48 << 20)
+    for name in ("geometry", "collapse", "distances"):
+        pd.testing.assert_frame_equal(whole[name], pieces[name], rtol=1e-6)
+
+
+def test_epochs_splits_and_layers_are_chosen(tmp_path):
+    path = tmp_path / "run.zarr"
+    generator = np.random.default_rng(0)
+    for epoch in (0, 1, 2, 5):
+        for split in ("train", "val"):
+            features = {name: generator.normal(size=(40, 6)) for name in ("layer1", "layer2", "head.fc")}
+            featlab.write_epoch(path, epoch=epoch, split=split, features=features, labels=np.arange(40) % 4)
+
+    def chosen(**options):
+        table = featlab.analyze(path, permutations=0, metrics=("euclidean",), **options).geometry
+        return sorted(set(table[KEYS].itertuples(index=False, name=None)))
+
+    assert chosen(epochs=slice(0, 3, 2), splits="val", layers="layer*") == [
+        (epoch, "val", layer) for epoch in (0, 2) for layer in ("layer1", "layer2")
+    ]
+    assert chosen(epochs=5, splits=["train"], layers=["**", "!layer?"]) == [(5, "train", "head.fc")]
+    both = featlab.analyze(path, permutations=0, splits="val", means_from="train", epochs=[1])
+    assert both.parameters["means_from"] == "train"
+    for options, message in (
+        ({"epochs": [3]}, "no epoch 3: it holds 0, 1, 2, 5"),
+        ({"epochs": slice(3, 5)}, "no epoch of the run lies in"),
+        ({"splits": "test"}, "no split test"),
+        ({"means_from": "test"}, "means_from='test' has no layer"),
+        ({"metrics": ("l1",)}, "unknown metric 'l1'"),
+        ({"metrics": ()}, "no metric is chosen"),
+        ({"linkages": ("centroid",)}, "unknown linkage 'centroid'"),
+        ({"permutations": -1}, "permutations is -1"),
+        ({"debias": True}, "debias applies to Euclidean"),
+        ({"spaces": ["cut2"]}, "'cut2' needs a hierarchy"),
+        ({"spaces": {"x": [0, 1]}}, "'x' has 2 groups for 4 classes"),
+        ({"memory_limit": 1000}, "1000 bytes"),
+    ):
+        with pytest.raises(OptionError, match=message):
+            featlab.analyze(path, **{"permutations": 0, **options})
+    with pytest.raises(LayerNotFoundError, match=r"'layr\*'.*layer1"):
+        featlab.analyze(path, layers="layr*")
+    with pytest.raises(TaxonomyError, match="'0'"):
+        featlab.analyze(path, hierarchy={"a": ["b", "c"]})
+
+
+def test_nonfinite_features_are_refused_or_left_out(tmp_path):
+    features, labels, n_classes, _ = case("balanced")
+    spoilt = features.copy()
+    spoilt[3, 5], spoilt[8, 0] = np.nan, np.inf
+    path = store(tmp_path / "run.zarr", spoilt, labels, n_classes)
+    with pytest.raises(DataError, match=r"layer 'last' at epoch 0, split 'val' holds 1 NaN and 1 infinite"):
+        featlab.analyze(path)
+    with pytest.warns(FeatlabWarning, match="left out"):
+        results = featlab.analyze(path, allow_nonfinite=True, permutations=0)
+    kept = np.isfinite(spoilt).all(axis=1)
+    expected = snapshot_columns(spoilt[kept], labels[kept])
+    assert results.collapse.nc1_pinv.iloc[0] == pytest.approx(expected["nc1_pinv"], rel=1e-5)
+    assert results.geometry.rows.iloc[0] == kept.sum()
+
+
+def test_an_absent_class_is_named_and_never_a_zero(tmp_path):
+    features, labels, n_classes, _ = case("absent class")
+    path = store(tmp_path / "run.zarr", features, labels, n_classes)
+    with pytest.warns(FeatlabWarning, match=r"1 of 10 classes .*class003"):
+        results = featlab.analyze(path, permutations=9)
+    assert "class003" not in set(results.distances.class_a) | set(results.distances.class_b)
+    assert len(results.linkage.query("metric == 'euclidean' and linkage == 'ward'")) == 8
+
+
+@pytest.mark.parametrize("n_classes", [1, 2, 3])
+def test_few_classes_do_not_break_anything(tmp_path, n_classes):
+    labels = np.arange(12) % n_classes
+    features = np.random.default_rng(0).normal(size=(12, 4)) + labels[:, None]
+    path = store(tmp_path / "run.zarr", features, labels, n_classes)
+    if n_classes == 1:
+        with pytest.warns(FeatlabWarning, match="only the class 'class000' has rows"):
+            results = featlab.analyze(path)
+    else:
+        results = featlab.analyze(path)
+    assert len(results.collapse) == 1
+    assert len(results.linkage) == 4 * (n_classes - 1)
+
+
+def test_one_sample(tmp_path):
+    path = store(tmp_path / "run.zarr", np.ones((1, 3)), np.array([1]), 2)
+    with pytest.warns(FeatlabWarning):
+        results = featlab.analyze(path)
+    assert results.geometry.rows.tolist() == [1]
+    assert results.collapse.nc1_pinv.isna().all()
+
+
+def test_tables_have_their_columns_and_parameters_say_what_shaped_them(tmp_path):
+    tree = planted_tree(depth=2, branching=2, dim=8)
+    path = tmp_path / "run.zarr"
+    featlab.write_epoch(path, epoch=0, features={"last": tree.features}, labels=tree.labels, classes=tree.classes)
+    results = featlab.analyze(path, hierarchy=tree.taxonomy, permutations=19, seed=5)
+    for name in TABLES:
+        assert list(results[name].columns) == table_columns(name)
+    assert results.parameters["seed"] == 5
+    assert results.parameters["permutations"] == 19
+    assert json.loads(json.dumps(results.parameters)) == results.parameters
+    again = featlab.analyze(path, hierarchy=tree.taxonomy, permutations=19, seed=5)
+    for name in TABLES:
+        pd.testing.assert_frame_equal(results[name], again[name])
+    assert results.spaces.query("space == 'level1'").group_name.tolist() == ["1", "1", "2", "2"]

@@ -1,0 +1,64 @@
+"""Results come back from disk as they went, and nothing foreign is overwritten."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+import featlab
+from featlab.demo.planted import planted_tree
+from featlab.errors import OptionError, ResultsError
+from featlab.results import PARAMETERS, TABLES
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    tree = planted_tree(depth=2, branching=2, dim=8)
+    path = tmp_path_factory.mktemp("results") / "run.zarr"
+    for epoch in (0, 1):
+        featlab.write_epoch(
+            path, epoch=epoch, features={"last": tree.features + epoch}, labels=tree.labels, classes=tree.classes
+        )
+    return featlab.analyze(path, hierarchy=tree.taxonomy, permutations=19)
+
+
+def test_round_trip(results, tmp_path):
+    results.save(tmp_path / "a.results")
+    loaded = featlab.load_results(tmp_path / "a.results")
+    for name in TABLES:
+        pd.testing.assert_frame_equal(loaded[name], results[name], check_dtype=False, check_index_type=False)
+    assert loaded.parameters == results.parameters
+    assert "alignment" in repr(loaded)
+
+
+def test_saving_replaces_results_and_nothing_else(results, tmp_path):
+    target = tmp_path / "a.results"
+    results.save(target)
+    (target / "stale.parquet").touch()
+    results.save(target)
+    assert not (target / "stale.parquet").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.results"]
+    foreign = tmp_path / "thesis"
+    foreign.mkdir()
+    (foreign / "chapter1.tex").touch()
+    with pytest.raises(ResultsError, match="thesis"):
+        results.save(foreign)
+    assert (foreign / "chapter1.tex").exists()
+
+
+def test_what_holds_no_results_is_named(results, tmp_path):
+    with pytest.raises(ResultsError, match=r"nowhere.*featlab analyze"):
+        featlab.load_results(tmp_path / "nowhere")
+    results.save(tmp_path / "a.results")
+    (tmp_path / "a.results" / "onset.parquet").unlink()
+    with pytest.raises(ResultsError, match="lacks the tables onset"):
+        featlab.load_results(tmp_path / "a.results")
+    document = tmp_path / "a.results" / PARAMETERS
+    document.write_text(document.read_text().replace('"format": 1', '"format": 99'))
+    with pytest.raises(ResultsError, match="format 99"):
+        featlab.load_results(tmp_path / "a.results")
+
+
+def test_unknown_table(results):
+    with pytest.raises(OptionError, match="no table 'colapse'"):
+        results["colapse"]

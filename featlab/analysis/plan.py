@@ -218,9 +218,13 @@ def _check_finite(run: Run, requests: Sequence[Request], options: Options) -> No
     sources = {(request.epoch, options.means_from or request.split) for request in requests}
     found = []
     for epoch, split in sorted(sources | {(request.epoch, request.split) for request in requests}):
-        for layer, counts in run.record(epoch, split).nonfinite.items():
-            if any(request.layer == layer and request.epoch == epoch for request in requests):
-                found.append((epoch, split, layer, counts["nan"], counts["inf"]))
+        record = run.record(epoch, split)
+        for layer in record.layers:
+            counts = record.nonfinite.get(layer, {"nan": 0, "inf": 0})
+            infinite = counts["inf"] + record.overflow.get(layer, 0)
+            wanted = any(request.layer == layer and request.epoch == epoch for request in requests)
+            if wanted and (counts["nan"] or infinite):
+                found.append((epoch, split, layer, counts["nan"], infinite))
     if not found:
         return
     epoch, split, layer, nan, inf = found[0]

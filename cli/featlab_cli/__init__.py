@@ -1,0 +1,1 @@
+"""The featlab command line: parse, call, print."""

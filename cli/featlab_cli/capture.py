@@ -1,0 +1,121 @@
+"""`featlab capture`: run a training script, unmodified, and store its activations."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+from types import TracebackType
+
+import click
+
+from featlab.errors import OptionError
+
+
+@click.command(context_settings={"allow_interspersed_args": False})
+@click.option("--store", required=True, metavar="RUN", help="Where the run is stored; made if it is not there.")
+@click.option(
+    "--layers",
+    required=True,
+    multiple=True,
+    metavar="GLOB",
+    help="Modules by name: * within a segment, ** across segments, !GLOB takes away, penultimate is the classifier's "
+    "input. Repeatable; order counts.",
+)
+@click.option("--splits", multiple=True, default=("val",), show_default=True, metavar="NAME", help="Repeatable.")
+@click.option("--classes", metavar="FILE|N", help="Names of the classes, one a line, or how many there are.")
+@click.option(
+    "--reduce",
+    multiple=True,
+    default=("auto",),
+    show_default=True,
+    metavar="[GLOB=]NAME",
+    help="auto, mean, max, cls, last, flatten or none. Repeatable.",
+)
+@click.option("--dtype", type=click.Choice(["float16", "bfloat16", "float32"]), default="float16", show_default=True)
+@click.option("--codec", type=click.Choice(["fast", "small", "none"]), default="fast", show_default=True)
+@click.option("--classifier", default="auto", show_default=True, metavar="MODULE", help='"none" stores no classifier.')
+@click.option(
+    "--on-error",
+    type=click.Choice(["raise", "warn"]),
+    default="raise",
+    show_default=True,
+    help="End the script, or stop capturing and let it train on.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace epochs that are stored already.")
+@click.argument("script", nargs=-1, required=True, type=click.UNPROCESSED)
+def command(
+    store: str,
+    layers: tuple[str, ...],
+    splits: tuple[str, ...],
+    classes: str | None,
+    reduce: tuple[str, ...],
+    dtype: str,
+    codec: str,
+    classifier: str,
+    on_error: str,
+    overwrite: bool,
+    script: tuple[str, ...],
+) -> None:
+    """Run a training script, unmodified, and store the activations of its model.
+
+    Finds the model, the batches and their samples, the labels and the epochs by itself, and says on standard error
+    what it found. Training passes are the split "train"; the first data set that is evaluated is "val", the next
+    "test".
+
+    \b
+    featlab capture --store run.zarr --layers 'layer*' --layers avgpool -- train.py --epochs 90
+    featlab capture --store run.zarr --layers '**' --splits val --splits train -- -m package.train
+    """
+    from featlab.capture.script import run_script
+
+    sys.excepthook = _print_trimmed
+    run_script(
+        script,
+        store,
+        layers,
+        note=lambda message: click.echo(f"featlab: {message}", err=True),
+        splits=splits,
+        classes=None if classes is None else _read_classes(classes),
+        reduce=_read_reducers(reduce),
+        dtype=dtype,
+        codec=codec,
+        classifier=None if classifier == "none" else classifier,
+        on_error=on_error,
+        overwrite=overwrite,
+    )
+
+
+def _read_classes(given: str) -> list[str] | int:
+    if given.isdigit():
+        return int(given)
+    try:
+        lines = Path(given).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise OptionError(f"--classes {given!r} is neither a number nor a readable file ({error}).") from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _read_reducers(given: tuple[str, ...]) -> str | dict[str, str]:
+    if len(given) == 1 and "=" not in given[0]:
+        return given[0]
+    pairs = [one.rpartition("=") for one in given]
+    return {glob or "**": name for glob, _, name in pairs}
+
+
+def _print_trimmed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print a script's traceback without the frames of what runs the script."""
+    report = traceback.TracebackException(kind, error, trace)
+    part: traceback.TracebackException | None = report
+    while part is not None:
+        part.stack = traceback.StackSummary.from_list([frame for frame in part.stack if not _runs(frame.filename)])
+        part = part.__cause__ or part.__context__
+    click.echo("".join(report.format()), err=True, nl=False)
+
+
+def _runs(filename: str) -> bool:
+    import featlab
+
+    machinery = [Path(home).resolve().parent for home in (str(featlab.__file__), __file__, click.__file__)]
+    own = Path(filename).name == "featlab" or any(folder in Path(filename).resolve().parents for folder in machinery)
+    return own or filename == "<frozen runpy>"

@@ -1,0 +1,129 @@
+"""The `featlab` command: finds sub-commands lazily, and turns errors into one sentence and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+import click
+from click.shell_completion import CompletionItem
+
+import featlab
+from featlab.errors import FeatlabError, FeatlabWarning
+
+# Each sub-command is the attribute `command` of its own module, imported when it is called; the short help stands
+# here so that `featlab --help` imports none of them.
+COMMANDS = {
+    "demo": "Train, capture, analyse and report on this machine; no download.",
+    "capture": "Run a training script, unmodified, and store its activations.",
+    "info": "List what a run holds.",
+    "analyze": "Compute every table for a stored run.",
+    "show": "Print a table of results.",
+    "report": "Write results as one HTML page.",
+}
+
+INTERRUPTED = 130  # 128 + SIGINT
+PIPE_CLOSED = 141  # 128 + SIGPIPE
+
+
+class PipeClosedError(Exception):
+    """Whoever read our output has gone, as `head` does."""
+
+
+@contextmanager
+def told_apart_from_failures() -> Iterator[None]:
+    """Pass a closed pipe by click, which would end with 1, our exit code for a user's mistake."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise PipeClosedError from error
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when, and only when, they are needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"featlab_cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        commands = [CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
+        return commands + click.Command.shell_complete(self, ctx, incomplete)
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with told_apart_from_failures():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> None:
+        # Nothing is returned: an integer that a command gave back would read as an exit code.
+        with told_apart_from_failures():
+            super().invoke(ctx)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(featlab.__version__, prog_name="featlab")
+def main() -> None:
+    """See how a network learns: broad categories first, and the class hierarchy in its layers.
+
+    \b
+    featlab demo                                   the whole way on real data, in a minute
+    featlab capture --store run.zarr --layers 'layer*' -- train.py
+    featlab analyze run.zarr --out run.results
+    featlab show run.results collapse
+    """
+
+
+def run() -> None:
+    """Entry point: exit codes 0, 1 (the user's input or data), 2 (usage), 130 (Ctrl-C), 141 (a closed pipe)."""
+    print_warning = warnings.showwarning
+
+    def show_warning(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, FeatlabWarning):
+            click.echo(f"featlab: {message}", err=True)
+        else:
+            print_warning(message, category, filename, lineno, file, line)
+
+    warnings.showwarning = show_warning
+    sys.exit(exit_code())
+
+
+def exit_code() -> int:
+    """Run the command that the arguments name, and tell how it ended."""
+    try:
+        code = main.main(prog_name="featlab", standalone_mode=False)
+        sys.stdout.flush()
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("featlab: stopped; every committed epoch is whole.", err=True)
+        return INTERRUPTED
+    except (PipeClosedError, BrokenPipeError):
+        # Python flushes what is left when it exits, and would complain about the same pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except FeatlabError as error:
+        click.echo(f"featlab: {error}", err=True)
+        return 1
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,227 @@
+"""Rows to sharded Zarr arrays and back, through zarr-python; what a commit promised is checked before it is trusted."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.errors import ContainsArrayError
+
+from featlab.errors import CorruptStoreError, StoreError
+from featlab.store import layout
+from featlab.store.layout import ArrayInfo, Shard
+
+
+class ArrayWriter:
+    """Writes one array, row by row in order, as whole shards; `finish` gives its inventory.
+
+    Growing is safe here, and only here: nothing of an uncommitted snapshot is visible.
+
+    Parameters
+    ----------
+    directory
+        Where the array is to be; made here.
+    name
+        Its registered name, such as ``layers/avgpool``.
+    row_shape
+        Shape of one row: ``(D,)`` or ``()``.
+    dtype
+        Logical dtype; rows come in the dtype on disk.
+    codec
+        One of `layout.CODECS`.
+    expected
+        Number of rows, if known, for chunks of equal size.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        name: str,
+        row_shape: tuple[int, ...],
+        dtype: str,
+        codec: str,
+        expected: int | None = None,
+    ) -> None:
+        self._directory = directory
+        self._name = name
+        self._dtype = dtype
+        self._codec = codec
+        stored = np.dtype(layout.STORED_DTYPES[dtype])
+        row_bytes = math.prod(row_shape) * stored.itemsize
+        self._chunk_rows = layout.chunk_rows(row_bytes, expected)
+        self._shard_rows = layout.shard_rows(self._chunk_rows, row_bytes)
+        self._buffer = np.empty((self._shard_rows, *row_shape), stored)  # pages are taken as rows come
+        self._fill = 0
+        self._array: zarr.Array[Any] | None = None
+        self._shards: list[Shard] = []
+
+    def append(self, rows: NDArray[Any]) -> None:
+        """Take rows in the dtype on disk; a full shard is written at once."""
+        while len(rows):
+            taken = min(len(rows), self._shard_rows - self._fill)
+            self._buffer[self._fill : self._fill + taken] = rows[:taken]
+            self._fill += taken
+            rows = rows[taken:]
+            if self._fill == self._shard_rows:
+                self._write_shard()
+
+    def finish(self) -> ArrayInfo:
+        """Write what is left."""
+        rows = len(self._shards) * self._shard_rows + self._fill
+        if not self._shards:  # everything fits in one shard, so the shard is made to fit
+            self._chunk_rows = min(self._chunk_rows, self._fill)
+            self._shard_rows = math.ceil(self._fill / self._chunk_rows) * self._chunk_rows
+        if self._fill:
+            self._write_shard()
+        shape = (rows, *self._buffer.shape[1:])
+        self._buffer = self._buffer[:0]
+        return ArrayInfo(shape, self._dtype, self._codec, self._chunk_rows, self._shard_rows, tuple(self._shards))
+
+    def _write_shard(self) -> None:
+        start = len(self._shards) * self._shard_rows
+        rows = self._buffer[: self._fill]
+        if self._array is None:
+            try:
+                self._array = self._create()
+            except ContainsArrayError as error:
+                raise StoreError(f"{self._directory} has two writers; let one process write a snapshot.") from error
+        self._array.resize((start + len(rows), *rows.shape[1:]))
+        self._array[start:] = rows
+        key = layout.shard_key(len(self._shards), rows.ndim)
+        with (self._directory / key).open("rb") as file:
+            self._shards.append(
+                Shard((self._directory / key).stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
+            )
+        self._fill = 0
+
+    def _create(self) -> zarr.Array[Any]:
+        spec = layout.array_spec(self._name)
+        rest = self._buffer.shape[1:]
+        settings = layout.CODECS[self._codec]
+        compressors: list[Any] = [] if settings is None else [BloscCodec(**settings)]
+        return zarr.create_array(
+            str(self._directory),
+            shape=(0, *rest),
+            chunks=(self._chunk_rows, *rest),
+            shards=(self._shard_rows, *rest),
+            dtype=self._buffer.dtype,
+            filters=None,
+            compressors=[*compressors, Crc32cCodec()],
+            fill_value=layout.FILL_VALUES[self._dtype],
+            dimension_names=spec.dims,
+            attributes={layout.ATTRIBUTES: {"logical_dtype": self._dtype, "description": spec.description}},
+            config={"write_empty_chunks": True},
+            zarr_format=3,
+        )
+
+
+@dataclass(frozen=True)
+class Block:
+    """Where some rows are, all in one shard. Small, picklable, safe to read on any thread.
+
+    Attributes
+    ----------
+    offset
+        First row, in the snapshot's order.
+    rows
+        Number of rows that `read` returns.
+    """
+
+    offset: int
+    rows: int
+    path: str
+    array: str
+    dtype: str
+    start: int
+    stop: int
+    shard_key: str
+    shard_bytes: int
+    dropped: tuple[int, ...] = ()
+
+    def read(self) -> NDArray[Any]:
+        """Read the rows and check them against their checksums.
+
+        Returns
+        -------
+        ndarray of shape (rows, D)
+            In the dtype on disk; bfloat16 decoded to float32.
+
+        Raises
+        ------
+        CorruptStoreError
+            A shard is missing, has another size than was committed, or a checksum fails.
+        """
+        directory = Path(self.path, self.array)
+        try:
+            # zarr-python would read a missing shard as fill values, without a word
+            size = (directory / self.shard_key).stat().st_size
+            if size != self.shard_bytes:
+                raise self._corrupt(f"has {size} bytes instead of {self.shard_bytes}")
+            array = zarr.open_array(str(directory), mode="r", zarr_format=3)
+            if array.ndim == 0 or array.shape[0] < self.stop:
+                raise self._corrupt(f"belongs to an array of shape {array.shape}, which ends before row {self.stop}")
+            out = np.asarray(array[self.start : self.stop])
+        except FileNotFoundError as error:
+            raise self._corrupt("is missing") from error
+        except OSError as error:
+            raise self._corrupt(f"cannot be read ({error.strerror or error})") from error
+        except (ValueError, RuntimeError, KeyError, TypeError) as error:
+            what = "fails its checksum" if "checksum" in str(error) else "cannot be decoded"
+            raise self._corrupt(f"{what} ({error})") from error
+        if self.dropped:
+            out = np.delete(out, self.dropped, axis=0)
+        return decode_bfloat16(out) if self.dtype == "bfloat16" else out
+
+    def _corrupt(self, what: str) -> CorruptStoreError:
+        return CorruptStoreError(
+            f"{self.array}, chunk {self.shard_key} {what}; restore it from a copy, or capture the snapshot again with "
+            "overwrite."
+        )
+
+
+def array_blocks(path: str, array: str, info: ArrayInfo, target_bytes: int) -> list[Block]:
+    """Blocks of one array: at most a shard, else the whole number of inner chunks nearest to the target."""
+    itemsize = 4 if info.dtype == "bfloat16" else np.dtype(info.dtype).itemsize
+    chunk_bytes = max(1, info.chunk_rows * math.prod(info.shape[1:]) * itemsize)
+    step = max(1, round(target_bytes / chunk_bytes)) * info.chunk_rows
+    blocks = []
+    for number, shard in enumerate(info.shards):
+        first = number * info.shard_rows
+        end = min(first + info.shard_rows, info.shape[0])
+        for start in range(first, end, step):
+            stop = min(start + step, end)
+            key = layout.shard_key(number, len(info.shape))
+            blocks.append(Block(start, stop - start, path, array, info.dtype, start, stop, key, shard.bytes))
+    return blocks
+
+
+def read_array(path: str, array: str, info: ArrayInfo) -> NDArray[Any]:
+    """A whole array, for the small ones."""
+    return np.concatenate([block.read() for block in array_blocks(path, array, info, layout.SHARD_TARGET)])
+
+
+def encode_bfloat16(values: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """float32 to the upper half of its bits, rounded to nearest even; NaN stays NaN."""
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    rounded = bits >> np.uint32(16)
+    rounded &= np.uint32(1)
+    rounded += np.uint32(0x7FFF)
+    rounded += bits
+    rounded >>= np.uint32(16)
+    encoded = rounded.astype(np.uint16)
+    nan = np.isnan(values)
+    if nan.any():
+        encoded[nan] = (bits[nan] >> np.uint32(16)).astype(np.uint16) | np.uint16(0x40)
+    return encoded
+
+
+def decode_bfloat16(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """The float32 values of bfloat16 bits."""
+    return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)

@@ -1,0 +1,161 @@
+"""The attributes of a run: its classes, its model, its layers."""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import featlab
+from featlab.errors import CorruptStoreError, DataError, FeatlabWarning, NotAStoreError, OptionError, StoreError
+from featlab.store import layout
+from featlab.store.files import names_in, read_attributes, write_group
+
+
+@dataclass(frozen=True)
+class RunAttributes:
+    """What holds for a whole run."""
+
+    classes: list[str]
+    synsets: list[str] | None = None
+    model: str | None = None
+    layers: dict[str, Any] = field(default_factory=dict)
+    featlab_version: str = featlab.__version__
+
+    @classmethod
+    def of(
+        cls,
+        classes: Sequence[str],
+        synsets: Sequence[str] | None = None,
+        model: str | None = None,
+        layers: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> RunAttributes:
+        """Checked and in the types that JSON gives back."""
+        names = check_names(classes, "classes")
+        ids = None if synsets is None else check_names(synsets, "synsets")
+        if ids is not None and len(ids) != len(names):
+            raise DataError(f"there are {len(ids)} synsets for {len(names)} classes; give one for each class, in order")
+        try:
+            specs = json.loads(
+                json.dumps({layout.check_layer(name): dict(spec) for name, spec in (layers or {}).items()})
+            )
+        except (TypeError, ValueError) as error:
+            raise OptionError(
+                f"layers cannot be written as JSON ({error}); give plain numbers, strings and lists"
+            ) from error
+        return cls(names, ids, model, specs)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "format": layout.FORMAT_VERSION,
+            "featlab_version": self.featlab_version,
+            "classes": self.classes,
+            "synsets": self.synsets,
+            "model": self.model,
+            "layers": self.layers,
+        }
+
+    def joined(self, new: RunAttributes, where: Path) -> RunAttributes:
+        """These attributes with what a later writer knows more; DataError where the two contradict."""
+        _check_same("classes", self.classes, new.classes, where)
+        if self.synsets is not None and new.synsets is not None:
+            _check_same("synsets", self.synsets, new.synsets, where)
+        for name, spec in new.layers.items():
+            if self.layers.get(name, spec) != spec:
+                raise DataError(
+                    f"layer {name!r} was captured into {where} as {self.layers[name]} and would now be {spec}; "
+                    "capture it the same way, or into another store"
+                )
+        if self.model is not None and new.model is not None and self.model != new.model:
+            warnings.warn(
+                f"{where} holds features of {self.model}, now come some of {new.model}", FeatlabWarning, stacklevel=2
+            )
+        return replace(
+            self,
+            synsets=new.synsets if self.synsets is None else self.synsets,
+            model=new.model if self.model is None else self.model,
+            layers={**self.layers, **new.layers},
+        )
+
+
+def check_names(values: Sequence[str], what: str) -> list[str]:
+    """One name for each class, or OptionError."""
+    names = [] if isinstance(values, str) else list(values)
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise OptionError(f"{what} is {values!r:.80}, but must be a list of one name (a str) for each class")
+    return [str(name) for name in names]
+
+
+def _check_same(what: str, old: list[str], new: list[str], where: Path) -> None:
+    if len(old) != len(new):
+        raise DataError(
+            f"{where} has {len(old)} {what}, but {len(new)} were given; give the run's own, or use another store"
+        )
+    for number, (known, given) in enumerate(zip(old, new, strict=True)):
+        if known != given:
+            raise DataError(
+                f"{what} differ from those of {where}: number {number} is {known!r} there and {given!r} here; "
+                "give the run's own, or use another store"
+            )
+
+
+def read_run(root: Path) -> RunAttributes:
+    """The attributes of the run at a path; NotAStoreError where there is none."""
+    if not root.exists():
+        raise NotAStoreError(f"there is no run at {root}: the path does not exist; check it")
+    if not root.is_dir():
+        raise NotAStoreError(f"{root} is a file, and a run is a directory; give the path that was captured into")
+    data = read_attributes(root)
+    if data is None or "format" not in data:
+        raise NotAStoreError(f"{root} is a directory but no featlab run; give the path that was captured into")
+    if data["format"] != layout.FORMAT_VERSION:
+        raise StoreError(
+            f"{root} has format version {data['format']!r}, and this featlab reads version {layout.FORMAT_VERSION}; "
+            f"open it with featlab {data.get('featlab_version', '')} or later"
+        )
+    try:
+        return RunAttributes(
+            [str(name) for name in data["classes"]],
+            data["synsets"],
+            data["model"],
+            data["layers"],
+            str(data["featlab_version"]),
+        )
+    except (KeyError, TypeError) as error:
+        raise CorruptStoreError(
+            f"the attributes of {root} cannot be read ({error!r}); restore {layout.METADATA} from a copy"
+        ) from error
+
+
+def ensure_run(root: Path, attributes: RunAttributes) -> None:
+    """Make a run, or check that the one at the path has these classes, and add what it lacks."""
+    if not root.exists() or (root.is_dir() and not _occupied(root)):
+        root.mkdir(parents=True, exist_ok=True)
+        write_group(root, attributes.to_json())
+        return
+    old = read_run(root)
+    joined = old.joined(attributes, root)
+    if joined != old:
+        write_group(root, joined.to_json())
+
+
+def _occupied(root: Path) -> bool:
+    # a writer killed at its very first act leaves a partial file, which must not bar the way
+    return any(not entry.name.endswith(".partial") for entry in root.iterdir())
+
+
+def epochs_in(root: Path) -> list[int]:
+    """Epochs that have a directory, committed or not."""
+    names = names_in(root / layout.EPOCHS)
+    return sorted(int(name) for name in names if re.fullmatch(r"[0-9]{6,}", name, re.ASCII))
+
+
+def committed_splits(root: Path, epoch: int) -> dict[str, dict[str, Any]]:
+    """The committed splits of an epoch and their attributes; having any is what makes them committed."""
+    directory = root / layout.epoch_path(epoch)
+    found = {name: read_attributes(directory / name) for name in names_in(directory) if name != layout.WEIGHTS}
+    return {name: attributes for name, attributes in found.items() if attributes is not None}

@@ -1,0 +1,198 @@
+"""The commit: the parts of all ranks are checked against each other, and one small object makes them visible."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featlab.errors import DataError, StoreError
+from featlab.store import layout
+from featlab.store.arrays import ArrayWriter, read_array
+from featlab.store.attributes import committed_splits
+from featlab.store.files import names_in, read_attributes, remove_tree, sync_directory, sync_tree, write_group
+from featlab.store.layout import CommitRecord, Inventory
+
+Classifier = tuple[NDArray[np.float32], NDArray[np.float32], list[str]]
+
+
+def publish_part(part: Path, inventory: Inventory, nonfinite: dict[str, Any], overflow: dict[str, int]) -> None:
+    """Write what a rank promises of its part, and make the part durable."""
+    published = {"arrays": layout.inventory_to_json(inventory), "nonfinite": nonfinite, "overflow": overflow}
+    if any(name.startswith(f"{layout.LAYERS}/") for name in inventory):
+        write_group(part / layout.LAYERS)
+    write_group(part, published)
+    sync_tree(part)
+
+
+@dataclass(frozen=True)
+class Pending:
+    """What is to be committed, and what its writer knows of it."""
+
+    root: Path
+    epoch: int
+    split: str
+    mode: str | None
+    step: int | None
+    expected: int | None
+    overwrite: bool
+
+    @property
+    def where(self) -> str:
+        return layout.split_path(self.epoch, self.split)
+
+    @property
+    def directory(self) -> Path:
+        return self.root / self.where
+
+
+def commit_split(snapshot: Pending, classifier: Classifier | None) -> list[str]:
+    """Collect the published parts, check them, and write the attributes that make the snapshot exist.
+
+    Returns
+    -------
+    list of str
+        What a person should be warned of, once it is done.
+    """
+    parts: dict[str, Inventory] = {}
+    nonfinite: dict[str, dict[str, int]] = {}
+    overflow: dict[str, int] = {}
+    for rank in layout.sorted_ranks(names_in(snapshot.directory)):
+        published = read_attributes(snapshot.directory / rank)
+        if published is None:
+            raise StoreError(f"{snapshot.where}/{rank} was not finished by its writer; commit every rank before rank 0")
+        parts[rank] = layout.inventory_from_json(published["arrays"])
+        for name, counts in published["nonfinite"].items():
+            total = nonfinite.setdefault(name, {"nan": 0, "inf": 0})
+            for kind, count in counts.items():
+                total[kind] += count
+        for name, count in published["overflow"].items():
+            overflow[name] = overflow.get(name, 0) + count
+    _check_parts(snapshot, parts)
+    ids = [
+        read_array(str(snapshot.root), f"{snapshot.where}/{rank}/sample_id", part["sample_id"])
+        for rank, part in parts.items()
+    ]
+    record = CommitRecord(
+        rows=sum(map(len, ids)),
+        unique=len(np.unique(np.concatenate(ids))),
+        expected=snapshot.expected,
+        mode=snapshot.mode,
+        step=snapshot.step,
+        parts=parts,
+        nonfinite={_layer(name): counts for name, counts in nonfinite.items() if name != "logits"},
+        overflow={_layer(name): count for name, count in overflow.items() if name != "logits"},
+        logits_nonfinite=nonfinite.get("logits"),
+    )
+    kept = None if classifier is None else _commit_classifier(snapshot, classifier)
+    for directory in (".", layout.EPOCHS, layout.epoch_path(snapshot.epoch), snapshot.where):
+        sync_directory(snapshot.root / directory)
+    write_group(snapshot.directory, record.to_json())
+    return [*([] if kept is None else [kept]), *_remarks(snapshot.where, record, overflow)]
+
+
+def _layer(name: str) -> str:
+    return name.removeprefix(f"{layout.LAYERS}/")
+
+
+def _check_parts(snapshot: Pending, parts: dict[str, Inventory]) -> None:
+    first_rank, first = next(iter(parts.items()))
+    for rank, part in parts.items():
+        alone = sorted(set(part) ^ set(first))
+        if alone:
+            raise DataError(
+                f"{snapshot.where} has {', '.join(alone)} in only one of {first_rank} and {rank}; "
+                "capture the same layers on every rank"
+            )
+        for name, info in part.items():
+            array = f"{snapshot.where}/{rank}/{name}"
+            rows = part["sample_id"].shape[0]
+            if info.shape[0] != rows:
+                raise StoreError(f"{array} has {info.shape[0]} rows for {rows} samples; write the snapshot again")
+            other = first[name]
+            if (info.shape[1:], info.dtype) != (other.shape[1:], other.dtype):
+                raise DataError(
+                    f"{array} has rows of {info.shape[1:]} {info.dtype} and {first_rank} rows of {other.shape[1:]} "
+                    f"{other.dtype}; capture the same on every rank"
+                )
+            for number, shard in enumerate(info.shards):
+                file = snapshot.root / array / layout.shard_key(number, len(info.shape))
+                size = file.stat().st_size
+                if size != shard.bytes:
+                    raise StoreError(
+                        f"{file} has {size} bytes where {shard.bytes} were written; let one process write a snapshot"
+                    )
+
+
+def _commit_classifier(snapshot: Pending, classifier: Classifier) -> str | None:
+    """Write the epoch's weights, unless another committed split of the epoch stands on others: then say so."""
+    weight, bias, feeds = classifier
+    where = f"{layout.epoch_path(snapshot.epoch)}/{layout.WEIGHTS}"
+    directory = snapshot.root / where
+    held = read_attributes(directory)
+    others = [name for name in committed_splits(snapshot.root, snapshot.epoch) if name != snapshot.split]
+    if held is not None and others:
+        old = layout.inventory_from_json(held["arrays"])
+        same = held["feeds"] == feeds and all(
+            np.array_equal(read_array(str(snapshot.root), f"{where}/{name}", old[name]), given, equal_nan=True)
+            for name, given in (("weight", weight), ("bias", bias))
+        )
+        if same:
+            return None
+        if not snapshot.overwrite:
+            return (
+                f"epoch {snapshot.epoch} keeps the classifier that came with split {others[0]!r}, and the other one of "
+                f"split {snapshot.split!r} is not stored; write with overwrite to replace it"
+            )
+    remove_classifier(snapshot)
+    directory.mkdir()
+    inventory: Inventory = {}
+    for name, values in (("weight", weight), ("bias", bias)):
+        writer = ArrayWriter(directory / name, name, values.shape[1:], "float32", "fast", len(values))
+        writer.append(values)
+        inventory[name] = writer.finish()
+    sync_tree(directory)
+    write_group(directory, {"feeds": feeds, "arrays": layout.inventory_to_json(inventory)})
+    return None
+
+
+def remove_classifier(snapshot: Pending) -> None:
+    """Take away the epoch's weights, if there are any: first from sight, then from disk."""
+    directory = snapshot.root / layout.epoch_path(snapshot.epoch) / layout.WEIGHTS
+    if read_attributes(directory) is not None:
+        (directory / layout.METADATA).unlink()
+        sync_directory(directory)
+    remove_tree(directory)
+
+
+def _remarks(where: str, record: CommitRecord, overflow: dict[str, int]) -> list[str]:
+    remarks = []
+    if overflow:
+        counts = ", ".join(f"{count} in {_layer(name)!r}" for name, count in overflow.items())
+        remarks.append(
+            f"{where} was given finite values that became infinite on disk ({counts}); "
+            'write it again with dtype="float32" or "bfloat16"'
+        )
+    if record.nonfinite:
+        counts = ", ".join(
+            f"{found['nan']} NaN and {found['inf']} infinite in {layer!r}" for layer, found in record.nonfinite.items()
+        )
+        remarks.append(
+            f"{where} holds values that are not finite ({counts}); the analysis will refuse them unless allowed, so "
+            "look for their cause in the model."
+        )
+    # padding gives each rank but the last at most one row twice; more is a mistake in the ids
+    if record.rows - record.unique >= len(record.parts):
+        remarks.append(
+            f"{where} has {record.rows} rows but only {record.unique} sample ids, and each sample counts once; "
+            "check that sample_ids number the whole data set and not the batch"
+        )
+    elif record.expected is not None and record.unique != record.expected:
+        remarks.append(
+            f"{where} covers {record.unique} of {record.expected} expected samples; "
+            "check that the pass went to its end and that its loader drops no last batch"
+        )
+    return remarks

@@ -1,0 +1,284 @@
+"""The on-disk format: names, sizes, codecs, dtypes, and what a commit records. docs/format.md specifies it."""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from featlab.errors import CorruptStoreError, OptionError
+
+FORMAT_VERSION = 1
+ATTRIBUTES = "featlab"
+METADATA = "zarr.json"
+EPOCHS = "epochs"
+WEIGHTS = "weights"
+LAYERS = "layers"
+
+MIB = 1 << 20
+CHUNK_TARGET = 8 * MIB
+SHARD_TARGET = 128 * MIB
+
+MODES = ("train", "eval", None)
+
+# Name -> settings of the Zarr codec between `bytes` and `crc32c`. On float16 features after a ReLU, fast saves a tenth of
+# the bytes; small saves a half, and takes about four times as long to decode.
+CODECS: dict[str, dict[str, Any] | None] = {
+    "fast": {"cname": "lz4", "clevel": 1, "shuffle": "bitshuffle", "blocksize": 0},
+    "small": {"cname": "zstd", "clevel": 1, "shuffle": "shuffle", "blocksize": 0},
+    "none": None,
+}
+
+# Logical dtype -> dtype in Zarr. Fill values are no numbers, so that a lost chunk never passes for one.
+STORED_DTYPES = {"float16": "float16", "bfloat16": "uint16", "float32": "float32", "int64": "int64"}
+FILL_VALUES: dict[str, float] = {"float16": math.nan, "bfloat16": 0x7FC0, "float32": math.nan, "int64": -1}
+FEATURE_DTYPES = ("float16", "bfloat16", "float32")
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """One named array of the format: its dimensions, its dtype (None: the run's choice), what it holds."""
+
+    dims: tuple[str, ...]
+    dtype: str | None
+    description: str
+
+
+ARRAYS = {
+    "sample_id": ArraySpec(("sample",), "int64", "which sample of the data set each row is"),
+    "label": ArraySpec(("sample",), "int64", "class of each row, 0..K-1"),
+    "logits": ArraySpec(("sample", "class"), "float32", "the classifier's outputs"),
+    "layers": ArraySpec(("sample", "feature"), None, "features of one layer, flattened to rows"),
+    "weight": ArraySpec(("class", "feature"), "float32", "the classifier's weight"),
+    "bias": ArraySpec(("class",), "float32", "the classifier's bias"),
+}
+
+
+def array_spec(name: str) -> ArraySpec:
+    """The registered array that a name such as ``label`` or ``layers/avgpool`` belongs to."""
+    return ARRAYS[name.split("/", 1)[0]]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Size of a shard's file, and the SHA-256 of its bytes."""
+
+    bytes: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class ArrayInfo:
+    """What a commit promises of one array."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    codec: str
+    chunk_rows: int
+    shard_rows: int
+    shards: tuple[Shard, ...]
+
+    @property
+    def stored_dtype(self) -> str:
+        return STORED_DTYPES[self.dtype]
+
+    @property
+    def stored_bytes(self) -> int:
+        return sum(shard.bytes for shard in self.shards)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "shape": list(self.shape),
+            "dtype": self.stored_dtype,
+            "logical_dtype": self.dtype,
+            "codec": self.codec,
+            "chunk_rows": self.chunk_rows,
+            "shard_rows": self.shard_rows,
+            "shards": [{"bytes": shard.bytes, "digest": shard.digest} for shard in self.shards],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ArrayInfo:
+        shards = tuple(Shard(int(shard["bytes"]), str(shard["digest"])) for shard in data["shards"])
+        shape = tuple(int(size) for size in data["shape"])
+        if data["codec"] not in CODECS or data["logical_dtype"] not in STORED_DTYPES:
+            raise ValueError(f"codec {data['codec']!r}, dtype {data['logical_dtype']!r}")
+        return cls(
+            shape, data["logical_dtype"], data["codec"], int(data["chunk_rows"]), int(data["shard_rows"]), shards
+        )
+
+
+Inventory = dict[str, ArrayInfo]
+
+
+@dataclass(frozen=True)
+class CommitRecord:
+    """What makes a (epoch, split) exist: the attributes of its group, written last and at once.
+
+    Attributes
+    ----------
+    rows
+        Rows stored, over all parts.
+    unique
+        Distinct sample ids: the rows that a reader sees.
+    expected
+        Samples that the writer was told to expect, or None.
+    mode
+        "train" or "eval": how the model ran; None when unknown.
+    step
+        Optimiser step, or None.
+    parts
+        Rank name (``r000``) to its inventory, array name to ArrayInfo.
+    nonfinite
+        Layer to ``{"nan": n, "inf": m}`` for layers that were given any; `logits_nonfinite` is the same for logits.
+    overflow
+        Layer to the number of finite values that became infinite in the dtype on disk.
+    """
+
+    rows: int
+    unique: int
+    expected: int | None
+    mode: str | None
+    step: int | None
+    parts: dict[str, Inventory]
+    nonfinite: dict[str, dict[str, int]] = field(default_factory=dict)
+    overflow: dict[str, int] = field(default_factory=dict)
+    logits_nonfinite: dict[str, int] | None = None
+
+    @property
+    def inventory(self) -> Inventory:
+        """The first part's inventory; all parts agree in names, dtypes and widths."""
+        return next(iter(self.parts.values()))
+
+    @property
+    def layers(self) -> list[str]:
+        return [name.split("/", 1)[1] for name in self.inventory if name.startswith(f"{LAYERS}/")]
+
+    @property
+    def has_logits(self) -> bool:
+        return "logits" in self.inventory
+
+    def stored_bytes(self, array: str) -> int:
+        return sum(part[array].stored_bytes for part in self.parts.values())
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "rows": self.rows,
+            "unique": self.unique,
+            "expected": self.expected,
+            "mode": self.mode,
+            "step": self.step,
+            "nonfinite": self.nonfinite,
+            "overflow": self.overflow,
+            "logits_nonfinite": self.logits_nonfinite,
+            "parts": {rank: inventory_to_json(part) for rank, part in self.parts.items()},
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], where: str) -> CommitRecord:
+        try:
+            return cls(
+                rows=int(data["rows"]),
+                unique=int(data["unique"]),
+                expected=data["expected"],
+                mode=data["mode"],
+                step=data["step"],
+                parts={rank: inventory_from_json(data["parts"][rank]) for rank in sorted_ranks(data["parts"])},
+                nonfinite=data["nonfinite"],
+                overflow=data["overflow"],
+                logits_nonfinite=data["logits_nonfinite"],
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CorruptStoreError(
+                f"the commit record of {where} cannot be read ({error!r}); restore {METADATA} from a copy, "
+                "or write the snapshot again with overwrite=True"
+            ) from error
+
+
+def inventory_to_json(inventory: Inventory) -> dict[str, Any]:
+    return {name: info.to_json() for name, info in inventory.items()}
+
+
+def inventory_from_json(data: Mapping[str, Any]) -> Inventory:
+    return {name: ArrayInfo.from_json(info) for name, info in data.items()}
+
+
+def chunk_rows(row_bytes: int, expected: int | None = None) -> int:
+    """Rows of an inner chunk: about 8 MiB, and equal chunks where the number of rows is known."""
+    rows = max(1, CHUNK_TARGET // row_bytes)
+    if expected:
+        rows = math.ceil(expected / math.ceil(expected / rows))
+    return rows
+
+
+def shard_rows(rows_per_chunk: int, row_bytes: int) -> int:
+    """Rows of a shard: whole chunks, about 128 MiB."""
+    return rows_per_chunk * max(1, SHARD_TARGET // (rows_per_chunk * row_bytes))
+
+
+def epoch_path(epoch: int) -> str:
+    return f"{EPOCHS}/{epoch:06d}"
+
+
+def split_path(epoch: int, split: str) -> str:
+    return f"{EPOCHS}/{epoch:06d}/{split}"
+
+
+def rank_name(rank: int) -> str:
+    return f"r{rank:03d}"
+
+
+def sorted_ranks(names: Iterable[str]) -> list[str]:
+    """The names of parts among some names, in the order of their ranks."""
+    return sorted((name for name in names if re.fullmatch(r"r[0-9]{3,}", name)), key=lambda name: int(name[1:]))
+
+
+def shard_key(index: int, ndim: int) -> str:
+    """The chunk key of a shard: ``c/3`` or ``c/3/0``."""
+    return "/".join(["c", str(index), *["0"] * (ndim - 1)])
+
+
+def check_count(option: str, value: object, meaning: str) -> int:
+    """A number as an int >= 0, or OptionError."""
+    if not isinstance(value, bool):
+        try:
+            number = operator.index(value)  # type: ignore[arg-type]
+        except TypeError:
+            number = -1
+        if number >= 0:
+            return number
+    raise OptionError(f"{option} is {value!r}, but must be an int >= 0: {meaning}")
+
+
+def check_split(split: object) -> str:
+    """A split's name, or OptionError."""
+    if not isinstance(split, str) or not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", split):
+        raise OptionError(f"split is {split!r}, but must be a name of letters, digits, '-', '_' and '.', such as 'val'")
+    if split in (WEIGHTS, METADATA, ".", "..") or split.startswith("__"):
+        raise OptionError(f"split {split!r} is a reserved name; choose another, such as 'val'")
+    return split
+
+
+def check_layer(layer: object) -> str:
+    """A layer's name, or OptionError."""
+    if (
+        not isinstance(layer, str)
+        or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.:@+=\[\]-]{0,199}", layer)
+        or layer.startswith("__")
+        or layer == METADATA
+    ):
+        raise OptionError(
+            f"layer name {layer!r} cannot be stored: use at most 200 letters, digits or . _ - : @ + = [ ], "
+            "starting with a letter, a digit or a single '_'"
+        )
+    return layer
+
+
+def check_choice(option: str, value: object, choices: tuple[object, ...]) -> None:
+    """OptionError unless the value is one of the choices."""
+    if value not in choices:
+        names = ", ".join(repr(choice) for choice in choices)
+        raise OptionError(f"{option} is {value!r}, but must be one of {names}")

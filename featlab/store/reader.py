@@ -1,0 +1,369 @@
+"""Reading a run: what is committed, its labels, and its features as blocks or dask arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featlab.errors import CorruptStoreError, NotInStoreError, OptionError
+from featlab.store import layout
+from featlab.store.arrays import Block, array_blocks, read_array
+from featlab.store.attributes import committed_splits, epochs_in, read_run
+from featlab.store.files import StorePath, disk_errors, local_path, read_attributes
+from featlab.store.layout import CommitRecord
+
+if TYPE_CHECKING:
+    import dask.array as da
+    import pandas as pd
+    import xarray as xr
+
+__all__ = ["Block", "Classifier", "Run", "Snapshot", "open_run"]
+
+TARGET_BYTES = 32 * layout.MIB
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """The last linear layer of an epoch.
+
+    Attributes
+    ----------
+    weight
+        ndarray of shape (K, D), float32.
+    bias
+        ndarray of shape (K,), float32.
+    feeds
+        The stored layers that it reads.
+    """
+
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    feeds: tuple[str, ...]
+
+
+def open_run(path: StorePath) -> Run:
+    """Open a stored run.
+
+    Parameters
+    ----------
+    path
+        Directory of the run.
+
+    Raises
+    ------
+    NotAStoreError
+        There is no run at the path.
+    StoreError
+        The run is of another format version.
+    CorruptStoreError
+        A commit record cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from featlab import open_run, write_epoch
+    >>> path = tempfile.mkdtemp() + "/run.zarr"
+    >>> write_epoch(path, epoch=0, features={"penultimate": np.eye(4)}, labels=[0, 1, 1, 0])
+    >>> run = open_run(path)
+    >>> run.epochs, run.splits, run.layers
+    ([0], ['val'], ['penultimate'])
+    """
+    return Run(path)
+
+
+class Run:
+    """A stored run, as it was when it was opened; `open_run` makes it.
+
+    Attributes
+    ----------
+    path
+        Where it is.
+    attrs
+        The attributes of the run: classes, synsets, model, layers.
+    classes, synsets
+        Names of the classes and their WordNet ids (or None).
+    committed
+        All (epoch, split), in order.
+    epochs, splits, layers
+        What is committed anywhere in the run; layers in the order in which they first came.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from featlab import open_run, write_epoch
+    >>> path = tempfile.mkdtemp() + "/run.zarr"
+    >>> write_epoch(path, epoch=5, features={"fc": np.eye(3)}, labels=[0, 1, 2], mode="eval")
+    >>> run = open_run(path)
+    >>> run.has(5, "val", "fc"), run.record(5, "val").mode
+    (True, 'eval')
+    >>> [block.read().shape for block in run.blocks(5, "val", "layers/fc")]
+    [(3, 3)]
+    """
+
+    def __init__(self, path: StorePath) -> None:
+        root = local_path(path).absolute()  # a worker may stand in another directory
+        self._records: dict[tuple[int, str], CommitRecord] = {}
+        with disk_errors(f"opening {root}", "check that it may be read"):
+            attributes = read_run(root)
+            for epoch in epochs_in(root):
+                for split, data in committed_splits(root, epoch).items():
+                    self._records[epoch, split] = CommitRecord.from_json(data, layout.split_path(epoch, split))
+        self.path = str(root)
+        self.attrs: dict[str, Any] = attributes.to_json()
+        self.classes = attributes.classes
+        self.synsets = attributes.synsets
+        self._kept: dict[tuple[int, str], NDArray[np.bool_]] = {}
+        self.committed = list(self._records)
+        self.epochs = list(dict.fromkeys(epoch for epoch, _ in self._records))
+        self.splits = sorted({split for _, split in self._records})
+        self.layers = list(dict.fromkeys(layer for record in self._records.values() for layer in record.layers))
+
+    def __repr__(self) -> str:
+        return (
+            f"Run({self.path!r}: {len(self.classes)} classes, epochs {self.epochs}, splits {self.splits}, "
+            f"layers {self.layers})"
+        )
+
+    def record(self, epoch: int, split: str) -> CommitRecord:
+        """What was committed with a (epoch, split); NotInStoreError where nothing was."""
+        record = self._records.get((epoch, split))
+        if record is not None:
+            return record
+        if epoch not in self.epochs:
+            raise NotInStoreError(f"{self.path} has no epoch {epoch!r}; its epochs are {_listed(self.epochs)}")
+        splits = [name for number, name in self.committed if number == epoch]
+        raise NotInStoreError(f"{self.path} has no split {split!r} in epoch {epoch}; the splits are {_listed(splits)}")
+
+    def has(self, epoch: int, split: str, layer: str) -> bool:
+        """Whether a layer was committed with a (epoch, split)."""
+        record = self._records.get((epoch, split))
+        return record is not None and layer in record.layers
+
+    def has_logits(self, epoch: int, split: str) -> bool:
+        """Whether logits were committed with a (epoch, split)."""
+        return self.record(epoch, split).has_logits
+
+    def snapshot(self, *, epoch: int, split: str, layer: str) -> Snapshot:
+        """The features of one layer at one (epoch, split); NotInStoreError where there are none."""
+        self._require(epoch, split, f"{layout.LAYERS}/{layer}")
+        return Snapshot(self, epoch, split, layer)
+
+    def labels(self, epoch: int, split: str) -> NDArray[np.int64]:
+        """Class of each row: ndarray of shape (rows,)."""
+        return self._column(epoch, split, "label")
+
+    def sample_ids(self, epoch: int, split: str) -> NDArray[np.int64]:
+        """Sample of each row: ndarray of shape (rows,)."""
+        return self._column(epoch, split, "sample_id")
+
+    def classifier(self, epoch: int) -> Classifier | None:
+        """The classifier of an epoch, or None where none was stored."""
+        if epoch not in self.epochs:
+            return None
+        where = f"{layout.epoch_path(epoch)}/{layout.WEIGHTS}"
+        held = read_attributes(local_path(self.path) / where)
+        if held is None:
+            return None
+        try:
+            arrays = layout.inventory_from_json(held["arrays"])
+            known = {name: arrays[name] for name in ("weight", "bias")}
+            feeds = tuple(held["feeds"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CorruptStoreError(
+                f"the attributes of {where} cannot be read ({error!r}); restore {layout.METADATA} from a copy"
+            ) from error
+        weight, bias = (read_array(self.path, f"{where}/{name}", info) for name, info in known.items())
+        return Classifier(weight, bias, feeds)
+
+    def blocks(self, epoch: int, split: str, array: str, *, target_bytes: int = TARGET_BYTES) -> list[Block]:
+        """Where the rows of an array are, in the snapshot's order.
+
+        Parameters
+        ----------
+        array
+            "logits" or ``layers/NAME``.
+        target_bytes
+            About this much memory for a block once read; a block is at least one inner chunk and at most one shard.
+        """
+        if target_bytes < 1:
+            raise OptionError(f"target_bytes is {target_bytes}, but must be at least 1")
+        record = self._require(epoch, split, array)
+        keep = self._keep(epoch, split)
+        stored = 0
+        offset = 0
+        blocks = []
+        for rank, part in record.parts.items():
+            where = f"{layout.split_path(epoch, split)}/{rank}/{array}"
+            for block in array_blocks(self.path, where, part[array], target_bytes):
+                first = stored + block.offset
+                dropped = () if keep is None else tuple(np.flatnonzero(~keep[first : first + block.rows]).tolist())
+                rows = block.rows - len(dropped)
+                if rows:
+                    blocks.append(replace(block, offset=offset, rows=rows, dropped=dropped))
+                offset += rows
+            stored += part[array].shape[0]
+        return blocks
+
+    def info(self) -> pd.DataFrame:
+        """One row for each snapshot.
+
+        Returns
+        -------
+        DataFrame
+            epoch, split, layer, rows, dim, dtype, mode, stored_bytes, nan, inf.
+        """
+        import pandas as pd
+
+        columns = ["epoch", "split", "layer", "rows", "dim", "dtype", "mode", "stored_bytes", "nan", "inf"]
+        table = []
+        for (epoch, split), record in self._records.items():
+            for layer in record.layers:
+                array = f"{layout.LAYERS}/{layer}"
+                info = record.inventory[array]
+                counts = record.nonfinite.get(layer, {"nan": 0, "inf": 0})
+                size = record.stored_bytes(array)
+                row = (epoch, split, layer, record.unique, info.shape[1], info.dtype, record.mode, size)
+                table.append((*row, counts["nan"], counts["inf"]))
+        return pd.DataFrame(table, columns=columns)
+
+    def _require(self, epoch: int, split: str, array: str) -> CommitRecord:
+        record = self.record(epoch, split)
+        if array not in record.inventory:
+            kind, _, layer = array.rpartition("/")
+            wanted = f"layer {layer!r}" if kind == layout.LAYERS else f"array {array!r}"
+            held = [*record.layers, *(["logits"] if record.has_logits else [])]
+            raise NotInStoreError(
+                f"{self.path} has no {wanted} in epoch {epoch}, split {split!r}; it holds {_listed(held)}"
+            )
+        return record
+
+    def _stored(self, epoch: int, split: str, name: str) -> NDArray[Any]:
+        where = layout.split_path(epoch, split)
+        parts = self.record(epoch, split).parts
+        return np.concatenate(
+            [read_array(self.path, f"{where}/{rank}/{name}", part[name]) for rank, part in parts.items()]
+        )
+
+    def _keep(self, epoch: int, split: str) -> NDArray[np.bool_] | None:
+        """Which stored rows are the first of their sample; None for all."""
+        record = self.record(epoch, split)
+        if record.rows == record.unique:
+            return None
+        if (epoch, split) not in self._kept:
+            keep = np.zeros(record.rows, bool)
+            keep[np.unique(self._stored(epoch, split, "sample_id"), return_index=True)[1]] = True
+            self._kept[epoch, split] = keep
+        return self._kept[epoch, split]
+
+    def _column(self, epoch: int, split: str, name: str) -> NDArray[np.int64]:
+        values = self._stored(epoch, split, name)
+        keep = self._keep(epoch, split)
+        return values if keep is None else values[keep]
+
+
+class Snapshot:
+    """The features of one layer at one (epoch, split); `Run.snapshot` makes it.
+
+    Rows come part by part, in the order they were captured; of rows with the same sample id the first counts.
+
+    Attributes
+    ----------
+    rows, dim
+        Shape of the features.
+    dtype
+        "float16", "bfloat16" or "float32": what is on disk.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from featlab import open_run, write_epoch
+    >>> path = tempfile.mkdtemp() + "/run.zarr"
+    >>> write_epoch(path, epoch=5, features={"fc": np.eye(3)}, labels=[0, 1, 2])
+    >>> snapshot = open_run(path).snapshot(epoch=5, split="val", layer="fc")
+    >>> snapshot.features.sum(axis=0).compute()
+    array([1., 1., 1.], dtype=float16)
+    """
+
+    def __init__(self, run: Run, epoch: int, split: str, layer: str) -> None:
+        record = run.record(epoch, split)
+        info = record.inventory[f"{layout.LAYERS}/{layer}"]
+        self._run = run
+        self.epoch = epoch
+        self.split = split
+        self.layer = layer
+        self.rows = record.unique
+        self.dim = info.shape[1]
+        self.dtype = info.dtype
+
+    def __repr__(self) -> str:
+        key = f"epoch={self.epoch}, split={self.split!r}, layer={self.layer!r}"
+        return f"Snapshot({key}: {self.rows} x {self.dim} {self.dtype})"
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Class of each row: ndarray of shape (rows,)."""
+        return self._run.labels(self.epoch, self.split)
+
+    @property
+    def sample_ids(self) -> NDArray[np.int64]:
+        """Sample of each row: ndarray of shape (rows,)."""
+        return self._run.sample_ids(self.epoch, self.split)
+
+    @property
+    def features(self) -> da.Array:
+        """Dask array of shape (rows, D), one chunk a block; bfloat16 becomes float32."""
+        return _dask_array(self.blocks(), self.dim)
+
+    @property
+    def logits(self) -> da.Array | None:
+        """Dask array of shape (rows, K), or None."""
+        if not self._run.has_logits(self.epoch, self.split):
+            return None
+        return _dask_array(self._run.blocks(self.epoch, self.split, "logits"), len(self._run.classes))
+
+    def blocks(self, target_bytes: int = TARGET_BYTES) -> list[Block]:
+        """Where the rows are, as `Run.blocks`."""
+        return self._run.blocks(self.epoch, self.split, f"{layout.LAYERS}/{self.layer}", target_bytes=target_bytes)
+
+    def to_xarray(self) -> xr.DataArray:
+        """The features as a lazy xarray.DataArray of dims (sample, feature), coordinates sample_id and label.
+
+        Raises
+        ------
+        OptionError
+            xarray is not installed.
+        """
+        try:
+            import xarray as xr
+        except ImportError as error:
+            raise OptionError("to_xarray needs xarray, which is not installed; install featlab[xarray]") from error
+        coords = {"sample_id": ("sample", self.sample_ids), "label": ("sample", self.labels)}
+        attrs = {"epoch": self.epoch, "split": self.split, "layer": self.layer}
+        return xr.DataArray(self.features, coords, ("sample", "feature"), self.layer, attrs)
+
+
+def _dask_array(blocks: list[Block], dim: int) -> da.Array:
+    import dask.array as da
+    from dask.delayed import delayed
+
+    dtype = np.dtype("float32" if blocks[0].dtype == "bfloat16" else blocks[0].dtype)
+    read = delayed(Block.read, pure=True)
+    parts = [
+        da.from_delayed(
+            read(delayed(block, pure=True, traverse=False)), (block.rows, dim), meta=np.empty((0, 0), dtype)
+        )
+        for block in blocks
+    ]
+    joined: da.Array = da.concatenate(parts, axis=0)
+    return joined
+
+
+def _listed(names: list[Any]) -> str:
+    shown = ", ".join(str(name) for name in names[:8])
+    return (shown or "none") + (f", ... ({len(names)} in all)" if len(names) > 8 else "")

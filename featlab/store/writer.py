@@ -1,0 +1,425 @@
+"""Rows to a committed snapshot.
+
+Everything of a (epoch, split) is written and fsynced first; one small object, the attributes of the split's group,
+comes last and makes it exist. Killed at any instant before, it is invisible, and cleared when the split is written
+again.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from featlab.errors import DataError, EpochExistsError, FeatlabWarning, OptionError, StoreError
+from featlab.store import layout
+from featlab.store.arrays import ArrayWriter
+from featlab.store.attributes import RunAttributes, check_names, committed_splits, ensure_run
+from featlab.store.batches import checked_batches, class_names, feeding_layers, row_slices, whole_arrays
+from featlab.store.commit import Classifier, Pending, commit_split, publish_part, remove_classifier
+from featlab.store.files import (
+    StorePath,
+    disk_errors,
+    local_path,
+    read_attributes,
+    remove_tree,
+    sync_directory,
+    write_group,
+)
+from featlab.store.rows import as_integers, as_rows, check_batch, check_labels, check_widths, to_disk
+
+_UNCOMMITTED = "free some space or repair the disk, then write the snapshot again; all committed ones are whole"
+
+
+class SnapshotWriter:
+    """Writes one (epoch, split) of one rank; a context manager that commits on a clean exit and clears on an exception.
+
+    Parameters
+    ----------
+    path
+        The run; made here if there is none.
+    epoch
+        Completed training passes.
+    split
+        Name of the split, such as "val".
+    classes
+        Names of the K classes, in label order.
+    rank
+        Which writer this is; rank 0 clears leftovers and commits, so it starts first and commits last.
+    synsets
+        WordNet ids of the classes.
+    dtype
+        On disk: "float16", "bfloat16" or "float32".
+    codec
+        "fast", "small" or "none".
+    mode
+        How the model runs: "train" or "eval".
+    step
+        Optimiser step.
+    expected
+        Number of samples to come, if known.
+    overwrite
+        Replace a committed snapshot; it is gone from this moment on.
+    model
+        Name of the model's class.
+    layers
+        Layer to a JSON-able description, kept with the run.
+
+    Raises
+    ------
+    EpochExistsError
+        The snapshot is committed, and overwrite is False.
+    NotAStoreError
+        The path holds something else.
+    DataError
+        The run has other classes.
+    OptionError
+        An option that cannot be served.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from featlab.store import SnapshotWriter, open_run
+    >>> path = tempfile.mkdtemp() + "/run.zarr"
+    >>> with SnapshotWriter(path, epoch=0, split="val", classes=["cat", "dog"]) as writer:
+    ...     writer.append({"penultimate": np.ones((3, 4))}, np.array([0, 1, 1]))
+    >>> open_run(path).committed
+    [(0, 'val')]
+    """
+
+    def __init__(
+        self,
+        path: StorePath,
+        *,
+        epoch: int,
+        split: str,
+        classes: Sequence[str],
+        rank: int = 0,
+        synsets: Sequence[str] | None = None,
+        dtype: str = "float16",
+        codec: str = "fast",
+        mode: str | None = None,
+        step: int | None = None,
+        expected: int | None = None,
+        overwrite: bool = False,
+        model: str | None = None,
+        layers: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        layout.check_choice("dtype", dtype, layout.FEATURE_DTYPES)
+        layout.check_choice("codec", codec, tuple(layout.CODECS))
+        layout.check_choice("mode", mode, layout.MODES)
+        root = local_path(path)
+        epoch = layout.check_count("epoch", epoch, "the number of completed training passes")
+        split = layout.check_split(split)
+        step = None if step is None else layout.check_count("step", step, "the optimiser's step")
+        expected = None if expected is None else layout.check_count("expected", expected, "a number of samples")
+        self._rank = layout.check_count("rank", rank, "the number of this writer")
+        self._dtype = dtype
+        self._codec = codec
+        self._open = True
+        self._rows = 0
+        self._own_ids: bool | None = None
+        self._writers: dict[str, ArrayWriter] = {}
+        self._widths: dict[str, int] = {}
+        self._nonfinite: dict[str, dict[str, int]] = {}
+        self._overflow: dict[str, int] = {}
+        self._classifier: Classifier | None = None
+        run = RunAttributes.of(classes, synsets, model, layers)
+        self._classes = len(run.classes)
+        self._snapshot = Pending(root, epoch, split, mode, step, expected, overwrite)
+        self._part = self._snapshot.directory / layout.rank_name(rank)
+        with disk_errors(f"starting a snapshot in {root}", "check that there is space, and that it may be written to"):
+            ensure_run(root, run)
+            self._clear()
+
+    def _clear(self) -> None:
+        snapshot = self._snapshot
+        if self._is_visible():
+            if not snapshot.overwrite:
+                raise EpochExistsError(
+                    f"epoch {snapshot.epoch}, split {snapshot.split!r} is committed in {snapshot.root} already; "
+                    "choose another epoch, or replace it with overwrite"
+                )
+            (snapshot.directory / layout.METADATA).unlink()
+            sync_directory(snapshot.directory)
+        remove_tree(snapshot.directory if self._rank == 0 else self._part)
+        if self._rank == 0 and not committed_splits(snapshot.root, snapshot.epoch):
+            remove_classifier(snapshot)  # it belonged to what was cleared
+        self._part.mkdir(parents=True)
+        for group in (layout.EPOCHS, layout.epoch_path(snapshot.epoch)):
+            write_group(snapshot.root / group)
+
+    def _is_visible(self) -> bool:
+        return read_attributes(self._snapshot.directory) is not None
+
+    def append(
+        self,
+        features: Mapping[str, ArrayLike],
+        labels: ArrayLike,
+        *,
+        sample_ids: ArrayLike | None = None,
+        logits: ArrayLike | None = None,
+    ) -> None:
+        """Take a batch of rows, the same rows of every array.
+
+        Parameters
+        ----------
+        features
+            Layer to an array of shape (rows, ...), flattened to (rows, D); uint16 is taken for encoded bfloat16 where
+            the dtype on disk is bfloat16.
+        labels
+            Class of each row, shape (rows,).
+        sample_ids
+            Which sample each row is, shape (rows,); by default rows are counted in the order they come.
+        logits
+            Outputs of the classifier, shape (rows, K).
+
+        Raises
+        ------
+        DataError
+            Labels outside 0..K-1, lengths that differ, a layer that other batches had or had not, another D.
+        """
+        self._check_open()
+        batch = {layout.check_layer(layer): as_rows(values, f"layer {layer!r}") for layer, values in features.items()}
+        label = as_integers(labels, "labels")
+        output = None if logits is None else as_rows(logits, "logits")
+        ids = self._ids(sample_ids, len(label))
+        widths = check_batch(batch, label, ids, output, self._classes, self._dtype)
+        check_widths(widths, self._widths or widths)
+        if not len(label):
+            return
+        self._widths = widths
+        self._own_ids = sample_ids is not None
+        try:
+            with disk_errors(f"writing {self._snapshot.where}", _UNCOMMITTED):
+                self._put("sample_id", ids, "int64")
+                self._put("label", label, "int64")
+                if output is not None:
+                    self._put_counted("logits", output, "float32")
+                for layer, rows in batch.items():
+                    self._put_counted(f"{layout.LAYERS}/{layer}", rows, self._dtype)
+        except BaseException:
+            self.abort()  # some arrays have the batch and some have not
+            raise
+        self._rows += len(label)
+
+    def classifier(self, weight: ArrayLike, bias: ArrayLike | None, *, feeds: Sequence[str]) -> None:
+        """Keep the classifier's weight (K, D) and bias (K,) with the epoch; `feeds` names the layers that it reads."""
+        matrix = as_rows(weight, "the classifier's weight").astype(np.float32)
+        vector = (
+            np.zeros(len(matrix), np.float32)
+            if bias is None
+            else as_rows(bias, "the classifier's bias").astype(np.float32).reshape(-1)
+        )
+        if len(matrix) != self._classes or len(vector) != self._classes:
+            raise DataError(
+                f"the classifier has a weight of shape {matrix.shape} and a bias of shape {vector.shape}, "
+                f"but there are {self._classes} classes; give (K, D) and (K,)"
+            )
+        self._classifier = (matrix, vector, [feeds] if isinstance(feeds, str) else list(feeds))
+
+    def commit(self) -> None:
+        """Write what is left and make it durable; rank 0 then makes the snapshot of all ranks visible.
+
+        Raises
+        ------
+        DataError
+            There are no rows; the classifier is not as wide as the layers that feed it; ranks that differ.
+        StoreError
+            The disk is full; a rank has not committed; another process wrote to the same snapshot.
+        """
+        self._check_open()
+        if not self._rows:
+            raise DataError(f"{self._snapshot.where} has no rows; append at least one before the commit")
+        self._check_feeds()
+        remarks: list[str] = []
+        try:
+            with disk_errors(f"writing {self._snapshot.where}", _UNCOMMITTED):
+                inventory = {name: writer.finish() for name, writer in self._writers.items()}
+                publish_part(self._part, inventory, self._nonfinite, self._overflow)
+                if self._rank == 0:
+                    remarks = commit_split(self._snapshot, self._classifier)
+        except BaseException:
+            self.abort()
+            raise
+        self._open = False
+        self._writers.clear()
+        for remark in remarks:
+            warnings.warn(remark, FeatlabWarning, stacklevel=2)
+
+    def abort(self) -> None:
+        """Give up and clear what was written; nothing happens to a snapshot that is committed."""
+        if self._open and not self._is_visible():
+            remove_tree(self._part)
+        self._open = False
+        self._writers.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self.abort()
+        elif self._open:
+            try:
+                self.commit()
+            finally:
+                self.abort()
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise StoreError(
+                f"{self._snapshot.where} is committed or given up already; start another SnapshotWriter for it"
+            )
+
+    def _ids(self, sample_ids: ArrayLike | None, rows: int) -> NDArray[np.int64]:
+        given = sample_ids is not None
+        if rows and given != (given if self._own_ids is None else self._own_ids):
+            raise DataError("some batches have sample_ids and some have none; give them with every batch or with none")
+        if sample_ids is not None:
+            return as_integers(sample_ids, "sample_ids")
+        if self._rank:
+            raise OptionError(f"rank {self._rank} was given rows without sample_ids; several ranks cannot count them")
+        return np.arange(self._rows, self._rows + rows, dtype=np.int64)
+
+    def _check_feeds(self) -> None:
+        if self._classifier is None:
+            return
+        columns = self._classifier[0].shape[1]
+        for layer in self._classifier[2]:
+            width = self._widths.get(f"{layout.LAYERS}/{layer}")
+            if width != columns:
+                found = "not among the layers" if width is None else f"{width} wide"
+                raise DataError(
+                    f"the classifier's weight has {columns} columns, but layer {layer!r} that feeds it is {found}; "
+                    "name the layer that it reads, or none with feeds=[]"
+                )
+
+    def _put_counted(self, name: str, rows: NDArray[Any], dtype: str) -> None:
+        stored, nan, inf, overflow = to_disk(rows, dtype)
+        if nan or inf:
+            counts = self._nonfinite.setdefault(name, {"nan": 0, "inf": 0})
+            counts["nan"] += nan
+            counts["inf"] += inf
+        if overflow:
+            self._overflow[name] = self._overflow.get(name, 0) + overflow
+        self._put(name, stored, dtype)
+
+    def _put(self, name: str, rows: NDArray[Any], dtype: str) -> None:
+        if name not in self._writers:
+            self._writers[name] = ArrayWriter(
+                self._part / name, name, rows.shape[1:], dtype, self._codec, self._snapshot.expected
+            )
+        self._writers[name].append(rows)
+
+
+def write_epoch(
+    path: StorePath,
+    *,
+    epoch: int,
+    split: str = "val",
+    features: Mapping[str, Any] | Iterator[tuple[Any, ...]],
+    labels: ArrayLike | None = None,
+    sample_ids: ArrayLike | None = None,
+    logits: Any = None,
+    classifier: tuple[ArrayLike, ArrayLike | None] | None = None,
+    feeds: str | Sequence[str] | None = None,
+    classes: Sequence[str] | None = None,
+    synsets: Sequence[str] | None = None,
+    dtype: str = "float16",
+    codec: str = "fast",
+    mode: str | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Store features that exist already as one committed snapshot.
+
+    Parameters
+    ----------
+    path
+        The run; made here if there is none.
+    epoch, split
+        Where the snapshot belongs.
+    features
+        Layer to an array, memory map, Zarr array, torch tensor on the CPU or dask array of shape (rows, ...), read
+        block by block and never as a whole. Or an iterator of batches ``(features, labels)``,
+        ``(features, labels, logits)`` or ``(features, labels, logits, sample_ids)``; `labels`, `logits` and
+        `sample_ids` are then left out.
+    labels
+        Class of each row, shape (rows,).
+    sample_ids
+        Which sample each row is, shape (rows,); by default 0, 1, 2, ...
+    logits
+        Outputs of the classifier, shape (rows, K), stored as float32.
+    classifier
+        Weight (K, D) and bias (K,) or None.
+    feeds
+        The layers that the classifier reads; by default the last whose D is the weight's.
+    classes, synsets
+        Names of the classes and their WordNet ids. By default those of the run; in a new run "0" .. "K-1" with K
+        from the logits, the classifier or the labels.
+    dtype, codec, mode, overwrite
+        As for SnapshotWriter.
+
+    Raises
+    ------
+    DataError, OptionError, EpochExistsError, NotAStoreError
+        As SnapshotWriter does.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import featlab
+    >>> path = tempfile.mkdtemp() + "/run.zarr"
+    >>> featlab.write_epoch(path, epoch=0, features={"penultimate": np.eye(4)}, labels=[0, 1, 2, 0])
+    >>> featlab.open_run(path).classes
+    ['0', '1', '2']
+    """
+    expected: int | None = None
+    if isinstance(features, Mapping):
+        arrays, label, ids = whole_arrays(features, labels, logits, sample_ids)
+        batches = row_slices(arrays, label, ids)
+        expected = len(label)
+    elif hasattr(features, "shape"):
+        raise OptionError("features is an array without a layer's name; give a mapping such as {'penultimate': array}")
+    elif labels is None and logits is None and sample_ids is None:
+        label = None
+        batches = checked_batches(features)
+    else:
+        raise OptionError(
+            "labels, logits or sample_ids were given beside an iterator of batches; "
+            "let it yield (features, labels, logits, sample_ids)"
+        )
+    first = next(batches, None)
+    if first is None:
+        raise DataError("there are no rows to write; give at least one")
+    # what can be known to be wrong is, before a snapshot is overwritten
+    classes = class_names(path, first[2], classifier, label) if classes is None else check_names(classes, "classes")
+    if label is not None:
+        check_labels(label, len(classes))
+    reads = [] if classifier is None else feeding_layers(feeds, classifier[0], first[0])
+    writer = SnapshotWriter(
+        path,
+        epoch=epoch,
+        split=split,
+        classes=classes,
+        synsets=synsets,
+        dtype=dtype,
+        codec=codec,
+        mode=mode,
+        expected=expected,
+        overwrite=overwrite,
+    )
+    with writer:
+        for rows, batch_labels, batch_logits, batch_ids in chain([first], batches):
+            writer.append(rows, batch_labels, logits=batch_logits, sample_ids=batch_ids)
+        if classifier is not None:
+            writer.classifier(*classifier, feeds=reads)

@@ -126,7 +126,7 @@ def test_procrustes_against_the_best_rotation():
     assert np.isnan(alignment.procrustes(one, np.ones((8, 3))))
 
 
-def test_kendall_uses_all_permutations_where_they_are_cheap():
-    assert alignment.kendall_permutations(100, 3, 999) == 999
-    assert alignment.kendall_permutations(500_000, 10, 999) == 99
-    assert alignment.kendall_permutations(500_000, 10, 19) == 19
+def test_all_permutations_are_used_where_they_are_cheap():
+    assert alignment.affordable_permutations(300, 999) == 999
+    assert alignment.affordable_permutations(500_000, 999) == 99
+    assert alignment.affordable_permutations(500_000, 19) == 19

@@ -190,7 +190,8 @@ def test_nonfinite_features_are_refused_or_left_out(tmp_path):
     features, labels, n_classes, _ = case("balanced")
     spoilt = features.copy()
     spoilt[3, 5], spoilt[8, 0] = np.nan, np.inf
-    path = store(tmp_path / "run.zarr", spoilt, labels, n_classes)
+    with pytest.warns(FeatlabWarning, match="not finite"):
+        path = store(tmp_path / "run.zarr", spoilt, labels, n_classes)
     with pytest.raises(DataError, match=r"layer 'last' at epoch 0, split 'val' holds 1 NaN and 1 infinite"):
         featlab.analyze(path)
     with pytest.warns(FeatlabWarning, match="left out"):

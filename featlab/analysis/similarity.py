@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from featlab.analysis.snapshots import Row, SnapshotSummary
 from featlab.metrics import alignment
-from featlab.metrics.linkage import Method, condensed, cophenetic_distances
+from featlab.metrics.linkage import condensed, cophenetic_distances
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-SELF_NULL_VALUES = 50_000_000  # pairs x permutations that the null of one cophenetic_self may cost
 
 
 @dataclass(frozen=True)
@@ -51,10 +50,12 @@ def align(
         orders = _restricted(permutations, members[0].classes)
         chosen = np.ix_(members[0].classes, members[0].classes)
         others = {name: condensed(square[chosen]) for name, square in taxonomy_distances.items()}
-        for metric in members[0].distances:
-            _align_distances(scored, members, metric, others, orders)
-        for metric, method in dict.fromkeys(key for member in members for key in member.trees):
-            _align_trees(scored, members, (metric, method), others, orders)
+        sides = _sides(members)
+        for name, other in others.items():
+            for ranks in (False, True):
+                scored += _correlate(sides, name, other, orders, ranks=ranks)
+            scored += _kendall([side for side in sides if side.score == "rsa"], name, other, orders)
+        scored += [_cophenetic_self(side, orders) for side in sides if side.score == "cophenetic"]
     return scored
 
 
@@ -114,63 +115,68 @@ def _scored(summary: SnapshotSummary, score: str, value: float, null: Floats, **
     return Scored(row, null)
 
 
-def _correlate(
-    scored: list[Scored],
-    members: Sequence[SnapshotSummary],
-    sides: Floats,
-    other: Floats,
-    orders: Ints,
-    *,
-    score: str,
-    ranks: bool,
-    **columns: object,
-) -> None:
-    """Correlate each snapshot's vector with the hierarchy's; one gathering of the null serves all snapshots."""
-    vectors = np.stack([alignment.standardized(side, ranks=ranks) for side in sides])
+@dataclass(frozen=True)
+class _Side:
+    """A condensed vector of one snapshot that is compared with the hierarchy."""
+
+    member: SnapshotSummary
+    values: Floats
+    score: str
+    metric: str
+    linkage: str | None
+
+
+def _sides(members: Sequence[SnapshotSummary]) -> list[_Side]:
+    sides = [
+        _Side(member, values, "rsa", metric, None) for member in members for metric, values in member.distances.items()
+    ]
+    return sides + [
+        _Side(member, cophenetic_distances(tree), "cophenetic", metric, method)
+        for member in members
+        for (metric, method), tree in member.trees.items()
+    ]
+
+
+def _correlate(sides: Sequence[_Side], name: str, other: Floats, orders: Ints, *, ranks: bool) -> list[Scored]:
+    """Correlate every side with a taxonomy distance; one gathering of the null serves them all."""
+    vectors = np.stack([alignment.standardized(side.values, ranks=ranks) for side in sides])
     against = alignment.standardized(other, ranks=ranks)
     nulls = alignment.correlation_null(vectors, against, orders)
-    for member, vector, null in zip(members, vectors, nulls, strict=True):
-        scored.append(_scored(member, score, float(vector @ against), null, **columns))
+    ceiling = alignment.spearman_ceiling(other) if ranks else float("nan")
+    return [
+        _scored(
+            side.member,
+            f"{side.score}_{'spearman' if ranks else 'pearson'}",
+            float(vector @ against),
+            null,
+            metric=side.metric,
+            linkage=side.linkage,
+            taxonomy_distance=name,
+            ceiling=ceiling if side.score == "rsa" else float("nan"),
+        )
+        for side, vector, null in zip(sides, vectors, nulls, strict=True)
+    ]
 
 
-def _align_distances(
-    scored: list[Scored], members: Sequence[SnapshotSummary], metric: str, others: Mapping[str, Floats], orders: Ints
-) -> None:
-    sides = np.stack([member.distances[metric] for member in members])
-    for name, other in others.items():
-        columns = {"metric": metric, "taxonomy_distance": name}
-        ceiling = alignment.spearman_ceiling(other)
-        _correlate(scored, members, sides, other, orders, score="rsa_pearson", ranks=False, **columns)
-        _correlate(scored, members, sides, other, orders, score="rsa_spearman", ranks=True, ceiling=ceiling, **columns)
-        levels = len(np.unique(other))
-        orders_used = orders[: alignment.kendall_permutations(len(other), levels, len(orders))]
-        permuted = np.concatenate([other[None], alignment.permuted_pairs(other, orders_used)])
-        for member, side in zip(members, sides, strict=True):
-            taus = alignment.kendall_tau_a(side, permuted)
-            ceiling = alignment.kendall_ceiling(other)
-            scored.append(_scored(member, "rsa_kendall", float(taus[0]), taus[1:], ceiling=ceiling, **columns))
+def _kendall(sides: Sequence[_Side], name: str, other: Floats, orders: Ints) -> list[Scored]:
+    levels = np.unique(other, return_inverse=True)[1]
+    used = orders[: alignment.affordable_permutations(len(other) * (int(levels.max(initial=0)) + 1), len(orders))]
+    permuted = np.concatenate([levels[None], alignment.permuted_pairs(levels, used)])
+    ceiling = alignment.kendall_ceiling(other)
+    scored = []
+    for side in sides:
+        taus = alignment.kendall_tau_a(side.values, permuted)
+        columns = {"metric": side.metric, "taxonomy_distance": name, "ceiling": ceiling}
+        scored.append(_scored(side.member, "rsa_kendall", float(taus[0]), taus[1:], **columns))
+    return scored
 
 
-def _align_trees(
-    scored: list[Scored],
-    members: Sequence[SnapshotSummary],
-    key: tuple[str, Method],
-    others: Mapping[str, Floats],
-    orders: Ints,
-) -> None:
-    metric, method = key
-    members = [member for member in members if key in member.trees]
-    sides = np.stack([cophenetic_distances(member.trees[key]) for member in members])
-    for name, other in others.items():
-        columns = {"metric": metric, "linkage": method, "taxonomy_distance": name}
-        for ranks, score in ((False, "cophenetic_pearson"), (True, "cophenetic_spearman")):
-            _correlate(scored, members, sides, other, orders, score=score, ranks=ranks, **columns)
-    affordable = max(alignment.KENDALL_LEAST, SELF_NULL_VALUES // max(1, sides.shape[1]))
-    for member, side in zip(members, sides, strict=True):
-        own = alignment.standardized(member.distances[metric], ranks=False)
-        tree = alignment.standardized(side, ranks=False)
-        null = alignment.correlation_null(own[None], tree, orders[:affordable])[0]
-        scored.append(_scored(member, "cophenetic_self", float(own @ tree), null, metric=metric, linkage=method))
+def _cophenetic_self(side: _Side, orders: Ints) -> Scored:
+    own = alignment.standardized(side.member.distances[side.metric], ranks=False)
+    tree = alignment.standardized(side.values, ranks=False)
+    used = orders[: alignment.affordable_permutations(len(own), len(orders))]
+    null = alignment.correlation_null(own[None], tree, used)[0]
+    return _scored(side.member, "cophenetic_self", float(own @ tree), null, metric=side.metric, linkage=side.linkage)
 
 
 def _compare(summary: SnapshotSummary, reference: SnapshotSummary) -> list[Row]:

@@ -8,6 +8,7 @@ side is gathered once for all snapshots that are judged together.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import scipy.stats
@@ -17,9 +18,10 @@ from scipy.spatial.distance import squareform
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 NAN = float("nan")
+T = TypeVar("T", np.float64, np.int64)
 BATCH_VALUES = 4_000_000  # values gathered at a time: 32 MB
-KENDALL_WORK = 3_000_000  # pairs x levels x permutations that the null of one tau may cost
-KENDALL_LEAST = 99
+NULL_WORK = 500_000  # values that the null of a score which shares no gathering with others may cost
+LEAST_PERMUTATIONS = 99
 
 
 def standardized(values: Floats, *, ranks: bool) -> Floats:
@@ -52,7 +54,7 @@ def class_permutations(n_classes: int, n_permutations: int, seed: int) -> Ints:
     return generator.permuted(np.tile(np.arange(n_classes), (n_permutations, 1)), axis=1)
 
 
-def permuted_pairs(condensed: Floats, permutations: Ints) -> Floats:
+def permuted_pairs(condensed: NDArray[T], permutations: Ints) -> NDArray[T]:
     """The condensed vector as it reads after each permutation of classes, shape (n_permutations, n_pairs).
 
     Examples
@@ -91,12 +93,12 @@ def correlation_null(vectors: Floats, other: Floats, permutations: Ints) -> Floa
     step = max(1, BATCH_VALUES // max(1, n_classes**2))
     for start in range(0, len(permutations), step):
         orders = permutations[start : start + step]
-        permuted = np.stack([square[order][:, order].ravel() for order in orders])
+        permuted = square[orders[:, :, None], orders[:, None, :]].reshape(len(orders), -1)
         null[:, start : start + step] = sides @ permuted.T
     return null
 
 
-def kendall_tau_a(values: Floats, others: Floats) -> Floats:
+def kendall_tau_a(values: Floats, others: Floats | Ints) -> Floats:
     """Kendall's tau-a of one vector with several: (concordant - discordant) / all pairs of entries.
 
     Ties stay in the denominator, so a taxonomy with few levels bounds tau-a below 1 (see `kendall_ceiling`).
@@ -106,7 +108,7 @@ def kendall_tau_a(values: Floats, others: Floats) -> Floats:
     values
         ndarray of shape (n,).
     others
-        ndarray of shape (m, n).
+        ndarray of shape (m, n); integers are taken for the numbers of levels, from 0.
 
     Returns
     -------
@@ -126,10 +128,11 @@ def kendall_tau_a(values: Floats, others: Floats) -> Floats:
     before = np.searchsorted(ranked, ranked, side="left")
     until = np.searchsorted(ranked, ranked, side="right")
     result = np.empty(len(others))
-    for index, other in enumerate(others):
-        levels, level = np.unique(other[order], return_inverse=True)
+    codes = others if np.issubdtype(others.dtype, np.integer) else np.unique(others, return_inverse=True)[1]
+    for index, code in enumerate(codes):
+        level = code[order]
         score = 0
-        for number in range(len(levels) - 1):
+        for number in range(int(level.max())):
             # Each pair of entries on different levels is met once, at the level of the lower one.
             seen = np.concatenate([[0], np.cumsum(level == number)])
             above = level > number
@@ -140,10 +143,17 @@ def kendall_tau_a(values: Floats, others: Floats) -> Floats:
     return result
 
 
-def kendall_permutations(n_pairs: int, n_levels: int, n_permutations: int) -> int:
-    """How many permutations a tau's null may use: all where they are cheap, never below 99 (or all asked for)."""
-    affordable = KENDALL_WORK // max(1, n_pairs * n_levels)
-    return min(n_permutations, max(KENDALL_LEAST, affordable))
+def affordable_permutations(values: int, n_permutations: int) -> int:
+    """How many permutations a score's own null may use, at so many values each.
+
+    All where they are cheap, never below 99 (or all asked for); the table says how many it was.
+
+    Examples
+    --------
+    >>> affordable_permutations(1_000, 999), affordable_permutations(500_000, 999)
+    (500, 99)
+    """
+    return min(n_permutations, max(LEAST_PERMUTATIONS, NULL_WORK // max(1, values)))
 
 
 def spearman_ceiling(other: Floats) -> float:

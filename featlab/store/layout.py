@@ -24,8 +24,8 @@ SHARD_TARGET = 128 * MIB
 
 MODES = ("train", "eval", None)
 
-# Name -> settings of the Zarr codec between `bytes` and `crc32c`. On float16 features after a ReLU, fast saves a tenth of
-# the bytes; small saves a half, and takes about four times as long to decode.
+# Name -> settings of the Zarr codec between `bytes` and `crc32c`. On float16 features after a ReLU, fast saves a tenth
+# of the bytes; small saves a half, and takes about four times as long to decode.
 CODECS: dict[str, dict[str, Any] | None] = {
     "fast": {"cname": "lz4", "clevel": 1, "shuffle": "bitshuffle", "blocksize": 0},
     "small": {"cname": "zstd", "clevel": 1, "shuffle": "shuffle", "blocksize": 0},

@@ -20,7 +20,7 @@ LAYERS = "layers"
 
 MIB = 1 << 20
 CHUNK_TARGET = 8 * MIB
-SHARD_TARGET = 128 * MIB
+SHARD_TARGET = 64 * MIB
 
 MODES = ("train", "eval", None)
 
@@ -215,7 +215,7 @@ def chunk_rows(row_bytes: int, expected: int | None = None) -> int:
 
 
 def shard_rows(rows_per_chunk: int, row_bytes: int) -> int:
-    """Rows of a shard: whole chunks, about 128 MiB."""
+    """Rows of a shard: whole chunks, about 64 MiB."""
     return rows_per_chunk * max(1, SHARD_TARGET // (rows_per_chunk * row_bytes))
 
 

@@ -9,10 +9,10 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from featlab_cli.main import exit_code
 
 import featlab
 from featlab.demo.planted import planted_tree
+from featlab_cli.main import exit_code
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cli")
     tree = planted_tree(depth=2, branching=3, dim=24, samples_per_class=12, noise=0.3)
     for epoch in (0, 1, 2):
-        features = {name: tree.features * (epoch + 1) for name in ("layer1", "layer2")}
+        features = dict.fromkeys(("layer1", "layer2"), tree.features * (epoch + 1))
         featlab.write_epoch(
             folder / "run.zarr",
             epoch=epoch,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -27,7 +29,7 @@ def measure(features, labels, n_classes, groups, *, classifier=None, edges=None,
     edges = edges or [0, len(labels)]
     parts = [
         coordinates.measure(features[a:b], labels[a:b], frame, decider, None if guesses is None else guesses[a:b])
-        for a, b in zip(edges, edges[1:], strict=False)
+        for a, b in itertools.pairwise(edges)
     ]
     return class_statistics(frame, coordinates.add_all(parts), None if classifier is None else classifier[0])
 
@@ -64,7 +66,8 @@ def case(name):
     }[name]
     labels = np.arange(rows) % n_classes
     if name == "imbalanced":
-        labels = generator.choice(n_classes, rows, p=np.geomspace(1, 200, n_classes) / np.geomspace(1, 200, n_classes).sum())
+        shares = np.geomspace(1, 200, n_classes)
+        labels = generator.choice(n_classes, rows, p=shares / shares.sum())
         labels[:n_classes] = np.arange(n_classes)
     if name == "absent class":
         labels[labels == 3] = 4

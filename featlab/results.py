@@ -160,8 +160,8 @@ class Results:
         self.parameters = dict(parameters)
         for name in TABLES:
             table = tables.get(name)
-            empty = table is None or table.empty
-            setattr(self, name, pd.DataFrame(columns=table_columns(name)) if empty else table[table_columns(name)])
+            columns = table_columns(name)
+            setattr(self, name, pd.DataFrame(columns=columns) if table is None or table.empty else table[columns])
 
     def __getitem__(self, name: str) -> pd.DataFrame:
         if name not in TABLES:

@@ -73,8 +73,8 @@ def _tell(story: Story) -> None:
         for row in story.onsets.to_dict("records")
     ]
     _table(
-        "When accuracy was learned, by label space",
-        ["label space", "groups", "untrained", "last epoch", "half-way at epoch", "95 % interval", "90 % at epoch"],
+        "Accuracy, and the epoch by which it had covered half and 90 % of its way",
+        ["label space", "groups", "untrained", "trained", "half at", "95 % CI", "90 % at"],
         accuracy,
     )
     agreement = [
@@ -88,8 +88,8 @@ def _tell(story: Story) -> None:
         for row in story.alignment.to_dict("records")
     ]
     _table(
-        "Agreement of class-mean distances with the hierarchy, by layer (rsa_spearman, cosine)",
-        ["layer", "untrained", "last epoch", "shuffled classes", "p"],
+        "Agreement of class-mean distances with the hierarchy (rsa_spearman, cosine)",
+        ["layer", "untrained", "trained", "shuffled classes", "p"],
         agreement,
     )
     click.echo(f"{story.sentence}\n")
@@ -106,15 +106,18 @@ def _number(value: float) -> str:
 def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Ruled for a terminal; aligned by spaces for a pipe."""
     if sys.stdout.isatty():
+        from rich.box import SIMPLE_HEAD
         from rich.console import Console
         from rich.table import Table
 
-        table = Table(title=title, title_justify="left", title_style="bold")
+        table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
         for index, name in enumerate(header):
-            table.add_column(name, justify="right" if index else "left")
+            table.add_column(name, justify="right" if index else "left", no_wrap=True)
         for row in rows:
             table.add_row(*row)
-        Console().print(table)
+        console = Console()
+        console.print(f"\n{title}", style="bold", highlight=False)
+        console.print(table)
         return
     widths = [max(len(row[index]) for row in [header, *rows]) for index in range(len(header))]
     click.echo(title)

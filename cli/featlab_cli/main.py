@@ -31,17 +31,16 @@ INTERRUPTED = 130  # 128 + SIGINT
 PIPE_CLOSED = 141  # 128 + SIGPIPE
 
 
-class PipeClosedError(Exception):
-    """Whoever read our output has gone, as `head` does."""
+class EscapedError(Exception):
+    """Carries past click what click would end the process for without a word, be it of a training script."""
 
 
 @contextmanager
-def told_apart_from_failures() -> Iterator[None]:
-    """Pass a closed pipe by click, which would end with 1, our exit code for a user's mistake."""
+def escaping_click() -> Iterator[None]:
     try:
         yield
-    except BrokenPipeError as error:
-        raise PipeClosedError from error
+    except (BrokenPipeError, EOFError) as error:
+        raise EscapedError from error
 
 
 class LazyGroup(click.Group):
@@ -65,12 +64,12 @@ class LazyGroup(click.Group):
         return commands + click.Command.shell_complete(self, ctx, incomplete)
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        with told_apart_from_failures():
+        with escaping_click():
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> None:
         # Nothing is returned: an integer that a command gave back would read as an exit code.
-        with told_apart_from_failures():
+        with escaping_click():
             super().invoke(ctx)
 
 
@@ -112,13 +111,12 @@ def exit_code() -> int:
     """Run the command that the arguments name, and tell how it ended."""
     try:
         code = main.main(prog_name="featlab", standalone_mode=False)
-        sys.stdout.flush()
     except (click.Abort, KeyboardInterrupt):
         click.echo("featlab: stopped; every committed epoch is whole.", err=True)
         return INTERRUPTED
-    except (PipeClosedError, BrokenPipeError):
-        # Python flushes what is left when it exits, and would complain about the same pipe.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except EscapedError as escaped:
+        if escaped.__cause__ is not None and not output_is_cut_off():
+            raise escaped.__cause__ from None
         return PIPE_CLOSED
     except click.ClickException as error:
         error.show()
@@ -126,4 +124,17 @@ def exit_code() -> int:
     except FeatlabError as error:
         click.echo(f"featlab: {error}", err=True)
         return 1
+    if output_is_cut_off():
+        return PIPE_CLOSED
     return code if isinstance(code, int) else 0
+
+
+def output_is_cut_off() -> bool:
+    """Tell whether whoever reads our output has gone, as `head` does, and then send what is left of it nowhere."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes once more when it exits, and would complain about the same pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False

@@ -1,0 +1,1 @@
+"""Figures of results, and the one-page report."""

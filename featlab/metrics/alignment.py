@@ -33,7 +33,7 @@ def standardized(values: Floats, *, ranks: bool) -> Floats:
     --------
     >>> import numpy as np
     >>> first = standardized(np.array([1.0, 2, 9]), ranks=True)
-    >>> float(first @ standardized(np.array([5.0, 6, 7]), ranks=True).round(9))
+    >>> round(float(first @ standardized(np.array([5.0, 6, 7]), ranks=True)), 9)
     1.0
     """
     values = np.asarray(scipy.stats.rankdata(values), np.float64) if ranks else np.asarray(values, np.float64)
@@ -233,7 +233,7 @@ def corrected_p(values: Floats, nulls: Floats) -> Floats:
     --------
     >>> import numpy as np
     >>> corrected_p(np.array([0.5, 0.1]), np.array([[0.0, 0.2, 0.1], [0.3, 0.1, 0.0]]))
-    array([0.25, 0.75])
+    array([0.25, 1.  ])
     """
     known = np.isfinite(values) & np.isfinite(nulls).all(axis=1)
     result = np.full(len(values), NAN)

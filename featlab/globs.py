@@ -1,62 +1,99 @@
-"""Globs over dotted module names: a star stays within one segment, two stars cross segments."""
+"""Globs over dotted names: a star stays within one segment, two stars cross segments."""
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from featlab.errors import LayerNotFoundError
+from featlab.errors import LayerNotFoundError, OptionError
+
+# `**.` at the start of a segment may also stand for no segment at all: `**.conv1` matches `conv1`.
+_TOKENS = re.compile(r"((?<![^.])\*\*\.|\*\*|\*|\?|\[!?\]?[^\]]*\])")
+_WILDCARDS = {"**.": r"(?:.*\.)?", "**": ".*", "*": "[^.]*", "?": "[^.]"}
 
 
-def match_names(patterns: str | Sequence[str], names: Sequence[str], *, what: str = "module") -> list[str]:
-    """Names that the patterns choose, in the order of the names.
+def compile_glob(glob: str) -> re.Pattern[str]:
+    """Translate a glob over dotted names into a regular expression.
 
-    Patterns apply in turn: each adds what it matches, one with a leading `!` takes away. `*`, `?` and `[...]` match
-    within a segment between dots; `**` matches any number of segments.
+    Raises
+    ------
+    OptionError
+        What stands in brackets is no set of characters.
+
+    Examples
+    --------
+    >>> bool(compile_glob("layer?.*").fullmatch("layer4.conv1"))
+    True
+    >>> bool(compile_glob("layer*").fullmatch("layer4.conv1"))
+    False
+    """
+    pattern = ""
+    for token in _TOKENS.split(glob):
+        if token in _WILDCARDS:
+            pattern += _WILDCARDS[token]
+        elif len(token) > 2 and token[0] == "[" and token[-1] == "]":
+            body = token[1:-1].replace("\\", r"\\").replace("[", r"\[")
+            pattern += rf"(?!\.)[{'^' + body[1:] if body[0] == '!' else body}]"
+        else:
+            pattern += re.escape(token)
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise OptionError(f"glob {glob!r} cannot be read ({error}): check what stands in brackets.") from error
+
+
+def match_names(
+    patterns: str | Iterable[str], names: Sequence[str], *, what: str = "module", listing: str | None = None
+) -> list[str]:
+    """Choose names by globs, in the order of `names`.
 
     Parameters
     ----------
     patterns
-        One glob or several.
+        One glob or several, applied in turn: ``*``, ``?`` and ``[..]`` stay within one segment between dots, ``**``
+        crosses segments; ``!glob`` takes away what the globs before it chose.
     names
         What there is to choose from.
     what
-        What a name is, for the message.
+        What a name is, for messages.
+    listing
+        How a person lists all names, for messages.
+
+    Returns
+    -------
+    list of str
+        The names chosen, never empty.
 
     Raises
     ------
     LayerNotFoundError
-        When a pattern matches nothing, or nothing is left; near names are listed.
+        A glob matches no name (near names are listed), or nothing is left.
 
     Examples
     --------
-    >>> match_names(["layer*", "!layer2"], ["layer1", "layer1.conv", "layer2", "fc"])
-    ['layer1']
+    >>> match_names(["**", "!**.bn"], ["stem", "block.conv", "block.bn"])
+    ['stem', 'block.conv']
     """
-    chosen: set[str] = set()
     globs = [patterns] if isinstance(patterns, str) else list(patterns)
+    chosen: set[str] = set()
     for glob in globs:
-        pattern = re.compile(_expression(glob.removeprefix("!")))
-        matched = {name for name in names if pattern.fullmatch(name)}
+        wanted = compile_glob(glob.removeprefix("!"))
+        matched = {name for name in names if wanted.fullmatch(name)}
         if not matched:
-            raise LayerNotFoundError(f"no {what} matches {glob!r}; {_near(glob.removeprefix('!'), names)}.")
+            remedy = f"{listing} lists all {len(names)}" if listing else f"choose from {len(names)} names"
+            raise LayerNotFoundError(f"no {what} matches {glob!r} ({_near(glob, names)}): {remedy}.")
         chosen = chosen - matched if glob.startswith("!") else chosen | matched
     if not chosen:
-        raise LayerNotFoundError(f"no {what} is left of {', '.join(map(repr, globs))}; {_near('', names)}.")
+        raise LayerNotFoundError(
+            f"the globs {globs} leave no {what}: put what is wanted before what '!' takes away from it."
+        )
     return [name for name in names if name in chosen]
 
 
-def _expression(glob: str) -> str:
-    parts = re.split(r"(\*\*|\*|\?|\[!?[^\]]+\])", glob)
-    wild = {"**": ".*", "*": r"[^.]*", "?": r"[^.]"}
-    return "".join(
-        wild.get(part) or (part.replace("[!", "[^", 1) if part.startswith("[") else re.escape(part)) for part in parts
-    )
-
-
 def _near(glob: str, names: Sequence[str]) -> str:
-    plain = re.sub(r"[*?\[\]!]", "", glob)
-    near = difflib.get_close_matches(plain, names, n=5, cutoff=0.4) or list(names[:5])
-    rest = f" and {len(names) - len(near)} more" if len(names) > len(near) else ""
-    return f"near it are {', '.join(near)}{rest}" if near else "there are none at all"
+    plain = re.sub(r"[!*?\[\]]", "", glob).strip(".")
+    near = difflib.get_close_matches(plain, names, n=4, cutoff=0.4)
+    # `conv` is near to `stage1.block2.conv3` by its letters, not by its length.
+    near += [name for name in names if plain and plain in name and name not in near][:3]
+    return f"near names: {', '.join(near)}" if near else "no name is near"

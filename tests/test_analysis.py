@@ -43,8 +43,8 @@ def test_stored_and_analysed_columns_equal_the_formula(tmp_path, name):
     for space, partition in (("hyponym", np.arange(n_classes)), ("thirds", np.array(groups))):
         expected = snapshot_columns(features, labels, partition, classifier)
         found = {
-            **results.geometry.query("space == @space").iloc[0],
-            **results.collapse.query("space == @space").iloc[0],
+            **results.geometry[results.geometry.space == space].iloc[0],
+            **results.collapse[results.collapse.space == space].iloc[0],
         }
         for column, value in expected.items():
             assert found[column] == pytest.approx(value, rel=1e-5, abs=1e-9), (space, column)
@@ -88,8 +88,8 @@ def test_a_planted_course_has_its_planted_onsets(tmp_path):
     for _ in write_course(tmp_path / "run.zarr", course):
         pass
     results = featlab.analyze(tmp_path / "run.zarr", hierarchy=tree.taxonomy, permutations=99)
-    for _space, level in (("level1", 1), ("hyponym", 2)):
-        rows = results.accuracy.query("space == @space").set_index("epoch").accuracy
+    for space, level in (("level1", 1), ("hyponym", 2)):
+        rows = results.accuracy[results.accuracy.space == space].set_index("epoch").accuracy
         assert rows.to_dict() == pytest.approx({epoch: course.expected_accuracy(level, epoch) for epoch in range(6)})
     onset = results.onset.query("series == 'accuracy' and fraction == 0.5").set_index("space").onset
     assert onset["level1"] == pytest.approx(0.5)

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from featlab.capture.globs import compile_glob, match_names
 from featlab.capture.layers import select_layers, unwrap
 from featlab.capture.reducers import plan_reduction
 from featlab.errors import CaptureError, LayerNotFoundError, OptionError
+from featlab.globs import compile_glob, match_names
 
 BLOCKS = ["layer1", "layer1.0", "layer1.0.conv1", "layer1.1", "layer1.1.conv1", "layer2", "layer2.0"]
 NAMES = ["conv1", "bn1", *BLOCKS, "fc"]

@@ -1,12 +1,14 @@
 """Tensors on their way to the writer, and the queue between two threads."""
 
+import contextlib
 import threading
 
 import numpy as np
 import pytest
 import torch
 
-from featlab.capture.staging import Batch, WriterQueue, stage
+from featlab.capture import staging
+from featlab.capture.staging import Batch, Staged, WriterQueue, stage
 from featlab.errors import CaptureError, DataError
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32]
@@ -51,6 +53,25 @@ def test_what_the_cast_would_lose_is_kept_wide_for_the_store_to_count(source):
     assert array.dtype in (np.float32, np.float64)
     assert np.array_equal(array, expected, equal_nan=True)
     assert np.isinf(stage(torch.tensor([[float("inf")]]), torch.float16).to_host()).all()
+
+
+@pytest.mark.parametrize(("peak", "expected"), [(2.0, 1.0), (70000.0, 70000.0), (float("nan"), 70000.0)])
+def test_a_device_is_waited_for_before_the_copy_and_not_before(peak, expected, monkeypatch):
+    narrow, wide, largest = torch.zeros(2, 2, dtype=torch.float16), torch.zeros(2, 2), torch.tensor(0.0)
+
+    class Event:
+        """Stands for a device that is done only when it is waited for."""
+
+        def synchronize(self):
+            narrow.fill_(1)
+            wide.fill_(70000)
+            largest.fill_(peak)
+
+    monkeypatch.setattr(staging, "_copy_stream", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
+    staged = Staged(narrow, wide, largest, Event())
+    assert staged.nbytes == 8 + 16
+    assert (staged.to_host() == expected).all()
 
 
 def test_an_empty_batch_is_staged():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import select
 import sys
 import warnings
 from collections.abc import Iterator
@@ -115,8 +116,9 @@ def exit_code() -> int:
         click.echo("featlab: stopped; every committed epoch is whole.", err=True)
         return INTERRUPTED
     except EscapedError as escaped:
-        if escaped.__cause__ is not None and not output_is_cut_off():
+        if escaped.__cause__ is not None and not nobody_reads():
             raise escaped.__cause__ from None
+        drop_output()
         return PIPE_CLOSED
     except click.ClickException as error:
         error.show()
@@ -124,17 +126,23 @@ def exit_code() -> int:
     except FeatlabError as error:
         click.echo(f"featlab: {error}", err=True)
         return 1
-    if output_is_cut_off():
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        drop_output()
         return PIPE_CLOSED
     return code if isinstance(code, int) else 0
 
 
-def output_is_cut_off() -> bool:
-    """Tell whether whoever reads our output has gone, as `head` does, and then send what is left of it nowhere."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Python flushes once more when it exits, and would complain about the same pipe.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def nobody_reads() -> bool:
+    """Tell whether the other end of standard output is closed, as `head` leaves it."""
+    if not hasattr(select, "poll"):  # Windows, where a closed pipe is no BrokenPipeError either
         return True
-    return False
+    poll = select.poll()
+    poll.register(sys.stdout, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def drop_output() -> None:
+    """Send what is left nowhere: Python flushes once more when it exits, and would complain about the same pipe."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -215,8 +215,8 @@ def chunk_rows(row_bytes: int, expected: int | None = None) -> int:
 
 
 def shard_rows(rows_per_chunk: int, row_bytes: int) -> int:
-    """Rows of a shard: whole chunks, about 64 MiB."""
-    return rows_per_chunk * max(1, SHARD_TARGET // (rows_per_chunk * row_bytes))
+    """Rows of a shard: whole chunks, 64 MiB and little more."""
+    return rows_per_chunk * math.ceil(SHARD_TARGET / (rows_per_chunk * row_bytes))
 
 
 def epoch_path(epoch: int) -> str:

@@ -1,0 +1,73 @@
+"""Finds a script's model by the calls of its modules, and tells of each later call."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from torch import nn
+from torch.nn.modules import module as hooks
+from torch.utils.data import get_worker_info
+
+from featlab.capture.hooks import Hooks
+
+
+class ModelFinder:
+    """Takes the first outermost module that accepts its call, and from then on tells of each call of it.
+
+    Parameters
+    ----------
+    accepts
+        Whether an outermost module called with these arguments is the model.
+    found
+        Called once, before `called`.
+    called
+        Called before each forward pass of the model.
+    """
+
+    def __init__(
+        self,
+        accepts: Callable[[nn.Module, Any], bool],
+        found: Callable[[nn.Module], None],
+        called: Callable[[nn.Module], None],
+    ) -> None:
+        self._accepts = accepts
+        self._found = found
+        self._called = called
+        self._depth = 0
+        self._search = ExitStack()
+        self._hooks = Hooks()
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """Listen until the end of the block."""
+        with self._search, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Using `torch.compile\\(module\\)` when there are global hooks")
+            before = hooks.register_module_forward_pre_hook(self._before_call)
+            after = hooks.register_module_forward_hook(self._after_call, always_call=True)
+            self._search.callback(before.remove)
+            self._search.callback(after.remove)
+            try:
+                yield
+            finally:
+                self._hooks.remove()
+
+    def _before_call(self, module: nn.Module, args: Any) -> None:
+        self._depth += 1
+        # A data set in a worker may run modules too.
+        if self._depth > 1 or get_worker_info() is not None or not self._accepts(module, args):
+            return
+        # Global hooks cost every module a call, and a compiled model would be traced with them.
+        self._search.close()
+        self._hooks.on_call(module, lambda: self._on_call(module))
+        self._found(module)
+        self._called(module)
+
+    def _after_call(self, module: nn.Module, args: Any, output: Any) -> None:
+        self._depth -= 1
+
+    def _on_call(self, module: nn.Module) -> None:
+        if get_worker_info() is None:
+            self._called(module)

@@ -1,0 +1,57 @@
+"""Hooks that come off again, and that a copied or pickled model leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+
+class Hook:
+    """A callable for a module's hooks; a deep copy or a pickle of the module gets one that does nothing.
+
+    What does nothing comes from the standard library, so that a pickled model needs no featlab.
+    """
+
+    def __init__(self, call: Callable[..., None]) -> None:
+        self._call = call
+
+    def __call__(self, *args: Any) -> None:
+        self._call(*args)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Callable[..., None]:
+        return nullcontext().__exit__
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return getattr, (nullcontext(), "__exit__")
+
+
+class Hooks:
+    """The hooks of one recording."""
+
+    def __init__(self) -> None:
+        self._handles: list[RemovableHandle] = []
+
+    def on_output(self, module: nn.Module, call: Callable[[Any], None]) -> None:
+        """Call with each output of the module."""
+        hook = Hook(lambda module, args, output: call(output))
+        self._handles.append(module.register_forward_hook(hook))
+
+    def on_input(self, module: nn.Module, call: Callable[[Any], None]) -> None:
+        """Call with the first input of each call of the module."""
+        hook = Hook(lambda module, args, kwargs: call(args[0] if args else next(iter(kwargs.values()), None)))
+        self._handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
+
+    def on_call(self, module: nn.Module, call: Callable[[], Any]) -> None:
+        """Call before each call of the module."""
+        hook = Hook(lambda module, args: call())
+        self._handles.append(module.register_forward_pre_hook(hook, prepend=True))
+
+    def remove(self) -> None:
+        """Take all of them off."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()

@@ -1,0 +1,188 @@
+"""Which samples the batches of a DataLoader hold, in whatever order, with workers and prefetch."""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset
+from torch.utils.data.dataloader import _BaseDataLoaderIter
+
+SampleIds = NDArray[np.int64] | None
+LABEL_KEYS = ("labels", "label", "targets", "target")
+
+
+class PassObserver:
+    """What is told of every pass over every DataLoader; by default it listens to nothing."""
+
+    def before_pass(self) -> None:
+        """Some loader is about to be iterated."""
+
+    def began(self, loader: DataLoader[Any], iterator: _BaseDataLoaderIter) -> None:
+        """A pass began; no batch was returned yet."""
+
+    def before_batch(self, iterator: _BaseDataLoaderIter) -> None:
+        """The loop asks for its next batch, so it is done with the last."""
+
+    def returned(self, iterator: _BaseDataLoaderIter, batch: Any, sample_ids: SampleIds) -> None:
+        """The loop got a batch, with the indices that were drawn for it; None where there are none."""
+
+    def exhausted(self, iterator: _BaseDataLoaderIter) -> None:
+        """The loader has no further batch."""
+
+
+@contextmanager
+def passes_observed(observer: PassObserver) -> Iterator[None]:
+    """Tell the observer of all passes in this process until the end of the block."""
+    drawn: weakref.WeakKeyDictionary[_BaseDataLoaderIter, deque[Any]] = weakref.WeakKeyDictionary()
+    iterate, draw, advance = DataLoader.__iter__, _BaseDataLoaderIter._next_index, _BaseDataLoaderIter.__next__
+
+    def observed_iterate(loader: DataLoader[Any]) -> _BaseDataLoaderIter:
+        observer.before_pass()
+        # Persistent workers use one iterator again: what the last pass drew and never returned is void.
+        if (kept := getattr(loader, "_iterator", None)) is not None:
+            drawn.pop(kept, None)
+        iterator = iterate(loader)
+        observer.began(loader, iterator)
+        return iterator
+
+    def observed_draw(iterator: _BaseDataLoaderIter) -> Any:
+        index = draw(iterator)  # type: ignore[no-untyped-call]
+        drawn.setdefault(iterator, deque()).append(index)
+        return index
+
+    def observed_advance(iterator: _BaseDataLoaderIter) -> Any:
+        observer.before_batch(iterator)
+        try:
+            batch = advance(iterator)
+        except StopIteration:
+            observer.exhausted(iterator)
+            raise
+        indices = drawn.get(iterator)
+        observer.returned(iterator, batch, _as_ids(indices.popleft()) if indices else None)
+        return batch
+
+    with ExitStack() as undo:
+        for owner, name, new, old in (
+            (DataLoader, "__iter__", observed_iterate, iterate),
+            (_BaseDataLoaderIter, "_next_index", observed_draw, draw),
+            (_BaseDataLoaderIter, "__next__", observed_advance, advance),
+        ):
+            setattr(owner, name, new)
+            undo.callback(setattr, owner, name, old)
+        yield
+
+
+def _as_ids(index: Any) -> SampleIds:
+    indices = index if isinstance(index, (list, tuple, np.ndarray, torch.Tensor)) else [index]
+    try:
+        ids = np.asarray(indices)
+    except (TypeError, ValueError):
+        return None
+    return ids.astype(np.int64) if ids.dtype.kind in "iu" and ids.ndim == 1 else None
+
+
+def keeps_order(loader: DataLoader[Any]) -> bool:
+    """Whether batches come in the order in which their indices were drawn."""
+    return loader.num_workers == 0 or bool(getattr(loader, "in_order", True))
+
+
+def has_indices(loader: DataLoader[Any]) -> bool:
+    """Whether there are indices that say which samples a batch holds."""
+    return not isinstance(loader.dataset, IterableDataset) and keeps_order(loader)
+
+
+class _LastIds(PassObserver):
+    def __init__(self) -> None:
+        self.ids: SampleIds = None
+
+    def returned(self, iterator: _BaseDataLoaderIter, batch: Any, sample_ids: SampleIds) -> None:
+        self.ids = sample_ids
+
+
+def with_sample_ids(loader: Iterable[Any]) -> Generator[tuple[Any, SampleIds], None, None]:
+    """Iterate over a loader's batches with the indices of their samples; None where they cannot be known.
+
+    Examples
+    --------
+    >>> from torch.utils.data import DataLoader
+    >>> [ids.tolist() for _, ids in with_sample_ids(DataLoader(range(5), batch_size=2))]
+    [[0, 1], [2, 3], [4]]
+    """
+    if not isinstance(loader, DataLoader) or not has_indices(loader):
+        yield from ((batch, None) for batch in loader)
+        return
+    last = _LastIds()
+    with ExitStack() as observing:
+        observing.enter_context(passes_observed(last))
+        iterator: Any = iter(loader)
+        # A subclass may wrap the iterator and read ahead: its batches are not those that were returned last.
+        if not isinstance(iterator, _BaseDataLoaderIter):
+            observing.close()
+            yield from ((batch, None) for batch in iterator)
+            return
+        for batch in iterator:
+            yield batch, last.ids
+
+
+def expected_rows(loader: Iterable[Any]) -> int | None:
+    """Count the samples that a pass over the loader will bring; None where that cannot be known."""
+    if not isinstance(loader, DataLoader) or not has_indices(loader) or type(loader.batch_sampler) is not BatchSampler:
+        return None
+    try:
+        rows = len(loader.batch_sampler.sampler)  # type: ignore[arg-type]
+    except (TypeError, NotImplementedError):
+        return None
+    return rows - rows % loader.batch_sampler.batch_size if loader.drop_last else rows
+
+
+def split_batch(batch: Any) -> tuple[Any, Any]:
+    """Take a batch apart into inputs and labels; labels are None where the batch has none.
+
+    Examples
+    --------
+    >>> split_batch({"pixels": "x", "labels": "y"})
+    ({'pixels': 'x'}, 'y')
+    >>> split_batch(["x", "y"])
+    ('x', 'y')
+    """
+    if isinstance(batch, Mapping):
+        key = next((key for key in LABEL_KEYS if key in batch), None)
+        return {name: value for name, value in batch.items() if name != key}, None if key is None else batch[key]
+    if isinstance(batch, (list, tuple)) and len(batch) >= 2:
+        return batch[0], batch[1]
+    return batch, None
+
+
+def map_tensors(values: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """Apply a function to every tensor of nested lists, tuples and mappings."""
+    if isinstance(values, torch.Tensor):
+        return change(values)
+    if isinstance(values, Mapping):
+        return {key: map_tensors(value, change) for key, value in values.items()}
+    if isinstance(values, (list, tuple)):
+        return [map_tensors(value, change) for value in values]
+    return values
+
+
+def row_count(values: Any) -> int | None:
+    """Count the rows of the first tensor in nested lists, tuples and mappings; None where there is none.
+
+    Examples
+    --------
+    >>> row_count({"ids": torch.zeros(4, 7)})
+    4
+    """
+    if isinstance(values, torch.Tensor):
+        return len(values) if values.ndim else None
+    if isinstance(values, Mapping):
+        values = list(values.values())
+    if isinstance(values, (list, tuple)):
+        return next((rows for value in values if (rows := row_count(value)) is not None), None)
+    return None

@@ -1,0 +1,102 @@
+"""One iteration over one DataLoader, and where the labels of its batches are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+from torch.utils.data.dataloader import _BaseDataLoaderIter
+
+from featlab.capture.loading import SampleIds, split_batch
+from featlab.capture.recording import Recording
+from featlab.capture.targets import as_class_labels
+from featlab.errors import CaptureError
+
+
+@dataclass(eq=False)
+class Pending:
+    """The batch that a loop works on: how often it called the model, and what reached which loss."""
+
+    batch: Any
+    sample_ids: SampleIds
+    rows: int | None
+    calls: int = 0
+    target: torch.Tensor | None = None
+    loss: str | None = None
+
+
+@dataclass(eq=False)
+class Pass:
+    """A pass; its split and epoch are known from the first call of the model."""
+
+    loader: DataLoader[Any]
+    iterator: Callable[[], _BaseDataLoaderIter | None]
+    length: int | None
+    epoch: int = 0
+    split: str | None = None
+    batches: int = 0
+    uncalled: int = 0
+    is_training: bool = False
+    stepped: bool = False
+    over: bool = False
+    pending: Pending | None = None
+    recording: Recording | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the loader gave as many batches as it has."""
+        return self.batches == self.length
+
+    @property
+    def open_recording(self) -> Recording | None:
+        """The recording, while it takes batches."""
+        return self.recording if self.recording is not None and self.recording.is_open else None
+
+    @property
+    def progress(self) -> str:
+        """How far the pass came, in words."""
+        return f"{self.batches} batches" if self.length is None else f"{self.batches} of {self.length} batches"
+
+
+def loader_length(loader: DataLoader[Any]) -> int | None:
+    """Count a loader's batches; None where that cannot be known."""
+    try:
+        return len(loader)
+    except (TypeError, NotImplementedError):
+        return None
+
+
+def find_labels(at: Pass, pending: Pending) -> tuple[torch.Tensor, str]:
+    """Find a batch's labels: what reached a classification loss, else the second element of the batch.
+
+    Returns
+    -------
+    tuple
+        The labels, and in words where they come from.
+
+    Raises
+    ------
+    CaptureError
+        Neither is one integer for each row.
+    """
+    second = split_batch(pending.batch)[1]
+    in_batch = None if second is None else as_class_labels(second, pending.rows)
+    if pending.target is not None:
+        origin = f"the targets of {pending.loss}"
+        # One comparison a pass: on a device it waits for all that was queued.
+        if at.batches == 1 and in_batch is not None and not torch.equal(in_batch.cpu(), pending.target.cpu()):
+            origin += ", which are not the second elements of the batches"
+        return pending.target, origin
+    if in_batch is not None:
+        return in_batch, f"{'the labels' if isinstance(pending.batch, Mapping) else 'the second element'} of each batch"
+    found = "there is none" if second is None else f"it is a {type(second).__name__}"
+    if isinstance(second, torch.Tensor):
+        found = f"it is {second.dtype} of shape {tuple(second.shape)}"
+    raise CaptureError(
+        f"no labels were found for epoch {at.epoch}, split {at.split!r}: no integer target of {pending.rows} rows "
+        f"reached cross_entropy or nll_loss, and the second element of the batch is no such label either ({found}): "
+        "use featlab.Capture in the script and pass the labels."
+    )

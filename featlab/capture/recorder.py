@@ -1,0 +1,285 @@
+"""Capture a model's activations from a training loop of one's own."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from featlab.capture.classifier import Classifier
+from featlab.capture.layers import is_compiled, select_layers, unwrap
+from featlab.capture.loading import expected_rows, has_indices, map_tensors, split_batch, with_sample_ids
+from featlab.capture.recording import Recording
+from featlab.capture.setup import Setup
+from featlab.capture.staging import DTYPES
+from featlab.errors import CaptureError, FeatlabWarning, NotAStoreError, OptionError
+from featlab.store.files import StorePath
+from featlab.store.layout import CODECS, check_choice
+from featlab.store.reader import open_run
+
+ON_ERROR = ("raise", "warn")
+
+
+class Capture:
+    """Captures layers of a model into a run, epoch by epoch.
+
+    The model is touched only while something is recorded. Rows are reduced and cast on the model's device and written
+    by a thread of their own.
+
+    Parameters
+    ----------
+    model
+        A classifier; wrappers of DataParallel, DistributedDataParallel and torch.compile are looked through.
+    store
+        Path of the run; made if it is not there.
+    layers
+        One glob or several over the names of the model's modules: ``*`` stays within a segment, ``**`` crosses
+        segments, ``!glob`` takes away. ``"penultimate"`` is the classifier's input.
+    classes
+        Names of the K classes, or K; by default those of the run, or "0" .. "K-1" by the width of the logits.
+    synsets
+        WordNet ids of the classes.
+    reduce
+        How activations become one row a sample: ``auto``, ``mean``, ``max``, ``cls``, ``last``, ``flatten``,
+        ``none``, or a mapping from globs to these.
+    dtype, codec
+        As stored: "float16", "bfloat16" or "float32"; "fast", "small" or "none".
+    classifier
+        ``"auto"`` for the last Linear with K outputs, the name of a module, or None to store no classifier.
+    on_error
+        ``"raise"``, or ``"warn"``: stop capturing, warn once and let the training go on.
+    overwrite
+        Replace what is committed.
+    queue_bytes
+        How much may wait for the writer, on the model's device.
+    notify
+        Called with what a person should know; by default a FeatlabWarning.
+
+    Raises
+    ------
+    LayerNotFoundError
+        A glob matches no module.
+    OptionError
+        An option that cannot be served.
+    CaptureError
+        The named classifier is no Linear.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    >>> data = [(torch.randn(5, 4), torch.tensor([0, 1, 1, 0, 1]))]
+    >>> store = tempfile.mkdtemp() + "/run.zarr"
+    >>> with Capture(model, store, layers="1") as capture:
+    ...     capture.evaluate(data, epoch=0)
+    >>> open_run(store).snapshot(epoch=0, split="val", layer="1").features.shape
+    (5, 3)
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        store: StorePath,
+        layers: str | Iterable[str],
+        *,
+        classes: Sequence[str] | int | None = None,
+        synsets: Sequence[str] | None = None,
+        reduce: str | Mapping[str, str] = "auto",
+        dtype: str = "float16",
+        codec: str = "fast",
+        classifier: str | None = "auto",
+        on_error: str = "raise",
+        overwrite: bool = False,
+        queue_bytes: int = 256 << 20,
+        notify: Callable[[str], None] | None = None,
+    ) -> None:
+        check_choice("dtype", dtype, tuple(DTYPES))
+        check_choice("codec", codec, tuple(CODECS))
+        check_choice("on_error", on_error, ON_ERROR)
+        if queue_bytes < 1:
+            raise OptionError(f"queue_bytes is {queue_bytes}: give the number of bytes that may wait for the writer.")
+        bare = unwrap(model)
+        self._closed = False
+        self._setup = Setup(
+            model=bare,
+            is_compiled=is_compiled(model),
+            layers=select_layers(bare, layers, reduce),
+            classifier=Classifier(bare, classifier),
+            store=store,
+            classes=_class_names(classes, store),
+            synsets=synsets,
+            dtype=dtype,
+            codec=codec,
+            on_error=on_error,
+            overwrite=overwrite,
+            queue_bytes=queue_bytes,
+            notify=notify or _warn,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closed = True
+
+    @property
+    def setup(self) -> Setup:
+        """What is captured, and what was found out about the model so far."""
+        return self._setup
+
+    @contextmanager
+    def recording(self, *, epoch: int, split: str = "val", expected: int | None = None) -> Iterator[Recording]:
+        """Record an (epoch, split) in a loop of one's own; call `rec.batch` after each call of the model.
+
+        While another recording of this capture, such as `evaluate`, runs inside the block, this one takes nothing.
+
+        Parameters
+        ----------
+        epoch
+            Number of completed training passes.
+        split
+            Name of the split.
+        expected
+            Number of samples to come, if known.
+
+        Raises
+        ------
+        CaptureError
+            The capture is closed, or no batch came. See also `Recording.batch`.
+        """
+        with self.start(epoch=epoch, split=split, expected=expected) as recording:
+            yield recording
+
+    def start(self, *, epoch: int, split: str = "val", expected: int | None = None) -> Recording:
+        """Make a recording that is not open yet; see `recording`."""
+        where = f"epoch {epoch}, split {split!r}"
+        if self._closed:
+            raise CaptureError(
+                f"{where} cannot be recorded after the end of the capture: record inside its with block."
+            )
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            ranks = torch.distributed.get_world_size()
+            if ranks > 1:
+                raise CaptureError(f"{where} cannot be recorded by {ranks} ranks yet: evaluate in a single process.")
+        return Recording(self._setup, epoch=epoch, split=split, expected=expected)
+
+    def evaluate(
+        self,
+        loader: Iterable[Any],
+        *,
+        epoch: int,
+        split: str = "val",
+        device: torch.device | str | None = None,
+    ) -> None:
+        """Run the model over a loader in evaluation mode, and record that.
+
+        Modes of all modules and the states of random number generators are as before afterwards.
+
+        Parameters
+        ----------
+        loader
+            Gives batches: (inputs, labels), or a mapping with "labels" whose other values are the model's keyword
+            arguments. A DataLoader's sampler tells the sample ids, shuffled or not; else rows are counted.
+        epoch
+            Number of completed training passes.
+        split
+            Name of the split.
+        device
+            Where the inputs go; by default the device of the model's first parameter.
+
+        Raises
+        ------
+        CaptureError
+            A batch without labels; see also `Recording.batch`.
+        """
+        model = self._setup.model
+        if self._setup.stopped:
+            return
+        if device is None:
+            first = next(model.parameters(), None)
+            device = "cpu" if first is None else first.device
+        if isinstance(loader, DataLoader) and not has_indices(loader):
+            self._setup.tell_once(
+                f"ids {split}", f"the loader of split {split!r} has no indices: sample ids count rows as they arrive."
+            )
+        with (
+            _evaluation_mode(model),
+            _random_state_kept(loader),
+            torch.no_grad(),
+            self.recording(epoch=epoch, split=split, expected=expected_rows(loader)) as recording,
+            closing(with_sample_ids(loader)) as batches,
+        ):
+            for number, (batch, ids) in enumerate(batches):
+                inputs, labels = split_batch(batch)
+                if labels is None:
+                    raise CaptureError(
+                        f"batch {number} of epoch {epoch}, split {split!r} is a {type(batch).__name__} without labels: "
+                        "let the loader give (inputs, labels), or a mapping with 'labels'."
+                    )
+                _call(model, map_tensors(inputs, lambda tensor: tensor.to(device)))
+                recording.batch(labels, sample_ids=ids)
+
+
+def _call(model: nn.Module, inputs: Any) -> None:
+    if isinstance(inputs, Mapping):
+        model(**inputs)
+    elif isinstance(inputs, (list, tuple)):
+        model(*inputs)
+    else:
+        model(inputs)
+
+
+def _class_names(classes: Sequence[str] | int | None, store: StorePath) -> list[str] | None:
+    if isinstance(classes, int):
+        if classes < 1:
+            raise OptionError(f"classes is {classes}: give the number of classes, or their names.")
+        return [str(number) for number in range(classes)]
+    if classes is not None:
+        return list(classes)
+    try:
+        return open_run(store).classes
+    except NotAStoreError:
+        return None  # what is wrong with the path, if anything, the writer will say
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, FeatlabWarning, stacklevel=4)
+
+
+@contextmanager
+def _evaluation_mode(model: nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
+def _random_state_kept(loader: Iterable[Any]) -> Iterator[None]:
+    # A loader draws its workers' seed, and a shuffling sampler its own; data sets may draw from any generator.
+    sampler = getattr(loader, "sampler", None)
+    generators = [getattr(owner, "generator", None) for owner in (loader, sampler)]
+    states = [(one, one.get_state()) for one in generators if isinstance(one, torch.Generator)]
+    in_use = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    devices = range(torch.cuda.device_count()) if in_use else []
+    python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    with ExitStack() as restore:
+        restore.enter_context(torch.random.fork_rng(devices=devices))
+        restore.callback(random.setstate, python)
+        restore.callback(np.random.set_state, legacy)
+        for generator, state in states:
+            restore.callback(generator.set_state, state)
+        yield

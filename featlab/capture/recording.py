@@ -1,0 +1,317 @@
+"""One (epoch, split) while it is recorded: hooks on, batches in, commit at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from types import TracebackType
+from typing import Self
+
+import torch
+from numpy.typing import ArrayLike
+from torch import nn
+
+from featlab.capture.classifier import is_read, weights_of
+from featlab.capture.layers import PENULTIMATE
+from featlab.capture.setup import Setup
+from featlab.capture.staging import DTYPES, Batch, WriterQueue, stage, writer_error
+from featlab.capture.taps import Taps
+from featlab.errors import CaptureError, FeatlabError
+from featlab.store.writer import SnapshotWriter
+
+Values = torch.Tensor | ArrayLike
+
+
+class Recording:
+    """Records the batches of one (epoch, split); `Capture.recording` makes it.
+
+    Hooks are on from enter to exit. A clean exit waits for the commit; an exception leaves the epoch uncommitted.
+    """
+
+    def __init__(self, setup: Setup, *, epoch: int, split: str, expected: int | None) -> None:
+        self.epoch = epoch
+        self.split = split
+        self.rows = 0
+        self._setup = setup
+        self._expected = expected
+        self._where = f"epoch {epoch}, split {split!r}"
+        self._active = False
+        self.is_committed = False
+        self.failure: Exception | None = None
+        self._batches = 0
+        self._eager = ExitStack()
+        self._taps = Taps(setup.model, setup.layers, DTYPES[setup.dtype], self._guarded)
+        self._head: tuple[str, nn.Linear] | None = None
+        self._feeds: tuple[str, ...] = ()
+        self._writer: SnapshotWriter | None = None
+        self._queue: WriterQueue | None = None
+
+    def __enter__(self) -> Self:
+        if not self._setup.stopped:
+            self._active = True
+            if self._setup.is_compiled:
+                self._run_eagerly()
+            if self._setup.recordings:
+                self._setup.recordings[-1].pause()
+            self._setup.recordings.append(self)
+            classes = self._setup.classes
+            self._taps.open(self._setup.classifier.candidates(None if classes is None else len(classes)))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self in self._setup.recordings:
+            self._setup.recordings.remove(self)
+            if self._setup.recordings:
+                self._setup.recordings[-1].pause(False)
+        if kind is not None:
+            self._abandon()
+        elif self.failure is not None:
+            raise self.failure
+        elif self._active:
+            with self._guarded():
+                self._finish()
+        self._active = False
+
+    def batch(self, labels: Values, logits: Values | None = None, sample_ids: Values | None = None) -> None:
+        """Record the batch that the model was just called on.
+
+        Parameters
+        ----------
+        labels
+            Class of each sample, integers of shape (rows,).
+        logits
+            Outputs of the classifier, shape (rows, K); by default the model's own output where it is 2-D.
+        sample_ids
+            Which sample of the data set each row is, shape (rows,); by default rows are counted as they come.
+
+        Raises
+        ------
+        CaptureError
+            A layer did not fire, fired twice, or gave another number of rows; or the writer failed.
+        DataError
+            The labels lie outside the classes.
+        EpochExistsError
+            The (epoch, split) is committed, and not to be overwritten.
+        """
+        if not self._active:
+            return
+        with self._guarded():
+            self._record(labels, logits, sample_ids)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether batches are recorded: after the enter, before the exit, and nothing failed."""
+        return self._active
+
+    def pause(self, paused: bool = True) -> None:
+        """Let the hooks take nothing until further notice."""
+        self._taps.paused = paused
+
+    def _record(self, labels: Values, logits: Values | None, sample_ids: Values | None) -> None:
+        self._check_fired()
+        label = _integers(labels, "labels")
+        ids = None if sample_ids is None else _integers(sample_ids, "sample_ids")
+        output = self._choose_logits(logits)
+        classes = self._resolve_classes(output)
+        if self._writer is None:
+            self._head = self._setup.classifier.find(len(classes))
+        self._take_penultimate(len(classes))
+        self._check_rows(len(label), output, ids)
+        if self._writer is None:
+            self._writer = self._open(classes)
+            self._queue = WriterQueue(self._write, limit=self._setup.queue_bytes, what=self._where)
+        batch = Batch(
+            {layer.name: self._taps.fired[layer.name] for layer in self._setup.layers},
+            stage(label),
+            None if output is None else stage(output, torch.float32, owned=logits is None),
+            None if ids is None else stage(ids),
+        )
+        self._taps.forget()
+        self._taps.is_first = False
+        if self._queue is not None:
+            self._queue.put(batch)
+        self._batches += 1
+        self.rows += len(label)
+
+    def _run_eagerly(self) -> None:
+        """Let no compiled code run: it has other hooks traced into it, or none."""
+        self._setup.tell_once("compiled", "the model is compiled: what is recorded runs uncompiled.")
+        self._eager.enter_context(torch.compiler.set_stance("force_eager"))
+
+    def _take_penultimate(self, classes: int) -> None:
+        if all(layer.module is not None for layer in self._setup.layers):
+            return
+        if self._head is None:
+            raise CaptureError(
+                f"layer {PENULTIMATE!r} is the classifier's input, and no Linear has {classes} outputs: "
+                "name the module with classifier=, or choose another layer."
+            )
+        self._taps.take_penultimate(self._head[0])
+        self._check_fired(PENULTIMATE)
+
+    def _choose_logits(self, logits: Values | None) -> torch.Tensor | None:
+        classes = self._setup.classes
+        if logits is None:
+            output = self._taps.output
+            if output is None or classes is None or output.shape[1] == len(classes):
+                return output
+            self._setup.tell_once(
+                "logits",
+                f"the model's output has {output.shape[1]} columns and there are {len(classes)} classes, "
+                "so no logits are stored: pass logits= to rec.batch if they are elsewhere.",
+            )
+            return None
+        given = torch.as_tensor(logits)
+        if given.ndim != 2 or (classes is not None and given.shape[1] != len(classes)):
+            raise CaptureError(
+                f"logits have shape {tuple(given.shape)} in {self._batch_name()}: "
+                f"give (rows, {'K' if classes is None else len(classes)})."
+            )
+        return given
+
+    def _resolve_classes(self, output: torch.Tensor | None) -> list[str]:
+        setup = self._setup
+        if setup.classes is None:
+            if output is None:
+                raise CaptureError(
+                    f"the number of classes is unknown, since {self._batch_name()} has no logits (rows, K): "
+                    "pass classes= as names or as a number."
+                )
+            likely = setup.likely_classes
+            known = likely is not None and len(likely) == output.shape[1]
+            setup.classes = list(likely or ()) if known else [str(number) for number in range(output.shape[1])]
+        return setup.classes
+
+    def _check_fired(self, name: str | None = None) -> None:
+        wanted = [layer.name for layer in self._setup.layers if layer.module is not None] if name is None else [name]
+        for layer in wanted:
+            if layer not in self._taps.fired:
+                raise CaptureError(
+                    f"layer {layer!r} did not fire for {self._batch_name()}: call the model once before each "
+                    f"batch, and take a module that it does not use away with '!{layer}'."
+                )
+
+    def _check_rows(self, rows: int, logits: torch.Tensor | None, ids: torch.Tensor | None) -> None:
+        lengths = {f"layer {name!r}": len(staged.narrow) for name, staged in self._taps.fired.items()}
+        if logits is not None:
+            lengths["logits"] = len(logits)
+        if ids is not None:
+            lengths["sample_ids"] = len(ids)
+        for what, length in lengths.items():
+            if length != rows:
+                raise CaptureError(
+                    f"{what} has {length} rows and there are {rows} labels in {self._batch_name()}: "
+                    "give one label for each sample that the model was called on."
+                )
+
+    def _open(self, classes: list[str]) -> SnapshotWriter:
+        setup = self._setup
+        setup.specs.update(self._taps.specs)
+        if setup.classifier.is_wanted:
+            self._note_classifier(len(classes))
+        return SnapshotWriter(
+            setup.store,
+            epoch=self.epoch,
+            split=self.split,
+            classes=classes,
+            synsets=setup.synsets,
+            dtype=setup.dtype,
+            codec=setup.codec,
+            mode="train" if self._is_training else "eval",
+            expected=self._expected,
+            overwrite=setup.overwrite,
+            model=type(setup.model).__qualname__,
+            layers={layer.name: setup.specs[layer.name] for layer in setup.layers},
+        )
+
+    def _write(self, batch: Batch) -> None:
+        if self._writer is not None:
+            self._writer.append(
+                {name: staged.to_host() for name, staged in batch.features.items()},
+                batch.labels.to_host(),
+                sample_ids=None if batch.sample_ids is None else batch.sample_ids.to_host(),
+                logits=None if batch.logits is None else batch.logits.to_host(),
+            )
+
+    def _note_classifier(self, classes: int) -> None:
+        setup = self._setup
+        if self._head is None:
+            setup.tell_once(
+                "classifier",
+                f"no Linear of {type(setup.model).__qualname__} has {classes} outputs, so no classifier is stored "
+                "(NC3 and NC4 stay empty): name it with classifier=.",
+            )
+            return
+        name = self._head[0]
+        reads = self._taps.read.get(name)
+        self._feeds = tuple(layer for layer, values in self._taps.reduced.items() if is_read(values, reads))
+        setup.classifier_name, setup.feeds = name, self._feeds
+        if not self._feeds and not self._is_training:
+            setup.tell_once(
+                "feeds",
+                f"no captured layer is what the classifier {name!r} reads (NC3 and NC4 stay empty): "
+                f"add {PENULTIMATE!r} to the layers.",
+            )
+
+    def _finish(self) -> None:
+        if self._writer is None or self._queue is None:
+            raise CaptureError(f"no batch was recorded for {self._where}: call rec.batch after each call of the model.")
+        if self._taps.fired:
+            raise CaptureError(
+                f"the model was called after batch {self._batches - 1}, the last that was recorded for {self._where}: "
+                "call rec.batch after each call of the model."
+            )
+        self._taps.close()
+        self._eager.close()
+        self._queue.drain()
+        # With dropout on, no captured layer is what the classifier reads: an evaluation of the epoch will tell.
+        if self._head is not None and (self._feeds or not self._is_training):
+            weight, bias = weights_of(self._head[1])
+            self._writer.classifier(weight.numpy(), None if bias is None else bias.numpy(), feeds=self._feeds)
+        self._writer.commit()
+        self.is_committed = True
+
+    @property
+    def _is_training(self) -> bool:
+        return self._setup.model.training if self._taps.training is None else self._taps.training
+
+    def _batch_name(self) -> str:
+        return f"batch {self._batches} of {self._where}"
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except (FeatlabError, OSError, RuntimeError) as error:
+            self._abandon()
+            clear = error if isinstance(error, FeatlabError) else writer_error(self._where, error)
+            if self._setup.on_error == "raise":
+                self.failure = clear
+                if clear is error:
+                    raise
+                raise clear from error
+            self._setup.stopped = True
+            self._setup.notify(f"capturing stopped, and the training goes on: {clear}")
+
+    def _abandon(self) -> None:
+        self._active = False
+        self._taps.close()
+        self._eager.close()
+        if self._queue is not None:
+            self._queue.discard()
+        if self._writer is not None:
+            with suppress(OSError, FeatlabError):
+                self._writer.abort()
+
+
+def _integers(values: Values, what: str) -> torch.Tensor:
+    tensor = torch.as_tensor(values)
+    if tensor.ndim == 2 and tensor.shape[1] == 1:
+        tensor = tensor[:, 0]
+    if tensor.ndim != 1 or tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
+        raise CaptureError(
+            f"{what} have shape {tuple(tensor.shape)} and {tensor.dtype}: give one integer for each sample, as (rows,)."
+        )
+    return tensor

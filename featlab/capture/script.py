@@ -1,0 +1,212 @@
+"""Run an unmodified training script, and capture what it trains."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from featlab.capture.recorder import Capture
+from featlab.capture.watch import Note, ScriptWatch
+from featlab.errors import CaptureError, EpochExistsError, OptionError
+from featlab.store.reader import open_run
+
+
+@dataclass(frozen=True)
+class Program:
+    """A script or a module, and its arguments."""
+
+    name: str
+    arguments: tuple[str, ...]
+    is_module: bool = False
+
+
+def parse_command(command: Sequence[str]) -> Program:
+    """Read a command such as ``train.py ARGS``, ``python train.py ARGS`` or ``[python] -m package.train ARGS``.
+
+    Raises
+    ------
+    OptionError
+        No script, one that does not exist, or an option of Python that has no meaning here.
+
+    Examples
+    --------
+    >>> parse_command(["python", "-m", "package.train", "--epochs", "3"])
+    Program(name='package.train', arguments=('--epochs', '3'), is_module=True)
+    """
+    words = list(command)
+    if words and re.fullmatch(r"python[\d.]*(\.exe)?", Path(words[0]).name):
+        words.pop(0)
+    while words and words[0] == "-u":  # output is never buffered longer than the script's own
+        words.pop(0)
+    if words and words[0] == "-m" and len(words) > 1:
+        return Program(words[1], tuple(words[2:]), is_module=True)
+    if not words or words[0].startswith("-"):
+        given = repr(words[0]) if words else "nothing"
+        raise OptionError(
+            f"the command is {given}: give a script, as in `-- train.py ARGS` or `-- -m package.train ARGS`."
+        )
+    if not Path(words[0]).exists():
+        raise OptionError(f"script {words[0]!r} does not exist: give the path of a Python script.")
+    return Program(words[0], tuple(words[1:]))
+
+
+def run_script(
+    command: Sequence[str],
+    store: str,
+    layers: Sequence[str],
+    *,
+    note: Note,
+    splits: Sequence[str] = ("val",),
+    classes: Sequence[str] | int | None = None,
+    reduce: str | Mapping[str, str] = "auto",
+    dtype: str = "float16",
+    codec: str = "fast",
+    classifier: str | None = "auto",
+    on_error: str = "raise",
+    overwrite: bool = False,
+) -> None:
+    """Run a training script as Python would, and capture the model that it trains.
+
+    Passes over DataLoaders are told apart by ``model.training``: training passes are the split "train", the first data
+    set that is evaluated is "val", one that is trained on "train_eval", the next are "test", "eval3", ... An epoch
+    ends where a training pass ends; the script trains bit by bit as it does without featlab.
+
+    Parameters
+    ----------
+    command
+        See `parse_command`.
+    store
+        Path of the run.
+    layers, classes, reduce, dtype, codec, classifier, on_error, overwrite
+        As for `Capture`.
+    note
+        Called with what was found and done.
+    splits
+        Which splits are captured.
+
+    Raises
+    ------
+    CaptureError
+        The script ended and no epoch was captured; or capturing failed.
+    EpochExistsError
+        The run holds one of the splits already, and is not to be overwritten.
+    SystemExit
+        The script exits.
+    """
+    program = parse_command(command)
+    path = str(store) if "://" in str(store) else str(Path(store).absolute())  # the script may change directory
+    _refuse_second_run(path, splits, overwrite)
+
+    def make_capture(model: nn.Module) -> Capture:
+        return Capture(
+            model,
+            path,
+            layers,
+            classes=classes,
+            reduce=reduce,
+            dtype=dtype,
+            codec=codec,
+            classifier=classifier,
+            on_error=on_error,
+            overwrite=overwrite,
+            notify=note,
+        )
+
+    watch = ScriptWatch(make_capture, splits=tuple(splits), note=note)
+    stop: SystemExit | None = None
+    try:
+        with watch.attached():
+            try:
+                _run(program)
+            except SystemExit as asked:
+                stop = asked
+    finally:
+        _summarise(watch, path, str(store), note)
+    if stop is not None and stop.code not in (None, 0):
+        raise stop
+    _check_captured(watch, splits)
+    if stop is not None:
+        raise stop
+
+
+def _run(program: Program) -> None:
+    with _main_arguments(program):
+        if program.is_module:
+            runpy.run_module(program.name, run_name="__main__", alter_sys=True)
+        else:
+            runpy.run_path(program.name, run_name="__main__")
+
+
+@contextmanager
+def _main_arguments(program: Program) -> Iterator[None]:
+    arguments, path = list(sys.argv), list(sys.path)
+    sys.argv[:] = [program.name, *program.arguments]
+    sys.path[0] = str(Path.cwd() if program.is_module else Path(program.name).resolve().parent)
+    try:
+        yield
+    finally:
+        sys.argv[:], sys.path[:] = arguments, path
+
+
+def _refuse_second_run(store: str, splits: Sequence[str], overwrite: bool) -> None:
+    """Say before the training that its epochs are there already, or that the path holds something else."""
+    path = Path(store)
+    if "://" in store or not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    held = sorted(epoch for epoch, split in open_run(store).committed if split in splits)
+    if held and not overwrite:
+        raise EpochExistsError(
+            f"{store} holds epochs {_ranges(held)} of {', '.join(splits)} already: choose another store, "
+            "or replace them with --overwrite."
+        )
+
+
+def _summarise(watch: ScriptWatch, path: str, shown: str, note: Note) -> None:
+    committed = watch.seen.committed
+    for split, epochs in committed.items():
+        count = f"{len(epochs)} epoch{'s' if len(epochs) > 1 else ''} ({_ranges(epochs)})"
+        note(f"{shown} holds {count} of {split}, {watch.seen.rows[split]:,} rows each.")
+    if not committed:
+        return
+    stored = open_run(path).committed
+    for split, epochs in committed.items():
+        older = [epoch for epoch, name in stored if name == split and epoch not in epochs]
+        if older:
+            note(f"{shown} holds epochs {_ranges(older)} of {split} from an earlier run, too.")
+
+
+def _check_captured(watch: ScriptWatch, splits: Sequence[str]) -> None:
+    seen = watch.seen
+    if seen.failure is not None:
+        raise seen.failure  # the script went on in spite of it
+    if seen.committed:
+        return
+    remedy = "use featlab.Capture in the script"
+    if not seen.passes:
+        why = "the script never iterated over a torch DataLoader"
+    elif watch.capture is None:
+        why = f"in {seen.passes} DataLoader passes no module with trainable parameters was called on a batch"
+    elif not any(seen.splits[split] for split in splits):
+        found = ", ".join(f"{split} ({count})" for split, count in seen.splits.items())
+        why, remedy = f"the script has no pass of {' or '.join(splits)}, but of {found}", "choose with --splits"
+    else:
+        why = f"no pass of {' or '.join(splits)} could be recorded to its end"
+    raise CaptureError(f"no epoch was captured, for {why}: {remedy}.")
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Write 0, 1, 2, 5 as 0-2, 5."""
+    parts: list[list[int]] = []
+    for number in sorted(numbers):
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    return ", ".join(f"{part[0]}-{part[-1]}" if len(part) > 1 else f"{part[0]}" for part in parts)

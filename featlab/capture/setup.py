@@ -1,0 +1,48 @@
+"""What all recordings of a capture share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from featlab.capture.classifier import Classifier
+from featlab.capture.layers import Layer
+from featlab.store.files import StorePath
+
+if TYPE_CHECKING:
+    from featlab.capture.recording import Recording
+
+
+@dataclass
+class Setup:
+    """What all recordings of a `Capture` share, and what they find out about the model."""
+
+    model: nn.Module
+    is_compiled: bool
+    layers: tuple[Layer, ...]
+    classifier: Classifier
+    store: StorePath
+    classes: list[str] | None
+    synsets: Sequence[str] | None
+    dtype: str
+    codec: str
+    on_error: str
+    overwrite: bool
+    queue_bytes: int
+    notify: Callable[[str], None]
+    likely_classes: Sequence[str] | None = None
+    stopped: bool = False
+    specs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    classifier_name: str | None = None
+    feeds: tuple[str, ...] = ()
+    told: set[str] = field(default_factory=set)
+    recordings: list[Recording] = field(default_factory=list)
+
+    def tell_once(self, about: str, message: str) -> None:
+        """Notify of something that holds for the whole run only once."""
+        if about not in self.told:
+            self.told.add(about)
+            self.notify(message)

@@ -1,0 +1,306 @@
+"""Watches an unmodified script train, and records the passes that are wanted."""
+
+from __future__ import annotations
+
+import gc
+import warnings
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.utils.data import DataLoader
+from torch.utils.data.dataloader import _BaseDataLoaderIter
+
+from featlab.capture.finder import ModelFinder
+from featlab.capture.layers import unwrap
+from featlab.capture.loading import PassObserver, SampleIds, expected_rows, has_indices, passes_observed, row_count
+from featlab.capture.passes import Pass, Pending, find_labels, loader_length
+from featlab.capture.recorder import Capture
+from featlab.capture.recording import Recording
+from featlab.capture.sources import Sources, class_names
+from featlab.capture.targets import as_class_labels, targets_observed
+from featlab.errors import CaptureError, FeatlabError, FeatlabWarning, LayerNotFoundError
+
+Note = Callable[[str], None]
+
+
+@dataclass
+class Seen:
+    """What the script did: split names with their passes, and what of them was committed."""
+
+    passes: int = 0
+    splits: Counter[str] = field(default_factory=Counter)
+    committed: dict[str, list[int]] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+    failure: Exception | None = None
+
+
+class ScriptWatch(PassObserver):
+    """Finds a script's model, batches, labels and epochs while it runs, and records the chosen splits.
+
+    Parameters
+    ----------
+    make_capture
+        Makes the `Capture` once the model is found.
+    splits
+        Splits that are recorded.
+    note
+        Called with what a person should know.
+    """
+
+    def __init__(self, make_capture: Callable[[nn.Module], Capture], *, splits: tuple[str, ...], note: Note) -> None:
+        self.seen = Seen()
+        self.epoch = 0
+        self.capture: Capture | None = None
+        self._finder = ModelFinder(self._is_model, self._found, self._called)
+        self._make_capture = make_capture
+        self._splits = splits
+        self._note = note
+        self._told: set[str] = set()
+        self._sources = Sources()
+        self._live: list[Pass] = []  # that which returned a batch last comes last
+        self._passes: weakref.WeakKeyDictionary[_BaseDataLoaderIter, Pass] = weakref.WeakKeyDictionary()
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """Watch until the end of the block; after an exception, what is being recorded stays uncommitted."""
+        with ExitStack() as undo:
+            undo.callback(self._abandon_all)
+            undo.enter_context(passes_observed(self))
+            undo.enter_context(targets_observed(self._saw_target))
+            undo.enter_context(self._finder.attached())
+            undo.callback(register_optimizer_step_post_hook(self._saw_step).remove)
+            yield
+            self._end_gone(script_is_over=True)
+
+    def before_pass(self) -> None:
+        self._end_gone()
+        if self._live:
+            # A traceback that some code below has caught can keep the iterator of a loop that broke off.
+            gc.collect()
+            self._end_gone()
+
+    def began(self, loader: DataLoader[Any], iterator: _BaseDataLoaderIter) -> None:
+        self._passes.pop(iterator, None)
+        for at in [one for one in self._live if one.loader is loader]:
+            self._end(at, complete=at.is_complete)
+        self._passes[iterator] = Pass(loader, weakref.ref(iterator), loader_length(loader))
+        self.seen.passes += 1
+
+    def before_batch(self, iterator: _BaseDataLoaderIter) -> None:
+        if (at := self._passes.get(iterator)) is not None:
+            self._settle(at)
+
+    def returned(self, iterator: _BaseDataLoaderIter, batch: Any, sample_ids: SampleIds) -> None:
+        if (at := self._passes.get(iterator)) is None:
+            return
+        at.batches += 1
+        ids = sample_ids if has_indices(at.loader) else None
+        at.pending = Pending(batch, ids, row_count(batch) if ids is None else len(ids))
+        self._live = [one for one in self._live if one is not at] + [at]
+
+    def exhausted(self, iterator: _BaseDataLoaderIter) -> None:
+        if (at := self._passes.pop(iterator, None)) is not None:
+            self._end(at, complete=True)
+
+    def _settle(self, at: Pass) -> None:
+        """Record the batch that a loop is done with."""
+        pending, at.pending = at.pending, None
+        if pending is None:
+            return
+        at.uncalled += not pending.calls
+        recording = at.open_recording
+        if recording is None:
+            return
+        if not pending.calls:
+            self._drop(at, recording, f"the model was not called on batch {at.batches - 1}, so rows cannot be matched")
+            return
+        try:
+            labels, origin = find_labels(at, pending)
+            with nullcontext() if recording.rows else self._warnings_noted():  # the first batch opens the store
+                recording.batch(labels, sample_ids=pending.sample_ids)
+        except FeatlabError as error:
+            self._fail(recording, error)
+        if recording.is_open:
+            self._describe()
+            self._tell_once(f"labels of {at.split} are {origin}.")
+
+    def _end_gone(self, *, script_is_over: bool = False) -> None:
+        for at in list(self._live):
+            if script_is_over or at.iterator() is None:
+                self._end(at, complete=at.is_complete)
+
+    def _end(self, at: Pass, *, complete: bool) -> None:
+        if at.over:
+            return
+        if at.pending is not None and not at.pending.calls and not complete:
+            at.pending = None  # the loop broke off before it called the model
+        self._settle(at)
+        at.over = True
+        self._live = [one for one in self._live if one is not at]
+        if (recording := at.open_recording) is not None:
+            if complete:
+                self._commit(at, recording)
+            else:
+                self._drop(at, recording, f"the pass broke off after {at.progress}")
+        elif at.recording is not None:
+            self.seen.failure = self.seen.failure or at.recording.failure
+        if at.is_training and (complete or at.stepped):
+            self.epoch += 1
+            if not complete:
+                self._tell_once(
+                    f"a training pass broke off after {at.progress}: it, and each like it, counts as an epoch.",
+                    "broke off",
+                )
+
+    def _commit(self, at: Pass, recording: Recording) -> None:
+        with self._warnings_noted():
+            try:
+                recording.__exit__(None, None, None)
+            except FeatlabError as error:
+                self.seen.failure = error
+                raise
+        if recording.is_committed:
+            split = str(at.split)
+            self.seen.committed.setdefault(split, []).append(at.epoch)
+            self.seen.rows[split] = recording.rows
+            self._note(f"epoch {at.epoch}, {split}: {recording.rows:,} rows.")
+
+    def _drop(self, at: Pass, recording: Recording, why: str) -> None:
+        recording.__exit__(CaptureError, None, None)
+        self._note(f"epoch {at.epoch}, {at.split} is not stored: {why}.")
+
+    def _fail(self, recording: Recording, error: FeatlabError) -> None:
+        recording.__exit__(type(error), error, None)
+        if self.capture is None or self.capture.setup.on_error == "raise":
+            self.seen.failure = error
+            raise error
+        self.capture.setup.stopped = True
+        self._note(f"capturing stopped, and the training goes on: {error}")
+
+    def _abandon_all(self) -> None:
+        for at in self._live:
+            at.over = True
+            if (recording := at.open_recording) is not None:
+                self._drop(at, recording, f"the script ended after {at.progress}")
+        self._live = []
+
+    def _current(self) -> Pass | None:
+        return next((at for at in reversed(self._live) if at.pending is not None), None)
+
+    def _is_model(self, module: nn.Module, args: Any) -> bool:
+        self._end_gone()
+        at = self._current()
+        if at is None or at.pending is None or not any(weight.requires_grad for weight in module.parameters()):
+            return False
+        rows = row_count(args)
+        return None in (rows, at.pending.rows) or rows == at.pending.rows
+
+    def _found(self, module: nn.Module) -> None:
+        try:
+            self.capture = self._make_capture(module)
+        except FeatlabError as error:
+            self.seen.failure = error
+            if isinstance(error, LayerNotFoundError):
+                names = [name for name, _ in unwrap(module).named_modules() if name]
+                self._note(f"the modules of {type(unwrap(module)).__qualname__} are {', '.join(names)}.")
+            raise
+
+    def _called(self, model: nn.Module) -> None:
+        self._end_gone()
+        at = self._current()
+        if at is not None and at.pending is not None:
+            at.pending.calls += 1
+            if at.split is None and self.capture is not None:
+                self._classify(at, model, self.capture)
+            if at.pending.calls == 2 and at.recording is not None:
+                self._tell_once("the model is called more than once on a batch: the first call is captured.")
+        for one in self._live:
+            if one.recording is not None:
+                one.recording.pause(one is not at or one.pending is None or one.pending.calls > 1)
+
+    def _classify(self, at: Pass, model: nn.Module, capture: Capture) -> None:
+        """Decide by the first call of the model what a pass is, and record it if it is wanted."""
+        at.is_training = model.training and torch.is_grad_enabled()
+        at.epoch = self.epoch + at.is_training
+        source = self._sources.of(at.loader, training=at.is_training, epoch=self.epoch)
+        if at.is_training:
+            at.split = "train"
+            source.trained = True
+            if source.name not in (None, "train_eval"):
+                self._tell_once(f"{source.name} is the data set that the script also trains on.")
+        else:
+            at.split = self._sources.name_evaluation(source, self.epoch)
+            if model.training:
+                self._tell_once(f"{at.split} is evaluated in training mode: the script does not call model.eval().")
+        self.seen.splits[at.split] += 1
+        if at.split not in self._splits or capture.setup.stopped:
+            return
+        if at.epoch in self.seen.committed.get(at.split, ()):
+            self._tell_once(
+                f"{at.split} is passed again with no training pass ended in between (first in epoch {at.epoch}): "
+                "the first pass of each epoch is kept.",
+                f"{at.split} again",
+            )
+        elif at.uncalled:
+            self._tell_once(
+                f"{at.split} is not stored: the script draws a batch before it calls the model on the one before, "
+                "so rows cannot be matched."
+            )
+        else:
+            self._record(at, capture, at.split)
+
+    def _record(self, at: Pass, capture: Capture, split: str) -> None:
+        capture.setup.likely_classes = capture.setup.likely_classes or class_names(at.loader)
+        if not has_indices(at.loader):
+            self._tell_once(f"{split} has no indices: sample ids count the rows as they arrive.")
+        at.recording = capture.start(epoch=at.epoch, split=split, expected=expected_rows(at.loader))
+        at.recording.__enter__()
+
+    def _saw_target(self, target: torch.Tensor, loss: str) -> None:
+        at = self._current()
+        if at is None or at.recording is None or at.pending is None or not at.pending.calls:
+            return
+        if at.pending.target is None and (labels := as_class_labels(target, at.pending.rows)) is not None:
+            at.pending.target, at.pending.loss = labels.detach().clone(), loss
+
+    def _saw_step(self, *args: Any) -> None:
+        for at in self._live:
+            at.stepped = at.stepped or at.is_training
+
+    def _describe(self) -> None:
+        if self.capture is None or "described" in self._told:
+            return
+        self._told.add("described")
+        setup = self.capture.setup
+        self._note(f"model {type(setup.model).__qualname__}, {len(setup.classes or ())} classes.")
+        for name in (layer.name for layer in setup.layers):
+            spec = setup.specs[name]
+            how = f"{spec['reduce']} over axes {spec['axes']}" if spec["axes"] else spec["reduce"]
+            self._note(f"layer {name} ({spec['module']}): {tuple(spec['shape'])} -> {how} -> {spec['dim']}.")
+        if setup.classifier_name is not None:
+            reads = f"reads {', '.join(setup.feeds)}" if setup.feeds else "reads no captured layer"
+            self._note(f"classifier {setup.classifier_name} {reads}.")
+
+    @contextmanager
+    def _warnings_noted(self) -> Iterator[None]:
+        """Turn featlab's warnings into notes, whatever the script does with warnings."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            yield
+        for warning in caught:
+            if issubclass(warning.category, FeatlabWarning):
+                self._note(f"{warning.message}")
+            else:
+                warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+
+    def _tell_once(self, message: str, about: str | None = None) -> None:
+        if (about or message) not in self._told:
+            self._told.add(about or message)
+            self._note(message)

@@ -1,0 +1,28 @@
+"""Every example in a docstring of featlab runs and prints what it says."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+from pathlib import Path
+
+import pytest
+
+import featlab
+
+MODULES = sorted(module.name for module in pkgutil.walk_packages(featlab.__path__, "featlab."))
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_in_docstrings_hold(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome = doctest.testmod(
+        importlib.import_module(name), optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    )
+    assert outcome.failed == 0
+
+
+def test_there_are_examples() -> None:
+    sources = Path(featlab.__file__).parent.rglob("*.py")
+    assert sum(source.read_text(encoding="utf-8").count(">>> ") for source in sources) > 50

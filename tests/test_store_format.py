@@ -71,7 +71,7 @@ def test_the_group_tree_is_whole_for_plain_zarr(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("small_chunks")
 def test_a_lost_shard_never_reads_as_zero_in_plain_zarr(tmp_path: Path) -> None:
     for number, dtype in enumerate(("float16", "bfloat16", "float32")):
-        write_epoch(tmp_path / "r", epoch=number, features={"a": features(600, 4)}, labels=[0, 1] * 300, dtype=dtype)
+        write_epoch(tmp_path / "r", epoch=number, features={"a": features(900, 4)}, labels=[0, 1] * 450, dtype=dtype)
         part = tmp_path / f"r/epochs/{number:06d}/val/r000"
         (part / "layers/a/c/0/0").unlink()
         stored = zarr.open_group(part, mode="r")["layers/a"][:]
@@ -127,7 +127,7 @@ def test_any_batch_sizes_store_the_same_bytes(
 
 @pytest.mark.usefixtures("small_chunks")
 def test_the_inventory_holds_the_size_and_checksums_of_every_shard(tmp_path: Path) -> None:
-    write_epoch(tmp_path / "r", epoch=0, features={"a": features(600, 4)}, labels=[0, 1] * 300)
+    write_epoch(tmp_path / "r", epoch=0, features={"a": features(900, 4)}, labels=[0, 1] * 450)
     info = open_run(tmp_path / "r").record(0, "val").parts["r000"]["layers/a"]
     assert len(info.shards) == 2
     for number, shard in enumerate(info.shards):

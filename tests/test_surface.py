@@ -43,7 +43,7 @@ def fake(body: str) -> list[str]:
 
 
 def end_of(body: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(fake(body), capture_output=True, text=True, check=False)
+    return subprocess.run(fake(body), capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
 
 
 @pytest.mark.parametrize("name", PUBLIC)
@@ -159,13 +159,24 @@ def test_ctrl_c_ends_with_130() -> None:
     assert "every committed epoch is whole" in errors
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("body", ["click.echo('x' * 10)", "print('x' * 10)", "print('x' * 1_000_000)"])
-def test_a_closed_pipe_ends_with_141_in_silence(body: str) -> None:
+def test_a_closed_pipe_ends_with_141_in_silence(body: str, unbuffered: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    done = subprocess.run(fake(body), stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(fake(body), stdout=writing, stderr=subprocess.PIPE, text=True, env=environment, check=False)
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("body", ["input()", "raise BrokenPipeError(32, 'a worker died')"])
+def test_what_a_training_script_raises_keeps_its_traceback(body: str) -> None:
+    done = end_of(body)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "During handling" not in done.stderr
+    assert "EscapedError" not in done.stderr
 
 
 def test_shell_completion_offers_commands_and_options() -> None:

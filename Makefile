@@ -1,0 +1,67 @@
+# make demo and make test do all the set-up by themselves: a virtual environment in .venv, then the job.
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+# Test processes; each gets one BLAS thread, for together they already fill the cores.
+WORKERS ?= 2
+
+BIN = $(VENV)/bin
+STAMP = $(VENV)/.installed
+
+.PHONY: help install demo test lint bench soak lowest clean
+
+help:
+	@echo 'make demo     train, capture, analyse and report on this machine (ARGS="--data planted" for options)'
+	@echo 'make test     every check: lint, then the tests'
+	@echo 'make lint     ruff, mypy, import-linter'
+	@echo 'make bench    the figures that the README quotes'
+	@echo 'make soak     the long tests'
+	@echo 'make lowest   the tests with the oldest dependencies that pyproject.toml allows'
+	@echo 'make install  only the set-up: $(VENV)'
+	@echo 'make clean    remove what these made'
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@echo '==> installing featlab into $(VENV) (once; some minutes, torch is large)'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "featlab needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": make PYTHON=python3.11")'
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	@touch $@
+
+demo: $(STAMP)
+	@echo '==> featlab demo $(ARGS)'
+	@$(BIN)/featlab demo $(ARGS)
+
+test: lint
+	@echo '==> pytest'
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile $(ARGS)
+
+lint: $(STAMP)
+	@echo '==> ruff check'
+	@$(BIN)/python -m ruff check .
+	@echo '==> ruff format --check'
+	@$(BIN)/python -m ruff format --check .
+	@echo '==> mypy'
+	@$(BIN)/python -m mypy
+	@echo '==> lint-imports'
+	@$(BIN)/lint-imports
+
+bench: $(STAMP)
+	@echo '==> benchmarks.analyze'
+	@$(BIN)/python -m benchmarks.analyze $(ARGS)
+
+soak: $(STAMP)
+	@echo '==> pytest -m soak'
+	@$(BIN)/python -m pytest -q -m soak $(ARGS)
+
+lowest:
+	@echo '==> installing the oldest allowed dependencies into $(VENV)-lowest'
+	@$(MAKE) --no-print-directory VENV=$(VENV)-lowest install
+	@$(VENV)-lowest/bin/python -m pip install --quiet --quiet --disable-pip-version-check --requirement constraints-lowest.txt --editable .
+	@echo '==> pytest'
+	@OMP_NUM_THREADS=1 $(VENV)-lowest/bin/python -m pytest -q -n $(WORKERS) --dist loadfile $(ARGS)
+
+clean:
+	rm -rf $(VENV) $(VENV)-lowest build dist featlab-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

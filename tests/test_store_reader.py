@@ -36,7 +36,7 @@ def features(rows: int = 300, width: int = 4, seed: int = 0) -> np.ndarray:
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of at most 32 rows of four float16 (30 of 300), and four of them in a shard."""
     monkeypatch.setattr(layout, "CHUNK_TARGET", 256)
-    monkeypatch.setattr(layout, "SHARD_TARGET", 1024)
+    monkeypatch.setattr(layout, "SHARD_TARGET", 960)
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ one block for each worker and the statistics of the snapshots in flight, however
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from dask.delayed import delayed
+from dask.system import CPU_COUNT
 from numpy.typing import NDArray
 
 from featlab.errors import OptionError
@@ -33,7 +33,7 @@ T = TypeVar("T")
 FAN_IN = 8  # partial results merged by one task
 LARGEST_BLOCK = 32 << 20  # decoded bytes
 SMALLEST_BLOCK = 1 << 20
-BLOCK_TASKS = ("_block_moments", "_block_coordinates", "_block_decisions")
+COUNTED_TASKS = ("_block_moments", "_block_coordinates", "_block_decisions", "_measure")  # by the progress bar
 COPIES = 8  # decoded blocks' worth of memory that one worker's task needs at its worst
 
 
@@ -83,8 +83,8 @@ class Engine:
 
     @property
     def workers(self) -> int:
-        """Tasks that run at a time in this process."""
-        return os.cpu_count() or 1
+        """Tasks that run at a time in this process: the cores that it may use."""
+        return int(CPU_COUNT)
 
     @property
     def block_bytes(self) -> int:
@@ -101,7 +101,7 @@ class Engine:
         return min(LARGEST_BLOCK, share)
 
     def compute(self, tasks: Sequence[Delayed], advance: Advance) -> list[Any]:
-        """Run a graph to its results; `advance` hears of every block that is done."""
+        """Run a graph to its results; `advance` hears of every counted task that is done."""
         if self.client is not None:
             return list(self.client.gather(self.client.compute(list(tasks))))
         from dask.base import compute
@@ -109,7 +109,7 @@ class Engine:
         from threadpoolctl import threadpool_limits
 
         def finished(key: Any, *_: Any) -> None:
-            if str(key).startswith(BLOCK_TASKS):
+            if str(key).startswith(COUNTED_TASKS):
                 advance(1)
 
         # Dask threads are the parallelism; BLAS threads on top of them would only contend.
@@ -147,6 +147,10 @@ def _prepare(
 ) -> tuple[coordinates.Frame, coordinates.Decider]:
     frame = coordinates.frame(own, foreign=foreign)
     return frame, coordinates.Decider.build(frame, spaces)
+
+
+def _measure(measure: Callable[[ClassStatistics], P], statistics: ClassStatistics) -> P:
+    return measure(statistics)
 
 
 def _finish(
@@ -199,7 +203,8 @@ def gather(
         Leave out rows that hold NaN or inf.
     """
     pieces = {request: _pieces(run, request, engine.block_bytes) for group in groups for request in group}
-    with progress_bar("analysing", 2 * sum(map(len, pieces.values())), show=engine.progress) as advance:
+    total = 2 * sum(map(len, pieces.values())) + len(pieces) * len(measures)
+    with progress_bar("analysing", total, show=engine.progress) as advance:
         for group in groups:
             first_pass: dict[Request, Any] = {}
             tasks = []
@@ -210,7 +215,7 @@ def gather(
                     first_pass[source] = _first_pass(blocks, len(run.classes), finite_only)
                 prepared = delayed(_prepare, pure=False)(first_pass[source], spaces, source != request)
                 statistics = _second_pass(run, request, pieces[request], prepared, decisions, finite_only)
-                parts = [delayed(measure, pure=False)(statistics) for measure in measures]
+                parts = [delayed(_measure, pure=False)(measure, statistics) for measure in measures]
                 tasks.append(delayed(join, pure=False)(request, statistics, parts))
             yield engine.compute(tasks, advance)
 

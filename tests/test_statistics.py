@@ -171,6 +171,14 @@ def test_ties_go_to_the_first_group():
     assert statistics.coordinates.nearest.tolist() == [[1, 0, 1]]
 
 
+def test_one_row_a_class_has_no_scatter():
+    features = np.random.default_rng(0).normal(100, 1, size=(5, 8)).astype(np.float32)
+    found = columns(measure(features, np.arange(5), 5, [np.arange(5)]), np.arange(5), 0)
+    assert found["within_trace"] == 0
+    assert found["nc1_trace_ratio"] == 0
+    assert found["snr"] == np.inf
+
+
 @pytest.mark.parametrize("rows", [1, 2])
 def test_one_class_has_no_angles(rows):
     statistics = measure(np.ones((rows, 3), np.float32), np.zeros(rows, np.int64), 1, [np.array([0])])

@@ -9,7 +9,7 @@ so each cut of a hierarchy, and each random control, costs arithmetic on class m
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.linalg
@@ -59,6 +59,10 @@ def class_statistics(frame: Frame, coordinates: Coordinates, weight: Floats | No
             outside = rows - classifier @ frame.basis.T.astype(np.float64)
             rest = np.asarray(np.linalg.qr(outside.T, mode="r")).T
             classifier = np.hstack([classifier, rest])
+    if not frame.foreign:
+        # One row is its own mean: what float32 leaves between the two is no scatter.
+        alone = coordinates.counts <= 1
+        coordinates = replace(coordinates, class_scatter=np.where(alone, 0.0, coordinates.class_scatter))
     return ClassStatistics(frame.classes, frame.counts, frame.means, coordinates, classifier)
 
 

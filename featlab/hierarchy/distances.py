@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 
-_SOURCES = 512  # rows searched at once: the (sources, nodes) distances are the memory that this takes
+_SOURCES = 256  # rows searched at once: the (sources, nodes) distances are the memory that this takes
 
 
 def memberships(parents: Sequence[Sequence[int]], members: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -35,14 +35,21 @@ def memberships(parents: Sequence[Sequence[int]], members: NDArray[np.int64]) ->
 
 
 def shortest_paths(parents: Sequence[Sequence[int]], members: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the number of links on the shortest undirected way between members, shape (n_members, n_members)."""
+    """Return the links on the shortest way between members through a common ancestor, (n_members, n_members).
+
+    Every node stands twice in the graph that is searched, once for the way up and once for the way down; there is no
+    link back from the second to the first, so a way turns once.
+    """
     links = np.array([(node, parent) for node, found in enumerate(parents) for parent in found]).reshape(-1, 2)
+    child, parent = links.T
     size = len(parents)
-    graph = csr_array((np.ones(len(links)), (links[:, 0], links[:, 1])), shape=(size, size))
+    start, end = np.concatenate([child, parent, parent + size]), np.concatenate([parent, child + size, child + size])
+    graph = csr_array((np.ones(len(start)), (start, end)), shape=(2 * size, 2 * size))
     paths = np.empty((len(members), len(members)))
-    for start in range(0, len(members), _SOURCES):
-        rows = slice(start, start + _SOURCES)
-        paths[rows] = dijkstra(graph, directed=False, unweighted=True, indices=members[rows])[:, members]
+    for first in range(0, len(members), _SOURCES):
+        rows = slice(first, first + _SOURCES)
+        ways = dijkstra(graph, unweighted=True, indices=members[rows])
+        paths[rows] = np.minimum(ways[:, members], ways[:, members + size])
     return paths
 
 

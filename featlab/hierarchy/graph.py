@@ -126,9 +126,10 @@ class RootedGraph:
         return tuple(reversed(way))
 
     def path_distances(self, classes: Sequence[str]) -> NDArray[np.float64]:
-        """Return the number of links on the shortest undirected way between each two classes.
+        """Return the number of links on the shortest way between each two classes through a common ancestor.
 
-        All parents count: a tree of first parents would make many ways longer (Rada et al. 1989).
+        All parents count: a tree of first parents would make many ways longer (Rada et al. 1989). It is NLTK's path
+        distance; a way that turned more than once, over something below both sides, would say nothing of kinship.
 
         Returns
         -------

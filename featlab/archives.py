@@ -1,0 +1,149 @@
+"""Arrays in `.npy` and `.npz` files, read by rows and never as a whole.
+
+`.npy` files and plainly stored `.npz` archives are mapped; compressed archives are decompressed as they are read.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from featlab.errors import DataError, OptionError
+
+NPY, NPZ = ".npy", ".npz"
+SMALL = 1 << 20  # an array of fewer bytes is read at once
+_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+_BROKEN = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+
+
+@contextmanager
+def open_arrays(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
+    """Arrays of a file by name, to be read while the context lasts.
+
+    Parameters
+    ----------
+    path
+        A `.npy` file, whose one array is named after the file, or a `.npz` archive.
+
+    Yields
+    ------
+    dict
+        Name to an array, memory map or `CompressedArray`.
+
+    Raises
+    ------
+    OptionError
+        For a file of another suffix.
+    DataError
+        For one that is missing or broken, or that holds Python objects.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = tempfile.mkdtemp() + "/features.npz"
+    >>> np.savez(path, avgpool=np.ones((3, 2)), labels=[0, 1, 0])
+    >>> with open_arrays(path) as arrays:
+    ...     print({name: array.shape for name, array in arrays.items()})
+    {'avgpool': (3, 2), 'labels': (3,)}
+    """
+    file = Path(path)
+    if file.suffix not in (NPY, NPZ):
+        raise OptionError(f"{str(file)!r} is neither .npy nor .npz; save the arrays with numpy.save or numpy.savez.")
+    with ExitStack() as opened:
+        try:
+            arrays = _map_array(file) if file.suffix == NPY else _archived(file, opened)
+        except _BROKEN as error:
+            reason = str(error).rstrip(".")
+            raise DataError(f"{str(file)!r} cannot be read ({reason}); save it anew with numpy.") from error
+        yield arrays
+
+
+@dataclass(frozen=True)
+class CompressedArray:
+    """An array in a compressed archive: rows are decompressed when they are asked for, which is quick in their order.
+
+    Attributes
+    ----------
+    stream
+        The archive's member, open for reading.
+    start
+        Where in it the rows begin.
+    shape, dtype
+        As of a NumPy array.
+    """
+
+    stream: IO[bytes]
+    start: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def __getitem__(self, rows: slice) -> NDArray[Any]:
+        """Rows of a slice without steps; DataError where the archive is damaged."""
+        first, last, _ = rows.indices(self.shape[0])
+        row_bytes = self.dtype.itemsize * math.prod(self.shape[1:])
+        try:
+            self.stream.seek(self.start + first * row_bytes)
+            data = self.stream.read((last - first) * row_bytes)
+            return np.frombuffer(data, self.dtype).reshape(last - first, *self.shape[1:])
+        except _BROKEN as error:
+            raise DataError(
+                f"{self.stream.name!r} of the archive is damaged at rows {first} to {last} ({error}); save it anew."
+            ) from error
+
+
+def _map_array(file: Path) -> dict[str, Any]:
+    with file.open("rb") as stream:
+        small = _described(stream)[3] < SMALL
+        stream.seek(0)
+        if small:
+            return {file.stem: npy.read_array(stream, allow_pickle=False)}
+    return {file.stem: npy.open_memmap(file, mode="r")}
+
+
+def _archived(file: Path, opened: ExitStack) -> dict[str, Any]:
+    archive = opened.enter_context(zipfile.ZipFile(file))
+    members = [member for member in archive.infolist() if member.filename.endswith(NPY)]
+    return {member.filename.removesuffix(NPY): _member(file, archive, member, opened) for member in members}
+
+
+def _member(file: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, opened: ExitStack) -> Any:
+    stream = opened.enter_context(archive.open(member))
+    shape, is_fortran, dtype, size = _described(stream)
+    start = stream.tell()
+    if member.compress_type == zipfile.ZIP_STORED and size >= SMALL:
+        offset = _data_offset(file, member) + start
+        return np.memmap(file, dtype, "r", offset, shape, order="F" if is_fortran else "C")
+    if size < SMALL or is_fortran:
+        stream.seek(0)
+        return npy.read_array(stream, allow_pickle=False)
+    return CompressedArray(stream, start, shape, dtype)
+
+
+def _described(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """Shape, whether columns come first, dtype, and bytes of the array whose header the stream is at."""
+    version = npy.read_magic(stream)
+    if version not in _HEADERS:
+        raise ValueError(f"its format {version[0]}.{version[1]} is not for plain arrays")
+    shape, is_fortran, dtype = _HEADERS[version](stream)
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects, which are never loaded")
+    return shape, is_fortran, dtype, math.prod(shape) * dtype.itemsize
+
+
+def _data_offset(file: Path, member: zipfile.ZipInfo) -> int:
+    """Where a member's bytes begin: behind its local header, whose two lengths may differ from the directory's."""
+    with file.open("rb") as stream:
+        stream.seek(member.header_offset + 26)
+        name, extra = np.frombuffer(stream.read(4), "<u2")
+    return member.header_offset + 30 + int(name) + int(extra)

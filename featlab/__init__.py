@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from featlab.analysis import analyze
     from featlab.capture.recorder import Capture
+    from featlab.comparison import compare
     from featlab.errors import FeatlabError, FeatlabWarning
     from featlab.hierarchy.labelspace import LabelSpace
     from featlab.hierarchy.taxonomy import Taxonomy
@@ -30,6 +31,7 @@ _HOMES = {
     "Snapshot": "featlab.store.reader",
     "Taxonomy": "featlab.hierarchy.taxonomy",
     "analyze": "featlab.analysis",
+    "compare": "featlab.comparison",
     "load_results": "featlab.results",
     "open_run": "featlab.store.reader",
     "write_epoch": "featlab.store.writer",
@@ -46,6 +48,7 @@ __all__ = [
     "Taxonomy",
     "__version__",
     "analyze",
+    "compare",
     "load_results",
     "open_run",
     "write_epoch",

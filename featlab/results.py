@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from featlab.errors import OptionError, ResultsError
+from featlab.verdict import layer_verdicts, moved_away
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 PARAMETERS = "parameters.json"
 
 
@@ -89,7 +90,7 @@ TABLES: dict[str, Schema] = {
     ),
     "alignment": Schema(
         "agreement of class-mean distances with the hierarchy, beside permutations of the classes",
-        (*_SNAPSHOT, "metric", "linkage", "taxonomy_distance", "score"),
+        (*_SNAPSHOT, "metric", "linkage", "taxonomy_distance", "space", "score"),
         _NULL,
     ),
     "evolution": Schema(
@@ -100,7 +101,7 @@ TABLES: dict[str, Schema] = {
     "onset": Schema(
         "the epoch by which a series has covered a fraction of its way",
         ("split", "layer", "space", "series", "fraction"),
-        ("onset", "low", "high"),
+        ("onset", "low", "high", "control_onset"),
     ),
 }
 
@@ -204,6 +205,18 @@ class Results:
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
+    def verdict(self) -> pd.DataFrame:
+        """Say in one sentence for the classifier, and one for each layer, which label spaces were learned when.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns split, layer (None for the classifier) and sentence; see `featlab.verdict.layer_verdicts`.
+        """
+        spaces = self.spaces.drop_duplicates("space")
+        groups = dict(zip(spaces["space"], spaces["groups"], strict=True))
+        return layer_verdicts(self.onset, groups, moved_away(self.accuracy, self.collapse))
+
     def report(self, path: str | os.PathLike[str]) -> None:
         """Write one self-contained HTML page with the figures."""
         from featlab.report.html import write_report
@@ -234,7 +247,14 @@ def load_results(path: str | os.PathLike[str]) -> Results:
     missing = [name for name in TABLES if not (source / f"{name}.parquet").is_file()]
     if missing:
         raise ResultsError(f"{str(source)!r} lacks the tables {', '.join(missing)}: analyse the run again.")
-    return Results({name: pd.read_parquet(source / f"{name}.parquet") for name in TABLES}, parameters)
+    tables = {name: pd.read_parquet(source / f"{name}.parquet") for name in TABLES}
+    for name, table in tables.items():
+        lacking = [column for column in table_columns(name) if column not in table]
+        if lacking:
+            raise ResultsError(
+                f"the table {name!r} in {str(source)!r} lacks {', '.join(lacking)}: analyse the run again."
+            )
+    return Results(tables, parameters)
 
 
 def _is_empty(path: Path) -> bool:

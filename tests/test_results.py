@@ -8,7 +8,7 @@ import pytest
 import featlab
 from featlab.demo.planted import planted_tree
 from featlab.errors import OptionError, ResultsError
-from featlab.results import PARAMETERS, TABLES
+from featlab.results import PARAMETERS, RESULTS_VERSION, TABLES
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +50,14 @@ def test_what_holds_no_results_is_named(results, tmp_path):
     with pytest.raises(ResultsError, match=r"nowhere.*featlab analyze"):
         featlab.load_results(tmp_path / "nowhere")
     results.save(tmp_path / "a.results")
+    results.onset.drop(columns="low").to_parquet(tmp_path / "a.results" / "onset.parquet")
+    with pytest.raises(ResultsError, match=r"'onset' in .*a\.results' lacks low"):
+        featlab.load_results(tmp_path / "a.results")
     (tmp_path / "a.results" / "onset.parquet").unlink()
     with pytest.raises(ResultsError, match="lacks the tables onset"):
         featlab.load_results(tmp_path / "a.results")
     document = tmp_path / "a.results" / PARAMETERS
-    document.write_text(document.read_text().replace('"format": 1', '"format": 99'))
+    document.write_text(document.read_text().replace(f'"format": {RESULTS_VERSION}', '"format": 99'))
     with pytest.raises(ResultsError, match="format 99"):
         featlab.load_results(tmp_path / "a.results")
 

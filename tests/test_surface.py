@@ -106,7 +106,9 @@ def test_help_of_every_command_holds_an_example(name: str) -> None:
 
 def test_every_file_with_a_command_is_listed() -> None:
     files = (ROOT / "cli/featlab_cli").glob("*.py")
-    assert {path.stem for path in files if "@click.command" in path.read_text(encoding="utf-8")} == set(COMMANDS)
+    assert {
+        path.stem.removesuffix("_") for path in files if "@click.command" in path.read_text(encoding="utf-8")
+    } == set(COMMANDS)
 
 
 @pytest.mark.parametrize("arguments", [["nosuch"], ["--nosuch"], ["info"], ["show", "--nosuch"]])

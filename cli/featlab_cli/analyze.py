@@ -41,14 +41,25 @@ class Size(click.ParamType[int]):
 @click.argument("run", type=click.Path())
 @click.option("--out", type=click.Path(), help="Where to save the results [default: RUN with the suffix .results].")
 @click.option(
-    "--hierarchy", help="A file (.csv, .json, .nwk), or 'dotted' or 'slashed' for class names that are paths."
+    "--hierarchy",
+    help="A file (.csv, .json, .nwk); 'dotted' or 'slashed' for class names that are paths; 'wordnet' or a built-in "
+    "one (see `featlab hierarchy`); 'induced' or 'induced:classifier' from the run itself.",
 )
+@click.option("--senses", type=click.Path(), help="A file of words and synsets, for ambiguous names in WordNet.")
 @click.option("--space", "spaces", multiple=True, help="A label space: cut8, depth2, height1 or a level's name.")
 @click.option("--epochs", type=EpochChoice(), help="Epochs, as 0,5,10 or 0:90:5 [default: all].")
 @click.option("--splits", multiple=True, help="Splits [default: all].")
 @click.option("--layers", multiple=True, help="Globs of layers [default: all].")
 @click.option("--metric", "metrics", multiple=True, default=("euclidean", "cosine"), show_default=True)
 @click.option("--linkage", "linkages", multiple=True, default=("average", "ward"), show_default=True)
+@click.option(
+    "--distance",
+    "distances",
+    multiple=True,
+    default=("path", "lca_height"),
+    show_default=True,
+    help="Between classes in the hierarchy; also lca_depth, wup, lch, jcn, lin, resnik.",
+)
 @click.option("--permutations", type=click.IntRange(0), default=999, show_default=True, help="Of classes, for nulls.")
 @click.option("--controls", type=click.IntRange(0), default=5, show_default=True, help="Random spaces for each space.")
 @click.option("--means-from", help="Take class means from this split.")
@@ -62,6 +73,7 @@ def command(run: str, out: str | None, memory: int | None, spaces: tuple[str, ..
 
     \b
     featlab analyze run.zarr --hierarchy taxonomy.json --out run.results
+    featlab analyze run.zarr --hierarchy wordnet --senses senses.csv
     featlab analyze run.zarr --hierarchy dotted --layers 'layer*' --epochs 0:90:5
     """
     import featlab

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import keyword
 import os
 import select
 import sys
@@ -22,9 +23,12 @@ from featlab.errors import FeatlabError, FeatlabWarning
 COMMANDS = {
     "demo": "Train, capture, analyse and report on this machine; no download.",
     "capture": "Run a training script, unmodified, and store its activations.",
+    "import": "Store features that exist as files.",
     "info": "List what a run holds.",
+    "hierarchy": "Look at a hierarchy and its label spaces, or build one.",
     "analyze": "Compute every table for a stored run.",
     "show": "Print a table of results.",
+    "compare": "Put results side by side, or average repeated runs.",
     "report": "Write results as one HTML page.",
 }
 
@@ -53,7 +57,8 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"featlab_cli.{cmd_name}").command
+        module = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        command: click.Command = importlib.import_module(f"featlab_cli.{module}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

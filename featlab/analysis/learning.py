@@ -13,22 +13,25 @@ from featlab.analysis.snapshots import Row, SnapshotSummary
 from featlab.hierarchy.labelspace import LabelSpace
 from featlab.hierarchy.taxonomy import Taxonomy
 from featlab.metrics import bias
-from featlab.results import TABLES
+from featlab.results import TABLES, control_columns
 from featlab.statistics.engine import Decisions
 from featlab.store.reader import Run
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 FRACTIONS = (0.5, 0.9)
+ROUNDING = 1e-12  # a series whose whole range is smaller has not moved, such as an angle of two means
+
+Course = list[tuple[int, Ints, Ints, float]]  # epoch, right answers and rows by class, accuracy of random groups
 
 
 def accuracy_table(
     run: Run, plan: Plan, decisions: Mapping[tuple[int, str], Decisions]
-) -> tuple[pd.DataFrame, dict[tuple[str, str], list[tuple[int, Ints, Ints]]]]:
-    """Accuracy rows, and for each (split, space) the right answers and rows by class at each epoch."""
+) -> tuple[pd.DataFrame, dict[tuple[str, str], Course]]:
+    """Accuracy rows, and for each (split, space) its course over the epochs."""
     heights = None if plan.taxonomy is None else plan.taxonomy.lca_heights(run.classes)
     rows: list[Row] = []
-    by_class: dict[tuple[str, str], list[tuple[int, Ints, Ints]]] = {}
+    by_class: dict[tuple[str, str], Course] = {}
     for (epoch, split), said in decisions.items():
         labels = run.labels(epoch, split)
         counts = np.bincount(labels, minlength=len(run.classes))
@@ -36,11 +39,12 @@ def accuracy_table(
             correct = bias.correct_by_class(labels, said.predictions, space.labels)
             if said.correct is not None and not space.is_identity:
                 correct = said.correct[index]
-            by_class.setdefault((split, space.name), []).append((epoch, correct, counts))
             accuracy = float(correct.sum() / len(labels))
             if space.is_identity:
                 hyponym_accuracy = accuracy
             expected = accuracy if space.is_identity else bias.random_expected(hyponym_accuracy, space.sizes)
+            beside = bias.NAN if space.is_identity else expected
+            by_class.setdefault((split, space.name), []).append((epoch, correct, counts, beside))
             precision, recall = _hierarchical(labels, said.predictions, space, plan.taxonomy)
             rows.append(
                 {
@@ -75,14 +79,13 @@ def _hierarchical(labels: Ints, predictions: Ints, space: LabelSpace, taxonomy: 
     return bias.hierarchical_scores(space.labels[labels], space.labels[predictions], ancestors)
 
 
-def accuracy_onsets(by_class: Mapping[tuple[str, str], list[tuple[int, Ints, Ints]]], seed: int) -> list[Row]:
-    """Onsets of the classifier's accuracy in each label space."""
+def accuracy_onsets(by_class: Mapping[tuple[str, str], Course], seed: int) -> list[Row]:
+    """Onsets of the classifier's accuracy in each label space, and of what random groups of its sizes would reach."""
     rows: list[Row] = []
     for (split, space), series in by_class.items():
-        epochs, correct, counts = zip(*series, strict=True)
-        rows += _counted(
-            {"split": split, "layer": None, "space": space, "series": "accuracy"}, epochs, correct, counts, seed
-        )
+        epochs, correct, counts, expected = zip(*series, strict=True)
+        key = {"split": split, "layer": None, "space": space, "series": "accuracy"}
+        rows += _counted(key, epochs, correct, counts, expected, seed)
     return rows
 
 
@@ -93,32 +96,70 @@ def layer_onsets(summaries: Sequence[SnapshotSummary], plan: Plan) -> list[Row]:
     rows: list[Row] = []
     for index, space in enumerate(plan.spaces):
         key = {"split": first.split, "layer": first.layer, "space": space.name}
+        control = {series: _course(summaries, index, control_columns(series)[0]) for series in _SERIES}
         rows += _counted(
             {**key, "series": "ncc_accuracy"},
             epochs,
             [summary.nearest[index] for summary in summaries],
             [summary.counts for summary in summaries],
+            control["ncc_accuracy"],
             plan.options.seed,
         )
-        for series in TABLES["collapse"].columns:
-            if series in ("groups", "rows", "ncc_accuracy"):
+        for series in _SERIES:
+            if series == "ncc_accuracy":
                 continue
-            values = np.array([summary.collapse[index][series] for summary in summaries])
+            values = _course(summaries, index, series)
             for fraction in FRACTIONS:
-                found = float(bias.onset(np.array(epochs, float), values, fraction))
                 rows.append(
-                    {**key, "series": series, "fraction": fraction, "onset": found, "low": bias.NAN, "high": bias.NAN}
+                    {
+                        **key,
+                        "series": series,
+                        "fraction": fraction,
+                        "onset": _onset(epochs, values, fraction),
+                        "low": bias.NAN,
+                        "high": bias.NAN,
+                        "control_onset": _onset(epochs, control[series], fraction),
+                    }
                 )
     return rows
 
 
-def _counted(key: Row, epochs: Sequence[int], correct: Sequence[Ints], counts: Sequence[Ints], seed: int) -> list[Row]:
+_SERIES = [series for series in TABLES["collapse"].columns if series not in ("groups", "rows")]
+
+
+def _course(summaries: Sequence[SnapshotSummary], index: int, column: str) -> Floats:
+    return np.array([summary.collapse[index][column] for summary in summaries], np.float64)
+
+
+def _onset(epochs: Sequence[int], values: Sequence[float] | Floats, fraction: float) -> float:
+    values = np.asarray(values, np.float64)
+    if not np.isfinite(values).all() or np.ptp(values) <= ROUNDING:
+        return bias.NAN
+    return float(bias.onset(np.array(epochs, float), values, fraction))
+
+
+def _counted(
+    key: Row,
+    epochs: Sequence[int],
+    correct: Sequence[Ints],
+    counts: Sequence[Ints],
+    control: Sequence[float] | Floats,
+    seed: int,
+) -> list[Row]:
     """Onsets of a share of rows, with an interval from resampling classes."""
     times, right, rows = np.array(epochs, float), np.stack(correct), np.stack(counts)
     share = right.sum(axis=1) / rows.sum(axis=1)
     table = []
     for fraction in FRACTIONS:
         low, high = bias.onset_interval(times, right, rows, fraction, seed=seed)
-        found = float(bias.onset(times, share, fraction))
-        table.append({**key, "fraction": fraction, "onset": found, "low": low, "high": high})
+        table.append(
+            {
+                **key,
+                "fraction": fraction,
+                "onset": _onset(epochs, share, fraction),
+                "low": low,
+                "high": high,
+                "control_onset": _onset(epochs, control, fraction),
+            }
+        )
     return table

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from featlab.verdict import Learned, precedence
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -109,12 +111,9 @@ def tell(onsets: pd.DataFrame, alignment: pd.DataFrame) -> str:
     'Broad before specific'
     """
     coarse, fine, last = onsets.iloc[0], onsets.iloc[-1], alignment.iloc[-1]
-    early = bool(coarse["half"] < fine["half"])
-    apart = bool(coarse["high"] < fine["low"])
+    head = precedence(_learned(coarse), _learned(fine))
+    early = head.startswith("Broad")
     aligned = bool(last["p"] <= SIGNIFICANT and last["trained"] > last["null_mean"])
-    head = "These numbers do not show broad before specific"
-    if early:
-        head = "Broad before specific" if apart else "Broad before specific, but within the uncertainty"
     link = "and" if early == aligned else "but"
     verb = "follow the hierarchy" if aligned else "do not follow the hierarchy beyond chance"
     return (
@@ -123,6 +122,10 @@ def tell(onsets: pd.DataFrame, alignment: pd.DataFrame) -> str:
         f"{last['layer']} {verb}, with a Spearman correlation of {_plain(last['trained'])} where shuffled class names "
         f"give {_plain(last['null_mean'])} (p = {last['p']:.3g})."
     )
+
+
+def _learned(row: pd.Series[Any]) -> Learned:
+    return Learned(row["space"], row["groups"], row["half"], low=row["low"], high=row["high"])
 
 
 def _when(epoch: float) -> str:

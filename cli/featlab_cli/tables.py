@@ -1,0 +1,222 @@
+"""What `show` and `compare` share: the options of a table, and how it is printed for people or for pipes."""
+
+from __future__ import annotations
+
+import functools
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from featlab.errors import OptionError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMATS = ("table", "csv", "json", "markdown")
+SHOWN_ROWS = 40  # of a table in a terminal; --all shows the rest
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the options of a table ask for."""
+
+    where: str | None
+    columns: str | None
+    sort: str | None
+    everything: bool
+    asked: str | None
+
+    @property
+    def given(self) -> bool:
+        """Whether anything is asked for at all."""
+        return self != Choice(None, None, None, False, None)
+
+    @property
+    def style(self) -> str:
+        """The format that is asked for, or by default the one that suits where the output goes."""
+        return self.asked or ("table" if sys.stdout.isatty() else "csv")
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing may be left out of the terminal table."""
+        return self.everything or self.columns is not None
+
+    def of(self, frame: pd.DataFrame, table: str) -> pd.DataFrame:
+        """The rows and columns that are asked for."""
+        known = f"the table {table} has {', '.join(frame.columns)}"
+        if self.where:
+            try:
+                frame = frame.query(self.where)
+            except (ValueError, KeyError, NameError, SyntaxError, TypeError, AttributeError) as error:
+                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+                raise OptionError(f"--where {self.where!r} cannot be evaluated ({reason}); {known}.") from error
+        wanted = [name.strip() for name in self.columns.split(",")] if self.columns else list(frame.columns)
+        for name in [*wanted, *([self.sort] if self.sort else [])]:
+            if name not in frame.columns:
+                raise OptionError(f"there is no column {name!r}: {known}.")
+        if self.sort:
+            frame = frame.sort_values(self.sort, kind="stable")
+        return frame[wanted]
+
+
+def table_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of a table to a command, which gets them as `choice`."""
+
+    @functools.wraps(command)
+    def choosing(
+        *,
+        where: str | None,
+        columns: str | None,
+        sort: str | None,
+        everything: bool,
+        style: str | None,
+        **options: Any,
+    ) -> None:
+        command(choice=Choice(where, columns, sort, everything, style), **options)
+
+    options = [
+        click.option("--where", help="Keep rows for which this holds, in pandas' query language."),
+        click.option("--columns", help="Columns to show, separated by commas."),
+        click.option("--sort", help="Column to sort by."),
+        click.option("--all", "everything", is_flag=True, help="All rows and controls in the terminal table."),
+        click.option(
+            "--format", "style", type=click.Choice(FORMATS), help="[default: table in a terminal, csv in a pipe]"
+        ),
+    ]
+    for option in reversed(options):
+        option(choosing)
+    return choosing
+
+
+def print_frame(
+    frame: pd.DataFrame, title: str, choice: Choice, keys: Sequence[str], *, notes: Sequence[str] = ()
+) -> None:
+    """Print a table the way it is asked for: a ruled one fits the terminal, others are plain.
+
+    Parameters
+    ----------
+    frame
+        What to print.
+    title
+        Stands above a ruled table.
+    choice
+        From the command's options.
+    keys
+        Columns that lead every part of a table that is too wide for one.
+    notes
+        What a ruled table leaves out already.
+    """
+    if choice.style == "csv":
+        click.echo(frame.to_csv(index=False), nl=False)
+    elif choice.style == "json":
+        click.echo(frame.to_json(orient="records", indent=2))
+    elif choice.style == "markdown":
+        click.echo(_markdown(frame))
+    else:
+        _print_ruled(frame, title, choice, keys, list(notes))
+
+
+def is_control(name: str) -> bool:
+    """Whether a column is of a measure's random controls."""
+    return name.endswith(("_control", "_control_std", "_difference"))
+
+
+def cell(value: object) -> str:
+    """A value in a table for people."""
+    if isinstance(value, float):
+        return "-" if math.isnan(value) else f"{value:.4g}"
+    return "-" if value is None else str(value)
+
+
+def _markdown(frame: pd.DataFrame) -> str:
+    lines = ["| " + " | ".join(frame.columns) + " |", "|" + " --- |" * len(frame.columns)]
+    rows = frame.itertuples(index=False)
+    lines += ["| " + " | ".join(cell(value).replace("|", "\\|") for value in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _print_ruled(frame: pd.DataFrame, title: str, choice: Choice, keys: Sequence[str], notes: list[str]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    single = {} if choice.whole or len(frame) < 2 else _constant_columns(frame)
+    frame = frame.drop(columns=list(single))
+    total = len(frame)
+    if not choice.everything and total > SHOWN_ROWS:
+        frame = frame.head(SHOWN_ROWS)
+        notes.append(f"{total - SHOWN_ROWS} more rows")
+    caption = f" with {_caption(single)}" if single else ""
+    console.print(Text.assemble((title, "bold"), caption))
+    numeric = {name for name in frame.columns if frame[name].dtype.kind in "iuf"}
+    cells = {name: [cell(value) for value in frame[name].tolist()] for name in frame.columns}
+    keys = [name for name in keys if name in cells]
+    lifted = _lifted(cells, keys, console.width)
+    for said, rows in _sections(cells, lifted, len(frame)):
+        if said:
+            console.print(Text(_caption(said)))
+        section = {name: [column[row] for row in rows] for name, column in cells.items() if name not in lifted}
+        for names in _pages(section, [name for name in keys if name in section], console.width):
+            grid = Table(header_style="bold")
+            for name in names:
+                number = name in numeric
+                grid.add_column(Text(name), justify="right" if number else "left", overflow="fold", no_wrap=number)
+            for row in zip(*(section[name] for name in names), strict=True):
+                grid.add_row(*map(Text, row))
+            console.print(grid)
+    if notes:
+        console.print(f"{'; '.join(notes)}: see --all, --columns and --where.", style="dim")
+
+
+def _caption(said: dict[str, str]) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in said.items())
+
+
+def _lifted(cells: dict[str, list[str]], keys: Sequence[str], width: int) -> list[str]:
+    """Keys to be said once above each section, those with fewest values, until the others leave room for values."""
+    left = list(keys)
+    while len(left) > 1 and sum(_width(name, cells[name]) for name in left) > width * 3 // 5:
+        left.remove(min(left, key=lambda name: len(set(cells[name]))))
+    return [name for name in keys if name not in left]
+
+
+def _sections(
+    cells: dict[str, list[str]], lifted: Sequence[str], n_rows: int
+) -> Iterator[tuple[dict[str, str], list[int]]]:
+    """Rows with the same lifted keys, in order of first appearance."""
+    sections: dict[tuple[str, ...], list[int]] = {} if n_rows else {(): []}
+    for row in range(n_rows):
+        sections.setdefault(tuple(cells[name][row] for name in lifted), []).append(row)
+    for values, rows in sections.items():
+        yield dict(zip(lifted, values, strict=False)), rows
+
+
+def _width(name: str, column: Sequence[str]) -> int:
+    return max(map(len, [name, *column])) + 3
+
+
+def _pages(cells: dict[str, list[str]], keys: list[str], width: int) -> list[list[str]]:
+    """Share the columns among as many tables as the terminal's width asks for, each led by the keys."""
+    widths = {name: _width(name, column) for name, column in cells.items()}
+    room = max(width - 1 - sum(widths[name] for name in keys), width * 2 // 5)  # keys too long for that are folded
+    pages: list[list[str]] = []
+    left = -1
+    for name in cells:
+        if name in keys:
+            continue
+        if left < widths[name]:
+            pages.append(list(keys))
+            left = room
+        pages[-1].append(name)
+        left -= widths[name]
+    return pages or [keys]
+
+
+def _constant_columns(frame: pd.DataFrame) -> dict[str, str]:
+    """Columns that hold one value throughout: said once above the table, so that it fits the terminal."""
+    return {name: cell(frame[name].iloc[0]) for name in frame.columns if len(frame[name].drop_duplicates()) == 1}

@@ -46,7 +46,7 @@ lint: $(STAMP)
 	@echo '==> mypy'
 	@$(BIN)/python -m mypy
 	@echo '==> lint-imports'
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 bench: $(STAMP)
 	@echo '==> benchmarks.analyze'
@@ -54,14 +54,17 @@ bench: $(STAMP)
 
 soak: $(STAMP)
 	@echo '==> pytest -m soak'
-	@$(BIN)/python -m pytest -q -m soak $(ARGS)
+	@$(BIN)/python -m pytest -q -m soak $(ARGS) || [ $$? -eq 5 ]  # 5: no test is marked yet
 
+# pip may complain for the linters, which are not called here.
+# Without the demo's default data, which is the source of the installed versions and so another data set here.
 lowest:
 	@echo '==> installing the oldest allowed dependencies into $(VENV)-lowest'
 	@$(MAKE) --no-print-directory VENV=$(VENV)-lowest install
 	@$(VENV)-lowest/bin/python -m pip install --quiet --quiet --disable-pip-version-check --requirement constraints-lowest.txt --editable .
 	@echo '==> pytest'
-	@OMP_NUM_THREADS=1 $(VENV)-lowest/bin/python -m pytest -q -n $(WORKERS) --dist loadfile $(ARGS)
+	@OMP_NUM_THREADS=1 $(VENV)-lowest/bin/python -m pytest -q -n $(WORKERS) --dist loadfile \
+		--deselect tests/test_demo.py::TestSnippets $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(VENV)-lowest build dist featlab-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -250,3 +250,49 @@ def test_tables_have_their_columns_and_parameters_say_what_shaped_them(tmp_path)
     for name in TABLES:
         pd.testing.assert_frame_equal(results[name], again[name])
     assert results.spaces.query("space == 'level1'").group_name.tolist() == ["1", "1", "2", "2"]
+
+
+def test_wordnet_takes_senses_and_the_synsets_of_the_run(tmp_path):
+    features, labels = np.random.default_rng(0).normal(size=(30, 4)), np.arange(30) % 3
+    featlab.write_epoch(
+        tmp_path / "words.zarr", epoch=0, features={"last": features}, labels=labels, classes=["crane", "dog", "cat"]
+    )
+    options = {"hierarchy": "wordnet", "permutations": 9}
+    with pytest.warns(FeatlabWarning, match="crane"):
+        writer = featlab.analyze(tmp_path / "words.zarr", **options)
+    bird = featlab.analyze(
+        tmp_path / "words.zarr", senses={"crane": "crane.n.05", "dog": "dog.n.01", "cat": "cat.n.01"}, **options
+    )
+    assert "bird.n.01" in json.dumps(bird.parameters["hierarchy"])
+    assert "bird.n.01" not in json.dumps(writer.parameters["hierarchy"])
+    featlab.write_epoch(
+        tmp_path / "synsets.zarr",
+        epoch=0,
+        features={"last": features},
+        labels=labels,
+        classes=["a", "b", "c"],
+        synsets=["crane.n.05", "dog.n.01", "cat.n.01"],
+    )
+    assert "bird.n.01" in json.dumps(featlab.analyze(tmp_path / "synsets.zarr", **options).parameters["hierarchy"])
+
+
+@pytest.mark.parametrize("source", ["induced", "induced:classifier"])
+def test_a_hierarchy_is_induced_from_the_run(tmp_path, source):
+    tree = planted_tree(depth=2, branching=3, dim=24, samples_per_class=12, noise=0.1)
+    path = tmp_path / "run.zarr"
+    common = {"labels": tree.labels, "classes": tree.classes, "classifier": (tree.means, np.zeros(9))}
+    featlab.write_epoch(path, epoch=0, features={"last": tree.features}, **common)
+    results = featlab.analyze(path, hierarchy=source, permutations=99, spaces=["cut3"])
+    groups = results.spaces.query("space == 'cut3'").group.to_numpy()
+    np.testing.assert_array_equal(groups, np.repeat([0, 1, 2], 3))  # the planted branches, found again
+    scores = results.alignment.query("score == 'cophenetic_spearman' and metric == 'cosine' and linkage == 'average'")
+    assert (scores.value > 0.8).all()
+
+
+def test_what_a_hierarchy_cannot_be_induced_from_is_named(tmp_path):
+    features, labels, n_classes, _ = case("absent class")
+    path = store(tmp_path / "run.zarr", features, labels, n_classes)
+    with pytest.raises(TaxonomyError, match="'class003' has no row"):
+        featlab.analyze(path, hierarchy="induced")
+    with pytest.raises(OptionError, match="no classifier at epoch 0"):
+        featlab.analyze(path, hierarchy="induced:classifier")

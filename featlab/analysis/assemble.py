@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from featlab.analysis.alignment_table import Scored, align, corrected
+from featlab.analysis.class_order import Place, best_shifts, warn_class_order
+from featlab.analysis.data_driven import SOURCES, data_driven_taxonomy
 from featlab.analysis.learning import accuracy_onsets, accuracy_table, layer_onsets
-from featlab.analysis.plan import Hierarchy, Options, Plan, Spaces, make_plan
-from featlab.analysis.similarity import Scored, align, corrected, evolution
+from featlab.analysis.plan import Hierarchy, Options, Plan, Senses, Spaces, make_plan
+from featlab.analysis.reference import make_reference
+from featlab.analysis.similarity import evolution
 from featlab.analysis.snapshots import Row, distance_rows, join_measures, linkage_rows, snapshot_measures, warn_gaps
-from featlab.metrics.alignment import class_permutations
 from featlab.metrics.linkage import Method
 from featlab.results import Results
 from featlab.statistics.engine import Engine, decide, gather
@@ -28,12 +31,14 @@ def analyze(
     run: Run | str | os.PathLike[str],
     *,
     hierarchy: Hierarchy | None = None,
+    senses: Senses | None = None,
     spaces: Spaces | None = None,
     epochs: slice | int | Sequence[int] | None = None,
     splits: str | Sequence[str] | None = None,
     layers: str | Sequence[str] | None = None,
     metrics: Sequence[str] = ("euclidean", "cosine"),
     linkages: Sequence[Method] = ("average", "ward"),
+    distances: Sequence[str] = ("path", "lca_height"),
     permutations: int = 999,
     controls: int = 5,
     means_from: str | None = None,
@@ -54,7 +59,11 @@ def analyze(
     run
         A run or its path.
     hierarchy
-        A `Taxonomy`, a mapping, a file (CSV, JSON, Newick), or "dotted" or "slashed" where class names are paths.
+        A `Taxonomy`, a mapping, a file (CSV, JSON, Newick); "dotted" or "slashed" where class names are paths;
+        "wordnet", or the name of a built-in one such as "imagenet1k"; "induced" for the tree over the class means of
+        the last layer at the last epoch, "induced:classifier" for the one over its classifier's rows.
+    senses
+        Synsets of ambiguous class names, for "wordnet": a mapping, or a file of words and synsets.
     spaces
         Label spaces beside the hyponym space: names ("cut8", "depth2", "height1", a level), `LabelSpace` objects, or
         a mapping from a name to the group of each class. By default the hierarchy's levels and cuts at 2, 4, 8, ...
@@ -62,6 +71,9 @@ def analyze(
         What to analyse, by default all: a slice or list of epoch numbers, split names, globs of layers.
     metrics, linkages
         Distances between class means, and how trees are built on them.
+    distances
+        Between classes in the hierarchy, to compare with: path, lca_height (the defaults), lca_depth, wup,
+        lch, jcn, lin, resnik; see `featlab.hierarchy.similarity`.
     permutations
         Of classes, for the null of each alignment score.
     controls
@@ -109,12 +121,23 @@ def analyze(
     """
     run = run if isinstance(run, Run) else open_run(run)
     options = Options(
-        tuple(metrics), tuple(linkages), permutations, controls, means_from, seed, rule, debias, allow_nonfinite
-    )
-    plan = make_plan(
-        run, hierarchy=hierarchy, spaces=spaces, epochs=epochs, splits=splits, layers=layers, options=options
+        metrics=tuple(metrics),
+        linkages=tuple(linkages),
+        distances=tuple(distances),
+        permutations=permutations,
+        controls=controls,
+        means_from=means_from,
+        seed=seed,
+        rule=rule,
+        debias=debias,
+        allow_nonfinite=allow_nonfinite,
     )
     engine = Engine(client, memory_limit, progress)
+    chosen = partial(make_plan, run, epochs=epochs, splits=splits, layers=layers, options=options)
+    if hierarchy in SOURCES:
+        requests = chosen(hierarchy=None, senses=None, spaces=None).requests
+        hierarchy = data_driven_taxonomy(engine, run, requests, str(hierarchy))
+    plan = chosen(hierarchy=hierarchy, senses=senses, spaces=spaces)
     decisions = decide(engine, run, plan.pairs, [space.labels for space in plan.spaces], rule=rule)
     tables = _Tables(run, plan)
     groups = [list(group) for _, group in groupby(plan.requests, key=lambda request: (request.split, request.layer))]
@@ -142,18 +165,14 @@ class _Tables:
             name: [] for name in ("geometry", "collapse", "linkage", "evolution", "onset")
         }
         self.scored: list[Scored] = []
+        self.shifts: dict[Place, tuple[int, float]] = {}
         self.distances: list[pd.DataFrame] = []
         n_classes = len(run.classes)
         pairs = n_classes * (n_classes - 1) // 2
         self.all_distances = pairs * len(plan.options.metrics) * len(plan.requests) <= DISTANCE_ROWS
-        self.permutations = class_permutations(n_classes, plan.options.permutations, plan.options.seed)
-        self.taxonomy_distances = (
-            {}
-            if plan.taxonomy is None
-            else {
-                "path": plan.taxonomy.path_distances(run.classes),
-                "lca_height": plan.taxonomy.lca_heights(run.classes),
-            }
+        options = plan.options
+        self.reference = make_reference(
+            run.classes, plan.taxonomy, options.distances, plan.spaces, options.permutations, options.seed
         )
 
     def add(self, summaries: Sequence[Any]) -> None:
@@ -167,18 +186,21 @@ class _Tables:
             self.distances.append(pd.DataFrame(distance_rows(summary, self.run.classes)))
         self.rows["evolution"] += evolution(summaries)
         self.rows["onset"] += layer_onsets(summaries, self.plan)
-        self.scored += align(summaries, self.taxonomy_distances, self.permutations)
+        self.scored += align(summaries, self.reference)
+        self.shifts.update(best_shifts(summaries[-1], self.reference))
 
     def results(self, decisions: Any) -> Results:
         """Assemble the results."""
         accuracy, by_class = accuracy_table(self.run, self.plan, decisions)
+        alignment = corrected(self.scored)
+        warn_class_order(alignment, self.shifts)
         onsets = accuracy_onsets(by_class, self.plan.options.seed) + self.rows["onset"]
         tables = {
             "classes": self._classes(),
             "spaces": self._spaces(),
             "accuracy": accuracy,
             "distances": pd.concat(self.distances, ignore_index=True),
-            "alignment": pd.DataFrame(corrected(self.scored)),
+            "alignment": pd.DataFrame(alignment),
             **{name: pd.DataFrame(rows) for name, rows in {**self.rows, "onset": onsets}.items()},
         }
         return Results(tables, self._parameters())

@@ -15,12 +15,14 @@ from featlab.errors import DataError, FeatlabWarning, OptionError
 from featlab.globs import match_names
 from featlab.hierarchy import labelspace
 from featlab.hierarchy.labelspace import LabelSpace
+from featlab.hierarchy.similarity import DISTANCES
 from featlab.hierarchy.taxonomy import Taxonomy, load_taxonomy
 from featlab.metrics.linkage import LINKAGES, METRICS, Method
 from featlab.statistics.engine import Request
 from featlab.store.reader import Run
 
 Hierarchy = Taxonomy | Mapping[str, Any] | str | os.PathLike[str]
+Senses = Mapping[str, str] | str | os.PathLike[str]
 Spaces = Sequence[str | LabelSpace] | Mapping[str, Sequence[str | int]]
 RULES = ("greedy", "sum")
 
@@ -31,6 +33,7 @@ class Options:
 
     metrics: tuple[str, ...]
     linkages: tuple[Method, ...]
+    distances: tuple[str, ...]
     permutations: int
     controls: int
     means_from: str | None
@@ -42,6 +45,7 @@ class Options:
     def __post_init__(self) -> None:
         _known("metric", self.metrics, METRICS)
         _known("linkage", self.linkages, LINKAGES)
+        _known("taxonomy distance", self.distances, DISTANCES)
         _known("rule", (self.rule,), RULES)
         for name in ("permutations", "controls", "seed"):
             value = getattr(self, name)
@@ -81,6 +85,7 @@ def make_plan(
     run: Run,
     *,
     hierarchy: Hierarchy | None,
+    senses: Senses | None,
     spaces: Spaces | None,
     epochs: slice | int | Sequence[int] | None,
     splits: str | Sequence[str] | None,
@@ -96,7 +101,7 @@ def make_plan(
     DataError
         For features with NaN or inf, unless they are allowed.
     """
-    taxonomy = None if hierarchy is None else load_taxonomy(hierarchy, run.classes)
+    taxonomy = None if hierarchy is None else _taxonomy(run, hierarchy, senses)
     chosen_epochs = _choose_epochs(run.epochs, epochs)
     chosen_splits = _choose_splits(run.splits, splits)
     chosen_layers = run.layers if layers is None else match_names(layers, run.layers, what="layer of the run")
@@ -120,6 +125,10 @@ def make_plan(
         for space in chosen_spaces
     }
     return Plan(requests, tuple(chosen_spaces), controls, taxonomy, options)
+
+
+def _taxonomy(run: Run, hierarchy: Hierarchy, senses: Senses | None) -> Taxonomy:
+    return load_taxonomy(hierarchy, run.classes, synsets=run.synsets, senses=senses)
 
 
 def _known(what: str, given: Sequence[str], known: Sequence[str]) -> None:

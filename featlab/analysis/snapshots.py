@@ -175,8 +175,9 @@ def _beside_controls(measured: Sequence[dict[str, float]]) -> Row:
     row: Row = dict(space)
     for name, value in space.items():
         drawn = np.array([control[name] for control in controls])
-        mean = float(drawn.mean()) if len(drawn) else float("nan")
-        spread = float(drawn.std(ddof=1)) if len(drawn) > 1 else float("nan")
+        with np.errstate(invalid="ignore"):  # infinite where means coincide
+            mean = float(drawn.mean()) if len(drawn) else float("nan")
+            spread = float(drawn.std(ddof=1)) if len(drawn) > 1 else float("nan")
         row.update(zip(control_columns(name), (mean, spread, value - mean), strict=True))
     return row
 

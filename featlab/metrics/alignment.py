@@ -65,9 +65,11 @@ def permuted_pairs(condensed: NDArray[T], permutations: Ints) -> NDArray[T]:
     """
     n_classes = permutations.shape[1]
     rows, columns = np.triu_indices(n_classes, 1)
-    first = np.minimum(permutations[:, rows], permutations[:, columns])
-    second = np.maximum(permutations[:, rows], permutations[:, columns])
-    return np.asarray(condensed[first * n_classes - first * (first + 1) // 2 + second - first - 1])
+    flat = squareform(condensed, checks=False).ravel()
+    permuted = np.empty((len(permutations), len(rows)), condensed.dtype)
+    for out, order in zip(permuted, permutations, strict=True):
+        np.take(flat, order[rows] * n_classes + order[columns], out=out, mode="clip")
+    return permuted
 
 
 def correlation_null(vectors: Floats, other: Floats, permutations: Ints) -> Floats:
@@ -93,8 +95,10 @@ def correlation_null(vectors: Floats, other: Floats, permutations: Ints) -> Floa
     step = max(1, BATCH_VALUES // max(1, n_classes**2))
     for start in range(0, len(permutations), step):
         orders = permutations[start : start + step]
-        permuted = square[orders[:, :, None], orders[:, None, :]].reshape(len(orders), -1)
-        null[:, start : start + step] = sides @ permuted.T
+        permuted = np.empty((len(orders), n_classes, n_classes))
+        for out, order in zip(permuted, orders, strict=True):
+            np.take(square[order], order, axis=1, out=out, mode="clip")  # the default mode would take a copy
+        null[:, start : start + step] = sides @ permuted.reshape(len(orders), -1).T
     return null
 
 
@@ -124,23 +128,41 @@ def kendall_tau_a(values: Floats, others: Floats | Ints) -> Floats:
     if size < 2:
         return np.full(len(others), NAN)
     order = np.argsort(values, kind="stable")
-    ranked = values[order]
-    before = np.searchsorted(ranked, ranked, side="left")
-    until = np.searchsorted(ranked, ranked, side="right")
-    result = np.empty(len(others))
+    place = np.cumsum(np.diff(values[order], prepend=values[order[0]]) > 0)
+    tied = int(place[-1]) < size - 1
     codes = others if np.issubdtype(others.dtype, np.integer) else np.unique(others, return_inverse=True)[1]
+    result = np.empty(len(others))
     for index, code in enumerate(codes):
         level = code[order]
-        score = 0
-        for number in range(int(level.max())):
-            # Each pair of entries on different levels is met once, at the level of the lower one.
-            seen = np.concatenate([[0], np.cumsum(level == number)])
-            above = level > number
-            concordant = int(seen[before[above]].sum())
-            discordant = int((seen[-1] - seen[until[above]]).sum())
-            score += concordant - discordant
+        top = int(level.max())
+        if tied:
+            # Within a tie, once all rising and once all falling: what is counted there cancels.
+            rising = np.sort(place * (top + 1) + level) % (top + 1)
+            falling = top - np.sort(place * (top + 1) + top - level) % (top + 1)
+            score = (_rises(rising, top) + _rises(falling, top)) / 2
+        else:
+            score = _rises(level, top)
         result[index] = score / (size * (size - 1) / 2)
     return result
+
+
+def _rises(levels: Ints, top: int) -> int:
+    """Pairs of entries that rise from the earlier to the later, less those that fall; levels run from 0 to top."""
+    score = 0
+    pending = [(levels.astype(np.min_scalar_type(top)), 0, top)]
+    while pending:
+        part, low, high = pending.pop()
+        middle = (low + high) // 2
+        below = part <= middle
+        places = np.flatnonzero(below)
+        above = len(part) - len(places)
+        # Above the middle and before the j-th entry that is not, there are places[j] - j entries.
+        score += len(places) * above - 2 * int(places.sum() - len(places) * (len(places) - 1) // 2)
+        if low < middle and len(places) > 1:
+            pending.append((part[below], low, middle))
+        if middle + 1 < high and above > 1:
+            pending.append((part[~below], middle + 1, high))
+    return score
 
 
 def affordable_permutations(values: int, n_permutations: int) -> int:

@@ -106,14 +106,25 @@ def cophenetic_distances(tree: Floats) -> Floats:
     >>> cophenetic_distances(np.array([[0, 1, 1.0, 2], [2, 3, 8.5, 3]]))
     array([1. , 8.5, 8.5])
     """
+    return np.asarray(scipy.cluster.hierarchy.cophenet(levelled(tree))) if len(tree) else np.zeros(0)
+
+
+def levelled(tree: Floats) -> Floats:
+    """The same linkage matrix, heights that float32 features cannot tell apart made one.
+
+    Examples
+    --------
+    >>> levelled(np.array([[0, 1, 1.0, 2], [2, 4, 1.0000001, 3]]))[:, 2]
+    array([1., 1.])
+    """
     if not len(tree):
-        return np.zeros(0)
+        return tree
     order = np.argsort(tree[:, 2], kind="stable")
     heights = tree[order, 2]
     apart = np.diff(heights, prepend=-np.inf) > SAME_HEIGHT * heights[-1]
-    levelled = tree.copy()
-    levelled[order, 2] = heights[apart][np.cumsum(apart) - 1]
-    return np.asarray(scipy.cluster.hierarchy.cophenet(levelled))
+    changed = tree.copy()
+    changed[order, 2] = heights[apart][np.cumsum(apart) - 1]
+    return changed
 
 
 def condensed(square: Floats) -> Floats:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from featlab.hierarchy.labelspace import LabelSpace
     from featlab.hierarchy.taxonomy import Taxonomy
     from featlab.results import Results, load_results
+    from featlab.store.epoch import write_epoch
     from featlab.store.reader import Run, Snapshot, open_run
-    from featlab.store.writer import write_epoch
 
 __version__ = "0.1.0"
 
@@ -34,7 +34,7 @@ _HOMES = {
     "compare": "featlab.comparison",
     "load_results": "featlab.results",
     "open_run": "featlab.store.reader",
-    "write_epoch": "featlab.store.writer",
+    "write_epoch": "featlab.store.epoch",
 }
 
 __all__ = [

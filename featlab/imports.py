@@ -14,9 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 from featlab.archives import NPY, open_arrays
 from featlab.errors import DataError, NotAStoreError, OptionError
 from featlab.progress import Advance, progress_bar
+from featlab.store.epoch import write_epoch
 from featlab.store.files import StorePath
 from featlab.store.reader import open_run
-from featlab.store.writer import write_epoch
 
 # Arrays of a file that are no layers, but arguments of `write_epoch`.
 BESIDE_LAYERS = ("labels", "logits", "sample_ids", "classes", "weight", "bias")

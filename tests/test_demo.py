@@ -14,12 +14,13 @@ import torch
 from click.testing import CliRunner
 
 import featlab
-from featlab.demo.fashion_mnist import CLASSES, find_fashion_mnist, load_fashion_mnist, read_idx
+from featlab.demo.fashion_mnist import find_fashion_mnist, load_fashion_mnist, read_idx
 from featlab.demo.findings import tell
 from featlab.demo.planted import PlantedCourse, default_onsets, planted_tree
 from featlab.demo.story import Story, run_demo
 from featlab.demo.train import mlp, small_cnn, threads, training_passes
 from featlab.errors import DataError, NotAStoreError, OptionError, ResultsError
+from featlab.hierarchy.builtin import builtin_classes
 from featlab_cli.demo import _table
 from featlab_cli.demo import command as demo_command
 from featlab_cli.report import command as report_command
@@ -122,7 +123,7 @@ class TestFashion:
         monkeypatch.setenv("FEATLAB_DATA", str(tmp_path))
         story = run_demo("fashion-mnist", tmp_path / "out", epochs=1, permutations=19)
         run = featlab.open_run(story.run)
-        assert run.classes == CLASSES
+        assert run.classes == builtin_classes("fashion-mnist")[0]
         assert run.layers == ["conv1", "conv2", "conv3", "hidden"]
         assert story.onsets["space"].iloc[[0, -1]].tolist() == ["kind", "hyponym"]
 

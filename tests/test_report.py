@@ -44,7 +44,8 @@ def synthetic(classes: int = 12, epochs: int = 4, layers: int = 3, seed: int = 0
         for depth in range(layers):
             where = {"epoch": epoch, "split": "val", "layer": f"hidden{depth + 1}"}
             for metric in ("euclidean", "cosine"):
-                score = {"metric": metric, "linkage": None, "taxonomy_distance": "path", "score": "rsa_spearman"}
+                score = {"metric": metric, "linkage": None, "space": None, "taxonomy_distance": "path"}
+                score["score"] = "rsa_spearman"
                 null = {"null_mean": 0.01, "null_std": 0.05, "z": 5.0, "p": 0.001, "p_corrected": 0.002}
                 alignment.append(where | score | null | {"value": 0.1 * depth + 0.123456789 * epoch})
                 means = rng.normal(size=(classes, 8)) + 3 * np.eye(3, 8)[group]

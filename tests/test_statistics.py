@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from reference import snapshot_columns
 from strategies import cuts, labelled_features
 
+from featlab.analysis.snapshots import measured_columns
 from featlab.errors import DataError
-from featlab.metrics.collapse import collapse
-from featlab.metrics.geometry import geometry
 from featlab.statistics import coordinates, moments
 from featlab.statistics.regroup import class_statistics, regroup
 
@@ -35,21 +34,8 @@ def measure(features, labels, n_classes, groups, *, classifier=None, edges=None,
 
 
 def columns(statistics, groups, index):
-    group = regroup(statistics, groups, index)
-    return {
-        **geometry(group.means, group.within_trace, group.spectrum),
-        **collapse(
-            means=group.means,
-            variances=group.variances,
-            within_trace=group.within_trace,
-            spectrum=group.spectrum,
-            within_along=group.within_along,
-            weights=group.classifier,
-            nearest=group.nearest,
-            agreement=group.agreement,
-            rows=group.rows,
-        ),
-    }
+    geometry, collapse = measured_columns(regroup(statistics, groups, index))
+    return {**geometry, **collapse}
 
 
 def case(name):

@@ -70,7 +70,7 @@ class FamilyMeasure:
     def __call__(self, statistics: ClassStatistics) -> Measured:
         """Rows of the geometry and collapse tables, without their snapshot, and nearest-mean hits by class."""
         groups = [regroup(statistics, space.labels, self.index + member) for member, space in enumerate(self.spaces)]
-        columns = [_columns(group) for group in groups]
+        columns = [measured_columns(group) for group in groups]
         space = groups[0]
         head = {"space": self.spaces[0].name, "groups": len(space.means), "rows": space.rows}
         rows = [{**head, **_beside_controls(each)} for each in zip(*columns, strict=True)]
@@ -152,7 +152,8 @@ def join_measures(
     )
 
 
-def _columns(group: GroupStatistics) -> tuple[dict[str, float], dict[str, float]]:
+def measured_columns(group: GroupStatistics) -> tuple[dict[str, float], dict[str, float]]:
+    """Geometry and collapse columns of one label space."""
     return (
         geometry.geometry(group.means, group.within_trace, group.spectrum),
         collapse.collapse(

@@ -13,52 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featlab.errors import DataError
-from featlab.hierarchy.taxonomy import Taxonomy
 
 DEBIAN = "/usr/share/datasets/fashion-mnist"
 FOLDER = "fashion-mnist"
-CLASSES = [
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-]
-
-# The dataset has no hierarchy of its own; this one is featlab's, made by hand from what the articles are worn as.
-PARENTS = {
-    "clothing": "article",
-    "footwear": "article",
-    "Bag": "article",
-    "tops": "clothing",
-    "Trouser": "clothing",
-    "Dress": "clothing",
-    "T-shirt/top": "tops",
-    "Pullover": "tops",
-    "Coat": "tops",
-    "Shirt": "tops",
-    "Sandal": "footwear",
-    "Sneaker": "footwear",
-    "Ankle boot": "footwear",
-}
 _IDX_BYTES = 0x08
 _FILES = {"train": "train", "test": "t10k"}
-
-
-def fashion_taxonomy() -> Taxonomy:
-    """The hand-made hierarchy over the ten classes.
-
-    Examples
-    --------
-    >>> fashion_taxonomy().children("footwear")
-    ('Sandal', 'Sneaker', 'Ankle boot')
-    """
-    return Taxonomy.from_parents(PARENTS, levels=["kind"]).restrict(CLASSES)
 
 
 def find_fashion_mnist(data_dir: str | PathLike[str] | None = None) -> Path:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from featlab.errors import OptionError
 from featlab.hierarchy.taxonomy import Taxonomy
-from featlab.store.writer import write_epoch
+from featlab.store.epoch import write_epoch
 
 
 @dataclass(frozen=True)

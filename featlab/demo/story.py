@@ -184,14 +184,17 @@ def _snippets(seed: int) -> _Trainee:
 def _fashion_mnist(data_dir: str | PathLike[str] | None, seed: int) -> _Trainee:
     import numpy as np
 
-    from featlab.demo.fashion_mnist import CLASSES, fashion_taxonomy, find_fashion_mnist, load_fashion_mnist
+    from featlab.demo.fashion_mnist import find_fashion_mnist, load_fashion_mnist
     from featlab.demo.train import small_cnn
+    from featlab.hierarchy.builtin import builtin_taxonomy
 
     folder = find_fashion_mnist(data_dir)
     train, test = (load_fashion_mnist(folder, split) for split in ("train", "test"))
     scaled = [(np.divide(images[:, None], 255, dtype=np.float32), labels) for images, labels in (train, test)]
-    model = small_cnn(len(CLASSES), seed=seed)
-    return _Trainee(model, scaled[0], scaled[1], CLASSES, fashion_taxonomy(), batch_size=128)
+    taxonomy = builtin_taxonomy("fashion-mnist")
+    classes = list(taxonomy.leaves)
+    model = small_cnn(len(classes), seed=seed)
+    return _Trainee(model, scaled[0], scaled[1], classes, taxonomy, batch_size=128)
 
 
 def _plant(store: Path, epochs: int, seed: int) -> Taxonomy:

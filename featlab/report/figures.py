@@ -131,16 +131,19 @@ def alignment_figure(alignment: pd.DataFrame) -> go.Figure:
     Examples
     --------
     >>> import pandas as pd
-    >>> row = {"epoch": 1, "split": "val", "metric": "cosine", "linkage": None, "taxonomy_distance": "path",
-    ...        "score": "rsa_spearman", "value": 0.5, "null_mean": 0.0, "null_std": 0.1, "p": 0.01, "p_corrected": 0.02}
+    >>> row = {"epoch": 1, "split": "val", "metric": "cosine", "linkage": None, "space": None,
+    ...        "taxonomy_distance": "path", "score": "rsa_spearman", "value": 0.5,
+    ...        "null_mean": 0.0, "null_std": 0.1, "p": 0.01, "p_corrected": 0.02}
     >>> figure = alignment_figure(pd.DataFrame([row | {"layer": "a"}, row | {"layer": "b"}]))
     >>> figure.data[-1].x
     ('a', 'b')
     """
     import plotly.graph_objects as go
 
-    # Scores without a taxonomy distance, such as cophenetic_self, compare a tree with itself, not with the taxonomy.
-    table = alignment.dropna(subset=["value", "taxonomy_distance"]) if len(alignment) else alignment
+    # cophenetic_self compares a tree with itself; scores at each label space would make a menu of a hundred lines.
+    table = alignment.dropna(subset=["value"]) if len(alignment) else alignment
+    if len(table):
+        table = table[(table["score"] != "cophenetic_self") & table["space"].isna()]
     if table.empty:
         raise DataError(
             "There is no alignment to draw: the analysis had no hierarchy to compare with; analyse again with "

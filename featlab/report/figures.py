@@ -140,10 +140,12 @@ def alignment_figure(alignment: pd.DataFrame) -> go.Figure:
     """
     import plotly.graph_objects as go
 
-    # cophenetic_self compares a tree with itself; scores at each label space would make a menu of a hundred lines.
+    # One compares a tree with itself, of the other less is better; scores at each label space would make a menu of a
+    # hundred lines.
     table = alignment.dropna(subset=["value"]) if len(alignment) else alignment
     if len(table):
-        table = table[(table["score"] != "cophenetic_self") & table["space"].isna()]
+        other = table["score"].isin(["cophenetic_self", "nearest_neighbor_distance"])
+        table = table[~other & table["space"].isna()]
     if table.empty:
         raise DataError(
             "There is no alignment to draw: the analysis had no hierarchy to compare with; analyse again with "

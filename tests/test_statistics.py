@@ -39,7 +39,7 @@ def columns(statistics, groups, index):
 
 
 def case(name):
-    """Features, labels, classes: the hard cases of the issue, in float32."""
+    """Features, labels, classes: the hard cases, in float32."""
     generator = np.random.default_rng(7)
     n_classes, dim, rows, mean, sigma = {
         "balanced": (10, 64, 1000, 0.0, 1.0),

@@ -106,6 +106,7 @@ class Engine:
             return list(self.client.gather(self.client.compute(list(tasks))))
         from dask.base import compute
         from dask.callbacks import Callback
+        from dask.threaded import get  # named as a string, it would be looked up through dask.distributed
         from threadpoolctl import threadpool_limits
 
         def finished(key: Any, *_: Any) -> None:
@@ -114,7 +115,7 @@ class Engine:
 
         # Dask threads are the parallelism; BLAS threads on top of them would only contend.
         with threadpool_limits(1), Callback(posttask=finished):
-            return list(compute(*tasks, scheduler="threads", num_workers=self.workers, optimize_graph=False))
+            return list(compute(*tasks, scheduler=get, num_workers=self.workers, optimize_graph=False))
 
 
 def _read(block: Block, *, finite_only: bool) -> tuple[NDArray[np.floating], slice | NDArray[np.bool_]]:

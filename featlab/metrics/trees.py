@@ -270,7 +270,8 @@ def clade_recall(tree: Dendrogram, taxonomy: Clades, orders: Ints) -> Floats:
     wanted = np.where(proper, keys, np.uint64(0)).sum(axis=1)
     sums = np.zeros((len(orders), len(keys) + 1), np.uint64)
     np.cumsum(keys[orders[:, tree.order]], axis=1, out=sums[:, 1:])
-    found = np.isin(sums[:, tree.stops] - sums[:, tree.starts], wanted)
+    # The default kind takes 64-bit sums for indices into a table, in the oldest NumPy.
+    found = np.isin(sums[:, tree.stops] - sums[:, tree.starts], wanted, kind="sort")
     return np.asarray(found.sum(axis=1) / len(proper))
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from featlab.analysis.reference import Reference
 from featlab.analysis.snapshots import Row, SnapshotSummary
 from featlab.metrics import alignment, cuts, linkage, trees
+from featlab.progress import Advance
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -35,10 +36,12 @@ class Scored:
         return tuple(self.row[name] for name in FAMILY)
 
 
-def align(summaries: Sequence[SnapshotSummary], reference: Reference) -> list[Scored]:
+def align(
+    summaries: Sequence[SnapshotSummary], reference: Reference, advance: Advance = lambda steps: None
+) -> list[Scored]:
     """Score snapshots of one layer and split against the hierarchy and the label spaces.
 
-    The reference holds all classes of the run; snapshots may lack some.
+    The reference holds all classes of the run; snapshots may lack some. `advance` hears of each of `steps`.
     """
     scored: list[Scored] = []
     for _, same in groupby(summaries, key=lambda summary: summary.classes.tolist()):
@@ -49,10 +52,18 @@ def align(summaries: Sequence[SnapshotSummary], reference: Reference) -> list[Sc
             other = linkage.condensed(square)
             for ranks in (False, True):
                 scored += _correlate(sides, name, other, present.permutations, ranks=ranks)
+                advance(len(members))
             scored += _kendall([side for side in sides if side.linkage is None], name, other, present.permutations)
+            advance(len(members))
         for side in sides:
             scored += _neighbours(side, present) if side.linkage is None else _tree(side, present)
+            advance(1)
     return scored
+
+
+def steps(reference: Reference, metrics: int, linkages: int) -> int:
+    """Steps of the progress bar that `align` takes for one snapshot; fewer where a distance is undefined."""
+    return 3 * len(reference.distances) + metrics * (1 + linkages)
 
 
 def corrected(scored: Sequence[Scored]) -> list[Row]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from featlab.analysis.alignment_table import Scored, align, corrected
+from featlab.analysis.alignment_table import Scored, align, corrected, steps
 from featlab.analysis.class_order import Place, best_shifts, warn_class_order
 from featlab.analysis.data_driven import SOURCES, data_driven_taxonomy
 from featlab.analysis.learning import accuracy_onsets, accuracy_table, layer_onsets
@@ -20,6 +20,7 @@ from featlab.analysis.reference import make_reference
 from featlab.analysis.similarity import evolution
 from featlab.analysis.snapshots import Row, distance_rows, join_measures, linkage_rows, snapshot_measures, warn_gaps
 from featlab.metrics.linkage import Method
+from featlab.progress import Advance
 from featlab.results import Results
 from featlab.statistics.engine import Engine, decide, gather
 from featlab.store.reader import Run, open_run
@@ -141,7 +142,8 @@ def analyze(
     decisions = decide(engine, run, plan.pairs, [space.labels for space in plan.spaces], rule=rule)
     tables = _Tables(run, plan)
     groups = [list(group) for _, group in groupby(plan.requests, key=lambda request: (request.split, request.layer))]
-    for summaries in gather(
+    per_snapshot = steps(tables.reference, len(options.metrics), len(options.linkages))
+    for summaries, advance in gather(
         engine,
         run,
         groups,
@@ -151,8 +153,9 @@ def analyze(
         decisions=decisions,
         means_from=means_from,
         finite_only=allow_nonfinite,
+        further_steps=per_snapshot * len(plan.requests),
     ):
-        tables.add(summaries)
+        tables.add(summaries, advance)
     return tables.results(decisions)
 
 
@@ -175,7 +178,7 @@ class _Tables:
             run.classes, plan.taxonomy, options.distances, plan.spaces, options.permutations, options.seed
         )
 
-    def add(self, summaries: Sequence[Any]) -> None:
+    def add(self, summaries: Sequence[Any], advance: Advance) -> None:
         """Take up the epochs of one layer and split."""
         warn_gaps(summaries, self.run.classes)
         for summary in summaries:
@@ -186,7 +189,7 @@ class _Tables:
             self.distances.append(pd.DataFrame(distance_rows(summary, self.run.classes)))
         self.rows["evolution"] += evolution(summaries)
         self.rows["onset"] += layer_onsets(summaries, self.plan)
-        self.scored += align(summaries, self.reference)
+        self.scored += align(summaries, self.reference, advance)
         self.shifts.update(best_shifts(summaries[-1], self.reference))
 
     def results(self, decisions: Any) -> Results:

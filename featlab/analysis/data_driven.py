@@ -54,15 +54,16 @@ def _of_means(engine: Engine, run: Run, request: Request) -> NDArray[np.float64]
         )
     measures = [TreeMeasure(METRIC, (METHOD,), debias=False)]
     identity = [np.arange(len(run.classes))]
-    found: list[dict[Method, NDArray[np.float64]]] = next(
+    trees: dict[Method, NDArray[np.float64]]
+    (trees,), _ = next(
         gather(engine, run, [[request]], identity, measures, lambda _, __, parts: parts[0].trees, decisions={})
     )
-    if METHOD not in found[0]:
+    if METHOD not in trees:
         raise TaxonomyError(
             f"no hierarchy can be induced from layer {request.layer!r} at epoch {request.epoch}: a class mean "
             "coincides with the mean of all; choose another layer."
         )
-    return found[0][METHOD]
+    return trees[METHOD]
 
 
 def _of_classifier(run: Run, request: Request) -> NDArray[np.float64]:

@@ -135,11 +135,18 @@ def expected_rows(loader: Iterable[Any]) -> int | None:
     """Count the samples that a pass over the loader will bring; None where that cannot be known."""
     if not isinstance(loader, DataLoader) or not has_indices(loader) or type(loader.batch_sampler) is not BatchSampler:
         return None
-    try:
-        rows = len(loader.batch_sampler.sampler)  # type: ignore[arg-type]
-    except (TypeError, NotImplementedError):
+    rows = known_length(loader.batch_sampler.sampler)
+    if rows is None:
         return None
     return rows - rows % loader.batch_sampler.batch_size if loader.drop_last else rows
+
+
+def known_length(sized: Any) -> int | None:
+    """Count a loader's batches, a sampler's or a data set's samples; None where that cannot be known."""
+    try:
+        return len(sized)
+    except (TypeError, NotImplementedError):
+        return None
 
 
 def split_batch(batch: Any) -> tuple[Any, Any]:

@@ -61,14 +61,6 @@ class Pass:
         return f"{self.batches} batches" if self.length is None else f"{self.batches} of {self.length} batches"
 
 
-def loader_length(loader: DataLoader[Any]) -> int | None:
-    """Count a loader's batches; None where that cannot be known."""
-    try:
-        return len(loader)
-    except (TypeError, NotImplementedError):
-        return None
-
-
 def find_labels(at: Pass, pending: Pending) -> tuple[torch.Tensor, str]:
     """Find a batch's labels: what reached a classification loss, else the second element of the batch.
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
+from featlab.capture.loading import known_length
+
 
 @dataclass(eq=False)
 class Source:
@@ -86,13 +88,9 @@ def _reference(dataset: Any) -> Callable[[], Any]:
 
 
 def _look(dataset: Any) -> tuple[object, ...]:
-    try:
-        size = len(dataset)
-    except (TypeError, NotImplementedError):
-        size = None
     # Such as torchvision's `root` and `train`.
     plain = [(key, value) for key, value in getattr(dataset, "__dict__", {}).items() if isinstance(value, (str, int))]
-    return type(dataset), size, tuple(sorted(plain))
+    return type(dataset), known_length(dataset), tuple(sorted(plain))
 
 
 def _indices(loader: DataLoader[Any]) -> Sequence[int] | None:

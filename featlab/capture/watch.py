@@ -19,8 +19,16 @@ from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from featlab.capture.finder import ModelFinder
 from featlab.capture.layers import unwrap
-from featlab.capture.loading import PassObserver, SampleIds, expected_rows, has_indices, passes_observed, row_count
-from featlab.capture.passes import Pass, Pending, find_labels, loader_length
+from featlab.capture.loading import (
+    PassObserver,
+    SampleIds,
+    expected_rows,
+    has_indices,
+    known_length,
+    passes_observed,
+    row_count,
+)
+from featlab.capture.passes import Pass, Pending, find_labels
 from featlab.capture.recorder import Capture
 from featlab.capture.recording import Recording
 from featlab.capture.sources import Sources, class_names
@@ -90,7 +98,7 @@ class ScriptWatch(PassObserver):
         self._passes.pop(iterator, None)
         for at in [one for one in self._live if one.loader is loader]:
             self._end(at, complete=at.is_complete)
-        self._passes[iterator] = Pass(loader, weakref.ref(iterator), loader_length(loader))
+        self._passes[iterator] = Pass(loader, weakref.ref(iterator), known_length(loader))
         self.seen.passes += 1
 
     def before_batch(self, iterator: _BaseDataLoaderIter) -> None:

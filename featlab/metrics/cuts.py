@@ -9,7 +9,6 @@ from scipy.special import gammaln, xlogy
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 NAN = float("nan")
-CUT_SCORES = ("ami", "ari", "fowlkes_mallows")
 
 
 def cut_scores(clusters: Ints, labels: Ints, orders: Ints) -> dict[str, Floats]:
@@ -28,8 +27,8 @@ def cut_scores(clusters: Ints, labels: Ints, orders: Ints) -> dict[str, Floats]:
     Returns
     -------
     dict of str to ndarray of shape (n_orders,)
-        By `CUT_SCORES`; NaN where an index is undefined: no two classes together in one of the partitions, or both
-        partitions trivial.
+        By "ami", "ari" and "fowlkes_mallows"; NaN where an index is undefined: no two classes together in one of the
+        partitions, or both partitions trivial.
 
     Examples
     --------

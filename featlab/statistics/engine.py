@@ -179,7 +179,8 @@ def gather(
     decisions: Mapping[tuple[int, str], Decisions],
     means_from: str | None = None,
     finite_only: bool = False,
-) -> Iterator[list[T]]:
+    further_steps: int = 0,
+) -> Iterator[tuple[list[T], Advance]]:
     """Compute the class statistics of snapshots, and yield what becomes of them, group by group.
 
     Parameters
@@ -202,9 +203,11 @@ def gather(
         Split whose class means are used in place of each snapshot's own.
     finite_only
         Leave out rows that hold NaN or inf.
+    further_steps
+        Steps of the progress bar that the caller takes over all groups, by the function that comes with each.
     """
     pieces = {request: _pieces(run, request, engine.block_bytes) for group in groups for request in group}
-    total = 2 * sum(map(len, pieces.values())) + len(pieces) * len(measures)
+    total = 2 * sum(map(len, pieces.values())) + len(pieces) * len(measures) + further_steps
     with progress_bar("analysing", total, show=engine.progress) as advance:
         for group in groups:
             first_pass: dict[Request, Any] = {}
@@ -218,7 +221,7 @@ def gather(
                 statistics = _second_pass(run, request, pieces[request], prepared, decisions, finite_only)
                 parts = [delayed(_measure, pure=False)(measure, statistics) for measure in measures]
                 tasks.append(delayed(join, pure=False)(request, statistics, parts))
-            yield engine.compute(tasks, advance)
+            yield engine.compute(tasks, advance), advance
 
 
 Piece = tuple["Block", "Ints"]

@@ -263,12 +263,6 @@ def test_options_of_the_writer_that_are_refused(path: Path, option: str, value: 
         writer(path, **{option: value})
 
 
-def test_urls_are_refused() -> None:
-    for call in (writer, open_run):
-        with pytest.raises(OptionError, match="'s3://bucket/run' is a URL"):
-            call("s3://bucket/run")
-
-
 @pytest.mark.parametrize(
     ("batch", "message"),
     [

@@ -39,7 +39,7 @@ class Capture:
     model
         A classifier; wrappers of DataParallel, DistributedDataParallel and torch.compile are looked through.
     store
-        Path of the run; made if it is not there.
+        Path or URL of the run; made if it is not there.
     layers
         One glob or several over the names of the model's modules: ``*`` stays within a segment, ``**`` crosses
         segments, ``!glob`` takes away. ``"penultimate"`` is the classifier's input.

@@ -15,6 +15,7 @@ from torch import nn
 from featlab.capture.recorder import Capture
 from featlab.capture.watch import Note, ScriptWatch
 from featlab.errors import CaptureError, EpochExistsError, OptionError
+from featlab.store.files import store_path
 from featlab.store.reader import open_run
 
 
@@ -83,7 +84,7 @@ def run_script(
     command
         See `parse_command`.
     store
-        Path of the run.
+        Path or URL of the run.
     layers, classes, reduce, dtype, codec, classifier, on_error, overwrite
         As for `Capture`.
     note
@@ -101,7 +102,7 @@ def run_script(
         The script exits.
     """
     program = parse_command(command)
-    path = str(store) if "://" in str(store) else str(Path(store).absolute())  # the script may change directory
+    path = str(store_path(store).absolute())  # the script may change directory
     _refuse_second_run(path, splits, overwrite)
 
     def make_capture(model: nn.Module) -> Capture:
@@ -157,8 +158,8 @@ def _main_arguments(program: Program) -> Iterator[None]:
 
 def _refuse_second_run(store: str, splits: Sequence[str], overwrite: bool) -> None:
     """Say before the training that its epochs are there already, or that the path holds something else."""
-    path = Path(store)
-    if "://" in store or not path.exists() or (path.is_dir() and not any(path.iterdir())):
+    path = store_path(store)
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     held = sorted(epoch for epoch, split in open_run(store).committed if split in splits)
     if held and not overwrite:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.core.buffer import Buffer
 from zarr.errors import ContainsArrayError
+from zarr.storage import MemoryStore
 
 from featlab.errors import CorruptStoreError, StoreError
-from featlab.store import layout
+from featlab.store import fetch, layout
+from featlab.store.files import AnyPath, store_path
 from featlab.store.layout import ArrayInfo, Shard
+from featlab.store.objects import ObjectPath
 
 
 class ArrayWriter:
@@ -42,7 +45,7 @@ class ArrayWriter:
 
     def __init__(
         self,
-        directory: Path,
+        directory: AnyPath,
         name: str,
         row_shape: tuple[int, ...],
         dtype: str,
@@ -61,6 +64,7 @@ class ArrayWriter:
         self._fill = 0
         self._array: zarr.Array[Any] | None = None
         self._shards: list[Shard] = []
+        self._encoded: dict[str, Buffer] = {}  # by zarr, on the way to an object store
 
     def append(self, rows: NDArray[Any]) -> None:
         """Take rows in the dtype on disk; a full shard is written at once."""
@@ -80,6 +84,8 @@ class ArrayWriter:
             self._shard_rows = math.ceil(self._fill / self._chunk_rows) * self._chunk_rows
         if self._fill:
             self._write_shard()
+        if isinstance(self._directory, ObjectPath):
+            (self._directory / layout.METADATA).write_bytes(self._encoded[layout.METADATA].to_bytes())
         shape = (rows, *self._buffer.shape[1:])
         self._buffer = self._buffer[:0]
         return ArrayInfo(shape, self._dtype, self._codec, self._chunk_rows, self._shard_rows, tuple(self._shards))
@@ -94,12 +100,17 @@ class ArrayWriter:
                 raise StoreError(f"{self._directory} has two writers; let one process write a snapshot.") from error
         self._array.resize((start + len(rows), *rows.shape[1:]))
         self._array[start:] = rows
-        key = layout.shard_key(len(self._shards), rows.ndim)
-        with (self._directory / key).open("rb") as file:
-            self._shards.append(
-                Shard((self._directory / key).stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
-            )
+        self._shards.append(self._written(layout.shard_key(len(self._shards), rows.ndim)))
         self._fill = 0
+
+    def _written(self, key: str) -> Shard:
+        file = self._directory / key
+        if isinstance(file, ObjectPath):
+            data = self._encoded.pop(key).to_bytes()
+            file.write_bytes(data)
+            return Shard(len(data), hashlib.sha256(data).hexdigest())
+        with file.open("rb") as opened:
+            return Shard(file.stat().st_size, hashlib.file_digest(opened, "sha256").hexdigest())
 
     def _create(self) -> zarr.Array[Any]:
         spec = layout.array_spec(self._name)
@@ -107,7 +118,7 @@ class ArrayWriter:
         settings = layout.CODECS[self._codec]
         compressors: list[Any] = [] if settings is None else [BloscCodec(**settings)]
         return zarr.create_array(
-            str(self._directory),
+            MemoryStore(self._encoded) if isinstance(self._directory, ObjectPath) else str(self._directory),
             shape=(0, *rest),
             chunks=(self._chunk_rows, *rest),
             shards=(self._shard_rows, *rest),
@@ -144,6 +155,8 @@ class Block:
     shard_key: str
     shard_bytes: int
     dropped: tuple[int, ...] = ()
+    chunk_rows: int = 1
+    shard_rows: int = 1
 
     def read(self) -> NDArray[Any]:
         """Read the rows and check them against their checksums.
@@ -157,14 +170,17 @@ class Block:
         ------
         CorruptStoreError
             A shard is missing, has another size than was committed, or a checksum fails.
+        StoreError
+            An object store cannot be reached.
         """
-        directory = Path(self.path, self.array)
+        directory = store_path(self.path) / self.array
         try:
             # zarr-python would read a missing shard as fill values, without a word
-            size = (directory / self.shard_key).stat().st_size
-            if size != self.shard_bytes:
-                raise self._corrupt(f"has {size} bytes instead of {self.shard_bytes}")
-            array = zarr.open_array(str(directory), mode="r", zarr_format=3)
+            if isinstance(directory, ObjectPath):
+                array = zarr.open_array(self._fetched(directory), mode="r", zarr_format=3)
+            else:
+                self._check_size((directory / self.shard_key).stat().st_size)
+                array = zarr.open_array(str(directory), mode="r", zarr_format=3)
             if array.ndim == 0 or array.shape[0] < self.stop:
                 raise self._corrupt(f"belongs to an array of shape {array.shape}, which ends before row {self.stop}")
             out = np.asarray(array[self.start : self.stop])
@@ -178,6 +194,16 @@ class Block:
         if self.dropped:
             out = np.delete(out, self.dropped, axis=0)
         return decode_bfloat16(out) if self.dtype == "bfloat16" else out
+
+    def _fetched(self, directory: ObjectPath) -> MemoryStore:
+        start = self.start % self.shard_rows
+        wanted = range(start // self.chunk_rows, math.ceil((start + self.stop - self.start) / self.chunk_rows))
+        shard = fetch.Shard(self.shard_key, self.shard_bytes, self.shard_rows // self.chunk_rows)
+        return fetch.fetch_chunks(directory, shard, wanted, self._check_size)
+
+    def _check_size(self, size: int) -> None:
+        if size != self.shard_bytes:
+            raise self._corrupt(f"has {size} bytes instead of {self.shard_bytes}")
 
     def _corrupt(self, what: str) -> CorruptStoreError:
         return CorruptStoreError(
@@ -198,7 +224,8 @@ def array_blocks(path: str, array: str, info: ArrayInfo, target_bytes: int) -> l
         for start in range(first, end, step):
             stop = min(start + step, end)
             key = layout.shard_key(number, len(info.shape))
-            blocks.append(Block(start, stop - start, path, array, info.dtype, start, stop, key, shard.bytes))
+            block = Block(start, stop - start, path, array, info.dtype, start, stop, key, shard.bytes)
+            blocks.append(replace(block, chunk_rows=info.chunk_rows, shard_rows=info.shard_rows))
     return blocks
 
 

@@ -7,13 +7,21 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import featlab
 from featlab.errors import CorruptStoreError, DataError, FeatlabWarning, NotAStoreError, OptionError, StoreError
 from featlab.store import layout
-from featlab.store.files import names_in, read_attributes, write_group
+from featlab.store.files import (
+    PARTIAL,
+    AnyPath,
+    names_in,
+    names_in_each,
+    read_attributes,
+    read_many_attributes,
+    write_group,
+)
+from featlab.store.objects import ObjectPath
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,7 @@ class RunAttributes:
             "layers": self.layers,
         }
 
-    def joined(self, new: RunAttributes, where: Path) -> RunAttributes:
+    def joined(self, new: RunAttributes, where: AnyPath) -> RunAttributes:
         """These attributes with what a later writer knows more; DataError where the two contradict."""
         _check_same("classes", self.classes, new.classes, where)
         if self.synsets is not None and new.synsets is not None:
@@ -90,7 +98,7 @@ def check_names(values: Sequence[str], what: str) -> list[str]:
     return [str(name) for name in names]
 
 
-def _check_same(what: str, old: list[str], new: list[str], where: Path) -> None:
+def _check_same(what: str, old: list[str], new: list[str], where: AnyPath) -> None:
     if len(old) != len(new):
         raise DataError(
             f"{where} has {len(old)} {what}, but {len(new)} were given; give the run's own, or use another store"
@@ -103,13 +111,14 @@ def _check_same(what: str, old: list[str], new: list[str], where: Path) -> None:
             )
 
 
-def read_run(root: Path) -> RunAttributes:
+def read_run(root: AnyPath) -> RunAttributes:
     """The attributes of the run at a path; NotAStoreError where there is none."""
-    if not root.exists():
+    data = read_attributes(root) if isinstance(root, ObjectPath) else None  # mostly there: one request and not three
+    if data is None and not root.exists():
         raise NotAStoreError(f"there is no run at {root}: the path does not exist; check it")
-    if not root.is_dir():
+    if data is None and not root.is_dir():
         raise NotAStoreError(f"{root} is a file, and a run is a directory; give the path that was captured into")
-    data = read_attributes(root)
+    data = data or read_attributes(root)
     if data is None or "format" not in data:
         raise NotAStoreError(f"{root} is a directory but no featlab run; give the path that was captured into")
     if data["format"] != layout.FORMAT_VERSION:
@@ -131,9 +140,9 @@ def read_run(root: Path) -> RunAttributes:
         ) from error
 
 
-def ensure_run(root: Path, attributes: RunAttributes) -> None:
+def ensure_run(root: AnyPath, attributes: RunAttributes) -> None:
     """Make a run, or check that the one at the path has these classes, and add what it lacks."""
-    if not root.exists() or (root.is_dir() and not _occupied(root)):
+    if _is_free(root):
         root.mkdir(parents=True, exist_ok=True)
         write_group(root, attributes.to_json())
         return
@@ -143,19 +152,33 @@ def ensure_run(root: Path, attributes: RunAttributes) -> None:
         write_group(root, joined.to_json())
 
 
-def _occupied(root: Path) -> bool:
+def _is_free(root: AnyPath) -> bool:
+    if isinstance(root, ObjectPath) and read_attributes(root) is not None:
+        return False
     # a writer killed at its very first act leaves a partial file, which must not bar the way
-    return any(not entry.name.endswith(".partial") for entry in root.iterdir())
+    return not root.exists() or (root.is_dir() and all(entry.name.endswith(PARTIAL) for entry in root.iterdir()))
 
 
-def epochs_in(root: Path) -> list[int]:
+def epochs_in(root: AnyPath) -> list[int]:
     """Epochs that have a directory, committed or not."""
     names = names_in(root / layout.EPOCHS)
     return sorted(int(name) for name in names if re.fullmatch(r"[0-9]{6,}", name, re.ASCII))
 
 
-def committed_splits(root: Path, epoch: int) -> dict[str, dict[str, Any]]:
+def committed_splits(root: AnyPath, epoch: int) -> dict[str, dict[str, Any]]:
     """The committed splits of an epoch and their attributes; having any is what makes them committed."""
-    directory = root / layout.epoch_path(epoch)
-    found = {name: read_attributes(directory / name) for name in names_in(directory) if name != layout.WEIGHTS}
-    return {name: attributes for name, attributes in found.items() if attributes is not None}
+    return {split: attributes for _, split, attributes in committed(root, [epoch])}
+
+
+def committed(root: AnyPath, epochs: Sequence[int]) -> list[tuple[int, str, dict[str, Any]]]:
+    """Epoch, split and attributes of what is committed; in an object store, all are asked for at once."""
+    directories = [root / layout.epoch_path(epoch) for epoch in epochs]
+    named = zip(epochs, directories, names_in_each(directories), strict=True)
+    splits = [(epoch, name, where / name) for epoch, where, names in named for name in names if name != layout.WEIGHTS]
+    objects = [where for _, _, where in splits if isinstance(where, ObjectPath)]
+    found = read_many_attributes(objects) if objects else [read_attributes(where) for _, _, where in splits]
+    return [
+        (epoch, name, attributes)
+        for (epoch, name, _), attributes in zip(splits, found, strict=True)
+        if attributes is not None
+    ]

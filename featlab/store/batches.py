@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from featlab.errors import DataError, OptionError
 from featlab.store import layout
 from featlab.store.attributes import read_run
-from featlab.store.files import StorePath, disk_errors, local_path, read_attributes
+from featlab.store.files import StorePath, disk_errors, read_attributes, store_path
 from featlab.store.rows import as_integers, as_rows
 
 BLOCK_BYTES = 32 * layout.MIB
@@ -91,7 +91,7 @@ def class_names(
     labels: NDArray[np.int64] | None,
 ) -> list[str]:
     """The run's own classes, or "0" .. "K-1"."""
-    root = local_path(path)
+    root = store_path(path)
     with disk_errors(f"opening {root}", "check that it may be read"):
         if read_attributes(root) is not None:
             return read_run(root).classes

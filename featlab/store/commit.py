@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,13 +12,22 @@ from featlab.errors import DataError, StoreError
 from featlab.store import layout
 from featlab.store.arrays import ArrayWriter, read_array
 from featlab.store.attributes import committed_splits
-from featlab.store.files import names_in, read_attributes, remove_tree, sync_directory, sync_tree, write_group
+from featlab.store.files import (
+    AnyPath,
+    names_in,
+    read_attributes,
+    remove_tree,
+    sizes_in,
+    sync_directory,
+    sync_tree,
+    write_group,
+)
 from featlab.store.layout import CommitRecord, Inventory
 
 Classifier = tuple[NDArray[np.float32], NDArray[np.float32], list[str]]
 
 
-def publish_part(part: Path, inventory: Inventory, nonfinite: dict[str, Any], overflow: dict[str, int]) -> None:
+def publish_part(part: AnyPath, inventory: Inventory, nonfinite: dict[str, Any], overflow: dict[str, int]) -> None:
     """Write what a rank promises of its part, and make the part durable."""
     published = {"arrays": layout.inventory_to_json(inventory), "nonfinite": nonfinite, "overflow": overflow}
     if any(name.startswith(f"{layout.LAYERS}/") for name in inventory):
@@ -32,7 +40,7 @@ def publish_part(part: Path, inventory: Inventory, nonfinite: dict[str, Any], ov
 class Pending:
     """What is to be committed, and what its writer knows of it."""
 
-    root: Path
+    root: AnyPath
     epoch: int
     split: str
     mode: str | None
@@ -45,7 +53,7 @@ class Pending:
         return layout.split_path(self.epoch, self.split)
 
     @property
-    def directory(self) -> Path:
+    def directory(self) -> AnyPath:
         return self.root / self.where
 
 
@@ -101,6 +109,19 @@ def _layer(name: str) -> str:
 def _check_parts(snapshot: Pending, parts: dict[str, Inventory]) -> None:
     first_rank, first = next(iter(parts.items()))
     for rank, part in parts.items():
+        directory = snapshot.directory / rank
+        promised = {
+            f"{name}/{layout.shard_key(number, len(info.shape))}": shard.bytes
+            for name, info in part.items()
+            for number, shard in enumerate(info.shards)
+        }
+        sizes = sizes_in(directory, list(promised))
+        for name, size in promised.items():
+            if sizes[name] != size:
+                raise StoreError(
+                    f"{directory / name} has {sizes[name]} bytes where {size} were written; "
+                    "let one process write a snapshot"
+                )
         alone = sorted(set(part) ^ set(first))
         if alone:
             raise DataError(
@@ -118,13 +139,6 @@ def _check_parts(snapshot: Pending, parts: dict[str, Inventory]) -> None:
                     f"{array} has rows of {info.shape[1:]} {info.dtype} and {first_rank} rows of {other.shape[1:]} "
                     f"{other.dtype}; capture the same on every rank"
                 )
-            for number, shard in enumerate(info.shards):
-                file = snapshot.root / array / layout.shard_key(number, len(info.shape))
-                size = file.stat().st_size
-                if size != shard.bytes:
-                    raise StoreError(
-                        f"{file} has {size} bytes where {shard.bytes} were written; let one process write a snapshot"
-                    )
 
 
 def _commit_classifier(snapshot: Pending, classifier: Classifier) -> str | None:

@@ -39,7 +39,7 @@ def write_epoch(
     Parameters
     ----------
     path
-        The run; made here if there is none.
+        The run, a directory or a URL; made here if there is none.
     epoch, split
         Where the snapshot belongs.
     features

@@ -1,10 +1,12 @@
-"""Zarr groups with their attributes, and what durability asks of the file system."""
+"""Zarr groups with their attributes, on file systems and in object stores, and what durability asks of each."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,18 +14,55 @@ from typing import Any
 import zarr
 from zarr.errors import ContainsArrayError
 
-from featlab.errors import CorruptStoreError, FeatlabError, OptionError, StoreError
+from featlab.errors import CorruptStoreError, FeatlabError, StoreError
 from featlab.store.layout import ATTRIBUTES, METADATA
+from featlab.store.objects import ObjectPath, directories_of, read_all
 
 StorePath = str | os.PathLike[str]
+AnyPath = Path | ObjectPath
+
+_LOCAL = ("file://", "local://")
+PARTIAL = ".partial"
+_CLAIM = "writer"
 
 
-def local_path(path: StorePath) -> Path:
-    """The path of a store on a local or mounted file system."""
+def store_path(path: StorePath | ObjectPath) -> AnyPath:
+    """Where a store is: a Path on a local or mounted file system, an ObjectPath for a URL.
+
+    Examples
+    --------
+    >>> store_path("s3://bucket/run.zarr") / "epochs"
+    ObjectPath('s3://bucket/run.zarr/epochs')
+    >>> store_path("file:///data/run.zarr").name
+    'run.zarr'
+    """
+    if isinstance(path, ObjectPath):
+        return path
     text = os.fspath(path)
-    if "://" in text:
-        raise OptionError(f"{text!r} is a URL, but runs are opened on local or mounted file systems only; give a path")
-    return Path(text)
+    if text.startswith(_LOCAL):
+        from fsspec.implementations.local import LocalFileSystem
+
+        return Path(LocalFileSystem._strip_protocol(text))
+    return ObjectPath(text) if "://" in text else Path(text)
+
+
+def write_whole(path: AnyPath, data: bytes) -> None:
+    """Write a file or an object that appears complete or not at all, even after a crash."""
+    if isinstance(path, ObjectPath):
+        path.write_bytes(data)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}{PARTIAL}")
+    try:
+        with aside.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
 
 
 @contextmanager
@@ -38,8 +77,10 @@ def disk_errors(doing: str, remedy: str) -> Iterator[None]:
         raise StoreError(f"{doing} failed ({reason}); {remedy}") from error
 
 
-def read_attributes(directory: Path) -> dict[str, Any] | None:
+def read_attributes(directory: AnyPath) -> dict[str, Any] | None:
     """featlab's attributes of a Zarr group, or None where there is no group or it has none."""
+    if isinstance(directory, ObjectPath):
+        return read_many_attributes([directory])[0]
     try:
         group = zarr.open_group(str(directory), mode="r", zarr_format=3)
     except (FileNotFoundError, NotADirectoryError, ContainsArrayError):
@@ -52,11 +93,37 @@ def read_attributes(directory: Path) -> dict[str, Any] | None:
     return data if isinstance(data, dict) else None
 
 
-def write_group(directory: Path, attributes: Mapping[str, Any] | None = None) -> None:
+def read_many_attributes(directories: Sequence[ObjectPath]) -> list[dict[str, Any] | None]:
+    """`read_attributes` of groups in one object store, all at once."""
+    objects = read_all([directory / METADATA for directory in directories])
+    return [_parsed(directory, data)[1] for directory, data in zip(directories, objects, strict=True)]
+
+
+def _parsed(directory: ObjectPath, data: bytes | None) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """A group's metadata and featlab's attributes in it; None for what is not there."""
+    if data is None:
+        return None, None
+    try:
+        metadata = json.loads(data)
+        if metadata["node_type"] != "group":
+            return None, None
+        attributes = metadata.get("attributes", {}).get(ATTRIBUTES)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CorruptStoreError(
+            f"{directory / METADATA} cannot be read as Zarr metadata ({error}); restore it from a copy."
+        ) from error
+    return metadata, attributes if isinstance(attributes, dict) else None
+
+
+def write_group(directory: AnyPath, attributes: Mapping[str, Any] | None = None) -> None:
     """Make a Zarr group, or replace featlab's attributes of one: after a crash it has the old or the new, never half.
 
-    zarr-python writes the metadata aside and renames it; here it is made durable.
+    On a file system, zarr-python writes the metadata aside and renames it, and here it is made durable. In an object
+    store it is one put.
     """
+    if isinstance(directory, ObjectPath):
+        _put_group(directory, attributes)
+        return
     group = zarr.open_group(str(directory), mode="a", zarr_format=3)
     if attributes is not None:
         group.update_attributes({ATTRIBUTES: dict(attributes)})
@@ -64,9 +131,40 @@ def write_group(directory: Path, attributes: Mapping[str, Any] | None = None) ->
     sync_directory(directory)
 
 
-def sync_directory(directory: Path) -> None:
-    """Make the names in a directory durable, where the system can."""
-    if os.name == "nt":
+def _put_group(directory: ObjectPath, attributes: Mapping[str, Any] | None) -> None:
+    held, _ = _parsed(directory, read_all([directory / METADATA])[0])
+    if held is not None and attributes is None:
+        return
+    group = held or {"zarr_format": 3, "node_type": "group"}
+    kept = group.get("attributes", {})  # other tools keep theirs beside
+    group["attributes"] = kept if attributes is None else {**kept, ATTRIBUTES: dict(attributes)}
+    (directory / METADATA).write_bytes(json.dumps(group).encode())
+
+
+def claim(directory: AnyPath) -> bytes:
+    """Make a directory that only one writer may fill; what `still_claimed` asks for."""
+    if not isinstance(directory, ObjectPath):
+        directory.mkdir(parents=True)
+        return b""
+    token = uuid.uuid4().hex.encode()
+    (directory / _CLAIM).write_bytes(token)
+    return token
+
+
+def still_claimed(directory: AnyPath, token: bytes) -> bool:
+    """Whether no other writer claimed the directory since; on a file system it could not, for making it twice fails."""
+    return not isinstance(directory, ObjectPath) or read_all([directory / _CLAIM])[0] == token
+
+
+def release(directory: AnyPath) -> None:
+    """The directory is filled."""
+    if isinstance(directory, ObjectPath):
+        (directory / _CLAIM).unlink()
+
+
+def sync_directory(directory: AnyPath) -> None:
+    """Make the names in a directory durable, where the system can; an object store has done so already."""
+    if os.name == "nt" or isinstance(directory, ObjectPath):
         return
     handle = os.open(directory, os.O_RDONLY)
     try:
@@ -75,8 +173,10 @@ def sync_directory(directory: Path) -> None:
         os.close(handle)
 
 
-def sync_tree(directory: Path) -> None:
-    """Make all that lies in a directory durable, contents and names."""
+def sync_tree(directory: AnyPath) -> None:
+    """Make all that lies in a directory durable, contents and names; an object store has done so already."""
+    if isinstance(directory, ObjectPath):
+        return
     for inner, _, files in os.walk(directory):
         for name in files:
             _sync_file(Path(inner, name))
@@ -88,14 +188,35 @@ def _sync_file(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def remove_tree(directory: Path) -> None:
+def remove_tree(directory: AnyPath) -> None:
     """Remove a directory and all it holds; nothing happens where there is none."""
-    if directory.is_dir():
+    if isinstance(directory, ObjectPath):
+        directory.remove_tree()
+    elif directory.is_dir():
         shutil.rmtree(directory)
 
 
-def names_in(directory: Path) -> list[str]:
+def sizes_in(directory: AnyPath, names: Sequence[str]) -> dict[str, int]:
+    """Bytes of some files of a directory; FileNotFoundError for one that is not there."""
+    if not isinstance(directory, ObjectPath):
+        return {name: (directory / name).stat().st_size for name in names}
+    found = directory.sizes()
+    for name in names:
+        if name not in found:
+            raise FileNotFoundError(f"{directory / name} is not there")
+    return found
+
+
+def names_in_each(directories: Sequence[AnyPath]) -> list[list[str]]:
+    """`names_in` of directories of one store; in an object store, all at once."""
+    objects = [directory for directory in directories if isinstance(directory, ObjectPath)]
+    return directories_of(objects) if objects else [names_in(directory) for directory in directories]
+
+
+def names_in(directory: AnyPath) -> list[str]:
     """Names of the directories in a directory, sorted; none where there is no directory."""
+    if isinstance(directory, ObjectPath):
+        return directory.directories()
     try:
         with os.scandir(directory) as entries:
             return sorted(entry.name for entry in entries if entry.is_dir())

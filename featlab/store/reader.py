@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from featlab.errors import CorruptStoreError, NotInStoreError, OptionError
 from featlab.store import layout
 from featlab.store.arrays import Block, array_blocks, read_array
-from featlab.store.attributes import committed_splits, epochs_in, read_run
-from featlab.store.files import StorePath, disk_errors, local_path, read_attributes
+from featlab.store.attributes import committed, epochs_in, read_run
+from featlab.store.files import StorePath, disk_errors, read_attributes, store_path
 from featlab.store.layout import CommitRecord
 
 if TYPE_CHECKING:
@@ -50,14 +50,16 @@ def open_run(path: StorePath) -> Run:
     Parameters
     ----------
     path
-        Directory of the run.
+        Directory of the run, or its URL: ``s3://``, ``gs://``, ``file://`` or another that fsspec serves.
 
     Raises
     ------
     NotAStoreError
         There is no run at the path.
     StoreError
-        The run is of another format version.
+        The run is of another format version; a URL that cannot be reached.
+    OptionError
+        A URL whose driver is not installed.
     CorruptStoreError
         A commit record cannot be read.
 
@@ -106,13 +108,12 @@ class Run:
     """
 
     def __init__(self, path: StorePath) -> None:
-        root = local_path(path).absolute()  # a worker may stand in another directory
+        root = store_path(path).absolute()  # a worker may stand in another directory
         self._records: dict[tuple[int, str], CommitRecord] = {}
         with disk_errors(f"opening {root}", "check that it may be read"):
             attributes = read_run(root)
-            for epoch in epochs_in(root):
-                for split, data in committed_splits(root, epoch).items():
-                    self._records[epoch, split] = CommitRecord.from_json(data, layout.split_path(epoch, split))
+            for epoch, split, data in committed(root, epochs_in(root)):
+                self._records[epoch, split] = CommitRecord.from_json(data, layout.split_path(epoch, split))
         self.path = str(root)
         self.attrs: dict[str, Any] = attributes.to_json()
         self.classes = attributes.classes
@@ -166,7 +167,7 @@ class Run:
         if epoch not in self.epochs:
             return None
         where = f"{layout.epoch_path(epoch)}/{layout.WEIGHTS}"
-        held = read_attributes(local_path(self.path) / where)
+        held = read_attributes(store_path(self.path) / where)
         if held is None:
             return None
         try:

@@ -22,13 +22,17 @@ from featlab.store.attributes import RunAttributes, committed_splits, ensure_run
 from featlab.store.commit import Classifier, Pending, commit_split, publish_part, remove_classifier
 from featlab.store.files import (
     StorePath,
+    claim,
     disk_errors,
-    local_path,
     read_attributes,
+    release,
     remove_tree,
+    still_claimed,
+    store_path,
     sync_directory,
     write_group,
 )
+from featlab.store.objects import ObjectPath
 from featlab.store.rows import as_integers, as_rows, check_batch, check_widths, to_disk
 
 _UNCOMMITTED = "free some space or repair the disk, then write the snapshot again; all committed ones are whole"
@@ -40,7 +44,7 @@ class SnapshotWriter:
     Parameters
     ----------
     path
-        The run; made here if there is none.
+        The run, a directory or a URL; made here if there is none.
     epoch
         Completed training passes.
     split
@@ -112,7 +116,7 @@ class SnapshotWriter:
         layout.check_choice("dtype", dtype, layout.FEATURE_DTYPES)
         layout.check_choice("codec", codec, tuple(layout.CODECS))
         layout.check_choice("mode", mode, layout.MODES)
-        root = local_path(path)
+        root = store_path(path)
         epoch = layout.check_count("epoch", epoch, "the number of completed training passes")
         split = layout.check_split(split)
         step = None if step is None else layout.check_count("step", step, "the optimiser's step")
@@ -128,6 +132,8 @@ class SnapshotWriter:
         self._nonfinite: dict[str, dict[str, int]] = {}
         self._overflow: dict[str, int] = {}
         self._classifier: Classifier | None = None
+        self._claim = b""
+        self._released = False
         run = RunAttributes.of(classes, synsets, model, layers)
         self._classes = len(run.classes)
         self._snapshot = Pending(root, epoch, split, mode, step, expected, overwrite)
@@ -149,7 +155,7 @@ class SnapshotWriter:
         remove_tree(snapshot.directory if self._rank == 0 else self._part)
         if self._rank == 0 and not committed_splits(snapshot.root, snapshot.epoch):
             remove_classifier(snapshot)  # it belonged to what was cleared
-        self._part.mkdir(parents=True)
+        self._claim = claim(self._part)
         for group in (layout.EPOCHS, layout.epoch_path(snapshot.epoch)):
             write_group(snapshot.root / group)
 
@@ -240,6 +246,10 @@ class SnapshotWriter:
         try:
             with disk_errors(f"writing {self._snapshot.where}", _UNCOMMITTED):
                 inventory = {name: writer.finish() for name, writer in self._writers.items()}
+                if not still_claimed(self._part, self._claim):
+                    raise StoreError(f"{self._part} has two writers; let one process write a snapshot.")
+                release(self._part)
+                self._released = True
                 publish_part(self._part, inventory, self._nonfinite, self._overflow)
                 if self._rank == 0:
                     remarks = commit_split(self._snapshot, self._classifier)
@@ -253,10 +263,16 @@ class SnapshotWriter:
 
     def abort(self) -> None:
         """Give up and clear what was written; nothing happens to a snapshot that is committed."""
-        if self._open and not self._is_visible():
-            remove_tree(self._part)
-        self._open = False
-        self._writers.clear()
+        try:
+            if self._open and not self._is_visible() and (self._released or still_claimed(self._part, self._claim)):
+                remove_tree(self._part)
+        except StoreError:
+            # a connection that is lost must not hide why the writer gave up; what is left is invisible
+            if not isinstance(self._part, ObjectPath):
+                raise
+        finally:
+            self._open = False
+            self._writers.clear()
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,122 @@
+"""The benchmarks: every side computes the same columns, and what is printed follows from what was measured."""
+
+from __future__ import annotations
+
+import csv
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _benchmarks_can_be_imported(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+
+
+@pytest.fixture
+def task(tmp_path):
+    from benchmarks.dataset import Shape, generate
+    from benchmarks.task import Task
+
+    shape = Shape(rows=900, dim=24, classes=9)
+    generate(tmp_path / "run.zarr", shape)
+    return Task(str(tmp_path / "run.zarr"), shape, spaces=3, controls=1)
+
+
+@pytest.mark.parametrize("side", ["numpy", "pytorch", "pytorch-at-once", "dask"])
+def test_every_side_computes_our_columns(task, side):
+    from benchmarks.sides import SIDES
+
+    ours, theirs = SIDES["featlab"](task)["columns"], SIDES[side](task)["columns"]
+    assert list(theirs) == ["hyponym", "groups2", "groups8"]  # the fewest and the most groups
+    for space, columns in theirs.items():
+        assert len(columns) >= 10
+        for name, value in columns.items():
+            assert ours[space][name] == pytest.approx(value, rel=1e-4, abs=1e-6), (space, name)
+
+
+def test_the_others_are_extrapolated_to_all_spaces_and_controls(task):
+    from benchmarks.sides import SIDES
+
+    result = SIDES["numpy"](task)
+    fewest, most = result["of_spaces"]["groups2"], result["of_spaces"]["groups8"]
+    assert result["seconds"] == pytest.approx(result["single"] + 3 * 2 * (fewest + most) / 2)
+
+
+def test_the_floor_reads_every_value_and_counts_the_products(task):
+    from benchmarks.sides import SIDES
+
+    assert SIDES["read"](task)["decoded_bytes"] == task.shape.stored_bytes == 900 * 24 * 2
+    products = SIDES["products"](task)
+    scatter = 900 * 9**2 / products["scatter_gflops"] / 1e9
+    assert products["seconds"] == pytest.approx(2 * 900 * 24 * 9 / products["project_gflops"] / 1e9 + scatter)
+
+
+def test_one_call_for_each_snapshot(tmp_path):
+    from benchmarks.dataset import Shape, generate
+    from benchmarks.sides import SIDES
+    from benchmarks.task import Task
+
+    shape = Shape(rows=60, dim=8, classes=3, epochs=2, layers=2)
+    generate(tmp_path / "run.zarr", shape)
+    for side in ("featlab", "parts", "parts-by-layer"):
+        assert SIDES[side](Task(str(tmp_path / "run.zarr"), shape))["seconds"] > 0
+
+
+def test_a_section_from_measuring_to_the_files(tmp_path, capsys):
+    from benchmarks.analyze import main
+
+    main(["--quick", "--section", "wide", "--output", str(tmp_path / "out"), "--folder", str(tmp_path)])
+    printed = capsys.readouterr().out
+    assert (tmp_path / "out/benchmarks-figures.md").read_text() == printed.rstrip("\n") + "\n"
+    assert "| D = 4,000: peak |" in printed
+    with (tmp_path / "out/benchmarks.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["side"], row["dim"], row["finished"]) for row in rows] == [
+        ("read", "4000", "True"),
+        ("products", "4000", "True"),
+        ("featlab", "4000", "True"),
+    ]
+    assert not (tmp_path / "run.zarr").exists()
+
+
+def test_a_side_past_its_limit_is_not_finished(task):
+    from benchmarks.task import run_side
+
+    assert run_side("featlab", task, limit=0.01) is None
+
+
+def test_each_bound_is_met_or_not():
+    from benchmarks.write_up import Target
+
+    assert Target("a", 1.6, at_most=1.6).row == ["a", "1.60 x", "at most 1.6 x", "met"]
+    assert Target("a", 7.9, at_least=8).row == ["a", "7.90 x", "at least 8 x", "NOT MET"]
+    assert Target("a", 812.4, at_most=800, unit="MB").row == ["a", "812 MB", "at most 800 MB", "NOT MET"]
+
+
+def test_the_picture_is_xml_with_every_value():
+    from benchmarks.picture import Bars, Lines, draw
+
+    panels = [
+        Bars("seconds & more", "s", {"featlab": 1.5, "NumPy": 120.0, "Dask": None}),
+        Lines("growth", "N", "s", {"featlab": [(10.0, 1.0), (100.0, 9.0)], "floor": [(10.0, 1.0), (100.0, 9.0)]}),
+    ]
+    root = ET.fromstring(draw(panels))
+    texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"seconds & more", "1.5 s", "120 s", "not finished", "growth", "featlab", "floor"} <= set(texts)
+    labels = [e for e in root.iter("{http://www.w3.org/2000/svg}text") if e.text in {"featlab", "floor"}]
+    heights = [float(element.get("y", "0")) for element in labels if element.get("font-weight") == "600"]
+    assert abs(heights[0] - heights[1]) >= 12  # lines that end together keep readable names
+
+
+def test_doctests_of_the_benchmarks():
+    import doctest
+    import importlib
+
+    for name in ("dataset", "bench", "write_up", "picture"):
+        result = doctest.testmod(importlib.import_module(f"benchmarks.{name}"))
+        assert result.attempted > 0, name
+        assert result.failed == 0, name

@@ -11,9 +11,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import pdist, squareform
 
-from featlab.metrics import alignment
+from featlab.metrics import alignment, levels, ranking
 
 GENERATOR = np.random.default_rng(0)
+
+
+def codes_of(values):
+    return [np.unique(values, return_inverse=True)[1]]
+
+
+def counts_of(values):
+    return np.unique(values, return_counts=True)[1]
+
+
+def null_of(vector, other, orders):
+    """The null of one standardized vector with another."""
+    table = alignment.Correlations(1, orders.shape[1])
+    table.add(0, vector)
+    return table.null(squareform(other), orders)[0]
 
 
 def test_correlations_are_those_of_scipy():
@@ -32,7 +47,7 @@ def test_null_permutes_rows_and_columns_together():
     points, tree = GENERATOR.normal(size=(5, 3)), GENERATOR.integers(1, 4, 10).astype(float)
     orders = np.array(list(permutations(range(5))))
     one, other = alignment.standardized(pdist(points), ranks=True), alignment.standardized(tree, ranks=True)
-    null = alignment.correlation_null(one[None], other, orders)[0]
+    null = null_of(one, other, orders)
     square = squareform(tree)
     expected = [scipy.stats.spearmanr(pdist(points), squareform(square[np.ix_(o, o)])).statistic for o in orders]
     np.testing.assert_allclose(null, expected, atol=1e-12)
@@ -48,7 +63,7 @@ def test_null_has_no_mean_and_a_uniform_p():
     for _ in range(200):
         one = alignment.standardized(pdist(generator.normal(size=(12, 4))), ranks=True)
         other = alignment.standardized(pdist(generator.normal(size=(12, 4))), ranks=True)
-        null = alignment.correlation_null(one[None], other, orders)[0]
+        null = null_of(one, other, orders)
         p_values.append(alignment.judge(float(one @ other), null).p)
     assert scipy.stats.kstest(p_values, "uniform").pvalue > 0.01
 
@@ -57,26 +72,26 @@ def test_null_has_no_mean_and_a_uniform_p():
     st.lists(st.integers(0, 6), min_size=2, max_size=25),
     st.integers(0, 2**32 - 1),
 )
-def test_kendall_tau_a_by_definition(levels, seed):
-    values = np.random.default_rng(seed).integers(0, 8, len(levels)).astype(float)
-    other = np.array(levels, float)
-    pairs = [(i, j) for i in range(len(levels)) for j in range(i)]
+def test_kendall_tau_a_by_definition(numbers, seed):
+    values = np.random.default_rng(seed).integers(0, 8, len(numbers)).astype(float)
+    other = np.array(numbers, float)
+    pairs = [(i, j) for i in range(len(numbers)) for j in range(i)]
     signs = [np.sign(values[i] - values[j]) * np.sign(other[i] - other[j]) for i, j in pairs]
-    assert alignment.kendall_tau_a(values, other[None])[0] == pytest.approx(np.mean(signs), abs=1e-12)
+    assert ranking.kendall_tau_a(values, codes_of(other))[0] == pytest.approx(np.mean(signs), abs=1e-12)
 
 
 def test_kendall_tau_a_is_scipys_tau_b_without_its_tie_correction():
     values, other = GENERATOR.normal(size=300), GENERATOR.integers(0, 5, 300).astype(float)
     tau_b = scipy.stats.kendalltau(values, other).statistic
-    ceiling = alignment.kendall_ceiling(other)
-    assert alignment.kendall_tau_a(values, other[None])[0] == pytest.approx(tau_b * np.sqrt(ceiling), abs=1e-12)
+    ceiling = levels.kendall_ceiling(counts_of(other))
+    assert ranking.kendall_tau_a(values, codes_of(other))[0] == pytest.approx(tau_b * np.sqrt(ceiling), abs=1e-12)
 
 
 def test_ceilings_are_reached_by_the_best_vector():
     other = np.array([1.0, 1, 1, 2, 2, 5])
     best = np.arange(6.0)
-    assert alignment.spearman_ceiling(other) == pytest.approx(scipy.stats.spearmanr(best, other).statistic)
-    assert alignment.kendall_ceiling(other) == pytest.approx(alignment.kendall_tau_a(best, other[None])[0])
+    assert levels.spearman_ceiling(counts_of(other)) == pytest.approx(scipy.stats.spearmanr(best, other).statistic)
+    assert levels.kendall_ceiling(counts_of(other)) == pytest.approx(ranking.kendall_tau_a(best, codes_of(other))[0])
 
 
 def test_judge_counts_the_observed_order():

@@ -22,7 +22,8 @@ from featlab.errors import FeatlabWarning, OptionError
 from featlab.hierarchy.labelspace import default_spaces
 from featlab.hierarchy.similarity import taxonomy_distances
 from featlab.hierarchy.taxonomy import Taxonomy
-from featlab.metrics import alignment, trees
+from featlab.metrics import alignment, neighbors, ranking, trees
+from featlab.metrics.levels import Levels
 from featlab.metrics.linkage import class_distances, linkage_tree
 from featlab.statistics.engine import Request
 from featlab_cli.analyze import command
@@ -47,7 +48,7 @@ def summary(means, epoch=0, layer="last", metrics=("euclidean",), linkages=("ave
         collapse=[],
         distances=distances,
         trees={
-            (metric, method): linkage_tree(means, distances[metric], metric, method)
+            (metric, method): linkage_tree(distances[metric], metric, method)
             for metric in metrics
             for method in linkages
         },
@@ -300,7 +301,7 @@ def test_kendall_counts_ties_by_halves_whichever_side_they_are_on():
     values, others = generator.integers(0, 9, 300), generator.integers(0, 40, (3, 300))
     signs = np.sign(values[:, None] - values)
     expected = [(signs * np.sign(other[:, None] - other)).sum() / (300 * 299) for other in others]
-    assert alignment.kendall_tau_a(values.astype(float), others) == pytest.approx(np.array(expected), abs=1e-12)
+    assert ranking.kendall_tau_a(values.astype(float), others) == pytest.approx(np.array(expected), abs=1e-12)
 
 
 def test_nulls_permute_the_taxonomys_side():
@@ -310,12 +311,14 @@ def test_nulls_permute_the_taxonomys_side():
     square = taxonomy_distances(tree.taxonomy, tree.classes, ["path"])["path"]
     distances = pdist(tree.means[order])  # the features of the class that each stands for
     one, other = (alignment.standardized(values, ranks=False) for values in (distances, squareform(square)))
-    assert alignment.correlation_null(one[None], other, order[None])[0, 0] == pytest.approx(1, abs=0.02)
+    table = alignment.Correlations(1, 9)
+    table.add(0, one)
+    assert table.null(squareform(other), order[None]).item() == pytest.approx(1, abs=0.02)
     laid = trees.dendrogram(linkage(distances, "average"))
     found = primary_clades(tree.taxonomy, tree.classes)
     assert trees.triplet_agreement(laid, found, order[None]) == 1
     assert trees.clade_recall(laid, found, order[None]) == 1
     labels = np.arange(9) // 3
     assert trees.dendrogram_purity(laid, labels, order[None]) == pytest.approx(1)
-    nearest = trees.nearest_neighbors(distances)
-    assert trees.nearest_neighbor_distance(nearest, square, order[None]) == pytest.approx(2)
+    nearest = neighbors.nearest_neighbors(distances)
+    assert neighbors.nearest_neighbor_distance(nearest, Levels.of(square), order[None]) == pytest.approx(2)

@@ -33,7 +33,7 @@ def test_debias_takes_off_what_estimation_adds():
 
 def test_ward_on_the_cosine_normalises_first():
     distances = linkage.class_distances(MEANS, "cosine")
-    tree = linkage.linkage_tree(MEANS, distances, "cosine", "ward")
+    tree = linkage.linkage_tree(distances, "cosine", "ward")
     unit = MEANS / np.linalg.norm(MEANS, axis=1, keepdims=True)
     np.testing.assert_allclose(tree, hierarchy.linkage(unit, "ward"))
     assert not np.allclose(tree[:, 2], hierarchy.linkage(distances, "ward")[:, 2])
@@ -42,7 +42,7 @@ def test_ward_on_the_cosine_normalises_first():
 @pytest.mark.parametrize("method", ["average", "single", "complete", "ward"])
 def test_cophenetic_distances_are_those_of_scipy(method):
     distances = linkage.class_distances(MEANS, "euclidean")
-    tree = linkage.linkage_tree(MEANS, distances, "euclidean", method)
+    tree = linkage.linkage_tree(distances, "euclidean", method)
     np.testing.assert_allclose(linkage.cophenetic_distances(tree), hierarchy.cophenet(hierarchy.linkage(MEANS, method)))
 
 
@@ -57,7 +57,7 @@ def test_a_mean_without_length_has_no_cosine():
     [
         (lambda: linkage.class_distances(MEANS, "manhattan"), "unknown metric 'manhattan'"),
         (lambda: linkage.class_distances(MEANS, "cosine", np.ones(9)), "debias"),
-        (lambda: linkage.linkage_tree(MEANS, pdist(MEANS), "euclidean", "centroid"), "unknown linkage 'centroid'"),
+        (lambda: linkage.linkage_tree(pdist(MEANS), "euclidean", "centroid"), "unknown linkage 'centroid'"),
     ],
 )
 def test_bad_options_are_named(call, message):

@@ -11,7 +11,8 @@ from scipy.cluster.hierarchy import cut_tree, linkage
 from scipy.spatial.distance import pdist, squareform
 from sklearn.metrics.cluster import contingency_matrix, expected_mutual_information
 
-from featlab.metrics import cuts, trees
+from featlab.metrics import cuts, neighbors, trees
+from featlab.metrics.levels import Levels
 
 TREES = 200
 
@@ -188,15 +189,15 @@ def test_clusters_are_runs_of_the_leaf_order():
     assert left == [below[int(number)] for number in tree[:, 0]]
 
 
-def test_many_orders_at_once_are_one_by_one_the_same(monkeypatch):
+def test_counts_from_a_table_are_those_by_search(monkeypatch):
     generator = np.random.default_rng(1)
     _, taxonomy = random_taxonomy(generator, 30)
     tree = trees.dendrogram(random_linkage(generator, 30))
     orders = np.array([generator.permutation(30) for _ in range(50)])
-    at_once = trees.triplet_agreement(tree, taxonomy, orders), trees.bakers_gamma(tree, taxonomy, orders)
-    monkeypatch.setattr(trees, "BATCH_VALUES", 1)
-    np.testing.assert_array_equal(trees.triplet_agreement(tree, taxonomy, orders), at_once[0])
-    np.testing.assert_array_equal(trees.bakers_gamma(tree, taxonomy, orders), at_once[1])
+    by_table = trees.triplet_agreement(tree, taxonomy, orders), trees.bakers_gamma(tree, taxonomy, orders)
+    monkeypatch.setattr("featlab.metrics.meetings.MARKED", 0)
+    np.testing.assert_array_equal(trees.triplet_agreement(tree, taxonomy, orders), by_table[0])
+    np.testing.assert_array_equal(trees.bakers_gamma(tree, taxonomy, orders), by_table[1])
 
 
 def test_nearest_neighbours_by_definition():
@@ -208,5 +209,7 @@ def test_nearest_neighbours_by_definition():
     for here in range(12):
         nearest = min((other for other in range(12) if other != here), key=lambda other: away[here, other])
         expected.append(square[order[here], order[nearest]])
-    found = trees.nearest_neighbor_distance(trees.nearest_neighbors(pdist(points)), square, order[None])
+    found = neighbors.nearest_neighbor_distance(
+        neighbors.nearest_neighbors(pdist(points)), Levels.of(square), order[None]
+    )
     assert found == pytest.approx(np.mean(expected))

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.distance import squareform
 
 from featlab.analysis.reference import Reference
 from featlab.analysis.snapshots import Row, SnapshotSummary
-from featlab.metrics import alignment, cuts, linkage, trees
+from featlab.metrics import alignment, cuts, levels, linkage, neighbors, trees
+from featlab.metrics.levels import CHUNK
+from featlab.metrics.ranking import SORTED_AT_ONCE, kendall_tau_a
+from featlab.metrics.threads import over_threads
 from featlab.progress import Advance
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 NAN = float("nan")
 FAMILY = ("metric", "linkage", "taxonomy_distance", "space", "score")
+HELD_VALUES = 500_000_000  # of vectors that are judged together: 2 GB in float32
+THREADED = 100  # classes from which on sides are scored side by side
+MANY = 8  # vectors at once, from which on they are made side by side
 COUNTED = 4  # times that a count of shared classes costs what a gathered value does
+MEETING_WORK = 15_000_000  # places in clades that the null of the triplets may look at: 999 orders of ImageNet's
 FALLING = ("nearest_neighbor_distance",)  # scores that agreement makes small
 
 
@@ -48,15 +57,15 @@ def align(
         members = list(same)
         present = reference.among(members[0].classes)
         sides = _sides(members)
-        for name, square in present.distances.items():
-            other = linkage.condensed(square)
+        plain = [side for side in sides if side.linkage is None]
+        correlated = {ranks: _correlate(sides, present, advance, ranks=ranks) for ranks in (False, True)}
+        for name in present.distances:
             for ranks in (False, True):
-                scored += _correlate(sides, name, other, present.permutations, ranks=ranks)
-                advance(len(members))
-            scored += _kendall([side for side in sides if side.linkage is None], name, other, present.permutations)
+                scored += correlated[ranks][name]
+            scored += _kendall(plain, name, present)
             advance(len(members))
-        for side in sides:
-            scored += _neighbours(side, present) if side.linkage is None else _tree(side, present)
+        for some in over_threads(partial(_own, present), sides, worth=_worth(present)):
+            scored += some
             advance(1)
     return scored
 
@@ -83,12 +92,29 @@ def corrected(scored: Sequence[Scored]) -> list[Row]:
 
 @dataclass(frozen=True)
 class _Side:
-    """A condensed vector of one snapshot that is compared with the hierarchy; a tree's has a linkage."""
+    """One condensed vector of a snapshot to compare with the hierarchy: distances, or with a linkage its tree's."""
 
     member: SnapshotSummary
-    values: Floats
     metric: str
     linkage: linkage.Method | None
+
+    @property
+    def distances(self) -> NDArray[np.floating]:
+        """Of the class means."""
+        return self.member.distances[self.metric]
+
+    @property
+    def tree(self) -> Floats:
+        """Built on the distances; for sides that have a linkage."""
+        return self.member.trees[self.metric, cast(linkage.Method, self.linkage)]
+
+    def standardized(self, *, ranks: bool) -> NDArray[np.floating]:
+        """The vector, made anew at each call: those of all sides need not be held together."""
+        if self.linkage is None:
+            return alignment.standardized(self.distances, ranks=ranks)
+        # Ranks of cophenetic distances follow from the sizes of the merges: there is nothing to sort.
+        merged = linkage.cophenetic_ranks(self.tree) if ranks else linkage.cophenetic_distances(self.tree)
+        return alignment.standardized(merged, ranks=False)
 
     def scored(self, score: str, value: float, null: Floats, **columns: Any) -> Scored:
         """The row of one score; p counts the permutations that reach the value, or come as low where low is good."""
@@ -121,75 +147,110 @@ def _sign(score: str) -> int:
 
 
 def _sides(members: Sequence[SnapshotSummary]) -> list[_Side]:
-    sides = [_Side(member, values, metric, None) for member in members for metric, values in member.distances.items()]
-    return sides + [
-        _Side(member, linkage.cophenetic_distances(tree), metric, method)
-        for member in members
-        for (metric, method), tree in member.trees.items()
-    ]
+    sides = [_Side(member, metric, None) for member in members for metric in member.distances]
+    return sides + [_Side(member, metric, method) for member in members for metric, method in member.trees]
 
 
-def _correlate(sides: Sequence[_Side], name: str, other: Floats, orders: Ints, *, ranks: bool) -> list[Scored]:
-    """Correlate every side with a taxonomy distance; one gathering of the null serves them all."""
-    vectors = np.stack([alignment.standardized(side.values, ranks=ranks) for side in sides])
-    against = alignment.standardized(other, ranks=ranks)
-    nulls = alignment.correlation_null(vectors, against, orders)
-    ceiling = alignment.spearman_ceiling(other) if ranks else NAN
-    return [
-        side.scored(
-            f"{'rsa' if side.linkage is None else 'cophenetic'}_{'spearman' if ranks else 'pearson'}",
-            float(vector @ against),
-            null,
-            taxonomy_distance=name,
-            ceiling=ceiling if side.linkage is None else NAN,
-        )
-        for side, vector, null in zip(sides, vectors, nulls, strict=True)
-    ]
+def _correlate(
+    sides: Sequence[_Side], reference: Reference, advance: Advance, *, ranks: bool
+) -> dict[str, list[Scored]]:
+    """Correlate every side with every taxonomy distance; one gathering of a null serves all sides that fit."""
+    n_classes = reference.permutations.shape[1]
+    n_pairs = n_classes * (n_classes - 1) // 2
+    orders = reference.permutations
+    orders = orders[: alignment.affordable_permutations(n_pairs, len(orders), alignment.GATHERED_WORK)]
+    units = {}
+    for name, found in reference.distances.items():
+        units[name] = levels.unit_levels(found.counts, levels.mean_ranks(found.counts) if ranks else found.values)
+    scored: dict[str, list[Scored]] = {name: [] for name in units}
+    together = max(1, HELD_VALUES // max(1, n_pairs))
+    for start in range(0, len(sides), together):
+        some = sides[start : start + together]
+        table = alignment.Correlations(len(some), n_classes)
 
+        def place(number: int, some: Sequence[_Side] = some, table: alignment.Correlations = table) -> list[float]:
+            vector = some[number].standardized(ranks=ranks)
+            table.add(number, vector)
+            return [reference.distances[name].correlation(vector, unit) for name, unit in units.items()]
 
-def _kendall(sides: Sequence[_Side], name: str, other: Floats, orders: Ints) -> list[Scored]:
-    levels = np.unique(other, return_inverse=True)[1]
-    used = orders[: alignment.affordable_permutations(len(other) * (int(levels.max(initial=0)) + 1), len(orders))]
-    permuted = np.concatenate([levels[None], alignment.permuted_pairs(levels, used)])
-    ceiling = alignment.kendall_ceiling(other)
-    scored = []
-    for side in sides:
-        taus = alignment.kendall_tau_a(side.values, permuted)
-        scored.append(side.scored("rsa_kendall", float(taus[0]), taus[1:], taxonomy_distance=name, ceiling=ceiling))
+        # A long vector takes more memory while it is made than when it is laid out: one at a time.
+        numbers = range(len(some))
+        values = list(map(place, numbers)) if together < MANY else over_threads(place, numbers, worth=_worth(reference))
+        for index, (name, unit) in enumerate(units.items()):
+            found = reference.distances[name]
+            nulls = table.null(found.square(unit, table.dtype), orders)
+            ceiling = levels.spearman_ceiling(found.counts) if ranks else NAN
+            scored[name] += [
+                side.scored(
+                    f"{'rsa' if side.linkage is None else 'cophenetic'}_{'spearman' if ranks else 'pearson'}",
+                    value[index],
+                    null,
+                    taxonomy_distance=name,
+                    ceiling=ceiling if side.linkage is None else NAN,
+                )
+                for side, value, null in zip(some, values, nulls, strict=True)
+            ]
+    advance(len({id(side.member) for side in sides}) * len(units))
     return scored
+
+
+def _kendall(sides: Sequence[_Side], name: str, reference: Reference) -> list[Scored]:
+    """Where the pairs are too many to sort at once there is no null, and `permutations` says 0."""
+    found = reference.distances[name]
+    orders = reference.permutations
+    size = len(found.pairs)
+    used = orders[: alignment.affordable_permutations(size * len(found.values), len(orders))]
+    permuted = alignment.permuted_pairs(found.pairs, used if size <= SORTED_AT_ONCE else used[:0])
+    ceiling = levels.kendall_ceiling(found.counts)
+
+    def taus_of(side: _Side) -> Floats:
+        return kendall_tau_a(side.distances, [found.pairs, *permuted])
+
+    return [
+        side.scored("rsa_kendall", float(each[0]), each[1:], taxonomy_distance=name, ceiling=ceiling)
+        for side, each in zip(sides, over_threads(taus_of, sides, worth=_worth(reference)), strict=True)
+    ]
+
+
+def _worth(reference: Reference) -> bool:
+    """Whether threads would save more than it takes to start them."""
+    return int(reference.permutations.shape[1]) >= THREADED
+
+
+def _own(reference: Reference, side: _Side) -> list[Scored]:
+    return _neighbours(side, reference) if side.linkage is None else _tree(side, reference)
 
 
 def _neighbours(side: _Side, reference: Reference) -> list[Scored]:
     """How near in the taxonomy a class's nearest class is; the ceiling is the least that any neighbours could reach."""
-    if not len(side.values) or not np.isfinite(side.values).all():
+    if not len(side.distances) or not np.isfinite(side.distances).all():
         return []
-    nearest = trees.nearest_neighbors(side.values)
+    nearest = neighbors.nearest_neighbors(side.distances)
     scored = []
-    for name, square in reference.distances.items():
+    for name, found in reference.distances.items():
         used = _affordable(len(nearest), reference)
-        found = trees.nearest_neighbor_distance(nearest, square, used)
-        best = np.where(np.eye(len(square), dtype=np.bool_), np.inf, square).min(axis=1).mean()
-        columns = {"taxonomy_distance": name, "ceiling": float(best)}
-        scored.append(side.scored("nearest_neighbor_distance", float(found[0]), found[1:], **columns))
+        means = neighbors.nearest_neighbor_distance(nearest, found, used)
+        columns = {"taxonomy_distance": name, "ceiling": float(found.values[found.nearest].mean())}
+        scored.append(side.scored("nearest_neighbor_distance", float(means[0]), means[1:], **columns))
     return scored
 
 
 def _tree(side: _Side, reference: Reference) -> list[Scored]:
     """Scores of a dendrogram: with the distances it came from, with the taxonomy's tree, with each label space."""
-    if side.linkage is None:
-        return []
     scored = [_cophenetic_self(side, reference.permutations)]
-    laid = trees.dendrogram(linkage.levelled(side.member.trees[side.metric, side.linkage]))
+    laid = trees.dendrogram(linkage.levelled(side.tree))
     found: list[tuple[str, str | None, Floats]] = []
     if (taxonomy := reference.taxonomy) is not None and len(taxonomy.members):
-        used = _affordable(taxonomy.members.size * COUNTED, reference)
+        meeting = int(taxonomy.sizes.sum())
+        used = _affordable(meeting * COUNTED, reference)
         found.append(("bakers_gamma", None, trees.bakers_gamma(laid, taxonomy, used)))
+        used = _affordable(meeting, reference, MEETING_WORK)
         found.append(("triplet_agreement", None, trees.triplet_agreement(laid, taxonomy, used)))
         used = _affordable(taxonomy.members.shape[1], reference)
         found.append(("clade_recall", None, trees.clade_recall(laid, taxonomy, used)))
     for name, labels in reference.spaces.items():
         groups = int(labels.max()) + 1
-        used = _affordable(len(labels) * groups * COUNTED, reference)
+        used = _affordable(len(labels) * COUNTED, reference)
         found.append(("dendrogram_purity", name, trees.dendrogram_purity(laid, labels, used)))
         indices = cuts.cut_scores(trees.cut_labels(laid, groups), labels, _affordable(len(labels), reference))
         found += [(score, name, values) for score, values in indices.items()]
@@ -197,14 +258,20 @@ def _tree(side: _Side, reference: Reference) -> list[Scored]:
 
 
 def _cophenetic_self(side: _Side, orders: Ints) -> Scored:
-    own = alignment.standardized(side.member.distances[side.metric], ranks=False)
-    tree = alignment.standardized(side.values, ranks=False)
-    used = orders[: alignment.affordable_permutations(len(own), len(orders))]
-    null = alignment.correlation_null(own[None], tree, used)[0]
-    return side.scored("cophenetic_self", float(own @ tree), null)
+    own = alignment.standardized(side.distances, ranks=False)
+    table = alignment.Correlations(1, orders.shape[1])
+    table.add(0, own)
+    tree = side.standardized(ranks=False)
+    value = sum(
+        float(own[start : start + CHUNK].astype(np.float64) @ tree[start : start + CHUNK].astype(np.float64))
+        for start in range(0, len(own), CHUNK)
+    )
+    del own
+    used = orders[: alignment.affordable_permutations(len(tree), len(orders))]
+    return side.scored("cophenetic_self", value, table.null(squareform(tree, checks=False), used)[0])
 
 
-def _affordable(values: int, reference: Reference) -> Ints:
+def _affordable(values: int, reference: Reference, work: int = alignment.NULL_WORK) -> Ints:
     """The order as it is, then as many permutations as a score at so many values each may use."""
     orders = reference.orders
-    return orders[: 1 + alignment.affordable_permutations(values, len(orders) - 1)]
+    return orders[: 1 + alignment.affordable_permutations(values, len(orders) - 1, work)]

@@ -14,12 +14,15 @@ import numpy as np
 from featlab.analysis.reference import Reference
 from featlab.analysis.snapshots import Row, SnapshotSummary
 from featlab.errors import FeatlabWarning
-from featlab.metrics import trees
+from featlab.metrics import neighbors
+from featlab.metrics.levels import Floats, Ints, Levels
+from featlab.metrics.threads import over_threads
 
 SIGNIFICANT = 0.05
 # Gain of the best shift in standard deviations of the null. Planted trees of 9 to 125 classes under noise: at most
 # 1.4 in the right order, about 4 to 12 in one shifted by one, as long as the noise leaves the nearest classes alone.
 SUSPECT = 4.0
+TOGETHER = 32  # shifts tried together
 
 Place = tuple[object, ...]
 _PLACE = ("epoch", "split", "layer", "metric", "taxonomy_distance")
@@ -34,14 +37,18 @@ def best_shifts(summary: SnapshotSummary, reference: Reference) -> dict[Place, t
     request = summary.request
     numbers = np.arange(n_classes)
     shifts = np.where(numbers % 2, (numbers + 1) // 2, -(numbers // 2))  # of equally good ones the least
-    shifted = (shifts[:, None] + numbers) % n_classes
     found: dict[Place, tuple[int, float]] = {}
     for metric, values in summary.distances.items():
         if n_classes < 3 or not np.isfinite(values).all():
             continue
-        nearest = trees.nearest_neighbors(values)
-        for name, square in reference.among(summary.classes).distances.items():
-            means = trees.nearest_neighbor_distance(nearest, square, shifted)
+        nearest = neighbors.nearest_neighbors(values)
+        for name, levels in reference.among(summary.classes).distances.items():
+
+            def shifted(some: Ints, nearest: Ints = nearest, levels: Levels = levels) -> Floats:
+                return neighbors.nearest_neighbor_distance(nearest, levels, (some[:, None] + numbers) % n_classes)
+
+            parts = [shifts[start : start + TOGETHER] for start in range(0, n_classes, TOGETHER)]
+            means = np.concatenate(over_threads(shifted, parts))
             best = int(means.argmin())
             found[request.epoch, request.split, request.layer, metric, name] = int(shifts[best]), float(means[best])
     return found

@@ -75,4 +75,4 @@ def _of_classifier(run: Run, request: Request) -> NDArray[np.float64]:
         )
     rows = classifier.weight.astype(np.float64)
     rows -= rows.mean(axis=0)
-    return linkage_tree(rows, class_distances(rows, METRIC), METRIC, METHOD)
+    return linkage_tree(class_distances(rows, METRIC), METRIC, METHOD)

@@ -13,9 +13,9 @@ from featlab.hierarchy.labelspace import LabelSpace
 from featlab.hierarchy.similarity import taxonomy_distances
 from featlab.hierarchy.taxonomy import Taxonomy
 from featlab.metrics.alignment import class_permutations
+from featlab.metrics.levels import Levels
 from featlab.metrics.trees import Clades, clades
 
-Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
@@ -28,7 +28,7 @@ class Reference:
     permutations
         Class orders for nulls, shape (n_permutations, n_classes).
     distances
-        Taxonomy distances by name, each of shape (n_classes, n_classes).
+        Taxonomy distances by name.
     taxonomy
         Clades of the taxonomy's tree of primary parents; None without a taxonomy.
     spaces
@@ -36,7 +36,7 @@ class Reference:
     """
 
     permutations: Ints
-    distances: Mapping[str, Floats] = field(default_factory=dict)
+    distances: Mapping[str, Levels] = field(default_factory=dict)
     taxonomy: Clades | None = None
     spaces: Mapping[str, Ints] = field(default_factory=dict)
 
@@ -56,7 +56,7 @@ class Reference:
         tree = self.taxonomy
         return Reference(
             np.searchsorted(classes, kept),
-            {name: square[np.ix_(classes, classes)] for name, square in self.distances.items()},
+            {name: levels.among(classes) for name, levels in self.distances.items()},
             None if tree is None else clades(tree.members[:, classes], tree.heights),
             spaces,
         )
@@ -73,10 +73,18 @@ def make_reference(
     """Gather what all snapshots of one analysis are compared with."""
     return Reference(
         class_permutations(len(classes), permutations, seed),
-        {} if taxonomy is None else taxonomy_distances(taxonomy, classes, distances),
+        {} if taxonomy is None else {name: _levels(taxonomy, classes, name) for name in distances},
         None if taxonomy is None else primary_clades(taxonomy, classes),
         {space.name: space.labels for space in spaces if not space.is_identity},
     )
+
+
+def _levels(taxonomy: Taxonomy, classes: Sequence[str], name: str) -> Levels:
+    if name == "path":
+        return Levels.of(taxonomy.path_links(classes))
+    if name == "lca_height":
+        return Levels.of(taxonomy.lca_links(classes))
+    return Levels.of(taxonomy_distances(taxonomy, classes, name)[name])
 
 
 def primary_clades(taxonomy: Taxonomy, classes: Sequence[str]) -> Clades:

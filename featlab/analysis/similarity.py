@@ -9,22 +9,26 @@ from numpy.typing import NDArray
 
 from featlab.analysis.snapshots import Row, SnapshotSummary
 from featlab.metrics import alignment
-from featlab.metrics.linkage import cophenetic_distances
+from featlab.metrics.linkage import Method, cophenetic_distances
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating]
 
 
 def evolution(summaries: Sequence[SnapshotSummary]) -> list[Row]:
     """Compare each epoch of one layer and split with the last and with the previous one."""
     rows: list[Row] = []
+    vectors: dict[int, _Vectors] = {}
     for index, summary in enumerate(summaries):
+        near = (summaries[-1], *summaries[max(0, index - 1) : index + 1])
+        vectors = {id(each): vectors.get(id(each)) or _Vectors(each) for each in near}
         references = {}
         if index < len(summaries) - 1:
             references["last"] = summaries[-1]
         if index > 0:
             references["previous"] = summaries[index - 1]
         for name, reference in references.items():
-            rows += [{**_key(summary), "reference": name, **row} for row in _compare(summary, reference)]
+            compared = _compare(vectors[id(summary)], vectors[id(reference)])
+            rows += [{**_key(summary), "reference": name, **row} for row in compared]
     return rows
 
 
@@ -32,7 +36,29 @@ def _key(summary: SnapshotSummary) -> Row:
     return {"epoch": summary.request.epoch, "split": summary.request.split, "layer": summary.request.layer}
 
 
-def _compare(summary: SnapshotSummary, reference: SnapshotSummary) -> list[Row]:
+class _Vectors:
+    """A snapshot's condensed vectors at unit length; those over all of its classes are kept for the next comparison."""
+
+    def __init__(self, summary: SnapshotSummary) -> None:
+        self.summary = summary
+        self.kept: dict[tuple[str, str | None, bool], Floats] = {}
+
+    def take(self, metric: str, method: Method | None, present: NDArray[np.bool_], *, ranks: bool) -> Floats:
+        key = metric, method, ranks
+        if not present.all():
+            return alignment.standardized(self._values(metric, method)[_pairs(present)], ranks=ranks)
+        if key not in self.kept:
+            self.kept[key] = alignment.standardized(self._values(metric, method), ranks=ranks)
+        return self.kept[key]
+
+    def _values(self, metric: str, method: Method | None) -> Floats:
+        if method is None:
+            return self.summary.distances[metric]
+        return cophenetic_distances(self.summary.trees[metric, method])
+
+
+def _compare(own: _Vectors, other: _Vectors) -> list[Row]:
+    summary, reference = own.summary, other.summary
     common = np.intersect1d(summary.classes, reference.classes)
     here, there = np.isin(summary.classes, common), np.isin(reference.classes, common)
     first, second = summary.means[here], reference.means[there]
@@ -41,23 +67,18 @@ def _compare(summary: SnapshotSummary, reference: SnapshotSummary) -> list[Row]:
         {**blank, "score": "cka_linear", "value": alignment.cka_linear(first, second)},
         {**blank, "score": "procrustes", "value": alignment.procrustes(first, second)},
     ]
-    pairs_here, pairs_there = _pairs(here), _pairs(there)
+
+    def correlated(metric: str, method: Method | None, score: str, *, ranks: bool = False) -> Row:
+        one, two = own.take(metric, method, here, ranks=ranks), other.take(metric, method, there, ranks=ranks)
+        return {"metric": metric, "linkage": method, "score": score, "value": float(one @ two)}
+
     for metric in summary.distances:
-        own, other = summary.distances[metric][pairs_here], reference.distances[metric][pairs_there]
-        for score, ranks in (("evolution_pearson", False), ("evolution_spearman", True)):
-            rows.append({"metric": metric, "linkage": None, "score": score, "value": _correlation(own, other, ranks)})
-    for key in summary.trees.keys() & reference.trees.keys():
-        own = cophenetic_distances(summary.trees[key])[pairs_here]
-        other = cophenetic_distances(reference.trees[key])[pairs_there]
-        value = _correlation(own, other, ranks=False)
-        rows.append({"metric": key[0], "linkage": key[1], "score": "evolution_cophenetic", "value": value})
+        rows.append(correlated(metric, None, "evolution_pearson"))
+        rows.append(correlated(metric, None, "evolution_spearman", ranks=True))
+    rows += [correlated(*key, "evolution_cophenetic") for key in summary.trees.keys() & reference.trees.keys()]
     return sorted(rows, key=lambda row: (row["metric"] or "", row["linkage"] or "", row["score"]))
 
 
 def _pairs(kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
     first, second = np.triu_indices(len(kept), 1)
     return np.asarray(kept[first] & kept[second])
-
-
-def _correlation(one: Floats, other: Floats, ranks: bool) -> float:
-    return float(alignment.standardized(one, ranks=ranks) @ alignment.standardized(other, ranks=ranks))

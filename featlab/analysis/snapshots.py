@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from featlab.errors import FeatlabWarning
 from featlab.hierarchy.labelspace import LabelSpace
 from featlab.metrics import collapse, geometry, linkage
+from featlab.metrics.pairs import pair_statistics
 from featlab.results import control_columns
 from featlab.statistics.engine import Request
 from featlab.statistics.regroup import ClassStatistics, GroupStatistics, regroup
@@ -20,6 +21,7 @@ from featlab.statistics.regroup import ClassStatistics, GroupStatistics, regroup
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Row = dict[str, Any]
+LONG = 1 << 24  # pairs, of more than 5,793 classes, beyond which distances are kept in float32
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class SnapshotSummary:
     geometry, collapse
         Rows of these tables.
     distances
-        Condensed class-mean distances by metric.
+        Condensed class-mean distances by metric; float32 beyond `LONG`, after the trees are built.
     trees
         Linkage matrices by (metric, linkage).
     counts
@@ -53,7 +55,7 @@ class SnapshotSummary:
     means: Floats
     geometry: list[Row]
     collapse: list[Row]
-    distances: dict[str, Floats]
+    distances: dict[str, NDArray[np.floating]]
     trees: dict[tuple[str, linkage.Method], Floats]
     counts: Ints
     nearest: Ints
@@ -102,7 +104,9 @@ class TreeMeasure:
             noise = statistics.coordinates.class_scatter / counts / statistics.weights
         distances = linkage.class_distances(statistics.means, self.metric, noise)
         methods = self.linkages if len(distances) and np.isfinite(distances).all() else ()
-        trees = {method: linkage.linkage_tree(statistics.means, distances, self.metric, method) for method in methods}
+        trees = {method: linkage.linkage_tree(distances, self.metric, method) for method in methods}
+        if len(distances) > LONG:
+            distances = distances.astype(np.float32)
         return Trees(self.metric, distances, trees)
 
 
@@ -111,7 +115,7 @@ class Trees:
     """What `TreeMeasure` finds."""
 
     metric: str
-    distances: Floats
+    distances: NDArray[np.floating]
     trees: dict[linkage.Method, Floats]
 
 
@@ -154,11 +158,12 @@ def join_measures(
 
 def measured_columns(group: GroupStatistics) -> tuple[dict[str, float], dict[str, float]]:
     """Geometry and collapse columns of one label space."""
+    pairs = pair_statistics(group.means, group.variances, group.spectrum)
     return (
-        geometry.geometry(group.means, group.within_trace, group.spectrum),
+        geometry.geometry(group.means, group.within_trace, group.spectrum, pairs),
         collapse.collapse(
             means=group.means,
-            variances=group.variances,
+            pairs=pairs,
             within_trace=group.within_trace,
             spectrum=group.spectrum,
             within_along=group.within_along,

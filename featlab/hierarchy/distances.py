@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import dijkstra
 
-_SOURCES = 256  # rows searched at once: the (sources, nodes) distances are the memory that this takes
+_ROWS = 256  # rows of a table mirrored at once
 
 
 def memberships(parents: Sequence[Sequence[int]], members: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -34,50 +34,99 @@ def memberships(parents: Sequence[Sequence[int]], members: NDArray[np.int64]) ->
     return below
 
 
-def shortest_paths(parents: Sequence[Sequence[int]], members: NDArray[np.int64]) -> NDArray[np.float64]:
+@dataclass(frozen=True)
+class Climbs:
+    """The members below each node, with the shortest way up to it, node by node.
+
+    Attributes
+    ----------
+    members, links, via
+        Of each node: members at or below it, ascending; the fewest links from each up to it; and the child that such
+        a way comes through, -1 where the member is the node itself.
+    """
+
+    members: list[NDArray[np.int64]]
+    links: list[NDArray[np.int64]]
+    via: list[NDArray[np.int64]]
+
+
+def climbs(parents: Sequence[Sequence[int]], members: NDArray[np.int64]) -> Climbs:
+    """Find the ways up from all members; what is held grows with members times ancestors, not with all nodes."""
+    own: list[list[tuple[NDArray[np.int64], ...]]] = [[] for _ in parents]
+    for place, node in enumerate(members):
+        own[node].append((np.array([place]), np.zeros(1, np.int64), np.full(1, -1)))
+    found = Climbs([], [], [])
+    for node in range(len(parents) - 1, -1, -1):
+        parts = own[node]
+        below, links, via = map(np.concatenate, zip(*parts, strict=True)) if parts else (np.zeros(0, np.int64),) * 3
+        order = np.lexsort((links, below))
+        first = order[np.diff(below[order], prepend=-1) > 0]
+        below, links, via = below[first], links[first], via[first]
+        for column, values in zip((found.members, found.links, found.via), (below, links, via), strict=True):
+            column.append(values)
+        own[node] = []
+        for parent in parents[node] if len(below) else ():
+            own[parent].append((below, links + 1, np.full(len(below), node)))
+    for column in (found.members, found.links, found.via):
+        column.reverse()
+    return found
+
+
+def shortest_paths(ways: Climbs, n_members: int) -> NDArray[np.unsignedinteger]:
     """Return the links on the shortest way between members through a common ancestor, (n_members, n_members).
 
-    Every node stands twice in the graph that is searched, once for the way up and once for the way down; there is no
-    link back from the second to the first, so a way turns once.
+    Two members whose shortest ways up to a node come through the same child have a shorter way that turns there, so
+    only pairs that come through different children are looked at.
     """
-    links = np.array([(node, parent) for node, found in enumerate(parents) for parent in found]).reshape(-1, 2)
-    child, parent = links.T
-    size = len(parents)
-    start, end = np.concatenate([child, parent, parent + size]), np.concatenate([parent, child + size, child + size])
-    graph = csr_array((np.ones(len(start)), (start, end)), shape=(2 * size, 2 * size))
-    paths = np.empty((len(members), len(members)))
-    for first in range(0, len(members), _SOURCES):
-        rows = slice(first, first + _SOURCES)
-        ways = dijkstra(graph, unweighted=True, indices=members[rows])
-        paths[rows] = np.minimum(ways[:, members], ways[:, members + size])
-    return paths
+    longest = 2 * max((int(links.max()) for links in ways.links if len(links)), default=0)
+    least = np.full((n_members, n_members), longest + 1, np.min_scalar_type(longest + 1))
+    for members, links, via in zip(ways.members, ways.links, ways.via, strict=True):
+        for rows, columns in _apart(via):
+            block = np.ix_(members[rows], members[columns])
+            through = (links[rows][:, None] + links[columns]).astype(least.dtype)
+            least[block] = np.minimum(least[block], through)
+    _symmetric(least)
+    least[least > longest] = 0  # never apart: a member and itself, or its repetition
+    return least
 
 
-def common_ancestor_heights(
-    below: NDArray[np.bool_], heights: NDArray[np.int64], children: Sequence[Sequence[int]]
-) -> NDArray[np.float64]:
-    """Return the least height over the common ancestors of each two members, 0 on the diagonal.
+def ancestor_heights(ways: Climbs, heights: NDArray[np.int64], n_members: int) -> NDArray[np.unsignedinteger]:
+    """Return the least height over the common ancestors of each two members, 0 for a member and itself.
 
     Parameters
     ----------
-    below
-        Members at or below each node, shape (n_nodes, n_members).
+    ways
+        From `climbs`.
     heights
         Longest way from each node down to a leaf, shape (n_nodes,).
-    children
-        Children of each node, by index.
-
-    Returns
-    -------
-    ndarray of shape (n_members, n_members)
+    n_members
+        Number of members.
     """
-    least = np.full((below.shape[1], below.shape[1]), np.inf)
+    highest = int(heights.max())
+    least = np.full((n_members, n_members), highest + 1, np.min_scalar_type(highest + 1))
     for node in np.argsort(-heights, kind="stable"):  # lower nodes come later and overwrite
-        for child in children[node]:
-            # Two members below one child have a lower ancestor there, so only pairs across children are written.
-            apart = np.flatnonzero(below[node] & ~below[child])
-            if len(apart):
-                least[np.ix_(np.flatnonzero(below[child]), apart)] = heights[node]
-    either: NDArray[np.float64] = np.minimum(least, least.T)  # a node that is a member itself was written on one side
-    either[np.isinf(either)] = 0.0  # never apart: a member and itself
-    return either
+        members = ways.members[node]
+        for rows, columns in _apart(ways.via[node]):
+            least[np.ix_(members[rows], members[columns])] = heights[node]
+            least[np.ix_(members[columns], members[rows])] = heights[node]
+    _symmetric(least)
+    least[least > highest] = 0
+    return least
+
+
+def _apart(via: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Yield the places that come through one child, and those that come through the children after it."""
+    order = np.argsort(via, kind="stable")
+    starts = np.flatnonzero(np.diff(via[order], prepend=-2))
+    for start, stop in pairwise([*starts.tolist(), len(via)]):
+        if stop < len(via):
+            yield order[start:stop], order[stop:]
+
+
+def _symmetric(least: NDArray[np.unsignedinteger]) -> None:
+    """Give both places of each pair the smaller of the two, some rows at a time."""
+    for start in range(0, len(least), _ROWS):
+        rows = slice(start, start + _ROWS)
+        smaller = np.minimum(least[rows, start:], least[start:, rows].T)
+        least[rows, start:] = smaller
+        least[start:, rows] = smaller.T

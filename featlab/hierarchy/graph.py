@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featlab.errors import TaxonomyError
-from featlab.hierarchy.distances import common_ancestor_heights, memberships, shortest_paths
+from featlab.hierarchy.distances import Climbs, ancestor_heights, climbs, memberships, shortest_paths
 from featlab.hierarchy.parents import Parentage, child_table, listed, normalise, root_first
 
 
@@ -143,7 +143,11 @@ class RootedGraph:
                [2., 0., 3.],
                [3., 3., 0.]])
         """
-        return shortest_paths(self._parent_numbers, self._numbers(classes))
+        return self.path_links(classes).astype(np.float64)
+
+    def path_links(self, classes: Sequence[str]) -> NDArray[np.unsignedinteger]:
+        """Return `path_distances` in the smallest whole numbers: 0.5 GB for 20,000 classes in place of 3.8."""
+        return shortest_paths(self._climbs(classes), len(classes))
 
     def lca_heights(self, classes: Sequence[str]) -> NDArray[np.float64]:
         """Return the height of the lowest common ancestor of each two classes, 0 on the diagonal.
@@ -163,10 +167,15 @@ class RootedGraph:
                [1., 0., 2.],
                [2., 2., 0.]])
         """
+        return self.lca_links(classes).astype(np.float64)
+
+    def lca_links(self, classes: Sequence[str]) -> NDArray[np.unsignedinteger]:
+        """Return `lca_heights` in the smallest whole numbers."""
         heights = np.array([self.heights[node] for node in self.nodes], dtype=np.int64)
-        number = self._number
-        children = [[number[child] for child in self._children[node]] for node in self.nodes]
-        return common_ancestor_heights(self._below(classes), heights, children)
+        return ancestor_heights(self._climbs(classes), heights, len(classes))
+
+    def _climbs(self, classes: Sequence[str]) -> Climbs:
+        return climbs(self._parent_numbers, self._numbers(classes))
 
     @cached_property
     def _number(self) -> dict[str, int]:

@@ -11,23 +11,29 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-import scipy.stats
 from numpy.typing import NDArray
 from scipy.spatial.distance import squareform
+
+from featlab.metrics import ranking
+from featlab.metrics.ranking import SORTED_AT_ONCE
+from featlab.metrics.threads import over_threads
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 NAN = float("nan")
-T = TypeVar("T", np.float64, np.int64)
-BATCH_VALUES = 4_000_000  # values gathered at a time: 32 MB
+T = TypeVar("T", np.float64, np.int64, np.uint8, np.uint16, np.uint32)
+BATCH_VALUES = 4_000_000  # values gathered at a time by each thread
+SINGLE = 256  # classes from which on nulls are computed in float32
 NULL_WORK = 500_000  # values that the null of a score which shares no gathering with others may cost
+GATHERED_WORK = 5_000_000_000  # values that the shared gathering of one null may cost: all up to 3,000 classes
 LEAST_PERMUTATIONS = 99
 
 
-def standardized(values: Floats, *, ranks: bool) -> Floats:
+def standardized(values: NDArray[np.floating], *, ranks: bool) -> NDArray[np.floating]:
     """Centre a condensed distance vector and bring it to unit length, after taking ranks if asked.
 
     An inner product of two such vectors is their Pearson (or Spearman) correlation. NaN throughout when constant.
+    A vector that is too long to sort at once comes back in float32, which it may be in already.
 
     Examples
     --------
@@ -36,10 +42,17 @@ def standardized(values: Floats, *, ranks: bool) -> Floats:
     >>> round(float(first @ standardized(np.array([5.0, 6, 7]), ranks=True)), 9)
     1.0
     """
-    values = np.asarray(scipy.stats.rankdata(values), np.float64) if ranks else np.asarray(values, np.float64)
-    values = values - values.mean() if len(values) else values
-    length = float(np.linalg.norm(values))
-    return values / length if length > 0 else np.full(len(values), NAN)
+    if not len(values):
+        return np.zeros(0)
+    kept = np.float64 if len(values) <= SORTED_AT_ONCE else np.float32
+    values = np.array(ranking.ranks(values) if ranks else values, kept)
+    values -= values.mean(dtype=np.float64)
+    parts = (values[start : start + SORTED_AT_ONCE] for start in range(0, len(values), SORTED_AT_ONCE))
+    length = np.sqrt(sum(float(np.square(part, dtype=np.float64).sum()) for part in parts))
+    if not length > 0:
+        return np.full(len(values), NAN)
+    values /= length
+    return values
 
 
 def class_permutations(n_classes: int, n_permutations: int, seed: int) -> Ints:
@@ -72,100 +85,80 @@ def permuted_pairs(condensed: NDArray[T], permutations: Ints) -> NDArray[T]:
     return permuted
 
 
-def correlation_null(vectors: Floats, other: Floats, permutations: Ints) -> Floats:
-    """Correlations of several vectors with one other under permutations of the classes.
+class Correlations:
+    """Correlations of several condensed vectors with squares of values, as these are and under permutations.
+
+    The vectors are laid out as bands of rows, each from its first row's column on, so that little more than the
+    upper triangle is gathered and multiplied. From `SINGLE` classes on the nulls are computed in float32: an inner
+    product of so many pairs is then right to seven digits, far within what the permutations scatter.
 
     Parameters
     ----------
-    vectors
-        Standardized condensed distances, shape (n_vectors, n_pairs).
-    other
-        Standardized condensed distances, shape (n_pairs,); the side that is permuted.
-    permutations
-        Shape (n_permutations, n_classes).
-
-    Returns
-    -------
-    ndarray of shape (n_vectors, n_permutations)
-    """
-    null = np.empty((len(vectors), len(permutations)))
-    n_classes = permutations.shape[1]
-    square = squareform(other, checks=False)
-    sides = np.stack([squareform(vector, checks=False).ravel() for vector in vectors]) / 2  # each pair stands twice
-    step = max(1, BATCH_VALUES // max(1, n_classes**2))
-    for start in range(0, len(permutations), step):
-        orders = permutations[start : start + step]
-        permuted = np.empty((len(orders), n_classes, n_classes))
-        for out, order in zip(permuted, orders, strict=True):
-            np.take(square[order], order, axis=1, out=out, mode="clip")  # the default mode would take a copy
-        null[:, start : start + step] = sides @ permuted.reshape(len(orders), -1).T
-    return null
-
-
-def kendall_tau_a(values: Floats, others: Floats | Ints) -> Floats:
-    """Kendall's tau-a of one vector with several: (concordant - discordant) / all pairs of entries.
-
-    Ties stay in the denominator, so a taxonomy with few levels bounds tau-a below 1 (see `kendall_ceiling`).
-
-    Parameters
-    ----------
-    values
-        ndarray of shape (n,).
-    others
-        ndarray of shape (m, n); integers are taken for the numbers of levels, from 0.
-
-    Returns
-    -------
-    ndarray of shape (m,)
+    n_vectors, n_classes
+        How many vectors there will be, over the pairs of how many classes.
 
     Examples
     --------
     >>> import numpy as np
-    >>> kendall_tau_a(np.array([1.0, 2, 3]), np.array([[1.0, 1, 2], [3, 2, 1]])).round(3)
-    array([ 0.667, -1.   ])
+    >>> vector = standardized(np.array([1.0, 2.0, 4.0]), ranks=False)
+    >>> table = Correlations(1, 3)
+    >>> table.add(0, vector)
+    >>> round(table.null(squareform(vector), np.array([[0, 1, 2]])).item(), 9)
+    1.0
     """
-    size = len(values)
-    if size < 2:
-        return np.full(len(others), NAN)
-    order = np.argsort(values, kind="stable")
-    place = np.cumsum(np.diff(values[order], prepend=values[order[0]]) > 0)
-    tied = int(place[-1]) < size - 1
-    codes = others if np.issubdtype(others.dtype, np.integer) else np.unique(others, return_inverse=True)[1]
-    result = np.empty(len(others))
-    for index, code in enumerate(codes):
-        level = code[order]
-        top = int(level.max())
-        if tied:
-            # Within a tie, once all rising and once all falling: what is counted there cancels.
-            rising = np.sort(place * (top + 1) + level) % (top + 1)
-            falling = top - np.sort(place * (top + 1) + top - level) % (top + 1)
-            score = (_rises(rising, top) + _rises(falling, top)) / 2
-        else:
-            score = _rises(level, top)
-        result[index] = score / (size * (size - 1) / 2)
-    return result
+
+    def __init__(self, n_vectors: int, n_classes: int) -> None:
+        self.n_vectors, self.n_classes = n_vectors, n_classes
+        self.dtype: type[np.floating] = np.float32 if n_classes >= SINGLE else np.float64
+        height = max(1, min(max(64, -(-n_classes // 8)), BATCH_VALUES // max(1, n_classes)))
+        self.bands = [
+            np.zeros((n_vectors, min(height, n_classes - start), n_classes - start), self.dtype)
+            for start in range(0, n_classes, height)
+        ]
+
+    def add(self, place: int, vector: NDArray[np.floating]) -> None:
+        """Lay out a standardized vector of shape (n_pairs,); places may be filled side by side."""
+        done = 0
+        for band in self.bands:
+            for row in range(band.shape[1]):
+                stop = done + band.shape[2] - row - 1
+                band[place, row, row + 1 :] = vector[done:stop]
+                done = stop
+
+    def null(self, square: NDArray[np.floating], permutations: Ints) -> Floats:
+        """Inner products with the upper triangle of a matrix under permutations of its rows and columns.
+
+        Parameters
+        ----------
+        square
+            Symmetric, its upper triangle standardized, shape (n_classes, n_classes).
+        permutations
+            Shape (n_permutations, n_classes).
+
+        Returns
+        -------
+        ndarray of shape (n_vectors, n_permutations)
+        """
+        square = np.asarray(square, self.dtype)
+        widest = self.bands[0][0].size if self.bands else 1
+        step = max(1, BATCH_VALUES // max(1, widest))
+
+        def products(orders: Ints) -> Floats:
+            found = np.zeros((self.n_vectors, len(orders)))
+            for band in self.bands:
+                start, (height, width) = self.n_classes - band.shape[2], band.shape[1:]
+                permuted = np.empty((len(orders), height, width), self.dtype)
+                for out, order in zip(permuted, orders, strict=True):
+                    rows = square[order[start : start + height]]
+                    np.take(rows, order[start:], axis=1, out=out, mode="clip")  # the default mode would take a copy
+                found += band.reshape(self.n_vectors, -1) @ permuted.reshape(len(orders), -1).T
+            return found
+
+        parts = [permutations[start : start + step] for start in range(0, len(permutations), step)]
+        return np.hstack([np.zeros((self.n_vectors, 0)), *over_threads(products, parts)])
 
 
-def _rises(levels: Ints, top: int) -> int:
-    """Pairs of entries that rise from the earlier to the later, less those that fall; levels run from 0 to top."""
-    score = 0
-    pending = [(levels.astype(np.min_scalar_type(top)), 0, top)]
-    while pending:
-        part, low, high = pending.pop()
-        middle = (low + high) // 2
-        below = part <= middle
-        places = np.flatnonzero(below)
-        above = len(part) - len(places)
-        # Above the middle and before the j-th entry that is not, there are places[j] - j entries.
-        score += len(places) * above - 2 * int(places.sum() - len(places) * (len(places) - 1) // 2)
-        if low < middle and len(places) > 1:
-            pending.append((part[below], low, middle))
-        if middle + 1 < high and above > 1:
-            pending.append((part[~below], middle + 1, high))
-    return score
-
-
-def affordable_permutations(values: int, n_permutations: int) -> int:
+def affordable_permutations(values: int, n_permutations: int, work: int = NULL_WORK) -> int:
     """How many permutations a score's own null may use, at so many values each.
 
     All where they are cheap, never below 99 (or all asked for); the table says how many it was.
@@ -175,38 +168,7 @@ def affordable_permutations(values: int, n_permutations: int) -> int:
     >>> affordable_permutations(1_000, 999), affordable_permutations(500_000, 999)
     (500, 99)
     """
-    return min(n_permutations, max(LEAST_PERMUTATIONS, NULL_WORK // max(1, values)))
-
-
-def spearman_ceiling(other: Floats) -> float:
-    """Largest Spearman correlation that a vector without ties can reach with this one.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> round(spearman_ceiling(np.array([1.0, 1, 2, 2])), 4)
-    0.8944
-    """
-    tied = np.asarray(scipy.stats.rankdata(other), np.float64)
-    free = np.arange(1, len(other) + 1.0)
-    spread = float(np.linalg.norm(free - free.mean())) if len(free) else 0.0
-    return float(np.linalg.norm(tied - tied.mean())) / spread if spread else NAN
-
-
-def kendall_ceiling(other: Floats) -> float:
-    """Largest tau-a that any vector can reach with this one: the share of pairs of entries that are not tied.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> round(kendall_ceiling(np.array([1.0, 1, 2, 2])), 4)
-    0.6667
-    """
-    size = len(other)
-    if size < 2:
-        return NAN
-    counts = np.unique(other, return_counts=True)[1]
-    return float(1 - (counts * (counts - 1)).sum() / (size * (size - 1)))
+    return min(n_permutations, max(LEAST_PERMUTATIONS, work // max(1, values)))
 
 
 @dataclass(frozen=True)

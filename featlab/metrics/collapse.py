@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import pdist
+
+from featlab.metrics.pairs import PairStatistics
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -47,39 +48,15 @@ def nc1_trace_ratio(within_trace: float, between_trace: float) -> float:
         return float(np.divide(within_trace, between_trace))
 
 
-def nc1_cdnv(means: Floats, variances: Floats) -> float:
-    """Class-distance normalised variance (Galanti 2021): mean of (v_i + v_j) / (2 |mu_i - mu_j|^2) over i != j.
-
-    Parameters
-    ----------
-    means
-        Group means, ndarray of shape (n_groups, n_dimensions).
-    variances
-        Within-group scatter traces, shape (n_groups,); groups with NaN (no rows) are left out.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> nc1_cdnv(np.array([[0.0], [2.0]]), np.array([1.0, 3.0]))
-    0.5
-    """
-    known = np.isfinite(variances)
-    means, variances = means[known], variances[known]
-    if len(means) < 2:
-        return NAN
-    first, second = np.triu_indices(len(means), 1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = (variances[first] + variances[second]) / (2 * pdist(means, "sqeuclidean"))
-    return float(ratios.mean())
-
-
-def nc2(means: Floats) -> dict[str, float]:
+def nc2(means: Floats, pairs: PairStatistics) -> dict[str, float]:
     """Equal norms, equal angles, the largest possible angles, and the distance to a simplex frame.
 
     Parameters
     ----------
     means
         Centred group means, ndarray of shape (n_groups, n_dimensions).
+    pairs
+        Of these means.
 
     Returns
     -------
@@ -89,24 +66,19 @@ def nc2(means: Floats) -> dict[str, float]:
 
     Examples
     --------
-    >>> import numpy as np
+    >>> from featlab.metrics.pairs import pair_statistics
     >>> simplex = np.eye(4) - 0.25
-    >>> {name: round(value, 12) for name, value in nc2(simplex).items()}
+    >>> {name: round(value, 12) for name, value in nc2(simplex, pair_statistics(simplex)).items()}
     {'nc2_equinorm': 0.0, 'nc2_equiangular': 0.0, 'nc2_max_angle': 0.0, 'nc2_etf': 0.0}
     """
-    n_groups = len(means)
-    gram = means @ means.T
     norms = np.linalg.norm(means, axis=1)
-    if n_groups < 2 or not norms.any():
+    if len(means) < 2 or not norms.any():
         return dict.fromkeys(("nc2_equinorm", "nc2_equiangular", "nc2_max_angle", "nc2_etf"), NAN)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        cosines = np.clip(gram / np.outer(norms, norms), -1, 1)[~np.eye(n_groups, dtype=bool)]
-    simplex = (np.eye(n_groups) - 1 / n_groups) / np.sqrt(n_groups - 1)
     return {
         "nc2_equinorm": float(norms.std(ddof=1) / norms.mean()),
-        "nc2_equiangular": float(cosines.std(ddof=1)),
-        "nc2_max_angle": float(np.abs(cosines + 1 / (n_groups - 1)).mean()),
-        "nc2_etf": float(np.linalg.norm(gram / np.linalg.norm(gram) - simplex)),
+        "nc2_equiangular": pairs.cosine_std,
+        "nc2_max_angle": pairs.angle_excess,
+        "nc2_etf": pairs.frame_distance,
     }
 
 
@@ -151,7 +123,7 @@ def share(hits: Ints | None, rows: int) -> float:
 def collapse(
     *,
     means: Floats,
-    variances: Floats,
+    pairs: PairStatistics,
     within_trace: float,
     spectrum: Floats,
     within_along: Floats,
@@ -160,12 +132,15 @@ def collapse(
     agreement: Ints | None,
     rows: int,
 ) -> dict[str, float]:
-    """All collapse columns of METRICS for one label space; arguments as in the functions above."""
+    """All collapse columns of METRICS for one label space; arguments as in the functions above.
+
+    `nc1_cdnv`, the class-distance normalised variance (Galanti 2021), comes with the other sums over pairs.
+    """
     return {
         "nc1_pinv": nc1_pinv(spectrum, within_along, len(means)),
         "nc1_trace_ratio": nc1_trace_ratio(within_trace, float(np.square(means).sum() / len(means))),
-        "nc1_cdnv": nc1_cdnv(means, variances),
-        **nc2(means),
+        "nc1_cdnv": pairs.normalised_variance,
+        **nc2(means, pairs),
         "nc3_duality": nc3_duality(weights, means),
         "nc4_agreement": share(agreement, rows),
         "ncc_accuracy": share(nearest, rows),

@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from featlab.metrics.pairs import PairStatistics
+
 Floats = NDArray[np.float64]
 
 
@@ -37,24 +39,6 @@ def mean_norms(means: Floats) -> tuple[float, float]:
     return average, float(norms.std(ddof=1) / average)
 
 
-def off_diagonal_cosines(means: Floats) -> Floats:
-    """Cosines of all ordered pairs i != j, ndarray of shape (n_groups * (n_groups - 1),).
-
-    Empty for one group, NaN where a mean has no length.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> off_diagonal_cosines(np.array([[1.0, 0.0], [0.0, 2.0]]))
-    array([0., 0.])
-    """
-    norms = np.linalg.norm(means, axis=1, keepdims=True)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        directions = means / norms
-    cosines = np.clip(directions @ directions.T, -1, 1)
-    return np.asarray(cosines[~np.eye(len(means), dtype=bool)])
-
-
 def participation(spectrum: Floats) -> float:
     """(sum l)^2 / sum l^2 over the eigenvalues of S_B: how many directions the means fill; NaN for none.
 
@@ -67,7 +51,7 @@ def participation(spectrum: Floats) -> float:
     return float(spectrum.sum() ** 2 / np.square(spectrum).sum()) if len(spectrum) else float("nan")
 
 
-def geometry(means: Floats, within_trace: float, spectrum: Floats) -> dict[str, float]:
+def geometry(means: Floats, within_trace: float, spectrum: Floats, pairs: PairStatistics) -> dict[str, float]:
     """All geometry columns of METRICS for one label space.
 
     Parameters
@@ -78,24 +62,26 @@ def geometry(means: Floats, within_trace: float, spectrum: Floats) -> dict[str, 
         Trace of the pooled within-group covariance, in squared feature units.
     spectrum
         Eigenvalues of the between-group covariance that are above its rank's cut.
+    pairs
+        Of these means, for their angles.
 
     Examples
     --------
-    >>> import numpy as np
-    >>> columns = geometry(np.array([[1.0, 0.0], [-1.0, 0.0]]), 0.5, np.array([1.0]))
+    >>> from featlab.metrics.pairs import pair_statistics
+    >>> means = np.array([[1.0, 0.0], [-1.0, 0.0]])
+    >>> columns = geometry(means, 0.5, np.array([1.0]), pair_statistics(means))
     >>> columns["snr"], columns["cosine_mean"], columns["means_rank"]
     (2.0, -1.0, 1.0)
     """
     between_trace = float(np.square(means).sum() / len(means))
     mean_norm, mean_norm_cv = mean_norms(means)
-    cosines = off_diagonal_cosines(means)
     return {
         "within_trace": within_trace,
         "between_trace": between_trace,
         "mean_norm": mean_norm,
         "mean_norm_cv": mean_norm_cv,
-        "cosine_mean": float(cosines.mean()) if len(cosines) else float("nan"),
-        "cosine_std": float(cosines.std(ddof=1)) if len(cosines) else float("nan"),
+        "cosine_mean": pairs.cosine_mean,
+        "cosine_std": pairs.cosine_std,
         "means_rank": float(len(spectrum)),
         "means_participation": participation(spectrum),
         "snr": _ratio(between_trace, within_trace),

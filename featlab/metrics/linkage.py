@@ -7,9 +7,10 @@ from typing import Literal
 import numpy as np
 import scipy.cluster.hierarchy
 from numpy.typing import NDArray
-from scipy.spatial.distance import pdist, squareform
 
 from featlab.errors import OptionError
+from featlab.metrics.levels import mean_ranks
+from featlab.metrics.pairs import squared_distances
 
 Floats = NDArray[np.float64]
 
@@ -54,24 +55,28 @@ def class_distances(means: Floats, metric: str, noise: Floats | None = None) -> 
         if noise is not None:
             raise OptionError("debias applies to squared Euclidean distances, not to the cosine: leave cosine out.")
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.clip(pdist(means, "cosine"), 0, 2)
-    if noise is None:
-        return np.asarray(pdist(means))
-    first, second = np.triu_indices(len(means), 1)
-    return np.sqrt(np.maximum(pdist(means, "sqeuclidean") - noise[first] - noise[second], 0))
+            distances = squared_distances(means / np.linalg.norm(means, axis=1, keepdims=True))
+        distances /= 2  # |a - b|^2 = 2 - 2 ab for unit vectors
+        return np.minimum(distances, 2, out=distances)
+    distances = squared_distances(means)
+    if noise is not None:
+        stop = 0
+        for first in range(len(means) - 1):
+            start, stop = stop, stop + len(means) - first - 1
+            distances[start:stop] -= noise[first] + noise[first + 1 :]
+        np.maximum(distances, 0, out=distances)
+    return np.sqrt(distances, out=distances)
 
 
-def linkage_tree(means: Floats, distances: Floats, metric: str, method: Method) -> Floats:
+def linkage_tree(distances: Floats, metric: str, method: Method) -> Floats:
     """Hierarchical clustering of class means, as SciPy's (n_classes - 1, 4) linkage matrix.
 
-    Ward's criterion is about Euclidean distances, so for the cosine the means are brought to unit length first.
+    Ward's criterion is about Euclidean distances, so for the cosine it gets those of the means at unit length.
 
     Parameters
     ----------
-    means
-        Centred class means, ndarray of shape (n_classes, n_dimensions), classes in the order of their ids.
     distances
-        What `class_distances` gave for them.
+        What `class_distances` gave for means in the order of their class ids.
     metric, method
         Names from `METRICS` and `LINKAGES`.
 
@@ -84,14 +89,14 @@ def linkage_tree(means: Floats, distances: Floats, metric: str, method: Method) 
     --------
     >>> import numpy as np
     >>> means = np.array([[0.0], [1.0], [9.0]])
-    >>> linkage_tree(means, class_distances(means, "euclidean"), "euclidean", "average")
+    >>> linkage_tree(class_distances(means, "euclidean"), "euclidean", "average")
     array([[0. , 1. , 1. , 2. ],
            [2. , 3. , 8.5, 3. ]])
     """
     if method not in LINKAGES:
         raise OptionError(f"unknown linkage {method!r}: choose from {', '.join(LINKAGES)}.")
     if method == "ward" and metric == "cosine":
-        distances = pdist(means / np.linalg.norm(means, axis=1, keepdims=True))
+        distances = np.sqrt(2 * distances)
     return np.asarray(scipy.cluster.hierarchy.linkage(distances, method))
 
 
@@ -107,6 +112,25 @@ def cophenetic_distances(tree: Floats) -> Floats:
     array([1. , 8.5, 8.5])
     """
     return np.asarray(scipy.cluster.hierarchy.cophenet(levelled(tree))) if len(tree) else np.zeros(0)
+
+
+def cophenetic_ranks(tree: Floats) -> Floats:
+    """Ranks of the cophenetic distances, condensed: known from how many pairs each merge joins, without sorting.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> cophenetic_ranks(np.array([[0, 1, 1.0, 2], [2, 3, 8.5, 3]]))
+    array([1. , 2.5, 2.5])
+    """
+    if not len(tree):
+        return np.zeros(0)
+    sizes = np.concatenate([np.ones(len(tree) + 1), tree[:, 3]])
+    joined = sizes[tree[:, 0].astype(np.int64)] * sizes[tree[:, 1].astype(np.int64)]
+    level = np.unique(levelled(tree)[:, 2], return_inverse=True)[1].reshape(-1)
+    changed = tree.copy()
+    changed[:, 2] = mean_ranks(np.bincount(level, joined))[level]
+    return np.asarray(scipy.cluster.hierarchy.cophenet(changed))
 
 
 def levelled(tree: Floats) -> Floats:
@@ -125,8 +149,3 @@ def levelled(tree: Floats) -> Floats:
     changed = tree.copy()
     changed[order, 2] = heights[apart][np.cumsum(apart) - 1]
     return changed
-
-
-def condensed(square: Floats) -> Floats:
-    """Upper triangle of a symmetric distance matrix, in SciPy's order."""
-    return np.asarray(squareform(square, checks=False))

@@ -7,18 +7,17 @@ that each cluster of the dendrogram shares with each clade of the taxonomy, neve
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import squareform
+
+from featlab.metrics.meetings import meetings
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 NAN = float("nan")
-BATCH_VALUES = 250_000  # counts held at a time: 2 MB, which a core's cache holds
 
 
 @dataclass(frozen=True)
@@ -135,20 +134,9 @@ def clades(members: Bools, heights: Floats) -> Clades:
     return Clades(members, np.array(parents, np.int64), np.asarray(heights, np.float64))
 
 
-def _shared(tree: Dendrogram, members: Bools, orders: Ints) -> Iterator[tuple[slice, Floats, Floats]]:
-    """Classes that the left and the right part of each merge share with each set, a few orders at a time.
-
-    Yields which orders these are, and two arrays of shape (n_orders, n_merges, n_sets).
-    """
-    table = np.ascontiguousarray(members.T, np.float64)
-    step = max(1, BATCH_VALUES // max(1, table.size))
-    for start in range(0, len(orders), step):
-        part = slice(start, start + step)
-        leaves = orders[part][:, tree.order]
-        sums = np.zeros((len(leaves), len(table) + 1, table.shape[1]))
-        np.cumsum(table[leaves], axis=1, out=sums[:, 1:])
-        splits = sums[:, tree.splits]
-        yield part, splits - sums[:, tree.starts], sums[:, tree.stops] - splits
+def _places(members: Bools) -> tuple[Ints, Ints]:
+    clade, member = np.nonzero(members)
+    return clade, member
 
 
 def triplet_agreement(tree: Dendrogram, taxonomy: Clades, orders: Ints) -> Floats:
@@ -176,18 +164,18 @@ def triplet_agreement(tree: Dendrogram, taxonomy: Clades, orders: Ints) -> Float
     >>> triplet_agreement(tree, taxonomy, np.array([[0, 1, 2, 3], [0, 2, 1, 3]]))
     array([0.5, 1. ])
     """
-    agreeing = np.empty(len(orders))
     sizes, parents = taxonomy.sizes, taxonomy.parents
     beside = (sizes[parents] - sizes[:-1]).astype(np.float64)
-    resolved = float((sizes[:-1] * (sizes[:-1] - 1) // 2 * beside).sum())
+    resolved = float((sizes[:-1] * (sizes[:-1] - 1.0) / 2 * beside).sum())
     if resolved == 0:
         return np.full(len(orders), NAN)
-    for part, left, right in _shared(tree, taxonomy.members, orders):
-        both = left + right
+    agreeing = np.empty(len(orders))
+    for cells in meetings(tree, *_places(taxonomy.members), orders):
         # Pairs of a clade that merge here, times the classes beside it in its parent that are not yet merged.
-        outside = both[:, :, :-1] - both[:, :, parents]
-        outside += beside
-        agreeing[part] = np.einsum("omc,omc,omc->o", left[:, :, :-1], right[:, :, :-1], outside)
+        proper = cells.clade < len(parents)
+        pairs, clade = (cells.left * cells.right)[proper], cells.clade[proper]
+        merged = cells.within(parents[clade], proper) - (cells.left + cells.right)[proper]
+        agreeing[cells.part] = resolved - cells.by_order(pairs * merged)
     return agreeing / resolved
 
 
@@ -219,21 +207,26 @@ def bakers_gamma(tree: Dendrogram, taxonomy: Clades, orders: Ints) -> Floats:
     """
     result = np.full(len(orders), NAN)
     levels = np.unique(taxonomy.heights)
-    above = np.append(taxonomy.heights[taxonomy.parents], np.inf)
-    highest = (taxonomy.heights[:, None] <= levels) & (levels < above[:, None])
-    by_level = np.argsort(tree.levels, kind="stable")
-    firsts = np.flatnonzero(np.diff(tree.levels[by_level], prepend=-1))
+    firsts = np.unique(tree.levels)
     if len(levels) < 2 or len(firsts) < 2:
         return result
-    for part, left, right in _shared(tree, taxonomy.members, orders):
-        # Pairs that merge at this level of the dendrogram, with a common ancestor at most so high.
-        at_most = np.add.reduceat((left * right @ highest.astype(np.float64))[:, by_level], firsts, axis=1)
-        pairs = np.diff(at_most, axis=2, prepend=0)
+    top = len(levels)
+    own = np.searchsorted(levels, taxonomy.heights)
+    above = np.append(own[taxonomy.parents], top)  # where the pairs of a clade are counted again
+    for cells in meetings(tree, *_places(taxonomy.members), orders):
+        pairs = (cells.left * cells.right).astype(np.float64)
+        n_orders, size = cells.part.stop - cells.part.start, len(firsts) * (top + 1)
+        here = tree.levels[cells.merge] * (top + 1) + np.repeat(np.arange(n_orders) * size, len(pairs) // n_orders)
+        size *= n_orders
+        table = np.bincount(here + own[cells.clade], pairs, size) - np.bincount(here + above[cells.clade], pairs, size)
+        # Pairs that merge at this level of the dendrogram, with a common ancestor of this height.
+        meet = table.reshape(n_orders, len(firsts), top + 1)[:, :, :top]
+        at_most = np.cumsum(meet, axis=2)
         earlier = np.cumsum(at_most, axis=1) - at_most
-        concordant = np.einsum("oml,oml->o", pairs[:, :, 1:], earlier[:, :, :-1])
-        discordant = np.einsum("oml,oml->o", pairs, earlier[:, :, -1:] - earlier)
+        concordant = np.einsum("oml,oml->o", meet[:, :, 1:], earlier[:, :, :-1])
+        discordant = np.einsum("oml,oml->o", meet, earlier[:, :, -1:] - earlier)
         with np.errstate(invalid="ignore"):
-            result[part] = (concordant - discordant) / (concordant + discordant)
+            result[cells.part] = np.divide(concordant - discordant, concordant + discordant)
     return result
 
 
@@ -267,7 +260,8 @@ def clade_recall(tree: Dendrogram, taxonomy: Clades, orders: Ints) -> Floats:
         return np.full(len(orders), NAN)
     # A set of classes is known by the sum of random 64-bit keys; two different sets collide once in 2^64.
     keys = np.asarray(np.random.default_rng(0).integers(0, 2**64, proper.shape[1], dtype=np.uint64))
-    wanted = np.where(proper, keys, np.uint64(0)).sum(axis=1)
+    clade, member = _places(proper)
+    wanted = np.add.reduceat(keys[member], np.flatnonzero(np.diff(clade, prepend=-1)))
     sums = np.zeros((len(orders), len(keys) + 1), np.uint64)
     np.cumsum(keys[orders[:, tree.order]], axis=1, out=sums[:, 1:])
     # The default kind takes 64-bit sums for indices into a table, in the oldest NumPy.
@@ -301,50 +295,13 @@ def dendrogram_purity(tree: Dendrogram, labels: Ints, orders: Ints) -> Floats:
     array([0.583, 0.75 ])
     """
     sizes = np.bincount(labels)
-    groups = np.flatnonzero(sizes > 1)  # one class alone makes no pair
     total = float((sizes * (sizes - 1) // 2).sum())
-    result = np.full(len(orders), NAN)
     if total == 0:
-        return result
+        return np.full(len(orders), NAN)
+    result = np.empty(len(orders))
     shares = 1 / (tree.stops - tree.starts)
-    for part, left, right in _shared(tree, labels == groups[:, None], orders):
-        result[part] = np.einsum("omg,omg,omg,m->o", left, right, left + right, shares, optimize=False)
+    member = np.argsort(labels, kind="stable")
+    for cells in meetings(tree, labels[member], member, orders):
+        triples = cells.left * cells.right * (cells.left + cells.right)
+        result[cells.part] = cells.by_order(triples * shares[cells.merge])
     return result / total
-
-
-def nearest_neighbors(distances: Floats) -> Ints:
-    """Nearest other class of each class, from condensed distances; of several equally near, the first.
-
-    Examples
-    --------
-    >>> nearest_neighbors(np.array([1.0, 5.0, 4.0])).tolist()
-    [1, 0, 1]
-    """
-    square = squareform(distances, checks=False)
-    np.fill_diagonal(square, np.inf)
-    return np.asarray(square.argmin(axis=1))
-
-
-def nearest_neighbor_distance(nearest: Ints, taxonomy_distances: Floats, orders: Ints) -> Floats:
-    """Mean taxonomy distance from a class to its nearest class in feature space; small is good.
-
-    Parameters
-    ----------
-    nearest
-        From `nearest_neighbors`, shape (n_classes,).
-    taxonomy_distances
-        Shape (n_classes, n_classes).
-    orders
-        Shape (n_orders, n_classes).
-
-    Returns
-    -------
-    ndarray of shape (n_orders,)
-
-    Examples
-    --------
-    >>> square = np.array([[0.0, 2, 4], [2, 0, 4], [4, 4, 0]])
-    >>> nearest_neighbor_distance(np.array([1, 0, 1]), square, np.array([[0, 1, 2], [2, 1, 0]])).round(3)
-    array([2.667, 3.333])
-    """
-    return np.asarray(taxonomy_distances[orders, orders[:, nearest]].mean(axis=1))

@@ -1,0 +1,142 @@
+"""`python -m benchmarks.alignment`: agreement with a hierarchy at scale, each part in a process of its own.
+
+snapshots   999 class permutations of the Spearman, cophenetic and triplet scores of 20 epochs x 4 layers at K = 1,000,
+            beside scikit-bio's `mantel` with 999 permutations for one pair of matrices
+classes     K = 21,841 noun synsets of WordNet (through NLTK), D = 1,024: `featlab.analyze` from the store to the tables
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial.distance import squareform
+
+import featlab
+from featlab.analysis.alignment_table import align, corrected
+from featlab.analysis.reference import make_reference
+from featlab.analysis.snapshots import SnapshotSummary
+from featlab.hierarchy.builtin import builtin_taxonomy
+from featlab.hierarchy.taxonomy import Taxonomy, load_taxonomy
+from featlab.metrics.linkage import class_distances, linkage_tree
+from featlab.statistics.engine import Request
+
+SECTIONS = ("snapshots", "classes")
+ROWS = 2  # of each class in the section "classes"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.alignment", description=__doc__)
+    parser.add_argument("--section", choices=SECTIONS, action="append", help="by default both")
+    parser.add_argument("--quick", action="store_true", help="a smoke run: few snapshots, few classes")
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    for section in arguments.section or SECTIONS:
+        if arguments.inside:
+            (snapshots if section == "snapshots" else many_classes)(quick=arguments.quick)
+            print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
+        else:
+            quick = ["--quick"] * arguments.quick
+            command = [sys.executable, "-m", "benchmarks.alignment", "--inside", "--section", section, *quick]
+            subprocess.run(command, check=True)
+
+
+def planted(taxonomy: Taxonomy, dim: int, strength: float, seed: int) -> np.ndarray:
+    """Class means along the taxonomy: each node adds a direction to all classes below it."""
+    generator = np.random.default_rng(seed)
+    moved = {node: generator.standard_normal(dim, np.float32) for node in taxonomy.nodes}
+    means = [strength * sum(moved[node] for node in taxonomy.primary_path(name)) for name in taxonomy.leaves]
+    return np.stack(means) + generator.standard_normal((len(means), dim), np.float32)
+
+
+def snapshots(*, quick: bool) -> None:
+    taxonomy = builtin_taxonomy("imagenet1k")
+    names = taxonomy.leaves
+    epochs, layers = (1, 1) if quick else (20, 4)
+    reference = make_reference(names, taxonomy, ("path", "lca_height"), [], 999, 0)
+    everything = []
+    seconds = 0.0
+    for layer in range(layers):
+        members = [summary(taxonomy, epoch, layer) for epoch in range(epochs)]
+        start = time.perf_counter()
+        everything += align(members, reference)
+        seconds += time.perf_counter() - start
+    rows = corrected(everything)
+    used = {row["score"]: row["permutations"] for row in rows}
+    beside = mantel_seconds(members[0], taxonomy)
+    print(f"{epochs} epochs x {layers} layers, K = {len(names)}: {len(rows)} scores in {seconds:.1f} s")
+    print("permutations: " + ", ".join(f"{score} {number}" for score, number in used.items()))
+    print(f"scikit-bio's mantel, Spearman, 999 permutations, one pair of matrices: {beside:.1f} s")
+    print(f"all scores of all snapshots cost what {seconds / beside:.1f} of them do")
+
+
+def summary(taxonomy: Taxonomy, epoch: int, layer: int) -> SnapshotSummary:
+    means = planted(taxonomy, 256, 0.02 * (epoch + 1), seed=100 * layer + epoch).astype(np.float64)
+    means -= means.mean(axis=0)
+    distances = {metric: class_distances(means, metric) for metric in ("euclidean", "cosine")}
+    trees = {
+        (metric, method): linkage_tree(values, metric, method)
+        for metric, values in distances.items()
+        for method in ("average", "ward")
+    }
+    counts = np.full(len(means), 50)
+    request = Request(epoch, "val", f"layer{layer}")
+    return SnapshotSummary(request, np.arange(len(means)), means, [], [], distances, trees, counts, counts[None], 0)
+
+
+def mantel_seconds(member: SnapshotSummary, taxonomy: Taxonomy) -> float:
+    from skbio.stats.distance import DistanceMatrix, mantel
+
+    sides = [
+        DistanceMatrix(squareform(member.distances["euclidean"])),
+        DistanceMatrix(taxonomy.path_distances(taxonomy.leaves)),
+    ]
+    start = time.perf_counter()
+    mantel(*sides, method="spearman", permutations=999)
+    return time.perf_counter() - start
+
+
+def many_classes(*, quick: bool) -> None:
+    names = noun_synsets(1000 if quick else 21_841)
+    dim = 64 if quick else 1024
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder, "run.zarr"))
+        taxonomy = load_taxonomy("wordnet", names)
+        write(path, taxonomy, names, dim)
+        start = time.perf_counter()
+        results = featlab.analyze(path, hierarchy=taxonomy, spaces=["cut8", "cut512"], controls=1)
+        seconds = time.perf_counter() - start
+    print(f"K = {len(names)}, D = {dim}, {ROWS} rows a class: featlab.analyze took {seconds:.0f} s")
+    columns = ["metric", "linkage", "taxonomy_distance", "space", "score", "value", "z", "p", "permutations"]
+    print(results.alignment[columns].to_string(index=False))
+
+
+def noun_synsets(count: int) -> list[str]:
+    from featlab.hierarchy.wordnet_data import wordnet_reader
+
+    nouns = wordnet_reader().all_synsets("n")
+    leaves = sorted(found.name() for found in nouns if not found.hyponyms() and not found.instance_hyponyms())
+    return sorted(np.random.default_rng(0).permutation(leaves)[:count].tolist())
+
+
+def write(path: str, taxonomy: Taxonomy, names: Sequence[str], dim: int) -> None:
+    means = planted(taxonomy, dim, 0.3, seed=0)
+    generator = np.random.default_rng(1)
+
+    def batches() -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
+        for start in range(0, len(names), 2048):
+            own = np.repeat(np.arange(start, min(start + 2048, len(names))), ROWS)
+            yield {"features": means[own] + generator.standard_normal((len(own), dim), np.float32)}, own
+
+    featlab.write_epoch(path, epoch=0, features=batches(), labels=None, classes=list(names))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""What geometry and collapse ask of all pairs of means, and their squared distances, from one product of the means.
+
+Pairs are taken a band of rows at a time, each against the rows not yet taken: the memory does not grow with the square
+of the number of means, and no product is formed twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+NAN = float("nan")
+BAND = 128  # rows against all later ones: half of a square is spared, and the product still runs at full speed
+# Below this share of the squared lengths, |a|^2 + |b|^2 - 2 ab has lost 4 of its 16 digits: such pairs are subtracted.
+NEAR = 1e-4
+CHUNK = 1 << 20  # values of differences held at a time
+
+
+def squared_distances(points: Floats) -> Floats:
+    """Squared Euclidean distances, condensed in SciPy's order.
+
+    Parameters
+    ----------
+    points
+        ndarray of shape (n_points, n_dimensions).
+
+    Returns
+    -------
+    ndarray of shape (n_points * (n_points - 1) / 2,)
+        As accurate as from differences to eleven digits; NaN where a point holds NaN.
+
+    Examples
+    --------
+    >>> squared_distances(np.array([[0.0, 3.0], [4.0, 0.0], [4.0, 0.0]]))
+    array([25., 25.,  0.])
+    """
+    n_points = len(points)
+    condensed = np.empty(n_points * (n_points - 1) // 2)
+    done = 0
+    for _, _, squared in _bands(points):
+        for row in range(len(squared)):
+            stop = done + squared.shape[1] - row - 1
+            condensed[done:stop] = squared[row, row + 1 :]
+            done = stop
+    return condensed
+
+
+def _bands(points: Floats) -> Iterator[tuple[int, Floats, Floats]]:
+    """Yield the first row of each band, its products with itself and all later rows, and their squared distances."""
+    lengths = np.einsum("ij,ij->i", points, points)
+    for start in range(0, len(points), BAND):
+        band = points[start : start + BAND]
+        products = band @ points[start:].T
+        both = lengths[start : start + BAND, None] + lengths[start:]
+        squared = products * -2.0
+        squared += both
+        both *= NEAR
+        rows, columns = np.nonzero(squared < both)
+        step = max(1, CHUNK // max(1, points.shape[1]))
+        for first in range(0, len(rows), step):
+            part = slice(first, first + step)
+            apart = band[rows[part]] - points[start + columns[part]]
+            squared[rows[part], columns[part]] = np.einsum("ij,ij->i", apart, apart)
+        yield start, products, squared
+
+
+@dataclass(frozen=True)
+class PairStatistics:
+    """Measures of a label space that run over all pairs i != j of its means.
+
+    Attributes
+    ----------
+    cosine_mean, cosine_std
+        Of the cosines; the second with ddof=1 over ordered pairs.
+    angle_excess
+        Mean of |cos + 1 / (n_means - 1)|: 0 for the largest angles that so many means can have.
+    frame_distance
+        || Gram / ||Gram||_F - (I - 11^T / n) / sqrt(n - 1) ||_F, the distance to a simplex frame.
+    normalised_variance
+        Mean of (v_i + v_j) / (2 |mu_i - mu_j|^2), pairs with an unknown variance left out.
+    """
+
+    cosine_mean: float
+    cosine_std: float
+    angle_excess: float
+    frame_distance: float
+    normalised_variance: float
+
+
+def pair_statistics(means: Floats, variances: Floats | None = None, spectrum: Floats | None = None) -> PairStatistics:
+    """Run once over all pairs of centred means.
+
+    Parameters
+    ----------
+    means
+        Centred means, ndarray of shape (n_means, n_dimensions).
+    variances
+        Within-group scatter traces, shape (n_means,), NaN for a group without rows; None where they do not matter.
+    spectrum
+        Eigenvalues of the between-group covariance M^T M / n, where they are known: they spare a product.
+
+    Returns
+    -------
+    PairStatistics
+        NaN for fewer than two means, and in the angles where a mean has no length.
+
+    Examples
+    --------
+    >>> found = pair_statistics(np.eye(4) - 0.25, np.ones(4))
+    >>> round(found.cosine_mean, 12), round(found.frame_distance, 12), round(found.normalised_variance, 12)
+    (-0.333333333333, 0.0, 0.5)
+    """
+    n_means = len(means)
+    if n_means < 2:
+        return PairStatistics(NAN, NAN, NAN, NAN, NAN)
+    norms = np.linalg.norm(means, axis=1)
+    # || M M^T ||_F, which is || M^T M ||_F too.
+    size = float(np.linalg.norm(means.T @ means if spectrum is None else n_means * spectrum))
+    widest, diagonal = -1 / (n_means - 1), (1 - 1 / n_means) / np.sqrt(n_means - 1)
+    aside = -1 / n_means / np.sqrt(n_means - 1)
+    known = np.zeros(n_means, np.bool_) if variances is None else np.isfinite(variances)
+    count, mean, spread, excess, frame, ratios = 0, 0.0, 0.0, 0.0, 0.0, 0.0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for start, products, squared in _bands(means):
+            rows = np.arange(start, start + len(products))
+            upper = np.triu(np.ones(2 * (len(rows),), np.bool_), 1)
+            if variances is not None:
+                np.multiply(squared, 2, out=squared)
+                np.divide(variances[rows, None] + variances[start:], squared, out=squared)
+                squared[~known[rows]] = 0
+                squared[:, ~known[start:]] = 0
+                ratios += _above(squared, upper)
+            cosines = products / np.outer(norms[rows], norms[start:])
+            np.clip(cosines, -1, 1, out=cosines)
+            pairs = len(rows) * (n_means - start) - len(rows) * (len(rows) + 1) // 2
+            average = _above(cosines, upper) / pairs if pairs else 0.0
+            deviations = np.square(np.subtract(cosines, average, out=squared), out=squared)
+            within = _above(deviations, upper)
+            # Chan, Golub, LeVeque 1983: moments of the pairs so far and of this band.
+            total = count + pairs
+            spread += within + (average - mean) ** 2 * count * pairs / max(total, 1)
+            mean += (average - mean) * pairs / max(total, 1)
+            count = total
+            excess += _above(np.abs(np.subtract(cosines, widest, out=cosines), out=cosines), upper)
+            np.divide(products, size, out=products)
+            own = products[np.arange(len(rows)), np.arange(len(rows))] - diagonal
+            frame += float(own @ own)
+            np.subtract(products, aside, out=products)
+            frame += 2 * _above(np.square(products, out=products), upper)
+    among = int(known.sum())
+    return PairStatistics(
+        cosine_mean=mean,
+        # Each pair stands for two ordered ones.
+        cosine_std=float(np.sqrt(2 * spread / (2 * count - 1))),
+        angle_excess=excess / count,
+        frame_distance=float(np.sqrt(frame)),
+        normalised_variance=ratios / (among * (among - 1) / 2) if among > 1 else NAN,
+    )
+
+
+def _above(values: Floats, upper: NDArray[np.bool_]) -> float:
+    """Sum over the pairs of a band: above the diagonal of its square, and all that is right of the square."""
+    size = len(upper)
+    return float(values[:, :size].sum(where=upper) + values[:, size:].sum())

@@ -1,0 +1,44 @@
+"""Work on arrays side by side: NumPy lets go of the interpreter while it computes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import TypeVar
+
+from dask.system import CPU_COUNT
+from threadpoolctl import ThreadpoolController
+
+S = TypeVar("S")
+T = TypeVar("T")
+_inside = threading.local()
+
+
+def over_threads(work: Callable[[S], T], parts: Sequence[S], *, worth: bool = True) -> list[T]:
+    """Results of the work on each part, in order.
+
+    As many threads as there are cores, with one BLAS thread in each. Work that is itself such a part stays in its
+    thread, and so does work of one part, or what is not `worth` the threads.
+
+    Examples
+    --------
+    >>> over_threads(lambda number: number + 1, range(3))
+    [1, 2, 3]
+    """
+    if len(parts) < 2 or not worth or getattr(_inside, "part", False):
+        return [work(part) for part in parts]
+
+    def marked(part: S) -> T:
+        _inside.part = True
+        return work(part)
+
+    with _libraries().limit(limits=1), ThreadPoolExecutor(int(CPU_COUNT)) as pool:
+        return list(pool.map(marked, parts))
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """The BLAS libraries that are loaded; to look for them takes longer than small work does."""
+    return ThreadpoolController()

@@ -25,7 +25,7 @@ from featlab.hierarchy.taxonomy import Taxonomy
 from featlab.metrics import alignment, neighbors, ranking, trees
 from featlab.metrics.levels import Levels
 from featlab.metrics.linkage import class_distances, linkage_tree
-from featlab.statistics.engine import Request
+from featlab.statistics.gather import Request
 from featlab_cli.analyze import command
 
 TREE_SCORES = {"bakers_gamma", "triplet_agreement", "clade_recall"}

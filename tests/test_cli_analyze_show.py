@@ -82,7 +82,7 @@ def test_analyze_writes_results_and_prints_where(featlab_command, folder):
         (["run.zarr", "--hierarchy", "missing.json"], "missing.json"),
         (["run.zarr", "--space", "cut2"], "needs a hierarchy"),
         (["run.zarr", "--metric", "l1"], "unknown metric 'l1'"),
-        (["run.zarr", "--memory", "1kB"], "1000 bytes"),
+        (["run.zarr", "--memory", "1kB"], "a memory limit of 1 MB cannot hold"),
         (["run.zarr", "--out", "."], "holds no featlab results"),
     ],
 )

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from featlab.results import Results
 
 
 class EpochChoice(click.ParamType["slice | list[int]"]):
@@ -66,25 +70,64 @@ class Size(click.ParamType[int]):
 @click.option("--rule", type=click.Choice(["greedy", "sum"]), default="greedy", show_default=True)
 @click.option("--debias", is_flag=True, help="Take estimation noise off Euclidean distances.")
 @click.option("--allow-nonfinite", is_flag=True, help="Leave out rows with NaN or inf rather than refuse.")
-@click.option("--memory", type=Size(), help="Memory for the blocks in flight, such as 4GB.")
+@click.option("--memory", "memory_limit", type=Size(), help="Memory to stay within, such as 4GB.")
+@click.option("--workers", type=click.IntRange(1), help="Analyse with so many processes of this machine.")
+@click.option("--scheduler", help="Analyse on a running Dask cluster, such as tcp://host:8786.")
+@click.option("--cache", type=click.Path(), help="Where statistics are kept [default: RUN with the suffix .cache].")
+@click.option("--no-cache", is_flag=True, help="Keep no statistics, and use none.")
+@click.option("--watch", is_flag=True, help="Go on: analyse again whenever an epoch is committed, until Ctrl-C.")
+@click.option("--every", type=click.FloatRange(0), default=10.0, show_default=True, help="Seconds between looks.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-def command(run: str, out: str | None, memory: int | None, spaces: tuple[str, ...], **options: object) -> None:
+def command(
+    run: str,
+    out: str | None,
+    workers: int | None,
+    scheduler: str | None,
+    watch: bool,
+    every: float,
+    spaces: tuple[str, ...],
+    cache: str | None,
+    no_cache: bool,
+    **options: Any,
+) -> None:
     """Compute geometry, collapse, bias, linkage and alignment for a stored RUN.
 
     \b
     featlab analyze run.zarr --hierarchy taxonomy.json --out run.results
     featlab analyze run.zarr --hierarchy wordnet --senses senses.csv
     featlab analyze run.zarr --hierarchy dotted --layers 'layer*' --epochs 0:90:5
+    featlab analyze run.zarr --hierarchy dotted --watch       while it trains
     """
     import featlab
+    from featlab.analysis import watch as watching
+    from featlab.analysis.cluster import dask_client
 
-    chosen = {name: value if value != () else None for name, value in options.items()}
-    results = featlab.analyze(run, spaces=spaces or None, memory_limit=memory, **chosen)  # type: ignore[arg-type]
-    target = out or f"{run.rstrip('/').removesuffix('.zarr')}.results"
+    if cache and no_cache:
+        raise click.UsageError("--cache and --no-cache are both given: choose one of them.")
+    chosen: dict[str, Any] = {name: value if value != () else None for name, value in options.items()}
+    chosen |= {"spaces": spaces or None, "cache": cache or not no_cache}
+    target = out or default_target(run)
+    with dask_client(workers, scheduler, options["memory_limit"]) as client:
+        if not watch:
+            _save(featlab.analyze(run, client=client, **chosen), target)
+        else:
+            click.echo(f"featlab: watching {run}; Ctrl-C ends it, and {target} stays.", err=True)
+            for results in watching.watch(run, every=every, client=client, **chosen):
+                _save(results, target)
+    if not watch:
+        click.echo(target)
+
+
+def default_target(run: str) -> str:
+    """Where results go by default: next to a run on a file system, into the current directory for a URL."""
+    stem = run.rstrip("/").removesuffix(".zarr")
+    return f"{stem.rsplit('/', 1)[-1] if '://' in stem else stem}.results"
+
+
+def _save(results: Results, target: str) -> None:
     results.save(target)
     rows = sum(len(results[name]) for name in results)
     click.echo(f"featlab: {rows} rows in {len(list(results))} tables from {_scope(results.parameters)}.", err=True)
-    click.echo(target)
 
 
 def _scope(parameters: dict[str, list[object]]) -> str:

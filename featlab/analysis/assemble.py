@@ -22,7 +22,10 @@ from featlab.analysis.snapshots import Row, distance_rows, join_measures, linkag
 from featlab.metrics.linkage import Method
 from featlab.progress import Advance
 from featlab.results import Results
-from featlab.statistics.engine import Engine, decide, gather
+from featlab.statistics.cache import StatisticsCache, cache_beside
+from featlab.statistics.decisions import decide
+from featlab.statistics.engine import Engine
+from featlab.statistics.gather import gather
 from featlab.store.reader import Run, open_run
 
 DISTANCE_ROWS = 5_000_000  # a larger table keeps the last epoch of each layer only, and says so
@@ -49,11 +52,12 @@ def analyze(
     seed: int = 0,
     client: Any = None,
     memory_limit: int | None = None,
+    cache: bool | str | os.PathLike[str] = True,
     progress: bool | None = None,
 ) -> Results:
     """Compute class-mean geometry, neural collapse, hypernym bias, linkage and alignment for a stored run.
 
-    The features are read twice, block by block; memory does not grow with the number of rows.
+    The features are read once or twice, chunk by chunk; memory does not grow with the number of rows.
 
     Parameters
     ----------
@@ -93,7 +97,11 @@ def analyze(
     client
         A `dask.distributed.Client`; by default threads of this process.
     memory_limit
-        Bytes for the blocks in flight.
+        Bytes that a process which does nothing else may take (with a client, all its workers together); what yours
+        holds already comes on top. By default what the statistics need, and a few hundred megabytes.
+    cache
+        Keep the statistics of committed snapshots in this directory, by default next to the run (`run.cache` for
+        `run.zarr`), and start from what is kept there. False for neither.
     progress
         Draw a progress bar; by default when standard error is a terminal.
 
@@ -133,7 +141,8 @@ def analyze(
         debias=debias,
         allow_nonfinite=allow_nonfinite,
     )
-    engine = Engine(client, memory_limit, progress)
+    place = cache_beside(run.path) if cache is True else None if cache is False else os.fspath(cache)
+    engine = Engine(client, memory_limit, progress, StatisticsCache(place))
     chosen = partial(make_plan, run, epochs=epochs, splits=splits, layers=layers, options=options)
     if hierarchy in SOURCES:
         requests = chosen(hierarchy=None, senses=None, spaces=None).requests

@@ -14,7 +14,7 @@ from featlab.hierarchy.labelspace import LabelSpace
 from featlab.hierarchy.taxonomy import Taxonomy
 from featlab.metrics import bias
 from featlab.results import TABLES, control_columns
-from featlab.statistics.engine import Decisions
+from featlab.statistics.decisions import Decisions
 from featlab.store.reader import Run
 
 Floats = NDArray[np.float64]

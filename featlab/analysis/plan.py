@@ -18,7 +18,7 @@ from featlab.hierarchy.labelspace import LabelSpace
 from featlab.hierarchy.similarity import DISTANCES
 from featlab.hierarchy.taxonomy import Taxonomy, load_taxonomy
 from featlab.metrics.linkage import LINKAGES, METRICS, Method
-from featlab.statistics.engine import Request
+from featlab.statistics.gather import Request
 from featlab.store.reader import Run
 
 Hierarchy = Taxonomy | Mapping[str, Any] | str | os.PathLike[str]

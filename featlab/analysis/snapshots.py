@@ -15,7 +15,7 @@ from featlab.hierarchy.labelspace import LabelSpace
 from featlab.metrics import collapse, geometry, linkage
 from featlab.metrics.pairs import pair_statistics
 from featlab.results import control_columns
-from featlab.statistics.engine import Request
+from featlab.statistics.gather import Request
 from featlab.statistics.regroup import ClassStatistics, GroupStatistics, regroup
 
 Floats = NDArray[np.float64]

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from featlab.errors import DataError
 from featlab.statistics.moments import Floats, Ints, Moments, class_sums, row_blocks
 
 Float32 = NDArray[np.float32]
+DECIDED_ROWS = 128  # at a time: their scores in all spaces should stay near the cache
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Frame:
     basis
         Orthonormal columns, float32, shape (n_features, rank), or None for the standard basis.
     means
-        Centred class means in the basis, float64, shape (n_present, rank).
+        Centred class means in the basis, float64, shape (n_present, rank); lower triangular where there is a basis.
     foreign
         The means come from another split than the rows, so residuals need not sum to zero.
     """
@@ -85,11 +87,12 @@ def frame(moments: Moments, *, foreign: bool = False) -> Frame:
     classes = np.flatnonzero(moments.counts)
     if not len(classes):
         raise DataError("there is no labelled row to analyse: the snapshot has 0 rows with a class.")
-    present = moments.means[classes]
+    present = moments.means if len(classes) == len(moments.counts) else moments.means[classes]
     grand_mean = present.mean(axis=0)
     centred = present - grand_mean
     centre = grand_mean.astype(np.float32)
-    offsets = (present - centre).astype(np.float32)
+    offsets = np.empty(centred.shape, np.float32)
+    np.add(centred, grand_mean - centre, out=offsets, casting="same_kind")
     basis, means = None, centred
     if len(classes) < centred.shape[1]:
         orthonormal, triangle = np.linalg.qr(centred.T)
@@ -106,12 +109,14 @@ class Decider:
     groups
         Group of each class in each space, shape (n_spaces, n_classes), numbered 0..G-1 over the groups that have a
         mean; -1 for a class whose group has none.
+    alone
+        Whether each present class is a group of its own, in order: the products are the scores, shape (n_spaces,).
     sizes
-        Number of groups of each space.
+        Number of groups of each other space.
     averages
-        Sparse (sum of sizes, n_present) matrix that averages class means into group means.
-    half_norms
-        Half the squared norm of each group mean, shape (sum of sizes,).
+        Sparse (sum of sizes, n_present) matrix that averages class means into the group means of those spaces.
+    class_half_norms, half_norms
+        Half the squared norm of each class mean, shape (n_present,), and of each group mean, shape (sum of sizes, 1).
     means
         The frame's class means in float32.
     gram
@@ -119,8 +124,10 @@ class Decider:
     """
 
     groups: Ints
+    alone: NDArray[np.bool_]
     sizes: tuple[int, ...]
     averages: scipy.sparse.csr_matrix
+    class_half_norms: Float32
     half_norms: Float32
     means: Float32
     gram: Float32 | None
@@ -135,26 +142,48 @@ class Decider:
                 for space, kept in zip(spaces, held, strict=True)
             ]
         )
-        sizes = tuple(len(kept) for kept in held)
-        averages = scipy.sparse.vstack(
-            [averaging(row[frame.classes], frame.counts, size) for row, size in zip(groups, sizes, strict=True)],
-            format="csr",
+        present = groups[:, frame.classes]
+        alone = (present == np.arange(len(frame.classes))).all(axis=1)
+        sizes = tuple(len(kept) for kept, single in zip(held, alone, strict=True) if not single)
+        averages = scipy.sparse.csr_matrix((0, len(frame.classes)))
+        if sizes:
+            parts = [averaging(row, frame.counts, size) for row, size in zip(present[~alone], sizes, strict=True)]
+            averages = scipy.sparse.vstack(parts, format="csr")
+        return cls(
+            groups,
+            alone,
+            sizes,
+            averages.astype(np.float32),
+            _half_norms(frame.means),
+            _half_norms(np.asarray(averages @ frame.means))[:, None],
+            frame.means.astype(np.float32),
+            None if frame.basis is None else (frame.means @ frame.means.T).astype(np.float32),
         )
-        norms = np.square(averages @ frame.means).sum(axis=1)
-        gram = None if frame.basis is None else (frame.means @ frame.means.T).astype(np.float32)
-        half_norms = (norms / 2).astype(np.float32)
-        return cls(groups, sizes, averages.astype(np.float32), half_norms, frame.means.astype(np.float32), gram)
 
     def decide(self, products: Float32) -> Ints:
-        """Nearest group of each row in each space, shape (n_spaces, n_rows), from products (n_present, n_rows)."""
-        decisions = np.empty((len(self.sizes), products.shape[1]), np.int64)
-        scores = self.averages @ products
-        scores -= self.half_norms[:, None]
-        start = 0
-        for index, size in enumerate(self.sizes):
-            decisions[index] = scores[start : start + size].argmax(axis=0)
-            start += size
+        """Nearest group of each row in each space, shape (n_spaces, n_rows), from products (n_rows, n_present)."""
+        decisions = np.empty((len(self.alone), len(products)), np.int64)
+        if self.sizes:
+            decisions[~self.alone] = self._decide_groups(products)
+        if self.alone.any():
+            products -= self.class_half_norms
+            decisions[self.alone] = products.argmax(axis=1)
         return decisions
+
+    def _decide_groups(self, products: Float32) -> Ints:
+        decisions = np.empty((len(self.sizes), len(products)), np.int64)
+        edges = np.cumsum((0, *self.sizes))
+        for start in range(0, len(products), DECIDED_ROWS):
+            rows = slice(start, start + DECIDED_ROWS)
+            scores = self.averages @ np.ascontiguousarray(products[rows].T)
+            scores -= self.half_norms
+            for index, (first, stop) in enumerate(pairwise(edges)):
+                scores[first:stop].argmax(axis=0, out=decisions[index, rows])
+        return decisions
+
+
+def _half_norms(means: Floats) -> Float32:
+    return (np.square(means).sum(axis=1) / 2).astype(np.float32)
 
 
 def averaging(groups: Ints, counts: Ints, n_groups: int) -> scipy.sparse.csr_matrix:
@@ -199,6 +228,98 @@ class Coordinates:
     left_out: int
 
 
+class CoordinateSums:
+    """Running sums of the second pass over rows that come block by block, in place.
+
+    Parameters
+    ----------
+    frame, decider
+        What to measure against.
+    agreement
+        Whether the classifier's predictions come with the rows.
+    """
+
+    def __init__(self, frame: Frame, decider: Decider, *, agreement: bool) -> None:
+        n_present, rank = frame.means.shape
+        self._frame, self._decider = frame, decider
+        self._counts = np.zeros(n_present, np.int64)
+        self._class_scatter = np.zeros(n_present)
+        self._scatter = np.zeros((rank, rank))
+        self._residuals = np.zeros((n_present, rank)) if frame.foreign else None
+        self._nearest = np.zeros((len(decider.groups), n_present), np.int64)
+        self._agreement = np.zeros((len(decider.groups), n_present), np.int64) if agreement else None
+        self._left_out = 0
+
+    def add(self, features: NDArray[np.floating], labels: Ints, predictions: Ints | None = None) -> None:
+        """Take rows of shape (n_samples, n_features), with the class of each and what the classifier says of it."""
+        own = self._frame.position[labels]
+        usable = own >= 0
+        if not usable.all():
+            self._left_out += int(len(usable) - usable.sum())
+            features, own = features[usable], own[usable]
+            predictions = None if predictions is None else predictions[usable]
+        for block in row_blocks(len(features), max(features.shape[1], len(self._counts))):
+            self._add_block(features[block], own[block], None if predictions is None else predictions[block])
+
+    def _add_block(self, features: NDArray[np.floating], own: Ints, predictions: Ints | None) -> None:
+        frame, decider, n_present = self._frame, self._decider, len(self._counts)
+        values = np.subtract(features, frame.centre, dtype=np.float32)
+        if decider.gram is None:
+            products = values @ decider.means.T
+        values -= frame.offsets[own]
+        squares = np.einsum("ij,ij->i", values, values)
+        self._class_scatter += np.bincount(own, weights=squares, minlength=n_present)
+        self._counts += np.bincount(own, minlength=n_present)
+        projected = values if frame.basis is None else values @ frame.basis
+        del values
+        self._scatter += projected.T @ projected
+        if self._residuals is not None:
+            self._residuals += class_sums(projected, own, n_present)
+        if decider.gram is not None:
+            products = triangular_product(projected, decider.means)
+            products += decider.gram[own]
+        decisions = decider.decide(products)
+        classes = frame.classes[own]
+        self._nearest += _hits(decisions == decider.groups[:, classes], own, n_present)
+        if predictions is not None and self._agreement is not None:
+            self._agreement += _hits(decisions == decider.groups[:, predictions], own, n_present)
+
+    def coordinates(self) -> Coordinates:
+        """The sums over all rows so far."""
+        return Coordinates(
+            self._counts,
+            self._class_scatter,
+            self._scatter,
+            self._residuals,
+            self._nearest,
+            self._agreement,
+            self._left_out,
+        )
+
+
+def triangular_product(projected: Float32, means: Float32) -> Float32:
+    """`projected @ means.T` for a lower triangular `means` (n, n), without most of the products with its zeros.
+
+    SciPy's `strmm` would do, but keeps the interpreter's lock, and another thread waiting.
+
+    Examples
+    --------
+    >>> means = np.array([[1, 0], [2, 3]], np.float32)
+    >>> triangular_product(np.array([[1, 1]], np.float32), means)
+    array([[1., 5.]], dtype=float32)
+    """
+    products: Float32 = np.empty_like(projected)
+    edges = np.linspace(0, len(means), 5).astype(int)
+    for start, stop in pairwise(edges):
+        np.matmul(projected[:, :stop], means[start:stop, :stop].T, out=products[:, start:stop])
+    return products
+
+
+def _hits(right: NDArray[np.bool_], own: Ints, n_present: int) -> Ints:
+    """Count by class, shape (n_spaces, n_present), the rows that are right, shape (n_spaces, n_rows)."""
+    return np.asarray(class_sums(right.T.astype(np.float32), own, n_present).T, np.int64)
+
+
 def measure(
     features: NDArray[np.floating],
     labels: Ints,
@@ -219,44 +340,9 @@ def measure(
     predictions
         The classifier's class for each row, shape (n_samples,), where the layer feeds the classifier.
     """
-    n_present, rank = frame.means.shape
-    shape = (len(decider.sizes), n_present)
-    class_scatter, counts = np.zeros(n_present), np.zeros(n_present, np.int64)
-    scatter = np.zeros((rank, rank))
-    residuals = np.zeros((n_present, rank)) if frame.foreign else None
-    nearest = np.zeros(shape, np.int64)
-    agreement = None if predictions is None else np.zeros(shape, np.int64)
-    own_class = frame.position[labels]
-    usable = own_class >= 0
-    left_out = int(len(usable) - usable.sum())
-    if left_out:
-        features, own_class = features[usable], own_class[usable]
-        predictions = None if predictions is None else predictions[usable]
-    for block in row_blocks(len(features), max(features.shape[1], n_present)):
-        own = own_class[block]
-        values = features[block].astype(np.float32)  # a copy, so the means can come off in place
-        values -= frame.centre
-        if decider.gram is None:
-            products = decider.means @ values.T
-        values -= frame.offsets[own]
-        squares = np.einsum("ij,ij->i", values, values)
-        class_scatter += np.bincount(own, weights=squares, minlength=n_present)
-        counts += np.bincount(own, minlength=n_present)
-        projected = values if frame.basis is None else values @ frame.basis
-        scatter += projected.T @ projected
-        if residuals is not None:
-            residuals += class_sums(projected, own, n_present)
-        if decider.gram is not None:
-            products = decider.means @ projected.T
-            products += decider.gram[:, own]
-        decisions = decider.decide(products)
-        for index, groups in enumerate(decider.groups):
-            right = decisions[index] == groups[frame.classes[own]]
-            nearest[index] += np.bincount(own[right], minlength=n_present)
-            if predictions is not None and agreement is not None:
-                agree = decisions[index] == groups[predictions[block]]
-                agreement[index] += np.bincount(own[agree], minlength=n_present)
-    return Coordinates(counts, class_scatter, scatter, residuals, nearest, agreement, left_out)
+    sums = CoordinateSums(frame, decider, agreement=predictions is not None)
+    sums.add(features, labels, predictions)
+    return sums.coordinates()
 
 
 def add(first: Coordinates, second: Coordinates) -> Coordinates:

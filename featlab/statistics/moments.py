@@ -20,7 +20,10 @@ from featlab.errors import DataError
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-LARGEST_BLOCK_ROWS = 8192
+# Sums run in float32 over so many rows of a class on average, then in float64: a float64 addition costs as much as its
+# classes, and float32 sums lose precision with their length.
+RUN_ROWS = 64
+LARGEST_RUN_ROWS = 8192
 BLOCK_BYTES = 16 << 20  # of float32 rows: large enough for BLAS, small enough to stay near the cache
 
 
@@ -62,6 +65,77 @@ def class_sums(values: NDArray[np.floating], labels: Ints, n_classes: int) -> ND
     return sums
 
 
+class MomentSums:
+    """Running sums of the classes over rows that come block by block, in place.
+
+    Parameters
+    ----------
+    n_classes
+        Number of classes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> sums = MomentSums(1)
+    >>> for rows in ([[1.0, 0.0]], [[3.0, 0.0]]):
+    ...     sums.add(np.array(rows, np.float32), np.array([0]))
+    >>> sums.moments().means
+    array([[2., 0.]])
+    """
+
+    def __init__(self, n_classes: int) -> None:
+        self._counts = np.zeros(n_classes, np.int64)
+        self._shift: NDArray[np.floating] | None = None
+        self._sums: Floats
+        self._recent: NDArray[np.floating]
+        self._run_rows = min(LARGEST_RUN_ROWS, max(256, RUN_ROWS * n_classes))
+        self._pending = 0
+
+    def add(self, features: NDArray[np.floating], labels: Ints) -> None:
+        """Take rows of shape (n_samples, n_features) with one label each; DataError when the lengths differ."""
+        if len(features) != len(labels):
+            raise DataError(f"{len(features)} rows of features came with {len(labels)} labels: give one label a row.")
+        if not len(features):
+            return
+        n_classes = len(self._counts)
+        if self._shift is None:
+            working: np.dtype[np.floating] = np.result_type(features.dtype, np.float32)
+            self._shift = features[: 1 + len(features) // 16].mean(axis=0, dtype=np.float64).astype(working)
+            self._sums = np.zeros((n_classes, features.shape[1]))
+            self._recent = np.zeros((n_classes, features.shape[1]), working)
+        self._counts += np.bincount(labels, minlength=n_classes)
+        for block in row_blocks(len(features), features.shape[1], most=self._run_rows):
+            values: NDArray[np.floating] = np.subtract(features[block], self._shift, dtype=self._shift.dtype)
+            self._add_shifted(values, labels[block])
+
+    def _add_shifted(self, values: NDArray[np.floating], labels: Ints) -> None:
+        n_classes = len(self._counts)
+        if self._pending and self._pending + len(labels) > self._run_rows:
+            self._fold()
+        present, local = np.unique(labels, return_inverse=True)
+        if 2 * len(present) > n_classes:
+            self._recent += class_sums(values, labels, n_classes)
+        else:
+            self._recent[present] += class_sums(values, local, len(present))
+        self._pending += len(labels)
+
+    def _fold(self) -> None:
+        self._sums += self._recent
+        self._recent[:] = 0
+        self._pending = 0
+
+    def moments(self) -> Moments:
+        """Counts and means of all rows so far; the sums themselves are given away, so this comes last."""
+        if self._shift is None:
+            return Moments(self._counts, np.full((len(self._counts), 0), np.nan))
+        self._fold()
+        means = self._sums
+        with np.errstate(invalid="ignore"):  # a class without rows: 0 / 0
+            means /= self._counts[:, None]
+        means += self._shift
+        return Moments(self._counts, means)
+
+
 def from_batch(features: NDArray[np.floating], labels: Ints, n_classes: int) -> Moments:
     """Counts and means of the classes in one batch.
 
@@ -85,27 +159,9 @@ def from_batch(features: NDArray[np.floating], labels: Ints, n_classes: int) -> 
     >>> from_batch(np.array([[1.0, 0.0], [3.0, 0.0]], np.float32), np.array([0, 0]), 1).means
     array([[2., 0.]])
     """
-    if len(features) != len(labels):
-        raise DataError(f"{len(features)} rows of features came with {len(labels)} labels: give one label a row.")
-    counts = np.bincount(labels, minlength=n_classes).astype(np.int64)
-    means = np.full((n_classes, features.shape[1]), np.nan)
-    if not len(features):
-        return Moments(counts, means)
-    present = np.flatnonzero(counts)
-    position = np.zeros(n_classes, np.int64)
-    position[present] = np.arange(len(present))
-    local = position[labels]
-    working: np.dtype[np.floating] = np.result_type(features.dtype, np.float32)
-    shift = features[: 1 + len(features) // 16].mean(axis=0, dtype=np.float64).astype(working)
-    sums = np.zeros((len(present), features.shape[1]))
-    # A block's float64 addition costs as much as its classes, so it holds a few rows of each; float32 sums lose
-    # precision with their length, so not many.
-    few, many = (min(LARGEST_BLOCK_ROWS, max(256, rows * len(present))) for rows in (4, 64))
-    for block in row_blocks(len(features), features.shape[1], few, many):
-        values: NDArray[np.floating] = np.subtract(features[block], shift, dtype=working)
-        sums += class_sums(values, local[block], len(present))
-    means[present] = shift + sums / counts[present, None]
-    return Moments(counts, means)
+    sums = MomentSums(n_classes)
+    sums.add(features, labels)
+    return sums.moments()
 
 
 def merge(first: Moments, second: Moments) -> Moments:
@@ -119,13 +175,15 @@ def merge(first: Moments, second: Moments) -> Moments:
     >>> merge(a, b).means
     array([[3.]])
     """
+    if not first.rows or not second.rows:
+        return second if second.rows else first
     counts = first.counts + second.counts
-    means = first.means.copy()
-    only_second = first.counts == 0
-    means[only_second] = second.means[only_second]
-    both = (first.counts > 0) & (second.counts > 0)
-    share = (second.counts[both] / counts[both])[:, None]
-    means[both] += (second.means[both] - means[both]) * share
+    means = second.means - first.means
+    means *= (second.counts / np.maximum(counts, 1))[:, None]
+    means += first.means
+    for present, absent in ((first, second), (second, first)):
+        alone = absent.counts == 0
+        means[alone] = present.means[alone]
     return Moments(counts, means)
 
 

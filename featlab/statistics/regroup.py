@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import scipy.linalg
 
 from featlab.statistics.coordinates import Coordinates, Frame, averaging
 from featlab.statistics.moments import Floats, Ints
@@ -131,10 +130,11 @@ def regroup(statistics: ClassStatistics, labels: Ints, index: int) -> GroupStati
         variances = np.bincount(groups, weights=scatter, minlength=n_groups) / counts
     spectrum, directions = _between_directions(means)
     along = np.einsum("ij,ij->j", directions, sums.scatter @ directions)
-    projected = apart @ directions
-    along += sums.counts @ np.square(projected)
-    if sums.residuals is not None:
-        along += 2 * np.einsum("ij,ij->j", sums.residuals @ directions, projected)
+    if n_groups < len(groups):  # else every class is its own group, and nothing is apart
+        projected = apart @ directions
+        along += sums.counts @ np.square(projected)
+        if sums.residuals is not None:
+            along += 2 * np.einsum("ij,ij->j", sums.residuals @ directions, projected)
     classifier = None
     if statistics.classifier is not None:
         classifier = averaging(groups, np.ones(len(groups), np.int64), n_groups) @ statistics.classifier
@@ -159,13 +159,13 @@ def _between_directions(means: Floats) -> tuple[Floats, Floats]:
     taken for zero: their inverse would be noise.
     """
     n_groups, rank = means.shape
-    if n_groups <= rank:
-        values, vectors = scipy.linalg.eigh(means @ means.T)
+    if n_groups < rank:
+        values, vectors = np.linalg.eigh(means @ means.T)
     else:
-        values, vectors = scipy.linalg.eigh(means.T @ means)
+        values, vectors = np.linalg.eigh(means.T @ means)
     values, vectors = values[::-1], vectors[:, ::-1]
     cut = (max(means.shape) * np.finfo(np.float32).eps) ** 2 * max(float(values[0]), 0.0)
     kept = values > max(cut, np.finfo(np.float64).tiny)
     values, vectors = values[kept], vectors[:, kept]
-    directions = (means.T @ vectors) / np.sqrt(values) if n_groups <= rank else vectors
+    directions = (means.T @ vectors) / np.sqrt(values) if n_groups < rank else vectors
     return values / n_groups, directions

@@ -1,0 +1,70 @@
+"""Analysing a run while it trains: once more whenever an epoch was committed, on top of what the cache holds."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from featlab.analysis.assemble import analyze
+from featlab.errors import NotAStoreError, OptionError
+from featlab.results import Results
+from featlab.store.reader import Run, open_run
+
+
+def watch(
+    path: str | os.PathLike[str],
+    *,
+    every: float = 10.0,
+    until: Callable[[Run], bool] = lambda run: False,
+    **options: Any,
+) -> Iterator[Results]:
+    """Yield the results of a run anew each time that something was committed; a run that is not there yet is awaited.
+
+    Statistics of earlier epochs come from the cache, so each time only new snapshots are read.
+
+    Parameters
+    ----------
+    path
+        The run.
+    every
+        Seconds between looks at the store.
+    until
+        Called with the run after each analysis; the watch ends when it says so. By default it goes on for ever.
+    options
+        As for `featlab.analyze`, except that epochs, splits and layers which are asked for by name must be there.
+
+    Raises
+    ------
+    OptionError
+        For a negative interval.
+
+    Examples
+    --------
+    >>> import numpy as np, tempfile, featlab
+    >>> path = tempfile.mkdtemp() + "/run.zarr"
+    >>> featlab.write_epoch(path, epoch=0, features={"last": np.eye(4)}, labels=[0, 1, 0, 1])
+    >>> [len(results.geometry) for results in watch(path, until=lambda run: 0 in run.epochs)]
+    [1]
+    """
+    if every < 0:
+        raise OptionError(f"the interval between two looks is {every}: give a number of seconds of at least 0.")
+    seen: list[tuple[int, str]] = []
+    while True:
+        run = _opened(path)
+        if run is not None and run.committed != seen:
+            seen = run.committed
+            yield analyze(run, **options)
+            if until(run):
+                return
+        else:
+            time.sleep(every)
+
+
+def _opened(path: str | os.PathLike[str]) -> Run | None:
+    try:
+        run = open_run(path)
+    except NotAStoreError:
+        return None
+    return run if run.committed else None

@@ -1,0 +1,180 @@
+"""What was computed of a committed snapshot, kept for the next analysis: it never changes.
+
+One file holds the class statistics of a snapshot, which serve every label space; beside it, files of decision counts,
+which the rows give and which depend on the label spaces. Names are digests of all that shapes the content, the shards
+of the features among it, so a stale file is never found, and any file may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featlab.errors import FeatlabError, FeatlabWarning, StoreError
+from featlab.statistics.coordinates import Coordinates
+from featlab.statistics.moments import Ints
+from featlab.statistics.regroup import ClassStatistics
+from featlab.store.files import store_path, write_whole
+from featlab.store.reader import Run
+
+VERSION = 1  # of the numbers: another algorithm or layout finds none of the older files
+SUFFIX = ".npz"
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class StatisticsCache:
+    """A directory of cached statistics; small, picklable, read and written by every worker.
+
+    Attributes
+    ----------
+    directory
+        Path or URL; made when something is first kept. None keeps nothing.
+    """
+
+    directory: str | None
+
+    def names(self) -> set[str]:
+        """What is kept, without its suffix; one listing."""
+        if self.directory is None:
+            return set()
+        try:
+            found = [entry.name for entry in store_path(self.directory).iterdir()]
+        except (FileNotFoundError, NotADirectoryError):
+            return set()
+        return {name.removesuffix(SUFFIX) for name in found if name.endswith(SUFFIX)}
+
+    def load(self, name: str) -> Arrays | None:
+        """The arrays of an entry; None where it is gone or damaged."""
+        if self.directory is None:
+            return None
+        try:
+            data = (store_path(self.directory) / f"{name}{SUFFIX}").read_bytes()
+            with np.load(io.BytesIO(data), allow_pickle=False) as held:
+                return {key: held[key] for key in held.files}
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            if not isinstance(error, FileNotFoundError):
+                _say(f"the cached statistics {name}{SUFFIX} cannot be read ({error})")
+            return None
+
+    def remove(self, name: str) -> None:
+        """Forget an entry, if it is there."""
+        if self.directory is not None:
+            with suppress(FileNotFoundError):
+                (store_path(self.directory) / f"{name}{SUFFIX}").unlink()
+
+    def save(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Keep an entry; a directory that cannot be written to costs the cache, not the analysis."""
+        if self.directory is None:
+            return
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]
+        try:
+            write_whole(store_path(self.directory) / f"{name}{SUFFIX}", buffer.getvalue())
+        except (OSError, FeatlabError) as error:
+            _say(f"statistics cannot be kept in {self.directory} ({error}): choose another place with cache")
+
+
+def cache_beside(path: str) -> str:
+    """Where the cache of a run is by default: next to it.
+
+    Examples
+    --------
+    >>> cache_beside("runs/one.zarr"), cache_beside("s3://bucket/one")
+    ('runs/one.cache', 's3://bucket/one.cache')
+    """
+    return f"{path.rstrip('/').removesuffix('.zarr')}.cache"
+
+
+def _say(message: str) -> None:
+    warnings.warn(f"{message.rstrip('.')}.", FeatlabWarning, stacklevel=2)
+
+
+def digest(*parts: Any) -> str:
+    """A short name for anything that JSON can express."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:40]
+
+
+def array_digest(values: NDArray[Any]) -> str:
+    """A short name for the content of an array."""
+    return hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()[:40]
+
+
+def content(run: Run, epoch: int, split: str, *arrays: str) -> list[Any]:
+    """What tells the rows of a (epoch, split) from any others: the digests of their shards, labels included."""
+    record = run.record(epoch, split)
+    names = (*arrays, "label", *(("sample_id",) if record.rows != record.unique else ()))
+    return [[[shard.digest for shard in part[name].shards] for name in names] for part in record.parts.values()]
+
+
+def classifier_content(run: Run, epoch: int) -> Any:
+    """The same for the classifier of an epoch."""
+    return [list(run.feeds(epoch)), run.classifier_digests(epoch)]
+
+
+_CORE = ("classes", "weights", "means", "classifier")
+_SUMS = tuple(field.name for field in fields(Coordinates) if field.name not in ("nearest", "agreement"))
+
+
+def save_statistics(cache: StatisticsCache, name: str, statistics: ClassStatistics, spaces: Sequence[str]) -> None:
+    """Keep the statistics of a snapshot, and its decision counts in these label spaces, named by their content."""
+    sums = statistics.coordinates
+    core = {key: getattr(statistics, key) for key in _CORE} | {key: getattr(sums, key) for key in _SUMS}
+    counts = {"nearest": sums.nearest} | ({} if sums.agreement is None else {"agreement": sums.agreement})
+    decided = {key: values.astype(np.int32) for key, values in counts.items()}
+    cache.save(decisions_name(name, spaces), {"spaces": np.array(spaces), **decided})
+    cache.save(name, {key: np.asarray(values) for key, values in core.items() if values is not None})
+
+
+def load_statistics(cache: StatisticsCache, name: str, entry: str, spaces: Sequence[str]) -> ClassStatistics:
+    """Statistics of a snapshot, with its decision counts in these label spaces from an entry that holds them all.
+
+    Raises
+    ------
+    StoreError
+        An entry has vanished or is damaged; what is left of it is removed, so that the next analysis computes it.
+    """
+    core, decided = cache.load(name), cache.load(entry)
+    if core is None or decided is None:
+        cache.remove(name)
+        raise StoreError(
+            f"the statistics {name} in {cache.directory} have vanished or are damaged: analyse again, and they are "
+            "computed anew."
+        )
+    places = {space: place for place, space in enumerate(decided["spaces"].tolist())}
+    order: Ints = np.array([places[space] for space in spaces])
+    agreement = decided.get("agreement")
+    sums = Coordinates(
+        **{**{key: core.get(key) for key in _SUMS}, "left_out": int(core["left_out"])},  # type: ignore[arg-type]
+        nearest=decided["nearest"][order].astype(np.int64),
+        agreement=None if agreement is None else agreement[order].astype(np.int64),
+    )
+    return ClassStatistics(core["classes"], core["weights"], core["means"], sums, core.get("classifier"))
+
+
+def decisions_name(name: str, spaces: Sequence[str]) -> str:
+    """The entry with the decision counts of a snapshot in these label spaces."""
+    return f"{name}.{digest(*spaces)}"
+
+
+def find_decisions(cache: StatisticsCache, names: set[str], name: str, spaces: Sequence[str]) -> str | None:
+    """An entry of decision counts that holds all these label spaces, or None."""
+    exact = decisions_name(name, spaces)
+    if exact in names:
+        return exact
+    for candidate in sorted(names):
+        if candidate.startswith(f"{name}."):
+            held = cache.load(candidate)
+            if held is not None and set(spaces) <= set(held["spaces"].tolist()):
+                return candidate
+    return None

@@ -1,0 +1,133 @@
+"""What the classifier decides about every row: from stored logits, else from W h + b."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from dask.delayed import delayed
+from numpy.typing import NDArray
+
+from featlab.progress import progress_bar
+from featlab.statistics import cache, moments
+from featlab.statistics.engine import Engine, Footprint
+from featlab.statistics.moments import Ints
+from featlab.statistics.slabs import Slab, cut_slabs, read_labels
+from featlab.store.reader import Run
+
+Predictions = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """What the classifier said about the rows of one (epoch, split).
+
+    Attributes
+    ----------
+    predictions
+        Class of each row, shape (n_rows,).
+    correct
+        With the "sum" rule, rows of each class whose most probable group is the right one, shape
+        (n_spaces, n_classes); None with the greedy rule, which follows from the predictions.
+    """
+
+    predictions: Predictions
+    correct: Ints | None
+
+
+def decide(
+    engine: Engine, run: Run, pairs: Sequence[tuple[int, str]], spaces: Sequence[Ints], *, rule: str
+) -> dict[tuple[int, str], Decisions]:
+    """The classifier's decisions at each (epoch, split).
+
+    Parameters
+    ----------
+    engine, run
+        As in `featlab.statistics.gather.gather`.
+    pairs
+        The (epoch, split) to look at; those with neither logits nor a layer that feeds the classifier are left out.
+    spaces
+        Label spaces, for the "sum" rule.
+    rule
+        "greedy": the group of the most probable class; "sum": the group whose members' probabilities sum highest.
+    """
+    summed = tuple(spaces) if rule == "sum" else None
+    digests = None if summed is None else [cache.array_digest(space) for space in summed]
+    kept = engine.cache.names()
+    node, shared = delayed(run, pure=False), delayed(summed, pure=False, traverse=False)
+    found: dict[tuple[int, str], Decisions] = {}
+    tasks: dict[tuple[int, str], Any] = {}
+    steps, footprint = 0, Footprint(0, 0)
+    for epoch, split in pairs:
+        array = _source(run, epoch, split)
+        if array is None:
+            continue
+        classifier = None if array == "logits" else cache.classifier_content(run, epoch)
+        name = cache.digest("decisions", cache.VERSION, cache.content(run, epoch, split, array), classifier, digests)
+        held = engine.cache.load(name) if name in kept else None
+        if held is not None:
+            found[epoch, split] = Decisions(held["predictions"], held.get("correct"))
+            continue
+        slabs = cut_slabs(run, epoch, split, array)
+        task = engine.task(_slab_decisions, counted=True)
+        parts = [task(node, slab, array, shared) for slab in slabs]
+        tasks[epoch, split] = engine.task(_joined)(parts, engine.cache, name)
+        steps += len(slabs)
+        footprint |= _footprint(run, epoch, split, array)
+    if tasks:
+        workers = engine.schedule(footprint).workers
+        with progress_bar("decisions", steps, show=engine.progress) as advance:
+            found |= zip(tasks, engine.compute(list(tasks.values()), advance, workers), strict=True)
+    return {pair: found[pair] for pair in pairs if pair in found}
+
+
+def _source(run: Run, epoch: int, split: str) -> str | None:
+    """The array that tells what the classifier says of each row."""
+    if run.has_logits(epoch, split):
+        return "logits"
+    feeding = [layer for layer in run.feeds(epoch) if run.has(epoch, split, layer)]
+    return f"layers/{feeding[0]}" if feeding else None
+
+
+def _footprint(run: Run, epoch: int, split: str, array: str) -> Footprint:
+    info = run.record(epoch, split).inventory[array]
+    row_bytes = info.shape[1] * (2 if info.dtype == "float16" else 4)
+    return Footprint(task=info.chunk_rows * (5 * row_bytes + 12 * len(run.classes)), snapshot=1)
+
+
+def _slab_decisions(run: Run, slab: Slab, array: str, spaces: Sequence[Ints] | None) -> Decisions:
+    labels = read_labels(run, slab.epoch, slab.split)
+    classifier = None if array == "logits" else run.classifier(slab.epoch)
+    predictions = []
+    correct = None if spaces is None else np.zeros((len(spaces), len(run.classes)), np.int64)
+    for block in slab.blocks:
+        values = block.read()
+        logits = values if classifier is None else values.astype(np.float32) @ classifier.weight.T + classifier.bias
+        predictions.append(logits.argmax(axis=1).astype(np.int32))
+        if correct is not None and spaces is not None:
+            own = labels[block.offset : block.offset + block.rows]
+            correct += _correct_by_sum(logits, own, spaces)
+    return Decisions(np.concatenate(predictions), correct)
+
+
+def _correct_by_sum(logits: NDArray[np.floating], labels: Ints, spaces: Sequence[Ints]) -> Ints:
+    chances = np.exp(logits - logits.max(axis=1, keepdims=True)).astype(np.float64)
+    chances /= chances.sum(axis=1, keepdims=True)
+    by_class = np.ascontiguousarray(chances.T)
+    correct = np.zeros((len(spaces), logits.shape[1]), np.int64)
+    for index, groups in enumerate(spaces):
+        by_group = moments.class_sums(by_class, groups, int(groups.max()) + 1)
+        right = by_group.argmax(axis=0) == groups[labels]
+        correct[index] = np.bincount(labels[right], minlength=logits.shape[1])
+    return correct
+
+
+def _joined(parts: list[Decisions], kept: cache.StatisticsCache, name: str) -> Decisions:
+    correct = [part.correct for part in parts if part.correct is not None]
+    whole = Decisions(
+        np.concatenate([part.predictions for part in parts]), np.sum(correct, axis=0) if correct else None
+    )
+    kept.save(name, {key: value for key, value in vars(whole).items() if value is not None})
+    return whole

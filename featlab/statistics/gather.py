@@ -1,0 +1,285 @@
+"""The Dask graph: every chosen snapshot, slab by slab, in two passes, reduced as a tree.
+
+    slabs -> moments -> (merge) -> frame -> slabs -> coordinates -> (add) -> class statistics -> measures -> join
+
+What leaves the graph is only what `join` returns, so memory holds a slab's sums for each worker and the statistics of
+the snapshots in flight, however many rows there are. A snapshot that is in the cache starts at its class statistics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from dask.delayed import delayed
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from featlab.progress import Advance, progress_bar
+from featlab.statistics import cache, coordinates, moments
+from featlab.statistics.cache import StatisticsCache
+from featlab.statistics.decisions import Decisions
+from featlab.statistics.engine import Engine, Footprint, Schedule, nothing_kept
+from featlab.statistics.moments import Ints
+from featlab.statistics.regroup import ClassStatistics, class_statistics
+from featlab.statistics.slabs import Keeping, Slab, cut_slabs, read_slab
+
+if TYPE_CHECKING:
+    from featlab.store.reader import Run
+
+P = TypeVar("P")
+T = TypeVar("T")
+FAN_IN = 4  # partial results merged by one task
+
+Prepared = tuple[coordinates.Frame, coordinates.Decider]
+Measures = Sequence[Callable[[ClassStatistics], P]]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One snapshot to analyse."""
+
+    epoch: int
+    split: str
+    layer: str
+
+    @property
+    def array(self) -> str:
+        """Its array in the store."""
+        return f"layers/{self.layer}"
+
+
+def gather(
+    engine: Engine,
+    run: Run,
+    groups: Sequence[Sequence[Request]],
+    spaces: Sequence[Ints],
+    measures: Measures[P],
+    join: Callable[[Request, ClassStatistics, list[P]], T],
+    *,
+    decisions: Mapping[tuple[int, str], Decisions],
+    means_from: str | None = None,
+    finite_only: bool = False,
+    further_steps: int = 0,
+) -> Iterator[tuple[list[T], Advance]]:
+    """Compute the class statistics of snapshots, and yield what becomes of them, group by group.
+
+    Parameters
+    ----------
+    engine
+        Where and how to run.
+    run
+        A stored run.
+    groups
+        Snapshots that are handed over together; each has a committed (epoch, split).
+    spaces
+        Label spaces in which nearest-mean decisions are taken, each a map of shape (n_classes,).
+    measures
+        Called with the statistics of each snapshot, side by side; picklable where `engine.client` is set.
+    join
+        Makes one summary of a request, its statistics and what the measures gave.
+    decisions
+        The classifier's decisions by (epoch, split); agreement is counted where the layer feeds the classifier.
+    means_from
+        Split whose class means are used in place of each snapshot's own.
+    finite_only
+        Leave out rows that hold NaN or inf.
+    further_steps
+        Steps of the progress bar that the caller takes over all groups, by the function that comes with each.
+    """
+    requests = [request for group in groups for request in group]
+    schedule = engine.schedule(reduce(or_, (_footprint(run, request) for request in requests)))
+    graph = _Graph(engine, run, schedule, spaces, measures, join, decisions, means_from, finite_only)
+    plans = {request: graph.plan(request) for request in requests}
+    total = sum(plan.steps + len(measures) for plan in plans.values()) + further_steps
+    with progress_bar("analysing", total, show=engine.progress) as advance, nothing_kept():
+        for group in groups:
+            summaries: list[T] = []
+            for start in range(0, len(group), schedule.snapshots):
+                nodes = graph.nodes([plans[request] for request in group[start : start + schedule.snapshots]])
+                summaries += engine.compute(nodes, advance, schedule.workers)
+            yield summaries, advance
+
+
+def _footprint(run: Run, request: Request) -> Footprint:
+    info = run.record(request.epoch, request.split).inventory[request.array]
+    itemsize = 2 if info.dtype == "float16" else 4
+    chunk_bytes = info.chunk_rows * info.shape[1] * itemsize
+    return Footprint.of(chunk_bytes=chunk_bytes, dim=info.shape[1], n_classes=len(run.classes))
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How one snapshot comes by its statistics: from an entry of the cache, or from slabs of its rows."""
+
+    request: Request
+    source: Request
+    name: str
+    entry: str | None
+    first: tuple[Slab, ...] = ()
+    second: tuple[Slab, ...] = ()
+
+    @property
+    def steps(self) -> int:
+        return len(self.first) + len(self.second)
+
+
+class _Graph:
+    """Builds the nodes; what all of them need stands in the graph once."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        run: Run,
+        schedule: Schedule,
+        spaces: Sequence[Ints],
+        measures: Measures[Any],
+        join: Callable[[Request, ClassStatistics, list[Any]], Any],
+        decisions: Mapping[tuple[int, str], Decisions],
+        means_from: str | None,
+        finite_only: bool,
+    ) -> None:
+        self.engine, self.run, self.keeping = engine, run, schedule.keeping
+        self.measures, self.join, self.decisions = measures, join, decisions
+        self.means_from, self.finite_only, self.spaces = means_from, finite_only, spaces
+        self.digests = [cache.array_digest(space) for space in spaces]
+        self.kept = engine.cache.names()
+
+    def plan(self, request: Request) -> _Plan:
+        """Look for a snapshot in the cache, or cut it into slabs."""
+        source = Request(request.epoch, self.means_from or request.split, request.layer)
+        name = self._name(request, source)
+        if name in self.kept:
+            entry = cache.find_decisions(self.engine.cache, self.kept, name, self.digests)
+            if entry is not None:
+                return _Plan(request, source, name, entry)
+        width = self.run.record(request.epoch, request.split).inventory[request.array].shape[1]
+        sums = 8 * width * len(self.run.classes)
+        first = cut_slabs(self.run, source.epoch, source.split, source.array, sums)
+        second = first if source == request else cut_slabs(self.run, request.epoch, request.split, request.array, sums)
+        return _Plan(request, source, name, None, tuple(first), tuple(second))
+
+    def _name(self, request: Request, source: Request) -> str:
+        run = self.run
+        said = self._said(request)
+        return cache.digest(
+            cache.VERSION,
+            len(run.classes),
+            self.finite_only,
+            cache.content(run, request.epoch, request.split, request.array),
+            None if source == request else cache.content(run, source.epoch, source.split, source.array),
+            cache.classifier_content(run, request.epoch) if self._feeds(request) else None,
+            None if said is None else cache.array_digest(said.predictions),
+        )
+
+    def _feeds(self, request: Request) -> bool:
+        return request.layer in self.run.feeds(request.epoch)
+
+    def _said(self, request: Request) -> Decisions | None:
+        return self.decisions.get((request.epoch, request.split)) if self._feeds(request) else None
+
+    def nodes(self, plans: Sequence[_Plan]) -> list[Any]:
+        """Nodes of the summaries of some snapshots."""
+        task = self.engine.task
+        run, spaces = delayed(self.run, pure=False), delayed(list(self.spaces), pure=False, traverse=False)
+        measures = [delayed(measure, pure=False, traverse=False) for measure in self.measures]
+        # Where a single snapshot is computed, nothing else runs while its frame is prepared.
+        blas_threads = self.engine.serial_threads if len(plans) == 1 else 1
+        first_pass: dict[Request, Any] = {}
+        nodes = []
+        for plan in plans:
+            if plan.entry is not None:
+                statistics = task(_load)(self.engine.cache, plan.name, plan.entry, self.digests)
+            else:
+                if plan.source not in first_pass:
+                    first_pass[plan.source] = self._first_pass(run, plan)
+                foreign = plan.source != plan.request
+                prepared = task(_prepare)(first_pass[plan.source], spaces, foreign, blas_threads)
+                statistics = self._second_pass(run, plan, prepared)
+            parts = [task(_measure, counted=True)(measure, statistics) for measure in measures]
+            nodes.append(task(_join)(self.join, plan.request, statistics, parts))
+        return nodes
+
+    def _first_pass(self, run: Any, plan: _Plan) -> Any:
+        task = self.engine.task(_slab_moments, counted=True)
+        # What another split's pass would keep, nobody would take.
+        keeping = self.keeping if plan.source == plan.request else Keeping(self.keeping.owner, 0)
+        n_classes = len(self.run.classes)
+        parts = [task(run, slab, n_classes, self.finite_only, keeping) for slab in plan.first]
+        return self._tree(parts, moments.merge_all)
+
+    def _second_pass(self, run: Any, plan: _Plan, prepared: Any) -> Any:
+        said = self._said(plan.request)
+        predictions = None if said is None else delayed(said.predictions, pure=False)
+        task = self.engine.task(_slab_coordinates, counted=True)
+        parts = [task(run, slab, prepared, predictions, self.finite_only, self.keeping) for slab in plan.second]
+        sums = self._tree(parts, coordinates.add_all)
+        epoch = plan.request.epoch if self._feeds(plan.request) else None
+        return self.engine.task(_finish)(run, epoch, prepared, sums, self.engine.cache, plan.name, self.digests)
+
+    def _tree(self, parts: list[Any], join: Callable[[list[Any]], Any]) -> Any:
+        task = self.engine.task(join)
+        while len(parts) > 1:
+            parts = [task(parts[start : start + FAN_IN]) for start in range(0, len(parts), FAN_IN)]
+        return parts[0]
+
+
+def _slab_moments(run: Run, slab: Slab, n_classes: int, finite_only: bool, keeping: Keeping) -> moments.Moments:
+    sums = moments.MomentSums(n_classes)
+    for values, labels, _ in read_slab(run, slab, finite_only=finite_only, keeping=keeping, again=False):
+        sums.add(values, labels)
+    return sums.moments()
+
+
+def _slab_coordinates(
+    run: Run,
+    slab: Slab,
+    prepared: Prepared,
+    predictions: Ints | None,
+    finite_only: bool,
+    keeping: Keeping,
+) -> coordinates.Coordinates:
+    sums = coordinates.CoordinateSums(*prepared, agreement=predictions is not None)
+    for values, labels, places in read_slab(run, slab, finite_only=finite_only, keeping=keeping, again=True):
+        sums.add(values, labels, None if predictions is None else predictions[places])
+    return sums.coordinates()
+
+
+def _prepare(own: moments.Moments, spaces: Sequence[Ints], foreign: bool, blas_threads: int) -> Prepared:
+    with threadpool_limits(blas_threads if blas_threads > 1 else None):
+        frame = coordinates.frame(own, foreign=foreign)
+    return frame, coordinates.Decider.build(frame, spaces)
+
+
+def _finish(
+    run: Run,
+    epoch: int | None,
+    prepared: Prepared,
+    sums: coordinates.Coordinates,
+    kept: StatisticsCache,
+    name: str,
+    digests: Sequence[str],
+) -> ClassStatistics:
+    classifier = None if epoch is None else run.classifier(epoch)
+    weight: NDArray[np.float64] | None = None if classifier is None else classifier.weight.astype(np.float64)
+    statistics = class_statistics(prepared[0], sums, weight)
+    cache.save_statistics(kept, name, statistics, digests)
+    return statistics
+
+
+def _load(kept: StatisticsCache, name: str, entry: str, digests: Sequence[str]) -> ClassStatistics:
+    return cache.load_statistics(kept, name, entry, digests)
+
+
+def _measure(measure: Callable[[ClassStatistics], P], statistics: ClassStatistics) -> P:
+    return measure(statistics)
+
+
+def _join(
+    join: Callable[[Request, ClassStatistics, list[P]], T], request: Request, statistics: ClassStatistics, parts: list[P]
+) -> T:
+    return join(request, statistics, parts)

@@ -121,22 +121,6 @@ def test_decisions_come_from_the_classifier_where_logits_are_missing(tmp_path):
     assert accuracy == ((features @ weight.T + bias).argmax(axis=1) == labels).mean()
 
 
-def test_workers_of_a_dask_cluster_give_the_same(tmp_path):
-    from dask.distributed import Client, LocalCluster
-
-    tree = planted_tree(depth=2, branching=3, dim=24, samples_per_class=30)
-    path = tmp_path / "run.zarr"
-    featlab.write_epoch(path, epoch=0, features={"last": tree.features}, labels=tree.labels, classes=tree.classes)
-    here = featlab.analyze(path, hierarchy=tree.taxonomy)
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
-        Client(cluster) as client,
-    ):
-        there = featlab.analyze(path, hierarchy=tree.taxonomy, client=client)
-    for name in TABLES:
-        pd.testing.assert_frame_equal(here[name], there[name], rtol=1e-12)
-
-
 def test_a_memory_limit_does_not_change_the_numbers(tmp_path):
     generator = np.random.default_rng(0)
     labels = generator.integers(0, 12, 30_000)

@@ -174,3 +174,21 @@ def test_nonfinite_features_can_be_allowed(featlab_command, folder):
     with pytest.warns(featlab.FeatlabWarning, match="left out"):
         code, out, _ = featlab_command("analyze", "spoilt.zarr", "--allow-nonfinite")
     assert (code, out) == (0, "spoilt.results\n")
+
+
+def test_watch_updates_the_results_until_it_is_interrupted(featlab_command, folder, monkeypatch):
+    def interrupted(seconds):
+        raise KeyboardInterrupt  # Ctrl-C while nothing new is there
+
+    monkeypatch.setattr("time.sleep", interrupted)
+    code, out, err = featlab_command("analyze", "run.zarr", "--watch", "--permutations", 0, "--out", "watched.results")
+    assert (code, out) == (130, "")
+    assert "watching run.zarr" in err
+    assert len(featlab.load_results(folder / "watched.results").geometry)
+
+
+def test_cache_options(featlab_command, folder):
+    code, _, err = featlab_command("analyze", "run.zarr", "--cache", "kept", "--no-cache")
+    assert (code, "choose one of them" in err) == (2, True)
+    assert featlab_command("analyze", "run.zarr", "--cache", "kept", "--permutations", 0)[0] == 0
+    assert list((folder / "kept").glob("*.npz"))

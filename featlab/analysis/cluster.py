@@ -38,7 +38,7 @@ def dask_client(
 
         share = "auto" if memory_limit is None else memory_limit // workers
         cluster = LocalCluster(
-            n_workers=workers, threads_per_worker=1, memory_limit=share, dashboard_address=None, silence_logs=50
+            n_workers=workers, threads_per_worker=1, memory_limit=share, dashboard_address=":0", silence_logs=50
         )
         with cluster, Client(cluster) as client:
             yield client

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +63,7 @@ class StatisticsCache:
             data = (store_path(self.directory) / f"{name}{SUFFIX}").read_bytes()
             with np.load(io.BytesIO(data), allow_pickle=False) as held:
                 return {key: held[key] for key in held.files}
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             if not isinstance(error, FileNotFoundError):
                 _say(f"the cached statistics {name}{SUFFIX} cannot be read ({error})")
             return None

@@ -175,7 +175,7 @@ class Decider:
         edges = np.cumsum((0, *self.sizes))
         for start in range(0, len(products), DECIDED_ROWS):
             rows = slice(start, start + DECIDED_ROWS)
-            scores = self.averages @ np.ascontiguousarray(products[rows].T)
+            scores: Float32 = self.averages @ np.ascontiguousarray(products[rows].T)
             scores -= self.half_norms
             for index, (first, stop) in enumerate(pairwise(edges)):
                 scores[first:stop].argmax(axis=0, out=decisions[index, rows])
@@ -308,7 +308,7 @@ def triangular_product(projected: Float32, means: Float32) -> Float32:
     >>> triangular_product(np.array([[1, 1]], np.float32), means)
     array([[1., 5.]], dtype=float32)
     """
-    products: Float32 = np.empty_like(projected)
+    products: Float32 = np.empty(projected.shape, np.float32)
     edges = np.linspace(0, len(means), 5).astype(int)
     for start, stop in pairwise(edges):
         np.matmul(projected[:, :stop], means[start:stop, :stop].T, out=products[:, start:stop])

@@ -17,8 +17,6 @@ from featlab.statistics.moments import Ints
 from featlab.statistics.slabs import Slab, cut_slabs, read_labels
 from featlab.store.reader import Run
 
-Predictions = NDArray[np.int32]
-
 
 @dataclass(frozen=True)
 class Decisions:
@@ -33,7 +31,7 @@ class Decisions:
         (n_spaces, n_classes); None with the greedy rule, which follows from the predictions.
     """
 
-    predictions: Predictions
+    predictions: Ints
     correct: Ints | None
 
 
@@ -68,7 +66,7 @@ def decide(
         name = cache.digest("decisions", cache.VERSION, cache.content(run, epoch, split, array), classifier, digests)
         held = engine.cache.load(name) if name in kept else None
         if held is not None:
-            found[epoch, split] = Decisions(held["predictions"], held.get("correct"))
+            found[epoch, split] = Decisions(held["predictions"].astype(np.int64), held.get("correct"))
             continue
         slabs = cut_slabs(run, epoch, split, array)
         task = engine.task(_slab_decisions, counted=True)
@@ -105,7 +103,7 @@ def _slab_decisions(run: Run, slab: Slab, array: str, spaces: Sequence[Ints] | N
     for block in slab.blocks:
         values = block.read()
         logits = values if classifier is None else values.astype(np.float32) @ classifier.weight.T + classifier.bias
-        predictions.append(logits.argmax(axis=1).astype(np.int32))
+        predictions.append(logits.argmax(axis=1))
         if correct is not None and spaces is not None:
             own = labels[block.offset : block.offset + block.rows]
             correct += _correct_by_sum(logits, own, spaces)
@@ -129,5 +127,6 @@ def _joined(parts: list[Decisions], kept: cache.StatisticsCache, name: str) -> D
     whole = Decisions(
         np.concatenate([part.predictions for part in parts]), np.sum(correct, axis=0) if correct else None
     )
-    kept.save(name, {key: value for key, value in vars(whole).items() if value is not None})
+    counts = {} if whole.correct is None else {"correct": whole.correct}
+    kept.save(name, {"predictions": whole.predictions.astype(np.int32), **counts})
     return whole

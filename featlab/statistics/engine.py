@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -97,7 +97,7 @@ class Engine:
     client: Any = None
     memory_limit: int | None = None
     progress: bool | None = None
-    cache: StatisticsCache = StatisticsCache(None)
+    cache: StatisticsCache = field(default_factory=lambda: StatisticsCache(None))
 
     @property
     def serial_threads(self) -> int:
@@ -140,7 +140,7 @@ class Engine:
                 self.client.wait_for_workers(1, timeout=START_SECONDS)
             except TimeoutError as error:
                 raise StoreError(
-                    f"the Dask cluster has no worker after {START_SECONDS} seconds: start some, or give their logs a look."
+                    f"the Dask cluster has no worker after {START_SECONDS} seconds: start some, or look at their logs."
                 ) from error
         threads = self.client.nthreads()
         return len(threads), max(threads.values())
@@ -152,7 +152,8 @@ class Engine:
 
         def node(*arguments: Any, **options: Any) -> Delayed:
             key = f"{name}-{uuid.uuid4().hex}"
-            return delayed(run, pure=False)(*arguments, **options, dask_key_name=key)
+            made: Delayed = delayed(run, pure=False)(*arguments, **options, dask_key_name=key)
+            return made
 
         return node
 

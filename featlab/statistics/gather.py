@@ -280,6 +280,9 @@ def _measure(measure: Callable[[ClassStatistics], P], statistics: ClassStatistic
 
 
 def _join(
-    join: Callable[[Request, ClassStatistics, list[P]], T], request: Request, statistics: ClassStatistics, parts: list[P]
+    join: Callable[[Request, ClassStatistics, list[P]], T],
+    request: Request,
+    statistics: ClassStatistics,
+    parts: list[P],
 ) -> T:
     return join(request, statistics, parts)

@@ -1,0 +1,218 @@
+"""The statistics cache: what it spares, what it must never do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import featlab
+from featlab.demo.planted import planted_tree
+from featlab.errors import FeatlabWarning, StoreError
+from featlab.results import TABLES
+from featlab.store.arrays import Block
+
+OPTIONS = {"permutations": 19, "controls": 2}
+HALVES = {"halves": [0] * 4 + [1] * 5}
+
+
+def write(path, epochs=(0, 1, 2), seed=0, **options):
+    tree = planted_tree(depth=2, branching=3, dim=24, samples_per_class=20, noise=0.5, seed=seed)
+    for epoch in epochs:
+        featlab.write_epoch(
+            path,
+            epoch=epoch,
+            features={"layer1": tree.features * (1 + epoch), "layer2": tree.features + epoch},
+            labels=tree.labels,
+            classes=tree.classes,
+            classifier=(tree.means, None),
+            feeds="layer2",
+            logits=tree.features @ tree.means.T,
+            **options,
+        )
+    return tree
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """Names of the arrays of activations and logits that are read."""
+    found = []
+    read = Block.read
+
+    def counting(self):
+        if not self.array.endswith(("label", "sample_id", "weight", "bias")):
+            found.append(self.array)
+        return read(self)
+
+    monkeypatch.setattr(Block, "read", counting)
+    return found
+
+
+def same(one, other, but=()):
+    for name in TABLES:
+        if name not in but:
+            pd.testing.assert_frame_equal(one[name], other[name], check_exact=True)
+
+
+def test_a_second_analysis_reads_no_activation(tmp_path, reads):
+    tree = write(tmp_path / "run.zarr")
+    first = featlab.analyze(tmp_path / "run.zarr", hierarchy=tree.taxonomy, **OPTIONS)
+    assert (tmp_path / "run.cache").is_dir()
+    assert reads
+    reads.clear()
+    same(first, featlab.analyze(tmp_path / "run.zarr", hierarchy=tree.taxonomy, **OPTIONS))
+    other = {"linkages": ("complete",), "metrics": ("euclidean",), "permutations": 49, "distances": ("wup",)}
+    again = featlab.analyze(tmp_path / "run.zarr", hierarchy=tree.taxonomy, **{**OPTIONS, **other})
+    pd.testing.assert_frame_equal(first.collapse, again.collapse, check_exact=True)
+    assert set(again.alignment.linkage.dropna()) == {"complete"}
+    # a smaller choice of label spaces, and of snapshots
+    featlab.analyze(
+        tmp_path / "run.zarr", hierarchy=tree.taxonomy, spaces=[first.spaces.space.unique()[-1]], epochs=1, **OPTIONS
+    )
+    assert reads == []
+
+
+def test_another_hierarchy_reads_rows_only_for_its_nearest_means(tmp_path, reads):
+    tree = write(tmp_path / "run.zarr")
+    featlab.analyze(tmp_path / "run.zarr", hierarchy=tree.taxonomy, **OPTIONS)
+    reads.clear()
+    again = featlab.analyze(tmp_path / "run.zarr", spaces=HALVES, **OPTIONS)
+    # decisions among new groups need the rows, once for all spaces; the classifier's own do not
+    assert sorted(set(reads)) == [f"epochs/00000{epoch}/val/r000/layers/layer{n}" for epoch in range(3) for n in (1, 2)]
+    assert len(reads) == len(set(reads))
+    same(again, featlab.analyze(tmp_path / "run.zarr", spaces=HALVES, cache=False, **OPTIONS))
+
+
+def test_only_new_and_changed_snapshots_are_read(tmp_path, reads):
+    path = tmp_path / "run.zarr"
+    write(path)
+    featlab.analyze(path, **OPTIONS)
+    write(path, epochs=[3])
+    write(path, epochs=[1], seed=1, overwrite=True)
+    reads.clear()
+    found = featlab.analyze(path, **OPTIONS)
+    assert {name.split("/")[1] for name in reads} == {"000001", "000003"}
+    same(found, featlab.analyze(path, cache=False, **OPTIONS))
+
+
+@pytest.mark.parametrize("change", [{"means_from": "train"}, {"allow_nonfinite": True}])
+def test_options_that_shape_the_statistics_are_part_of_their_name(tmp_path, reads, change):
+    path = tmp_path / "run.zarr"
+    tree = write(path, epochs=[0])
+    features = {"layer1": tree.features * 2, "layer2": tree.features}
+    featlab.write_epoch(path, epoch=0, split="train", features=features, labels=tree.labels, classes=tree.classes)
+    featlab.analyze(path, splits="val", **OPTIONS)
+    reads.clear()
+    found = featlab.analyze(path, splits="val", **OPTIONS, **change)
+    assert reads
+    same(found, featlab.analyze(path, splits="val", cache=False, **OPTIONS, **change))
+
+
+def test_the_same_content_is_found_under_another_path(tmp_path, reads):
+    write(tmp_path / "one.zarr")
+    write(tmp_path / "two.zarr")
+    first = featlab.analyze(tmp_path / "one.zarr", cache=tmp_path / "kept", **OPTIONS)
+    reads.clear()
+    same(first, featlab.analyze(tmp_path / "two.zarr", cache=tmp_path / "kept", **OPTIONS))
+    assert reads == []
+    assert not (tmp_path / "two.cache").exists()
+
+
+def test_without_a_cache_nothing_is_kept(tmp_path):
+    write(tmp_path / "run.zarr", epochs=[0])
+    featlab.analyze(tmp_path / "run.zarr", cache=False, **OPTIONS)
+    assert not (tmp_path / "run.cache").exists()
+
+
+def test_damage_is_said_and_mended(tmp_path):
+    path = tmp_path / "run.zarr"
+    write(path, epochs=[0])
+    first = featlab.analyze(path, **OPTIONS)
+    for entry in statistics(tmp_path / "run.cache")[:1]:
+        core = entry.with_name(f"{entry.name.split('.')[0]}.npz")
+        core.write_bytes(core.read_bytes()[: core.stat().st_size // 2])
+    with pytest.warns(FeatlabWarning, match="cannot be read"), pytest.raises(StoreError, match="analyse again"):
+        featlab.analyze(path, **OPTIONS)
+    same(first, featlab.analyze(path, **OPTIONS))
+
+
+def test_a_place_that_cannot_be_written_costs_the_cache_only(tmp_path):
+    path = tmp_path / "run.zarr"
+    write(path, epochs=[0])
+    (tmp_path / "file").write_text("no directory")
+    with pytest.warns(FeatlabWarning, match="statistics cannot be kept in"):
+        found = featlab.analyze(path, cache=tmp_path / "file", **OPTIONS)
+    same(found, featlab.analyze(path, cache=False, **OPTIONS))
+
+
+def test_a_killed_analysis_goes_on_from_the_cache(tmp_path, reads):
+    path = tmp_path / "run.zarr"
+    write(path, epochs=range(12))
+    # a child that is slow enough to be met in the middle, and dies without a word
+    script = (
+        "import sys, time, featlab\n"
+        "from featlab.store.arrays import Block\n"
+        "read = Block.read\n"
+        "def slow(self):\n"
+        "    time.sleep(0.05)\n"
+        "    return read(self)\n"
+        "Block.read = slow\n"
+        f"featlab.analyze({str(path)!r}, permutations=19, controls=2)\n"
+    )
+    child = subprocess.Popen([sys.executable, "-c", script])
+    kept = tmp_path / "run.cache"
+    while len(statistics(kept)) < 3:
+        assert child.poll() is None, "the child ended before it could be killed"
+        time.sleep(0.005)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    done = len(statistics(kept))
+    assert 3 <= done < 24
+    found = featlab.analyze(path, **OPTIONS)
+    read = {name for name in reads if "layers" in name}
+    assert len(read) == 24 - done
+    same(found, featlab.analyze(path, cache=False, **OPTIONS))
+
+
+def statistics(kept: Path) -> list[Path]:
+    """Entries whose decision counts stand beside them: an entry without is computed anew."""
+    names = {entry.name for entry in kept.iterdir() if entry.suffix == ".npz"} if kept.exists() else set()
+    return [kept / name for name in names if name.count(".") == 2 and f"{name.split('.')[0]}.npz" in names]
+
+
+def test_watching_follows_a_run_as_it_grows(tmp_path, reads):
+    path = tmp_path / "run.zarr"
+    seen = []
+
+    def until(run):
+        seen.append(list(run.epochs))
+        reads.clear()
+        if len(seen) < 3:
+            write(path, epochs=[len(seen)])
+        return len(seen) == 3
+
+    write(path, epochs=[0])
+    from featlab.analysis.watch import watch
+
+    read_each = []
+    for results in watch(path, every=0.01, until=until, **OPTIONS):
+        read_each.append({name.split("/")[1] for name in reads})
+        assert sorted(results.geometry.epoch.unique()) == list(range(len(read_each)))
+    assert seen == [[0], [0, 1], [0, 1, 2]]
+    assert read_each == [{"000000"}, {"000001"}, {"000002"}]
+    same(results, featlab.analyze(path, cache=False, **OPTIONS))
+
+
+def test_arrays_in_the_cache_are_plain(tmp_path):
+    write(tmp_path / "run.zarr", epochs=[0])
+    featlab.analyze(tmp_path / "run.zarr", **OPTIONS)
+    for entry in statistics(tmp_path / "run.cache"):
+        with np.load(entry, allow_pickle=False) as held:
+            assert held["nearest"].shape == (len(held["spaces"]), 9)

@@ -65,7 +65,7 @@ def test_processes_give_the_same_bits(stored, by_threads, client):
 
 def test_a_memory_limit_holds_for_all_workers_together(stored, client):
     path, tree = stored
-    with pytest.raises(OptionError, match="hold the largest snapshot on 2 processes: allow .*, or take fewer workers"):
+    with pytest.raises(OptionError, match=r"hold the largest snapshot on 2 processes: allow .*, or take fewer workers"):
         featlab.analyze(path, hierarchy=tree.taxonomy, client=client, memory_limit=100_000_000, **OPTIONS)
 
 

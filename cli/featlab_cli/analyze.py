@@ -120,8 +120,10 @@ def command(
 
 def default_target(run: str) -> str:
     """Where results go by default: next to a run on a file system, into the current directory for a URL."""
-    stem = run.rstrip("/").removesuffix(".zarr")
-    return f"{stem.rsplit('/', 1)[-1] if '://' in stem else stem}.results"
+    from featlab.store.files import store_path
+
+    place = store_path(run).name if "://" in run else run.rstrip("/")
+    return f"{place.removesuffix('.zarr')}.results"
 
 
 def _save(results: Results, target: str) -> None:

@@ -119,6 +119,7 @@ class Run:
         self.classes = attributes.classes
         self.synsets = attributes.synsets
         self._kept: dict[tuple[int, str], NDArray[np.bool_]] = {}
+        self._classifiers: dict[int, tuple[tuple[str, ...], layout.Inventory]] = {}
         self.committed = list(self._records)
         self.epochs = list(dict.fromkeys(epoch for epoch, _ in self._records))
         self.splits = sorted({split for _, split in self._records})
@@ -162,24 +163,40 @@ class Run:
         """Sample of each row: ndarray of shape (rows,)."""
         return self._column(epoch, split, "sample_id")
 
+    def feeds(self, epoch: int) -> tuple[str, ...]:
+        """The stored layers that the classifier of an epoch reads; none without a classifier."""
+        return self._weights(epoch)[0]
+
+    def classifier_digests(self, epoch: int) -> list[str]:
+        """What tells the classifier of an epoch from any other; empty without one."""
+        return [shard.digest for info in self._weights(epoch)[1].values() for shard in info.shards]
+
     def classifier(self, epoch: int) -> Classifier | None:
         """The classifier of an epoch, or None where none was stored."""
-        if epoch not in self.epochs:
+        feeds, arrays = self._weights(epoch)
+        if not arrays:
             return None
         where = f"{layout.epoch_path(epoch)}/{layout.WEIGHTS}"
-        held = read_attributes(store_path(self.path) / where)
+        weight, bias = (read_array(self.path, f"{where}/{name}", arrays[name]) for name in ("weight", "bias"))
+        return Classifier(weight, bias, feeds)
+
+    def _weights(self, epoch: int) -> tuple[tuple[str, ...], layout.Inventory]:
+        if epoch not in self._classifiers:
+            self._classifiers[epoch] = self._read_weights(epoch)
+        return self._classifiers[epoch]
+
+    def _read_weights(self, epoch: int) -> tuple[tuple[str, ...], layout.Inventory]:
+        where = f"{layout.epoch_path(epoch)}/{layout.WEIGHTS}"
+        held = read_attributes(store_path(self.path) / where) if epoch in self.epochs else None
         if held is None:
-            return None
+            return (), {}
         try:
             arrays = layout.inventory_from_json(held["arrays"])
-            known = {name: arrays[name] for name in ("weight", "bias")}
-            feeds = tuple(held["feeds"])
+            return tuple(held["feeds"]), {name: arrays[name] for name in ("weight", "bias")}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CorruptStoreError(
                 f"the attributes of {where} cannot be read ({error!r}); restore {layout.METADATA} from a copy"
             ) from error
-        weight, bias = (read_array(self.path, f"{where}/{name}", info) for name, info in known.items())
-        return Classifier(weight, bias, feeds)
 
     def blocks(self, epoch: int, split: str, array: str, *, target_bytes: int = TARGET_BYTES) -> list[Block]:
         """Where the rows of an array are, in the snapshot's order.

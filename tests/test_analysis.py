@@ -281,3 +281,17 @@ def test_what_a_hierarchy_cannot_be_induced_from_is_named(tmp_path):
         featlab.analyze(path, hierarchy="induced")
     with pytest.raises(OptionError, match="no classifier at epoch 0"):
         featlab.analyze(path, hierarchy="induced:classifier")
+
+
+@pytest.mark.parametrize(("rows", "kept"), [(10**6, {0, 1}), (50, {1}), (5, set())])
+def test_a_large_table_of_distances_is_cut_down_and_says_so(tmp_path, monkeypatch, rows, kept):
+    monkeypatch.setattr("featlab.analysis.assemble.DISTANCE_ROWS", rows)
+    features = np.random.default_rng(0).normal(size=(40, 6))
+    for epoch in (0, 1):
+        featlab.write_epoch(tmp_path / "run.zarr", epoch=epoch, features={"last": features}, labels=np.arange(40) % 8)
+    results = featlab.analyze(tmp_path / "run.zarr", permutations=0, metrics=("euclidean",))
+    assert set(results.distances.epoch) == kept
+    said = {2: "every epoch", 1: "the last epoch of each layer", 0: "none"}[len(kept)]
+    assert results.parameters["distances_kept"] == said
+    results.save(tmp_path / "a.results")
+    featlab.load_results(tmp_path / "a.results").report(tmp_path / "report.html")

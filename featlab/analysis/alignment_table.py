@@ -155,6 +155,8 @@ def _correlate(
     sides: Sequence[_Side], reference: Reference, advance: Advance, *, ranks: bool
 ) -> dict[str, list[Scored]]:
     """Correlate every side with every taxonomy distance; one gathering of a null serves all sides that fit."""
+    if not reference.distances:
+        return {}
     n_classes = reference.permutations.shape[1]
     n_pairs = n_classes * (n_classes - 1) // 2
     orders = reference.permutations

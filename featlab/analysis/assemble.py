@@ -28,7 +28,8 @@ from featlab.statistics.engine import Engine
 from featlab.statistics.gather import gather
 from featlab.store.reader import Run, open_run
 
-DISTANCE_ROWS = 5_000_000  # a larger table keeps the last epoch of each layer only, and says so
+DISTANCE_ROWS = 5_000_000  # a larger table keeps the last epoch of each layer, or if that is larger still nothing
+LAST_EPOCH = "the last epoch of each layer"
 
 
 def analyze(
@@ -180,8 +181,10 @@ class _Tables:
         self.shifts: dict[Place, tuple[int, float]] = {}
         self.distances: list[pd.DataFrame] = []
         n_classes = len(run.classes)
-        pairs = n_classes * (n_classes - 1) // 2
-        self.all_distances = pairs * len(plan.options.metrics) * len(plan.requests) <= DISTANCE_ROWS
+        per_snapshot = n_classes * (n_classes - 1) // 2 * len(plan.options.metrics)
+        self.distances_kept = "every epoch" if per_snapshot * len(plan.requests) <= DISTANCE_ROWS else LAST_EPOCH
+        if per_snapshot > DISTANCE_ROWS:
+            self.distances_kept = "none"
         options = plan.options
         self.reference = make_reference(
             run.classes, plan.taxonomy, options.distances, plan.spaces, options.permutations, options.seed
@@ -194,7 +197,8 @@ class _Tables:
             self.rows["geometry"] += summary.geometry
             self.rows["collapse"] += summary.collapse
             self.rows["linkage"] += linkage_rows(summary)
-        for summary in summaries if self.all_distances else summaries[-1:]:
+        kept = {"none": [], LAST_EPOCH: summaries[-1:]}.get(self.distances_kept, summaries)
+        for summary in kept:
             self.distances.append(pd.DataFrame(distance_rows(summary, self.run.classes)))
         self.rows["evolution"] += evolution(summaries)
         self.rows["onset"] += layer_onsets(summaries, self.plan)
@@ -211,7 +215,7 @@ class _Tables:
             "classes": self._classes(),
             "spaces": self._spaces(),
             "accuracy": accuracy,
-            "distances": pd.concat(self.distances, ignore_index=True),
+            "distances": pd.concat(self.distances, ignore_index=True) if self.distances else pd.DataFrame(),
             "alignment": pd.DataFrame(alignment),
             **{name: pd.DataFrame(rows) for name, rows in {**self.rows, "onset": onsets}.items()},
         }
@@ -254,5 +258,5 @@ class _Tables:
             "spaces": [space.name for space in self.plan.spaces],
             "hierarchy": None if self.plan.taxonomy is None else self.plan.taxonomy.to_json(),
             **{name: list(value) if isinstance(value, tuple) else value for name, value in vars(options).items()},
-            "distances_kept": "every epoch" if self.all_distances else "the last epoch of each layer",
+            "distances_kept": self.distances_kept,
         }

@@ -29,7 +29,7 @@ def accuracy_table(
     run: Run, plan: Plan, decisions: Mapping[tuple[int, str], Decisions]
 ) -> tuple[pd.DataFrame, dict[tuple[str, str], Course]]:
     """Accuracy rows, and for each (split, space) its course over the epochs."""
-    heights = None if plan.taxonomy is None else plan.taxonomy.lca_heights(run.classes)
+    heights = plan.taxonomy.lca_links(run.classes) if plan.taxonomy is not None and decisions else None
     rows: list[Row] = []
     by_class: dict[tuple[str, str], Course] = {}
     for (epoch, split), said in decisions.items():

@@ -58,7 +58,7 @@ def random_expected(accuracy: float, sizes: Ints) -> float:
     return accuracy + (1 - accuracy) * luck
 
 
-def mistake_severity(labels: Ints, predictions: Ints, groups: Ints, heights: Floats) -> float:
+def mistake_severity(labels: Ints, predictions: Ints, groups: Ints, heights: NDArray[np.number]) -> float:
     """Mean height of the lowest common ancestor of label and prediction over mistakes (Bertinetto 2020).
 
     Parameters
@@ -180,7 +180,7 @@ def onset_interval(
     Returns
     -------
     tuple of float
-        Low and high; NaN with fewer than two classes.
+        Low and high; NaN with fewer than two classes, or epochs.
 
     Examples
     --------
@@ -190,7 +190,7 @@ def onset_interval(
     (0.625, 0.625)
     """
     n_classes = correct.shape[1]
-    if n_classes < 2:
+    if n_classes < 2 or len(epochs) < 2:
         return NAN, NAN
     weights = np.random.default_rng(seed).multinomial(n_classes, np.full(n_classes, 1 / n_classes), draws)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -183,7 +183,7 @@ class Decider:
 
 
 def _half_norms(means: Floats) -> Float32:
-    return (np.square(means).sum(axis=1) / 2).astype(np.float32)
+    return np.asarray(np.square(means).sum(axis=1) / 2, np.float32)
 
 
 def averaging(groups: Ints, counts: Ints, n_groups: int) -> scipy.sparse.csr_matrix:

@@ -47,20 +47,20 @@ class Footprint:
     snapshot: int
 
     @classmethod
-    def of(cls, *, chunk_bytes: int, dim: int, n_classes: int) -> Footprint:
-        """Estimate from the bytes of an inner chunk once decoded, and the shape of the statistics.
+    def of(cls, *, read_bytes: int, chunk_bytes: int, dim: int, n_classes: int) -> Footprint:
+        """Estimate from the decoded bytes of a reading and of an inner chunk, and the shape of the statistics.
 
-        A slab's task holds the chunk encoded, decoded and put together, a piece of it in float32 with what it is
-        projected on, and its sums. A snapshot holds its class means in float64 while their basis is found (the means,
-        the centred ones, and three copies within LAPACK), later the basis, the products of the means with each other
-        and a few matrices of their size.
+        A slab's task holds a block, the next one encoded, decoded and put together, a piece in float32 with what it
+        is projected on, and its sums. A snapshot holds its class means in float64 while their basis is found (the
+        means, the centred ones, and three copies within LAPACK), later the basis, the products of the means with each
+        other and a few matrices of their size.
         """
         rank = min(dim, n_classes)
         piece = min(BLOCK_BYTES, 2 * chunk_bytes)
         first = piece + 12 * n_classes * dim
         second = 3 * piece + 12 * rank * rank
         return cls(
-            task=3 * chunk_bytes + max(first, second),
+            task=4 * read_bytes + max(first, second),
             snapshot=max(40 * n_classes * dim, 12 * n_classes * dim + 64 * rank * rank),
         )
 

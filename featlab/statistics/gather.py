@@ -26,7 +26,7 @@ from featlab.statistics.decisions import Decisions
 from featlab.statistics.engine import Engine, Footprint, Schedule, nothing_kept
 from featlab.statistics.moments import Ints
 from featlab.statistics.regroup import ClassStatistics, class_statistics
-from featlab.statistics.slabs import Keeping, Slab, cut_slabs, read_slab
+from featlab.statistics.slabs import Keeping, Slab, block_bytes, cut_slabs, read_slab
 
 if TYPE_CHECKING:
     from featlab.store.reader import Run
@@ -109,7 +109,12 @@ def _footprint(run: Run, request: Request) -> Footprint:
     info = run.record(request.epoch, request.split).inventory[request.array]
     itemsize = 2 if info.dtype == "float16" else 4
     chunk_bytes = info.chunk_rows * info.shape[1] * itemsize
-    return Footprint.of(chunk_bytes=chunk_bytes, dim=info.shape[1], n_classes=len(run.classes))
+    return Footprint.of(
+        read_bytes=max(chunk_bytes, block_bytes(run)),
+        chunk_bytes=chunk_bytes,
+        dim=info.shape[1],
+        n_classes=len(run.classes),
+    )
 
 
 @dataclass(frozen=True)

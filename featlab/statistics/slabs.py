@@ -7,7 +7,8 @@ never on workers or memory, so the numbers do not either.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -20,12 +21,13 @@ from featlab.statistics.moments import Ints
 from featlab.store.reader import Block, Run
 
 SLAB_BYTES = 64 << 20  # decoded
+REMOTE_BLOCK_BYTES = 32 << 20  # read at a time from an object store, where a request is mostly waiting
 SHARES = 4  # several slabs come in multiples of this, so that a few workers finish together
 
 
 @dataclass(frozen=True)
 class Slab:
-    """Consecutive blocks, each one inner chunk, of one array of a (epoch, split)."""
+    """Consecutive blocks of one array of a (epoch, split): inner chunks, in an object store several of them."""
 
     epoch: int
     split: str
@@ -92,7 +94,7 @@ def cut_slabs(run: Run, epoch: int, split: str, array: str, statistic_bytes: int
     statistic_bytes
         Size of what a slab is reduced to; it should be well below the slab's own.
     """
-    blocks = run.blocks(epoch, split, array, target_bytes=1)
+    blocks = run.blocks(epoch, split, array, target_bytes=block_bytes(run))
     if not blocks:
         return []
     width = run.record(epoch, split).inventory[array].shape[1]
@@ -104,10 +106,15 @@ def cut_slabs(run: Run, epoch: int, split: str, array: str, statistic_bytes: int
     return [Slab(epoch, split, tuple(blocks[start:stop])) for start, stop in pairwise(edges)]
 
 
+def block_bytes(run: Run) -> int:
+    """Decoded bytes to read at a time; at least one inner chunk is read, whatever its size."""
+    return REMOTE_BLOCK_BYTES if "://" in run.path else 1
+
+
 def read_slab(
     run: Run, slab: Slab, *, finite_only: bool, keeping: Keeping, again: bool
 ) -> Iterator[tuple[NDArray[np.floating], Ints, Ints]]:
-    """Features, labels and places in the snapshot of a slab's rows, block by block.
+    """Features, labels and places in the snapshot of a slab's rows, about an inner chunk at a time.
 
     Parameters
     ----------
@@ -119,17 +126,34 @@ def read_slab(
         This is the second pass: what was kept is taken, and nothing is kept any more.
     """
     labels = read_labels(run, slab.epoch, slab.split)
-    for block in slab.blocks:
-        values = KEPT.take(block, keeping) if again else None
-        if values is None:
-            values = block.read()
-            if not again:
-                KEPT.offer(block, values, keeping)
-        places = np.arange(block.offset, block.offset + block.rows)
-        if finite_only:
-            kept = np.isfinite(values).all(axis=1)
-            values, places = values[kept], places[kept]
-        yield values, labels[places], places
+    for block, values in zip(slab.blocks, _ahead(slab.blocks, keeping, again=again), strict=True):
+        for start in range(0, block.rows, block.chunk_rows):
+            piece = values[start : start + block.chunk_rows]
+            places = np.arange(block.offset + start, block.offset + start + len(piece))
+            if finite_only:
+                kept = np.isfinite(piece).all(axis=1)
+                piece, places = piece[kept], places[kept]
+            yield piece, labels[places], places
+
+
+def _ahead(blocks: Sequence[Block], keeping: Keeping, *, again: bool) -> Iterator[NDArray[np.floating]]:
+    """Read the next block while the last one is computed on."""
+    with ThreadPoolExecutor(1, thread_name_prefix="featlab-reader") as reader:
+        following = reader.submit(_read, blocks[0], keeping, again)
+        for block in (*blocks[1:], None):
+            values = following.result()
+            if block is not None:
+                following = reader.submit(_read, block, keeping, again)
+            yield values
+
+
+def _read(block: Block, keeping: Keeping, again: bool) -> NDArray[np.floating]:
+    values = KEPT.take(block, keeping) if again else None
+    if values is None:
+        values = block.read()
+        if not again:
+            KEPT.offer(block, values, keeping)
+    return values
 
 
 class _Labels:

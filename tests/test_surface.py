@@ -79,11 +79,12 @@ def test_versions_agree() -> None:
 
 def test_the_lowest_pins_are_the_bounds_of_pyproject() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["xarray"]]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["xarray"], *extras["s3"]]
     bounds = dict(re.fullmatch(r"([\w-]+)(?:\[.*\])?>=([\d.]+)", entry).groups() for entry in wanted)
     lines = (ROOT / "constraints-lowest.txt").read_text(encoding="utf-8").splitlines()
     pins = dict(line.split("==") for line in lines if not line.startswith("#"))
-    assert set(pins) == {*bounds, "distributed"}
+    assert set(pins) == {*bounds, "distributed", "aiobotocore", "boto3", "botocore"}
     for name, bound in bounds.items():
         assert f"{pins[name]}.".startswith(f"{bound}."), name
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -128,7 +129,10 @@ def test_a_memory_limit_does_not_change_the_numbers(tmp_path):
     path = tmp_path / "run.zarr"
     featlab.write_epoch(path, epoch=0, features={"last": features}, labels=labels)
     whole = featlab.analyze(path, permutations=0, cache=False)
-    least = 320 << 20  # room for one task at a time, and for keeping next to nothing between the passes
+    with pytest.raises(OptionError, match="allow") as refused:
+        featlab.analyze(path, permutations=0, cache=False, memory_limit=10**8)
+    least = int(re.search(r"allow ([\d,]+) MB", str(refused.value))[1].replace(",", "")) * 10**6
+    # room for one task at a time, and for keeping nothing between the passes
     pieces = featlab.analyze(path, permutations=0, cache=False, memory_limit=least)
     for name in ("geometry", "collapse", "distances"):
         pd.testing.assert_frame_equal(whole[name], pieces[name], check_exact=True)

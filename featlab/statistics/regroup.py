@@ -10,8 +10,10 @@ so each cut of a hierarchy, and each random control, costs arithmetic on class m
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
+import scipy.sparse
 
 from featlab.statistics.coordinates import Coordinates, Frame, averaging
 from featlab.statistics.moments import Floats, Ints
@@ -46,6 +48,16 @@ class ClassStatistics:
     def rows(self) -> int:
         """Number of rows behind the statistics."""
         return int(self.coordinates.counts.sum())
+
+    @cached_property
+    def gram(self) -> Floats:
+        """Inner products of the class means, shape (n_present, n_present)."""
+        return self.means @ self.means.T
+
+    @cached_property
+    def swept(self) -> Floats:
+        """The scatter along pairs of class means, m_i^T A m_j, shape (n_present, n_present)."""
+        return self.means @ (self.coordinates.scatter @ self.means.T)
 
 
 def class_statistics(frame: Frame, coordinates: Coordinates, weight: Floats | None) -> ClassStatistics:
@@ -128,13 +140,9 @@ def regroup(statistics: ClassStatistics, labels: Ints, index: int) -> GroupStati
         scatter = scatter + 2 * np.einsum("ij,ij->i", sums.residuals, apart)
     with np.errstate(invalid="ignore"):
         variances = np.bincount(groups, weights=scatter, minlength=n_groups) / counts
-    spectrum, directions = _between_directions(means)
-    along = np.einsum("ij,ij->j", directions, sums.scatter @ directions)
-    if n_groups < len(groups):  # else every class is its own group, and nothing is apart
-        projected = apart @ directions
-        along += sums.counts @ np.square(projected)
-        if sums.residuals is not None:
-            along += 2 * np.einsum("ij,ij->j", sums.residuals @ directions, projected)
+    # Few groups of few classes: all that the space needs are averages of products that it shares with the others.
+    along_directions = _along_combinations if n_groups < len(groups) == means.shape[1] else _along_vectors
+    spectrum, along = along_directions(statistics, groups, averages, means)
     classifier = None
     if statistics.classifier is not None:
         classifier = averaging(groups, np.ones(len(groups), np.int64), n_groups) @ statistics.classifier
@@ -152,20 +160,57 @@ def regroup(statistics: ClassStatistics, labels: Ints, index: int) -> GroupStati
     )
 
 
-def _between_directions(means: Floats) -> tuple[Floats, Floats]:
-    """Eigenvalues of S_B = M^T M / G and its eigenvectors (rank, n_directions), above a cut of the data's precision.
-
-    The means carry float32 rounding, so singular values of M below eps(float32) * max(shape) of the largest are
-    taken for zero: their inverse would be noise.
-    """
+def _along_vectors(
+    statistics: ClassStatistics, groups: Ints, averages: scipy.sparse.csr_matrix, means: Floats
+) -> tuple[Floats, Floats]:
+    """Eigenvalues of S_B, and the within-group scatter along each of its eigenvectors, from these as vectors."""
+    sums = statistics.coordinates
     n_groups, rank = means.shape
-    if n_groups < rank:
-        values, vectors = np.linalg.eigh(means @ means.T)
-    else:
-        values, vectors = np.linalg.eigh(means.T @ means)
+    few = n_groups < rank
+    values, vectors = _spectrum(means @ means.T if few else means.T @ means, max(means.shape))
+    directions = (means.T @ vectors) / np.sqrt(values) if few else vectors
+    along = np.einsum("ij,ij->j", directions, sums.scatter @ directions)
+    if n_groups < len(groups):  # else every class is its own group, and nothing is apart
+        projected = statistics.means @ directions
+        projected -= (averages @ projected)[groups]
+        along += sums.counts @ np.square(projected)
+        if sums.residuals is not None:
+            along += 2 * np.einsum("ij,ij->j", sums.residuals @ directions, projected)
+    return values / n_groups, along
+
+
+def _along_combinations(
+    statistics: ClassStatistics, groups: Ints, averages: scipy.sparse.csr_matrix, means: Floats
+) -> tuple[Floats, Floats]:
+    """The same, with the eigenvectors as combinations of group means: v_j = sum_g u_gj m_g / s_j."""
+    sums = statistics.coordinates
+    products = _less_mean((averages @ statistics.gram.T).T)  # of class means with centred group means
+    values, vectors = _spectrum(_less_mean((averages @ products).T), max(means.shape))
+    vectors /= np.sqrt(values)
+    swept = _less_mean((averages @ _less_mean((averages @ statistics.swept.T).T)).T)
+    along = np.einsum("ij,ij->j", vectors, swept @ vectors)
+    projected = products @ vectors
+    projected -= (averages @ projected)[groups]
+    along += sums.counts @ np.square(projected)
+    if sums.residuals is not None:
+        across = _less_mean((averages @ (statistics.means @ sums.residuals.T)).T)
+        along += 2 * np.einsum("ij,ij->j", across @ vectors, projected)
+    return values / len(means), along
+
+
+def _less_mean(products: Floats) -> Floats:
+    """Products with group means, one column each, as they are with the centred ones."""
+    return np.asarray(products - products.mean(axis=1, keepdims=True))
+
+
+def _spectrum(products: Floats, size: int) -> tuple[Floats, Floats]:
+    """Eigenvalues of M^T M or M M^T, descending, and its eigenvectors, above a cut of the data's precision.
+
+    The means carry float32 rounding, so singular values of M below eps(float32) * `size`, the larger side of M, of the
+    largest are taken for zero: their inverse would be noise.
+    """
+    values, vectors = np.linalg.eigh(products)
     values, vectors = values[::-1], vectors[:, ::-1]
-    cut = (max(means.shape) * np.finfo(np.float32).eps) ** 2 * max(float(values[0]), 0.0)
+    cut = (size * np.finfo(np.float32).eps) ** 2 * max(float(values[0]), 0.0)
     kept = values > max(cut, np.finfo(np.float64).tiny)
-    values, vectors = values[kept], vectors[:, kept]
-    directions = (means.T @ vectors) / np.sqrt(values) if n_groups < rank else vectors
-    return values / n_groups, directions
+    return values[kept], vectors[:, kept]

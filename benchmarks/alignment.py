@@ -26,7 +26,7 @@ from featlab.analysis.snapshots import SnapshotSummary
 from featlab.hierarchy.builtin import builtin_taxonomy
 from featlab.hierarchy.taxonomy import Taxonomy, load_taxonomy
 from featlab.metrics.linkage import class_distances, linkage_tree
-from featlab.statistics.engine import Request
+from featlab.statistics.gather import Request
 
 SECTIONS = ("snapshots", "classes")
 ROWS = 2  # of each class in the section "classes"

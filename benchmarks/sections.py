@@ -41,7 +41,7 @@ FULL = Sizes(
     spaces=10,
     controls=5,
     many=Shape(5_000, 512, 100, epochs=20, layers=4),
-    flat=Shape(1_000_000, 1024, 100),
+    flat=Shape(1_000_000, 2048, 100),
     wide=Shape(10_000, 100_352, 100),
     growing=Shape(100_000, 2048, 1000),
 )

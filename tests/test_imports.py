@@ -259,7 +259,10 @@ def test_files_that_cannot_be_read(tmp_path, arrays):
     for name in ("short.npy", "text.npz", "text.npy", "short.npz", "missing.npz", "missing.npy"):
         with pytest.raises(DataError, match=f"{name}' cannot be read"), open_arrays(tmp_path / name):
             pass
-    with pytest.raises(OptionError, match=r"x.csv' is neither .npy nor .npz"), open_arrays(tmp_path / "x.csv"):
+    with (
+        pytest.raises(OptionError, match=r"x.csv' is none of .npy, .npz, .safetensors, .h5 and .hdf5"),
+        open_arrays(tmp_path / "x.csv"),
+    ):
         pass
 
 

@@ -262,8 +262,10 @@ def _shard_problem(
         array = zarr.open_array(MemoryStore(stored), mode="r", zarr_format=3)
         rows = np.asarray(array[start : start + info.shard_rows])
     except _NOT_DECODED as error:
-        what = "fails its checksum" if "checksum" in str(error) else "cannot be decoded"
-        return f"{what} ({' '.join(str(error).split())})", None
+        if same:
+            reason = " ".join(str(error).split())
+            return f"is what was committed, but its {layout.METADATA} does not decode it ({reason})", None
+        return "fails its checksum" if "checksum" in str(error) else "cannot be decoded", None
     if not same:
         return (
             "is sound in itself but its digest is not the committed one, so it is stale or from elsewhere",

@@ -64,8 +64,8 @@ def open_arrays(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
     file = Path(path)
     if file.suffix not in (NPY, NPZ, SAFETENSORS, *HDF5):
         raise OptionError(
-            f"{str(file)!r} is none of .npy, .npz, .safetensors, .h5 and .hdf5; save the arrays as one of these, such as "
-            "with numpy.savez."
+            f"{str(file)!r} is none of .npy, .npz, .safetensors, .h5 and .hdf5; save the arrays as one of these, "
+            "such as with numpy.savez."
         )
     with ExitStack() as opened:
         try:

@@ -146,7 +146,7 @@ def open_hdf5(file: Path, opened: ExitStack, small: int) -> dict[str, Any]:
     OptionError
         h5py is not installed.
     DataError
-        Two datasets would have one name; one keeps its values in other files.
+        Two datasets would have one name; one keeps its values in other files, or was not written to its end.
     OSError
         For a file that is missing or broken.
     """
@@ -166,8 +166,10 @@ def open_hdf5(file: Path, opened: ExitStack, small: int) -> dict[str, Any]:
         name = path.replace("/", ".")
         if name in found:
             raise DataError(f"{str(file)!r} has two datasets that would be called {name!r}; rename one.")
-        if item.external:
+        if item.external or item.is_virtual:
             raise DataError(f"{name!r} of {str(file)!r} keeps its values in other files; copy them into one file.")
+        if not _is_written(item):
+            raise DataError(f"{name!r} of {str(file)!r} was not written to its end, and would read as zeros; drop it.")
         if text:
             found[name] = np.asarray(item.asstr()[()], np.str_)
         else:
@@ -176,3 +178,13 @@ def open_hdf5(file: Path, opened: ExitStack, small: int) -> dict[str, Any]:
 
     source.visititems(visit)
     return found
+
+
+def _is_written(dataset: Any) -> bool:
+    """Whether all of a dataset is in the file: HDF5 reads as fill values what never was."""
+    if not dataset.size or dataset.id.get_create_plist().get_layout() == 0:  # compact: within its header
+        return True
+    if dataset.chunks is None:
+        return bool(dataset.id.get_storage_size())
+    chunks = math.prod(math.ceil(size / step) for size, step in zip(dataset.shape, dataset.chunks, strict=True))
+    return bool(dataset.id.get_num_chunks() >= chunks)

@@ -25,6 +25,7 @@ from featlab.store.layout import ArrayInfo, CommitRecord
 LOST, UNREADABLE, LEFTOVER, REMARK = "lost", "unreadable", "leftover", "remark"
 _NOT_DECODED = (ValueError, RuntimeError, KeyError, TypeError, AttributeError, IndexError)
 _BYTES = {"name": "bytes", "configuration": {"endian": "little"}}
+_UNDECODED = "does not decode what was committed"
 _CHECKSUM = {"name": "crc32c"}
 
 Parts = Sequence[NDArray[Any] | None]
@@ -181,12 +182,14 @@ def check_array(
         except OSError as error:
             return Finding(UNREADABLE, f"{where}/{key}", _refused(error)), None
         what, rows = _shard_problem(data, metadata, info, number)
+        if what is not None and what.startswith(_UNDECODED):
+            return Finding(LOST, f"{where}/{layout.METADATA}", what), None
         return (None if what is None else Finding(LOST, f"{where}/{key}", what)), rows if values else None
 
     pieces = []
     for number, (finding, rows) in enumerate(pool.map(check, range(len(info.shards)))):
         advance(info.shards[number].bytes)
-        if finding is not None:
+        if finding is not None and finding not in findings:
             findings.append(finding)
         if rows is not None:
             pieces.append(rows)
@@ -263,8 +266,7 @@ def _shard_problem(
         rows = np.asarray(array[start : start + info.shard_rows])
     except _NOT_DECODED as error:
         if same:
-            reason = " ".join(str(error).split())
-            return f"is what was committed, but its {layout.METADATA} does not decode it ({reason})", None
+            return f"{_UNDECODED} ({' '.join(str(error).split())})", None
         return "fails its checksum" if "checksum" in str(error) else "cannot be decoded", None
     if not same:
         return (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Sequence
@@ -17,7 +16,6 @@ from featlab.store.checks import Finding
 from featlab.store.files import read_attributes, remove_tree, sync_directory, write_group, write_whole
 
 ASIDE = "aside"
-_GROUP = {"zarr_format": 3, "node_type": "group", "attributes": {}}
 
 
 @dataclass(frozen=True)
@@ -28,9 +26,11 @@ class Fault:
     ----------
     action
         "aside": move what is broken. "uncommitted": the same for what looks finished but is not committed. "clear":
-        remove. "group": write a group's metadata anew. None: nothing can be done, or need be.
+        remove. "write": write a group's or an array's metadata anew. None: nothing can be done, or need be.
     place
         What it is done to, a path in the run.
+    content
+        The metadata to be written.
     attributes
         Of the place, as they were verified: what was written anew since is left alone.
     """
@@ -39,6 +39,7 @@ class Fault:
     action: str | None = None
     place: str = ""
     attributes: dict[str, Any] | None = None
+    content: bytes = b""
 
 
 def mend(root: Path, faults: Sequence[Fault], idle_minutes: float) -> list[Finding]:
@@ -74,13 +75,11 @@ def mend(root: Path, faults: Sequence[Fault], idle_minutes: float) -> list[Findi
 
 def _mend(root: Path, fault: Fault, idle_minutes: float) -> str | None:
     path = root / fault.place
-    if fault.action == "group":
-        write_whole(path / layout.METADATA, json.dumps(_GROUP).encode())
-        return "written anew"
+    if fault.action == "write":
+        write_whole(path / layout.METADATA, fault.content)
+        return "written anew, as the commit record has it"
     if fault.action in ("clear", "uncommitted"):
-        if not path.exists():
-            return "gone by itself"
-        minutes = (time.time() - _last_written(path)) / 60
+        minutes = (time.time() - _last_written(path)) / 60 if path.exists() else idle_minutes
         if minutes < idle_minutes:
             return f"left alone, for it was written to {max(0, round(minutes))} minutes ago"
         if fault.action == "clear":
@@ -115,7 +114,7 @@ def _last_written(path: Path) -> float:
 
 def clear(path: Path) -> None:
     """Remove a leftover."""
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         remove_tree(path)
     else:
         path.unlink(missing_ok=True)

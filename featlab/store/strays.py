@@ -15,6 +15,7 @@ from featlab.store.layout import CommitRecord
 from featlab.store.objects import ObjectPath
 from featlab.store.repair import Fault
 
+_GROUP = json.dumps({"zarr_format": 3, "node_type": "group", "attributes": {}}).encode()
 _WRITER = "writer"  # a token, in object stores only
 
 
@@ -142,5 +143,5 @@ def group_faults(root: AnyPath, places: Sequence[str]) -> list[Fault]:
             sound = False
         if not sound:
             what = "is not the metadata of a group, without which other Zarr libraries do not find what is below"
-            faults.append(Fault(Finding(REMARK, where, what), "group", place))
+            faults.append(Fault(Finding(REMARK, where, what), "write", place, content=_GROUP))
     return faults

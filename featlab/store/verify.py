@@ -11,6 +11,7 @@ from typing import Any
 from featlab.errors import CorruptStoreError, OptionError, StoreError
 from featlab.progress import Advance, progress_bar
 from featlab.store import layout
+from featlab.store.arrays import array_metadata
 from featlab.store.attributes import epochs_in, read_run
 from featlab.store.checks import (
     LEFTOVER,
@@ -240,16 +241,26 @@ def _faults(
         yield Fault(Finding(UNREADABLE, entry.where, what))
         return
     columns: dict[str, list[Any]] = {"label": [], "sample_id": []}
+    found: list[tuple[Finding, str, layout.ArrayInfo]] = []
     for rank, part in entry.parts.items():
         for name, info in part.items():
             where = f"{entry.where}/{name}" if rank == "." else f"{entry.where}/{rank}/{name}"
             inner = _inside(sizes, where.removeprefix(f"{entry.where}/"))
             wanted = entry.record is not None and name in columns
             checked = check_array(root / where, where, info, inner, advance, pool, quick=quick, values=wanted)
-            for finding in checked.findings:
-                yield Fault(finding, "aside" if finding.kind == LOST else None, entry.where, entry.attributes)
+            found += [(finding, name, info) for finding in checked.findings]
             if name in columns:
                 columns[name].append(checked.values)
+    # shards that are whole need no more than their metadata, which the record determines
+    is_whole = all(finding.where.endswith(layout.METADATA) for finding, _, _ in found if finding.kind == LOST)
+    for finding, name, info in found:
+        if finding.kind != LOST:
+            yield Fault(finding)
+        elif is_whole:
+            place = finding.where.removesuffix(f"/{layout.METADATA}")
+            yield Fault(finding, "write", place, content=array_metadata(name, info))
+        else:
+            yield Fault(finding, "aside", entry.where, entry.attributes)
     if entry.record is not None:
         for kind, what in rows_problems(entry.record, columns["label"], columns["sample_id"], classes):
             action = "aside" if kind == LOST else None

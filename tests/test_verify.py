@@ -447,6 +447,71 @@ def test_quick_reads_no_rows(run: Path) -> None:
     assert len(verify_run(run, quick=True).findings) == 1
 
 
+def readable(path: Path) -> dict[str, Any]:
+    """All that a reader gets of a run."""
+    found: dict[str, Any] = {}
+    opened = open_run(path)
+    for epoch, split in opened.committed:
+        arrays = {
+            name: np.concatenate([block.read() for block in opened.blocks(epoch, split, name)])
+            for name in ("layers/half", "logits")
+        }
+        columns = {"labels": opened.labels(epoch, split), "ids": opened.sample_ids(epoch, split)}
+        found[f"{epoch} {split}"] = {**arrays, **columns}
+        classifier = opened.classifier(epoch)
+        if classifier is not None:
+            found[f"{epoch} classifier"] = (classifier.weight, classifier.bias, classifier.feeds)
+    return found
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_no_change_to_any_byte_changes_what_is_read_unseen(run: Path, seed: int) -> None:
+    """What a repair leaves in sight is what was written, wherever a bit flipped or a file was cut."""
+    rng = np.random.default_rng(seed)
+    wanted = readable(run)
+    names = sorted(name for name in contents(run) if name.startswith(EPOCH))
+    file = run / names[rng.integers(len(names))]
+    data = bytearray(file.read_bytes())
+    if rng.random() < 0.2:
+        del data[int(rng.integers(len(data))) :]
+    else:
+        data[rng.integers(len(data))] ^= 1 << int(rng.integers(8))
+    file.write_bytes(data)
+    if not verify_run(run).findings:
+        np.testing.assert_equal(readable(run), wanted)
+    verify_run(run, repair=True, idle_minutes=0)
+    assert not verify_run(run).costs_data
+    left = readable(run)
+    np.testing.assert_equal(left, {key: wanted[key] for key in left})
+    assert {"0 val", "2 val", "0 classifier", "2 classifier"} <= left.keys()
+
+
+WRITER = """
+import sys
+import numpy as np
+from featlab.store import SnapshotWriter
+writer = SnapshotWriter(sys.argv[1], epoch=3, split="val", classes=["a", "b", "c"])
+print("started", flush=True)
+while True:
+    writer.append({"half": np.ones((64, 8))}, np.zeros(64, int))
+"""
+
+
+def test_after_a_real_kill_the_way_is_free(run: Path) -> None:
+    before = contents(run)
+    process = subprocess.Popen([sys.executable, "-c", WRITER, str(run)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    assert process.stdout.readline() == "started\n"
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    found = verify_run(run, repair=True, idle_minutes=0)
+    assert (found.costs_data, [finding.repaired for finding in found.findings]) == (False, ["cleared"])
+    write(run, 3)
+    assert verify_run(run).findings == ()
+    assert before.items() <= contents(run).items()
+
+
 def test_the_run_itself(run: Path, tmp_path: Path) -> None:
     with pytest.raises(NotAStoreError, match=r"no\.zarr"):
         verify_run(tmp_path / "no.zarr")

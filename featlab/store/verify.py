@@ -16,6 +16,7 @@ from featlab.store.attributes import epochs_in, read_run
 from featlab.store.checks import (
     LEFTOVER,
     LOST,
+    REMARK,
     UNREADABLE,
     Finding,
     array_problems,
@@ -217,7 +218,11 @@ def _survey_classifier(
             ]
     if problems:
         return None, [_broken(place, problem, attributes) for problem in problems]
-    return _Committed(place, attributes, {".": part}), []
+    held = {layer for snapshot in snapshots if snapshot.record is not None for layer in snapshot.record.layers}
+    alien = [layer for layer in feeds if layer not in held] if snapshots else []
+    what = "is said to read the layer {!r}, which no snapshot of the epoch holds"
+    remarks = [Fault(Finding(REMARK, place, what.format(layer))) for layer in alien]
+    return _Committed(place, attributes, {".": part}), remarks
 
 
 def _unread(error: CorruptStoreError) -> str:

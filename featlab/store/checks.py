@@ -24,6 +24,7 @@ from featlab.store.layout import ArrayInfo, CommitRecord
 
 LOST, UNREADABLE, LEFTOVER, REMARK = "lost", "unreadable", "leftover", "remark"
 _NOT_DECODED = (ValueError, RuntimeError, KeyError, TypeError, AttributeError, IndexError)
+_DECODED_BYTES = 16 * layout.MIB  # at a time, for every thread holds a shard and as much beside it
 _BYTES = {"name": "bytes", "configuration": {"endian": "little"}}
 _UNDECODED = "does not decode what was committed"
 _CHECKSUM = {"name": "crc32c"}
@@ -149,7 +150,7 @@ def check_array(
     advance
         Told the bytes of each shard that is done.
     pool
-        Where shards are read; each holds as much memory as its bytes and its rows take.
+        Where shards are read; each thread holds one shard and a few chunks of it.
     quick
         Read no shard.
     values
@@ -181,10 +182,10 @@ def check_array(
             return Finding(LOST, f"{where}/{key}", "is missing"), None
         except OSError as error:
             return Finding(UNREADABLE, f"{where}/{key}", _refused(error)), None
-        what, rows = _shard_problem(data, metadata, info, number)
+        what, rows = _shard_problem(data, metadata, info, number, values)
         if what is not None and what.startswith(_UNDECODED):
             return Finding(LOST, f"{where}/{layout.METADATA}", what), None
-        return (None if what is None else Finding(LOST, f"{where}/{key}", what)), rows if values else None
+        return (None if what is None else Finding(LOST, f"{where}/{key}", what)), rows
 
     pieces = []
     for number, (finding, rows) in enumerate(pool.map(check, range(len(info.shards)))):
@@ -249,9 +250,9 @@ def metadata_problem(metadata: bytes, info: ArrayInfo) -> str | None:
 
 
 def _shard_problem(
-    data: bytes, metadata: bytes | None, info: ArrayInfo, number: int
+    data: bytes, metadata: bytes | None, info: ArrayInfo, number: int, keep: bool
 ) -> tuple[str | None, NDArray[Any] | None]:
-    """What is wrong with the bytes of a shard, and its rows."""
+    """What is wrong with the bytes of a shard, and its rows if they are to be kept."""
     same = hashlib.sha256(data).hexdigest() == info.shards[number].digest
     if metadata is None:
         return (None if same else "has another digest than was committed"), None
@@ -263,7 +264,14 @@ def _shard_problem(
             key: cpu.Buffer.from_bytes(data),
         }
         array = zarr.open_array(MemoryStore(stored), mode="r", zarr_format=3)
-        rows = np.asarray(array[start : start + info.shard_rows])
+        chunk_bytes = info.chunk_rows * math.prod(info.shape[1:]) * array.dtype.itemsize
+        step = info.chunk_rows * max(1, _DECODED_BYTES // chunk_bytes)
+        stop = min(start + info.shard_rows, info.shape[0])
+        rows = None
+        for first in range(start, stop, step):
+            piece = np.asarray(array[first : min(first + step, stop)])
+            if keep:
+                rows = piece if rows is None else np.concatenate([rows, piece])
     except _NOT_DECODED as error:
         if same:
             return f"{_UNDECODED} ({' '.join(str(error).split())})", None

@@ -1,6 +1,7 @@
-"""Arrays in `.npy` and `.npz` files, read by rows and never as a whole.
+"""Arrays in `.npy`, `.npz`, `.safetensors` and HDF5 files, read by rows and never as a whole.
 
-`.npy` files and plainly stored `.npz` archives are mapped; compressed archives are decompressed as they are read.
+`.npy` files, plainly stored `.npz` archives and safetensors are mapped; compressed archives and HDF5 are read as they
+are asked for.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from featlab.errors import DataError, OptionError
+from featlab.tensorfiles import map_tensors, open_hdf5
 
-NPY, NPZ = ".npy", ".npz"
+NPY, NPZ, SAFETENSORS = ".npy", ".npz", ".safetensors"
+HDF5 = (".h5", ".hdf5", ".hdf", ".he5")
 SMALL = 1 << 20  # an array of fewer bytes is read at once
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 _BROKEN = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
@@ -34,17 +37,18 @@ def open_arrays(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
     Parameters
     ----------
     path
-        A `.npy` file, whose one array is named after the file, or a `.npz` archive.
+        A `.npy` file, whose one array is named after the file, a `.npz` archive, a `.safetensors` file, or an HDF5
+        file (`.h5`, `.hdf5`), where the names of groups and datasets are joined by dots.
 
     Yields
     ------
     dict
-        Name to an array, memory map or `CompressedArray`.
+        Name to an array, memory map, or what gives rows of a file: slice it, or take all by `numpy.asarray`.
 
     Raises
     ------
     OptionError
-        For a file of another suffix.
+        For a file of another suffix, and for HDF5 without h5py.
     DataError
         For one that is missing or broken, or that holds Python objects.
 
@@ -58,15 +62,28 @@ def open_arrays(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
     {'avgpool': (3, 2), 'labels': (3,)}
     """
     file = Path(path)
-    if file.suffix not in (NPY, NPZ):
-        raise OptionError(f"{str(file)!r} is neither .npy nor .npz; save the arrays with numpy.save or numpy.savez.")
+    if file.suffix not in (NPY, NPZ, SAFETENSORS, *HDF5):
+        raise OptionError(
+            f"{str(file)!r} is none of .npy, .npz, .safetensors, .h5 and .hdf5; save the arrays as one of these, "
+            "such as with numpy.savez."
+        )
     with ExitStack() as opened:
         try:
-            arrays = _map_array(file) if file.suffix == NPY else _archived(file, opened)
+            arrays = _opened(file, opened)
+        except (DataError, OptionError):
+            raise
         except _BROKEN as error:
             reason = str(error).rstrip(".")
-            raise DataError(f"{str(file)!r} cannot be read ({reason}); save it anew with numpy.") from error
+            raise DataError(f"{str(file)!r} cannot be read ({reason}); save it anew.") from error
         yield arrays
+
+
+def _opened(file: Path, opened: ExitStack) -> dict[str, Any]:
+    if file.suffix == NPY:
+        return _map_array(file)
+    if file.suffix == NPZ:
+        return _archived(file, opened)
+    return map_tensors(file) if file.suffix == SAFETENSORS else open_hdf5(file, opened, SMALL)
 
 
 @dataclass(frozen=True)
@@ -87,6 +104,12 @@ class CompressedArray:
     start: int
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.asarray(self[:], dtype)
+
+    def __len__(self) -> int:
+        return self.shape[0]
 
     def __getitem__(self, rows: slice) -> NDArray[Any]:
         """Rows of a slice without steps; DataError where the archive is damaged."""

@@ -10,7 +10,7 @@ Advance = Callable[[int], None]
 
 
 @contextmanager
-def progress_bar(label: str, total: int, *, show: bool | None = None) -> Iterator[Advance]:
+def progress_bar(label: str, total: int, *, show: bool | None = None, in_bytes: bool = False) -> Iterator[Advance]:
     """Yield a function that advances the bar by a number of steps.
 
     Parameters
@@ -21,6 +21,8 @@ def progress_bar(label: str, total: int, *, show: bool | None = None) -> Iterato
         Number of steps.
     show
         Draw the bar; by default when standard error is a terminal.
+    in_bytes
+        The steps are bytes, and are shown as MB or GB.
     """
     if not (sys.stderr.isatty() if show is None else show):
         yield lambda steps: None
@@ -28,6 +30,7 @@ def progress_bar(label: str, total: int, *, show: bool | None = None) -> Iterato
     from rich.console import Console
     from rich.progress import (
         BarColumn,
+        DownloadColumn,
         MofNCompleteColumn,
         Progress,
         TextColumn,
@@ -38,7 +41,7 @@ def progress_bar(label: str, total: int, *, show: bool | None = None) -> Iterato
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        DownloadColumn() if in_bytes else MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),

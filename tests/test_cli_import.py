@@ -111,7 +111,7 @@ def test_class_vectors_of_a_checkpoint(featlab_command, store, tmp_path):
     [
         (["avgpool.npy"], "give --labels"),
         (["missing.npz"], "'missing.npz' cannot be read"),
-        (["names.txt"], "'names.txt' is neither .npy nor .npz"),
+        (["names.txt"], "'names.txt' is none of .npy, .npz"),
         (["module.pt", "--labels", "labels.npy"], "'module.pt' is no file of tensors alone"),
         (["avgpool.npy", "--labels", "names.txt"], "'a.x' is a name, and the classes are unknown"),
         (["avgpool.npy", "--labels", "labels.npy", "--classes", "3"], "outside 0..2"),

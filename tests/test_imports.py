@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import sys
 import tracemalloc
 import zipfile
 
+import h5py
 import numpy as np
 import pytest
+import safetensors.numpy
 
 import featlab
 from featlab.archives import CompressedArray, open_arrays
 from featlab.capture.weights import read_tensors
 from featlab.errors import DataError, EpochExistsError, OptionError
 from featlab.imports import import_class_vectors, import_features, read_array, read_labels, read_lines
+from featlab.tensorfiles import HdfArray
 
 ROWS = 1000
 
@@ -259,7 +263,10 @@ def test_files_that_cannot_be_read(tmp_path, arrays):
     for name in ("short.npy", "text.npz", "text.npy", "short.npz", "missing.npz", "missing.npy"):
         with pytest.raises(DataError, match=f"{name}' cannot be read"), open_arrays(tmp_path / name):
             pass
-    with pytest.raises(OptionError, match=r"x.csv' is neither .npy nor .npz"), open_arrays(tmp_path / "x.csv"):
+    with (
+        pytest.raises(OptionError, match=r"x.csv' is none of .npy"),
+        open_arrays(tmp_path / "x.csv"),
+    ):
         pass
 
 
@@ -271,6 +278,167 @@ def test_text_files_that_cannot_be_read(tmp_path):
     for name in ("binary.txt", "missing.txt"):
         with pytest.raises(DataError, match=f"{name}' cannot be read as text"):
             read_lines(tmp_path / name)
+
+
+def save_hdf5(path, **arrays):
+    with h5py.File(path, "w") as file:
+        for name, array in arrays.items():
+            file[name] = array
+
+
+def test_safetensors_give_back_their_tensors(tmp_path, store, arrays):
+    saved = {**arrays, "scalar": np.array(3.0), "empty": np.zeros((0, 4), np.float32)}
+    safetensors.numpy.save_file(saved, tmp_path / "f.safetensors", metadata={"format": "np"})
+    with open_arrays(tmp_path / "f.safetensors") as found:
+        assert set(found) == set(saved)
+        for name, array in saved.items():
+            assert (found[name].shape, found[name].dtype) == (array.shape, array.dtype)
+            np.testing.assert_array_equal(found[name], array)
+        assert type(found["avgpool"]) is np.memmap
+        assert import_features(store, found, epoch=0, dtype="float32", keys=["avgpool", "conv"]) == ROWS
+    np.testing.assert_array_equal(features(store, "avgpool"), arrays["avgpool"])
+    np.testing.assert_array_equal(features(store, "conv"), arrays["conv"].reshape(ROWS, 6))
+
+
+def test_bfloat16_of_safetensors_reads_as_float32(tmp_path, store):
+    torch, save = importlib.import_module("torch"), importlib.import_module("safetensors.torch").save_file
+    tensor = torch.randn(7, 5, generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
+    save({"x": tensor, "weight": tensor[:3].clone(), "labels": torch.arange(7) % 3}, tmp_path / "f.safetensors")
+    with open_arrays(tmp_path / "f.safetensors") as found:
+        assert (found["x"].dtype, len(found["x"])) == (np.float32, 7)
+        np.testing.assert_array_equal(np.asarray(found["x"]), tensor.float().numpy())
+        import_features(store, found, epoch=0, dtype="bfloat16")
+    np.testing.assert_array_equal(features(store, "x"), tensor.float().numpy())
+    np.testing.assert_array_equal(featlab.open_run(store).classifier(0).weight, tensor[:3].float().numpy())
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "gzip", "shuffle": True, "fletcher32": True}])
+def test_hdf5_gives_back_its_datasets(tmp_path, store, arrays, options):
+    names = ["a.x", "a.y", "b.x", "b.y", "b.z"]
+    with h5py.File(tmp_path / "f.h5", "w") as file:
+        file.create_dataset("net/layer4/avgpool", data=arrays["avgpool"], **options)
+        file.create_dataset("conv", data=arrays["conv"], **options)
+        file.create_dataset("labels", data=[names[label] for label in arrays["labels"]])
+        file["classes"] = np.array(names, "S3")
+        file["when"] = np.array([(1, 2)], [("a", int), ("b", int)])
+        file["nothing"] = h5py.Empty("f4")
+        file["elsewhere"] = h5py.ExternalLink("other.h5", "/secret")
+        file["net/again"] = h5py.SoftLink("/conv")
+    with open_arrays(tmp_path / "f.h5") as found:
+        assert set(found) == {"net.layer4.avgpool", "conv", "labels", "classes"}
+        assert type(found["net.layer4.avgpool"]) is HdfArray
+        assert import_features(store, found, epoch=0, dtype="float32") == ROWS
+    run = featlab.open_run(store)
+    assert (set(run.layers), run.classes) == ({"net.layer4.avgpool", "conv"}, names)
+    np.testing.assert_array_equal(features(store, "net.layer4.avgpool"), arrays["avgpool"])
+    np.testing.assert_array_equal(run.labels(0, "val"), arrays["labels"])
+
+
+@pytest.mark.parametrize("save", [np.savez_compressed, save_hdf5, lambda p, **a: safetensors.numpy.save_file(a, p)])
+def test_labels_and_ids_of_many_rows(tmp_path, store, save):
+    """Above what is read at once, each array is one that is read by rows."""
+    rows = 150_000
+    file = tmp_path / {np.savez_compressed: "f.npz", save_hdf5: "f.hdf5"}.get(save, "f.safetensors")
+    save(file, x=np.ones((rows, 2), np.float32), labels=np.arange(rows) % 3, sample_ids=np.arange(rows)[::-1].copy())
+    with open_arrays(file) as found:
+        assert import_features(store, found, epoch=0) == rows
+    run = featlab.open_run(store)
+    np.testing.assert_array_equal(run.labels(0, "val"), np.arange(rows) % 3)
+    np.testing.assert_array_equal(run.sample_ids(0, "val"), np.arange(rows)[::-1])
+
+
+@pytest.mark.parametrize("name", ["large.h5", "large.safetensors"])
+def test_large_tensor_files_are_never_in_memory_as_a_whole(tmp_path, name):
+    values = np.ones((100_000, 128), np.float32)  # 51 MB
+    if name.endswith("h5"):
+        save_hdf5(tmp_path / name, x=values)
+    else:
+        safetensors.numpy.save_file({"x": values}, tmp_path / name)
+    tracemalloc.start()
+    with open_arrays(tmp_path / name) as found:
+        array = found["x"]
+        total = sum(float(np.asarray(array[start : start + 2000]).sum()) for start in range(0, 100_000, 2000))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert total == values.size
+    assert peak < 5e6
+
+
+def header(text, data=b""):
+    return len(text).to_bytes(8, "little") + text.encode() + data
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "no whole safetensors header"),
+        (b"12345678901234", "no whole safetensors header"),
+        (header("[]"), "no table of tensors"),
+        (header("{"), "cannot be read"),
+        (header('{"x": {"dtype": "F32"}}'), "does not say where 'x' is"),
+        (header('{"x": {"dtype": "F8_E4M3", "shape": [1], "data_offsets": [0, 1]}}', b"1"), "'x' is F8_E4M3"),
+        (header('{"x": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}', b"1234"), "'x' is not whole"),
+        (header('{"x": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}', b"1234"), "'x' is not whole"),
+        (header('{"x": {"dtype": "F32", "shape": [-1], "data_offsets": [4, 0]}}', b"1234"), "'x' is not whole"),
+    ],
+)
+def test_broken_safetensors(tmp_path, content, said):
+    (tmp_path / "f.safetensors").write_bytes(content)
+    with pytest.raises(DataError, match=r"f\.safetensors' cannot be read.*"), open_arrays(tmp_path / "f.safetensors"):
+        pass
+    if said != "cannot be read":
+        with pytest.raises(DataError, match=said), open_arrays(tmp_path / "f.safetensors"):
+            pass
+
+
+def test_broken_hdf5(tmp_path, arrays, store):
+    save_hdf5(tmp_path / "cut.h5", x=arrays["avgpool"])
+    (tmp_path / "cut.h5").write_bytes((tmp_path / "cut.h5").read_bytes()[:-1000])
+    (tmp_path / "text.h5").write_text("no archive")
+    for name in ("cut.h5", "text.h5", "missing.hdf5"):
+        with pytest.raises(DataError, match=f"{name}' cannot be read"), open_arrays(tmp_path / name):
+            pass
+    with h5py.File(tmp_path / "sum.h5", "w") as file:
+        file.create_dataset("x", data=arrays["avgpool"], chunks=(ROWS, 300), fletcher32=True)
+    data = bytearray((tmp_path / "sum.h5").read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / "sum.h5").write_bytes(data)
+    with open_arrays(tmp_path / "sum.h5") as found, pytest.raises(DataError, match=r"'x' of .*sum\.h5' cannot be read"):
+        import_features(store, found, labels=arrays["labels"], epoch=0)
+    assert not store.exists()
+
+
+def test_hdf5_that_would_read_as_zeros_or_as_another_file(tmp_path):
+    with h5py.File(tmp_path / "early.h5", "w") as file:
+        file.create_dataset("x", (100, 4), "f4", chunks=(10, 4))[:50] = 1
+    with h5py.File(tmp_path / "never.h5", "w") as file:
+        file.create_dataset("x", (100, 4), "f4")
+    with h5py.File(tmp_path / "outside.h5", "w") as file:
+        file.create_dataset("x", (2,), "f4", external=[("raw.bin", 0, 8)])
+    with h5py.File(tmp_path / "virtual.h5", "w") as file:
+        parts = h5py.VirtualLayout((2, 4), "f4")
+        parts[:] = h5py.VirtualSource("never.h5", "x", (100, 4))[:2]
+        file.create_virtual_dataset("x", parts)
+    with h5py.File(tmp_path / "twice.h5", "w") as file:
+        file["a/b"], file["a.b"] = [1.0], [2.0]
+    for name, said in (
+        ("early", "'x' of .* was not written to its end"),
+        ("never", "'x' of .* was not written to its end"),
+        ("outside", "'x' of .* keeps its values in other files"),
+        ("virtual", "'x' of .* keeps its values in other files"),
+        ("twice", "two datasets that would be called 'a.b'"),
+    ):
+        with pytest.raises(DataError, match=said), open_arrays(tmp_path / f"{name}.h5"):
+            pass
+
+
+def test_hdf5_without_h5py(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with (
+        pytest.raises(OptionError, match=r"x\.h5' needs h5py.*install featlab\[hdf5\]"),
+        open_arrays(tmp_path / "x.h5"),
+    ):
+        pass
 
 
 class TestTensors:

@@ -40,10 +40,11 @@ def command(
     source: str,
     **options: Any,
 ) -> None:
-    """Store the features in SOURCE (.npy, .npz, .pt, .pth) as one epoch of a run.
+    """Store the features in SOURCE (.npy, .npz, .safetensors, .h5, .hdf5, .pt, .pth) as one epoch of a run.
 
     Each array is a layer, but for those named labels, logits, sample_ids, classes, and weight and bias of a
-    classifier. Large files are read block by block. Of .pt and .pth, tensors are loaded and no code is run.
+    classifier. Large files are read block by block. Of .pt and .pth, tensors are loaded and no code is run. HDF5 needs
+    featlab[hdf5]; a dataset net/layer4 is the layer net.layer4.
 
     \b
     featlab import --store run.zarr --epoch 0 features.npz

@@ -25,6 +25,7 @@ COMMANDS = {
     "capture": "Run a training script, unmodified, and store its activations.",
     "import": "Store features that exist as files.",
     "info": "List what a run holds.",
+    "verify": "Check that a run is whole, or make it so.",
     "hierarchy": "Look at a hierarchy and its label spaces, or build one.",
     "analyze": "Compute every table for a stored run.",
     "show": "Print a table of results.",

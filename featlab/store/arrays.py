@@ -113,24 +113,38 @@ class ArrayWriter:
             return Shard(file.stat().st_size, hashlib.file_digest(opened, "sha256").hexdigest())
 
     def _create(self) -> zarr.Array[Any]:
-        spec = layout.array_spec(self._name)
-        rest = self._buffer.shape[1:]
-        settings = layout.CODECS[self._codec]
-        compressors: list[Any] = [] if settings is None else [BloscCodec(**settings)]
-        return zarr.create_array(
-            MemoryStore(self._encoded) if isinstance(self._directory, ObjectPath) else str(self._directory),
-            shape=(0, *rest),
-            chunks=(self._chunk_rows, *rest),
-            shards=(self._shard_rows, *rest),
-            dtype=self._buffer.dtype,
-            filters=None,
-            compressors=[*compressors, Crc32cCodec()],
-            fill_value=layout.FILL_VALUES[self._dtype],
-            dimension_names=spec.dims,
-            attributes={layout.ATTRIBUTES: {"logical_dtype": self._dtype, "description": spec.description}},
-            config={"write_empty_chunks": True},
-            zarr_format=3,
-        )
+        store = MemoryStore(self._encoded) if isinstance(self._directory, ObjectPath) else str(self._directory)
+        shape = (0, *self._buffer.shape[1:])
+        info = ArrayInfo(shape, self._dtype, self._codec, self._chunk_rows, self._shard_rows, ())
+        return _create_array(store, self._name, info)
+
+
+def _create_array(store: MemoryStore | str, name: str, info: ArrayInfo) -> zarr.Array[Any]:
+    spec = layout.array_spec(name)
+    rest = info.shape[1:]
+    settings = layout.CODECS[info.codec]
+    compressors: list[Any] = [] if settings is None else [BloscCodec(**settings)]
+    return zarr.create_array(
+        store,
+        shape=info.shape,
+        chunks=(info.chunk_rows, *rest),
+        shards=(info.shard_rows, *rest),
+        dtype=np.dtype(info.stored_dtype),
+        filters=None,
+        compressors=[*compressors, Crc32cCodec()],
+        fill_value=layout.FILL_VALUES[info.dtype],
+        dimension_names=spec.dims,
+        attributes={layout.ATTRIBUTES: {"logical_dtype": info.dtype, "description": spec.description}},
+        config={"write_empty_chunks": True},
+        zarr_format=3,
+    )
+
+
+def array_metadata(name: str, info: ArrayInfo) -> bytes:
+    """What the metadata of a committed array were, which its inventory determines."""
+    encoded: dict[str, Buffer] = {}
+    _create_array(MemoryStore(encoded), name, info)
+    return encoded[layout.METADATA].to_bytes()
 
 
 @dataclass(frozen=True)

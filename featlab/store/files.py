@@ -85,7 +85,7 @@ def read_attributes(directory: AnyPath) -> dict[str, Any] | None:
         group = zarr.open_group(str(directory), mode="r", zarr_format=3)
     except (FileNotFoundError, NotADirectoryError, ContainsArrayError):
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorruptStoreError(
             f"{directory / METADATA} cannot be read as Zarr metadata ({error}); restore it from a copy."
         ) from error

@@ -103,8 +103,10 @@ def epochs_to_come(
     ends = [end for end in (schedule.end, None if total_epochs is None else total_epochs + 1) if end is not None]
     if not ends:
         return None
-    held = set(committed) - {epoch}
-    return max(1, sum(schedule.wants(one) and one not in held for one in range(epoch, min(ends))))
+    span = range(epoch, min(ends))
+    held = sum(schedule.wants(one) and one in span for one in set(committed) - {epoch})
+    wanted = sum(map(schedule.wants, span)) if schedule.given else len(span)
+    return max(1, wanted - held)
 
 
 def free_bytes(store: StorePath) -> int | None:
@@ -146,7 +148,7 @@ def check_space(estimates: Mapping[str, Estimate], split: str, store: StorePath)
     waiting = f" and {shown_bytes(own.waiting)} while samples are chosen" if own.waiting else ""
     raise CaptureError(
         f"split {split!r} would take about {shown_bytes(own.total_bytes)} {span} before compression{waiting}{beside}, "
-        f"and {store} has {shown_bytes(own.free)} free: make room, capture less (max_per_class=, every=, fewer layers), "
+        f"and {store} has {shown_bytes(own.free)} free: make room, capture less (max_per_class=, every=), "
         "or turn the check off (check_space=False, --no-space-check)."
     )
 

@@ -40,16 +40,19 @@ def begin(setup: Setup, start: Start) -> Sample:
     OptionError
         The run holds the split with other limits.
     """
-    if start.split not in setup.checked_splits:
+    is_first = start.split not in setup.checked_splits
+    is_whole = start.stored_as == start.split  # snapshots within an epoch come as often as the loop likes
+    if is_first or (is_whole and start.split not in setup.sized_splits):
         run = _open(setup)
-        if run is not None:
+        if run is not None and is_first:
             known = kept_before(
                 run, setup.sampling, epoch=start.epoch, stored_as=start.stored_as, overwrite=setup.overwrite
             )
             if known is not None:
                 setup.kept_samples[start.split] = known
-        if start.stored_as == start.split:
+        if is_whole:
             _estimate(setup, start, run)
+            setup.sized_splits.add(start.split)
         setup.checked_splits.add(start.split)
     return open_sample(setup, split=start.split, classes=start.classes, ranks=_ranks())
 

@@ -168,7 +168,7 @@ class Capture:
 
     @property
     def estimates(self) -> dict[str, Estimate]:
-        """Split to what it takes from its first epoch on, once its first batch came; unknown for a loader without end."""
+        """Split to what it will take, once its first batch came; none where the number of its rows is unknown."""
         return dict(self._setup.estimates)
 
     @contextmanager

@@ -32,9 +32,7 @@ class Recording:
     Hooks are on from enter to exit. A clean exit waits for the commit; an exception leaves the epoch uncommitted.
     """
 
-    def __init__(
-        self, setup: Setup, *, epoch: int, split: str, expected: int | None, step: int | None = None
-    ) -> None:
+    def __init__(self, setup: Setup, *, epoch: int, split: str, expected: int | None, step: int | None = None) -> None:
         self.epoch = epoch
         self.split = split
         self.step = step

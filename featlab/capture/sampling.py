@@ -1,4 +1,4 @@
-"""Which samples are kept when not all are: those whose ids have the smallest hashes, whatever the order they come in."""
+"""Which samples are kept when not all are: those whose ids have the smallest hashes, in whatever order they come."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def _read(part: str, given: str) -> slice | int | str:
         return numbers[0]
     if len(numbers) in (2, 3):
         return slice(*numbers)
-    raise OptionError(f"epochs is {given!r}, and {part!r} in it cannot be read: give such as '0,1,5', '0:90:5' or 'log'.")
+    raise OptionError(f"epochs is {given!r}, and {part!r} in it cannot be read: give '0,1,5', '0:90:5' or 'log'.")
 
 
 def _span(span: slice, given: object) -> range | tuple[int, int]:

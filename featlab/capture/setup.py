@@ -36,8 +36,8 @@ class Setup:
     overwrite: bool
     queue_bytes: int
     notify: Callable[[str], None]
-    sampling: Sampling = Sampling()
-    schedule: Schedule = Schedule()
+    sampling: Sampling = field(default_factory=Sampling)
+    schedule: Schedule = field(default_factory=Schedule)
     total_epochs: int | None = None
     check_space: bool = True
     likely_classes: Sequence[str] | None = None
@@ -49,6 +49,7 @@ class Setup:
     recordings: list[Recording] = field(default_factory=list)
     kept_samples: dict[str, Ids] = field(default_factory=dict)
     checked_splits: set[str] = field(default_factory=set)
+    sized_splits: set[str] = field(default_factory=set)
     estimates: dict[str, Estimate] = field(default_factory=dict)
 
     def tell_once(self, about: str, message: str) -> None:

@@ -10,12 +10,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.distributed import FileStore
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import featlab
+from featlab.capture.agreement import Agreement
 from featlab.capture.recorder import Capture
-from featlab.capture.sampling import Sample, Sampling, SmallestHashes, hash_ids, open_sample
-from featlab.capture.spill import Rows
+from featlab.capture.sampling import Sampling, SmallestHashes, hash_ids
 from featlab.errors import CaptureError, DataError, FeatlabWarning, OptionError
 from featlab.store.writer import SnapshotWriter
 
@@ -255,15 +256,42 @@ def test_limits_that_cannot_be_served(model, store, limits):
         Capture(model, store, layers="1", **limits)
 
 
-def test_ranks_cannot_choose(model, data, store):
-    sample = Sample(Sampling(max_samples=2), np.array([1, 3]), classes=3, place=None)
-    rows = Rows({"0": np.eye(4)}, np.zeros(4, np.int64), sample_ids=np.array([0, 1, 2, 3]))
-    assert sample.take(rows).sample_ids.tolist() == [1, 3]
-    setup = Capture(model, store, layers="1", max_samples=2).setup
-    with pytest.raises(CaptureError, match="max_samples=2 cannot be chosen by 2 ranks"):
-        open_sample(setup, split="val", classes=3, ranks=2)
-    setup.kept_samples["val"] = np.array([1, 3])
-    assert open_sample(setup, split="val", classes=3, ranks=2).expected(10) == 2
+@pytest.mark.parametrize(
+    "limits", [{"max_per_class": 10}, {"max_samples": 11}, {"max_per_class": 9, "max_samples": 20}]
+)
+def test_ranks_agree_on_what_one_process_would_keep(data, tmp_path, limits):
+    labels = data.tensors[1].numpy()
+    program = """
+import json, sys
+import numpy as np
+from torch.distributed import FileStore
+from featlab.capture.agreement import Agreement
+from featlab.capture.sampling import Sample, Sampling
+from featlab.capture.spill import Rows
+rank, path, limits, labels = int(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3]), np.array(json.loads(sys.argv[4]))
+ids = np.arange(len(labels))[rank::2]
+agreement = Agreement("epoch 0, split 'val'", rank, 2, timeout=60, keys=FileStore(path, 2))
+sample = Sample(Sampling(**limits), None, classes=3, place=None, gather=agreement.gather)
+for part in np.array_split(ids[::-1], 4):
+    sample.take(Rows({"x": part[:, None].astype(float)}, labels[part], sample_ids=part))
+kept = [rows.sample_ids.tolist() for rows in sample.rest()]
+print(json.dumps([sum(kept, []), sample.kept.tolist()]))
+"""
+    given = [str(tmp_path / "keys"), json.dumps(limits), json.dumps(labels.tolist())]
+    children = [
+        subprocess.Popen([sys.executable, "-c", program, rank, *given], stdout=subprocess.PIPE) for rank in "01"
+    ]
+    (own0, all0), (own1, all1) = (json.loads(child.communicate()[0]) for child in children)
+    assert all0 == all1 == expected_ids(labels, **limits) == sorted(own0 + own1)
+    assert {sample % 2 for sample in own0} == {0}
+
+
+def test_a_rank_that_died_is_told(tmp_path):
+    agreement = Agreement("epoch 3, split 'val'", 0, 2, timeout=0.1, keys=FileStore(str(tmp_path / "keys"), 2))
+    with pytest.raises(
+        CaptureError, match=r"the 2 ranks could not agree on the samples of epoch 3, .* 0\.1 s \(.*\): "
+    ):
+        agreement.gather(np.zeros((0, 2), np.int64))
 
 
 def test_snapshots_within_an_epoch(model, data, store):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
-import torch
-
+from featlab.capture.agreement import Agreement
 from featlab.capture.estimate import ID_AND_LABEL, Estimate, check_space, epochs_to_come, free_bytes
-from featlab.capture.sampling import Sample, kept_before, open_sample
+from featlab.capture.sampling import Sample, kept_before
 from featlab.capture.setup import Setup
 from featlab.errors import CorruptStoreError, FeatlabWarning, NotAStoreError
+from featlab.store.files import store_path
 from featlab.store.reader import Run, open_run
 
 _LOG = logging.getLogger("featlab.capture")
@@ -20,7 +21,7 @@ _DTYPE_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4}
 
 @dataclass(frozen=True)
 class Start:
-    """What a recording knows at its first batch; `expected` rows come, if that is known."""
+    """What a recording knows at its first batch; `expected` rows come, from all ranks that record, if that is known."""
 
     epoch: int
     split: str
@@ -28,6 +29,8 @@ class Start:
     expected: int | None
     classes: int
     has_logits: bool
+    rank: int = 0
+    ranks: int = 1
 
 
 def begin(setup: Setup, start: Start) -> Sample:
@@ -36,7 +39,7 @@ def begin(setup: Setup, start: Start) -> Sample:
     Raises
     ------
     CaptureError
-        What is to come cannot fit; several ranks would have to choose samples.
+        What is to come cannot fit.
     OptionError
         The run holds the split with other limits.
     """
@@ -54,7 +57,15 @@ def begin(setup: Setup, start: Start) -> Sample:
             _estimate(setup, start, run)
             setup.sized_splits.add(start.split)
         setup.checked_splits.add(start.split)
-    return open_sample(setup, split=start.split, classes=start.classes, ranks=_ranks())
+    place = store_path(setup.store)
+    agreement = Agreement(f"epoch {start.epoch}, split {start.stored_as!r}", start.rank, start.ranks)
+    return Sample(
+        setup.sampling,
+        setup.kept_samples.get(start.split),
+        classes=start.classes,
+        place=str(place) if isinstance(place, Path) else None,
+        gather=agreement.gather if start.ranks > 1 else None,
+    )
 
 
 def _open(setup: Setup) -> Run | None:
@@ -69,8 +80,7 @@ def _open(setup: Setup) -> Run | None:
 
 
 def _estimate(setup: Setup, start: Start, run: Run | None) -> None:
-    rows = None if start.expected is None else start.expected * _ranks()
-    rows = setup.sampling.bound(rows, start.classes)
+    rows = setup.sampling.bound(start.expected, start.classes)
     known = setup.kept_samples.get(start.split)
     if known is not None:
         rows = len(known)
@@ -88,11 +98,6 @@ def _estimate(setup: Setup, start: Start, run: Run | None) -> None:
     if setup.check_space:
         check_space(setup.estimates, start.split, setup.store)
     _LOG.info("%s.", estimate)
-
-
-def _ranks() -> int:
-    has_ranks = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return torch.distributed.get_world_size() if has_ranks else 1
 
 
 def check_passed(sample: Sample, where: str, expected: int | None) -> None:

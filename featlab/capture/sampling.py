@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featlab.capture.spill import Rows, Spill
-from featlab.errors import CaptureError, OptionError
-from featlab.store.files import store_path
+from featlab.errors import OptionError
 from featlab.store.layout import base_split
 from featlab.store.reader import Run
 from featlab.store.rows import check_labels
-
-if TYPE_CHECKING:
-    from featlab.capture.setup import Setup
 
 Ids = NDArray[np.int64]
 _EVERY_HASH = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
@@ -169,6 +163,11 @@ class SmallestHashes:
         slots = sorted(placed)
         return [placed[slot] for slot in slots], slots
 
+    def pairs(self) -> Ids:
+        """Ids that are kept, each with its group, shape (rows, 2)."""
+        held = [(sample, group) for group, heap in enumerate(self._heaps) for _, sample in heap]
+        return np.array(held, np.int64).reshape(-1, 2)
+
     def _place(self, sample: int, group: int, hashed: int) -> int | None:
         heap = self._heaps[group]
         if sample in self.slots or hashed > int(self._bars[group]):
@@ -200,24 +199,36 @@ class Sample:
         Number of classes.
     place
         Directory for what waits; None for the system's own.
+    gather
+        Where other processes see other samples: gives ids with their groups, shape (rows, 2), and returns those of all.
     """
 
-    def __init__(self, sampling: Sampling, known: Ids | None, *, classes: int, place: str | None) -> None:
+    def __init__(
+        self,
+        sampling: Sampling,
+        known: Ids | None,
+        *,
+        classes: int,
+        place: str | None,
+        gather: Callable[[Ids], Ids] | None = None,
+    ) -> None:
         self.seen = 0
         self.kept = known
         self._sampling = sampling
         self._known = known
         self._classes = classes
-        self._smallest: SmallestHashes | None = None
-        if known is None and sampling:
-            each = sampling.max_per_class
-            self._smallest = SmallestHashes(each or sampling.max_samples or 0, 1 if each is None else classes)
+        self._gather = gather
+        self._smallest = self._new() if known is None and sampling else None
         self._spill = None if self._smallest is None else Spill(place)
+
+    def _new(self) -> SmallestHashes:
+        each = self._sampling.max_per_class
+        return SmallestHashes(each or self._sampling.max_samples or 0, 1 if each is None else self._classes)
 
     @property
     def is_choosing(self) -> bool:
-        """Whether this recording decides which samples are kept."""
-        return self._smallest is not None
+        """Whether this recording decides, from all it sees, which samples are kept."""
+        return self._smallest is not None and self._gather is None
 
     def expected(self, rows: int | None) -> int | None:
         """Count the rows that will be kept of so many; None where that cannot be known yet."""
@@ -249,10 +260,13 @@ class Sample:
     def rest(self) -> Iterator[Rows]:
         """Give what waited, in the order of the ids; call it once, after the last batch."""
         if self._smallest is not None and self._spill is not None:
-            slots = self._smallest.slots
-            ids = self._trimmed(np.fromiter(slots, np.int64, len(slots)))
-            self.kept = ids
-            yield from self._spill.get([slots[sample] for sample in ids.tolist()])
+            slots, chosen = self._smallest.slots, self._smallest
+            if self._gather is not None:
+                chosen = self._new()
+                pairs = self._gather(self._smallest.pairs())
+                chosen.offer(pairs[:, 0], pairs[:, 1])
+            self.kept = self._trimmed(chosen.pairs()[:, 0])
+            yield from self._spill.get([slots[sample] for sample in self.kept.tolist() if sample in slots])
         self.close()
 
     def _trimmed(self, ids: Ids) -> Ids:
@@ -265,21 +279,3 @@ class Sample:
         """Drop what waits."""
         if self._spill is not None:
             self._spill.close()
-
-
-def open_sample(setup: Setup, *, split: str, classes: int, ranks: int) -> Sample:
-    """Begin to choose the samples of a recording.
-
-    Raises
-    ------
-    CaptureError
-        There are several ranks, and the run does not tell yet which samples it keeps: each rank sees a part of them.
-    """
-    known = setup.kept_samples.get(split)
-    if setup.sampling and known is None and ranks > 1:
-        raise CaptureError(
-            f"{setup.sampling} cannot be chosen by {ranks} ranks, each of which sees a part of the samples: "
-            "capture the first epoch of the run in a single process, and the others follow it."
-        )
-    place = store_path(setup.store)
-    return Sample(setup.sampling, known, classes=classes, place=str(place) if isinstance(place, Path) else None)

@@ -140,6 +140,7 @@ def test_rows_that_are_unknown_are_not_estimated(model, store):
         ({"epochs": [1, 5, 9]}, None, 2, [], 2),
         ({"epochs": [1, 5, 9]}, 6, 0, [5], 1),
         ({"epochs": "log"}, 16, 0, [], 9),
+        ({"every": 10}, 10**13 - 1, 0, [], 10**12),
     ],
 )
 def test_epochs_to_come(options, total, epoch, committed, count):

@@ -100,20 +100,6 @@ def test_nothing_but_the_limits_is_recorded_of_a_run_without(model, data, store)
     assert "sampling" not in featlab.open_run(store).record(0, "val").to_json()
 
 
-def test_another_process_keeps_the_same(model, data, store, tmp_path):
-    program = """
-import json, sys, numpy as np
-from featlab.capture.sampling import SmallestHashes
-smallest = SmallestHashes(50, 3)
-for part in np.split(np.random.default_rng(int(sys.argv[1])).permutation(1000), 10):
-    smallest.offer(part, part % 3)
-print(json.dumps(sorted(smallest.slots)))
-"""
-    kept = [json.loads(subprocess.check_output([sys.executable, "-c", program, seed])) for seed in "12"]
-    assert kept[0] == kept[1]
-    assert len(kept[0]) == 150
-
-
 def test_hash_is_splitmix64():
     # The first outputs of the reference generator with seed 0 are the hashes of 0 and of its increment.
     assert hash_ids(np.array([0])).tolist() == [0xE220A8397B1DCDAF]
@@ -256,10 +242,8 @@ def test_limits_that_cannot_be_served(model, store, limits):
         Capture(model, store, layers="1", **limits)
 
 
-@pytest.mark.parametrize(
-    "limits", [{"max_per_class": 10}, {"max_samples": 11}, {"max_per_class": 9, "max_samples": 20}]
-)
-def test_ranks_agree_on_what_one_process_would_keep(data, tmp_path, limits):
+def test_ranks_agree_on_what_one_process_would_keep(data, tmp_path):
+    all_limits = [{"max_per_class": 10}, {"max_samples": 11}, {"max_per_class": 9, "max_samples": 20}]
     labels = data.tensors[1].numpy()
     program = """
 import json, sys
@@ -268,22 +252,24 @@ from torch.distributed import FileStore
 from featlab.capture.agreement import Agreement
 from featlab.capture.sampling import Sample, Sampling
 from featlab.capture.spill import Rows
-rank, path, limits, labels = int(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3]), np.array(json.loads(sys.argv[4]))
+rank, keys, labels = int(sys.argv[1]), FileStore(sys.argv[2], 2), np.array(json.loads(sys.argv[4]))
 ids = np.arange(len(labels))[rank::2]
-agreement = Agreement("epoch 0, split 'val'", rank, 2, timeout=60, keys=FileStore(path, 2))
-sample = Sample(Sampling(**limits), None, classes=3, place=None, gather=agreement.gather)
-for part in np.array_split(ids[::-1], 4):
-    sample.take(Rows({"x": part[:, None].astype(float)}, labels[part], sample_ids=part))
-kept = [rows.sample_ids.tolist() for rows in sample.rest()]
-print(json.dumps([sum(kept, []), sample.kept.tolist()]))
+for limits in json.loads(sys.argv[3]):
+    agreement = Agreement("epoch 0, split 'val'", rank, 2, timeout=60, keys=keys)
+    sample = Sample(Sampling(**limits), None, classes=3, place=None, gather=agreement.gather)
+    for part in np.array_split(ids[::-1], 4):
+        sample.take(Rows({"x": part[:, None].astype(float)}, labels[part], sample_ids=part))
+    kept = [rows.sample_ids.tolist() for rows in sample.rest()]
+    print(json.dumps([sum(kept, []), sample.kept.tolist()]))
 """
-    given = [str(tmp_path / "keys"), json.dumps(limits), json.dumps(labels.tolist())]
+    given = [str(tmp_path / "keys"), json.dumps(all_limits), json.dumps(labels.tolist())]
     children = [
         subprocess.Popen([sys.executable, "-c", program, rank, *given], stdout=subprocess.PIPE) for rank in "01"
     ]
-    (own0, all0), (own1, all1) = (json.loads(child.communicate()[0]) for child in children)
-    assert all0 == all1 == expected_ids(labels, **limits) == sorted(own0 + own1)
-    assert {sample % 2 for sample in own0} == {0}
+    printed = [[json.loads(line) for line in child.communicate()[0].splitlines()] for child in children]
+    for limits, (own0, all0), (own1, all1) in zip(all_limits, *printed, strict=True):
+        assert all0 == all1 == expected_ids(labels, **limits) == sorted(own0 + own1)
+        assert {sample % 2 for sample in own0} == {0}
 
 
 def test_a_rank_that_died_is_told(tmp_path):

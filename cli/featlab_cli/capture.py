@@ -43,6 +43,17 @@ from featlab.errors import OptionError
     help="End the script, or stop capturing and let it train on.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace epochs that are stored already.")
+@click.option("--max-per-class", type=int, metavar="N", help="Keep N samples of each class, in every epoch the same.")
+@click.option("--max-samples", type=int, metavar="N", help="Keep N samples of a split, in every epoch the same.")
+@click.option("--every", type=int, metavar="N", help="Capture each epoch that is a multiple of N.")
+@click.option(
+    "--epochs",
+    metavar="LIST",
+    help="Capture these, such as 0,1,5 or 0:90:5 or log (0, 1, 2, 3, 4, 6, 8, 12, 16, ...). Beside --every, either.",
+)
+@click.option("--within-epochs", is_flag=True, help="Capture evaluations in the middle of a training pass, too.")
+@click.option("--total-epochs", type=int, metavar="N", help="Training passes planned, to estimate the space.")
+@click.option("--no-space-check", is_flag=True, help="Begin even if what is to come would not fit on the disk.")
 @click.argument("script", nargs=-1, required=True, type=click.UNPROCESSED)
 def command(
     store: str,
@@ -55,6 +66,13 @@ def command(
     classifier: str,
     on_error: str,
     overwrite: bool,
+    max_per_class: int | None,
+    max_samples: int | None,
+    every: int | None,
+    epochs: str | None,
+    within_epochs: bool,
+    total_epochs: int | None,
+    no_space_check: bool,
     script: tuple[str, ...],
 ) -> None:
     """Run a training script, unmodified, and store the activations of its model.
@@ -83,6 +101,13 @@ def command(
         classifier=None if classifier == "none" else classifier,
         on_error=on_error,
         overwrite=overwrite,
+        max_per_class=max_per_class,
+        max_samples=max_samples,
+        every=every,
+        epochs=epochs,
+        total_epochs=total_epochs,
+        check_space=not no_space_check,
+        within_epochs=within_epochs,
     )
 
 

@@ -15,9 +15,12 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from featlab.capture.classifier import Classifier
+from featlab.capture.estimate import Estimate, check_total_epochs
 from featlab.capture.layers import is_compiled, select_layers, unwrap
 from featlab.capture.loading import expected_rows, has_indices, map_tensors, split_batch, with_sample_ids
 from featlab.capture.recording import Recording
+from featlab.capture.sampling import Sampling
+from featlab.capture.schedule import Epochs, Schedule
 from featlab.capture.setup import Setup
 from featlab.capture.staging import DTYPES
 from featlab.errors import CaptureError, FeatlabWarning, NotAStoreError, OptionError
@@ -60,6 +63,21 @@ class Capture:
         Replace what is committed.
     queue_bytes
         How much may wait for the writer, on the model's device.
+    max_per_class
+        How many samples of each class are kept; by default all. They are those whose ids have the smallest hashes, so
+        every epoch keeps the same ones, and a resumed run does.
+    max_samples
+        How many samples are kept of a split, or of what `max_per_class` leaves of it, by the same rule; default all.
+    every
+        Capture each epoch that is a multiple of this; by default every epoch is captured. In others, `evaluate` does
+        not run the model and `recording` takes nothing.
+    epochs
+        Capture these: numbers, a slice, or ``"log"`` for 0, 1, 2, 3, 4, 6, 8, 12, 16, 24, ...; beside `every`, what
+        either names.
+    total_epochs
+        Number of training passes planned, for the estimate of the space; by default that of one epoch is given.
+    check_space
+        Refuse, before the first byte, what would not fit on the disk uncompressed; default True.
     notify
         Called with what a person should know; by default a FeatlabWarning.
 
@@ -100,7 +118,14 @@ class Capture:
         overwrite: bool = False,
         queue_bytes: int = 256 << 20,
         notify: Callable[[str], None] | None = None,
+        max_per_class: int | None = None,
+        max_samples: int | None = None,
+        every: int | None = None,
+        epochs: Epochs = None,
+        total_epochs: int | None = None,
+        check_space: bool = True,
     ) -> None:
+        check_total_epochs(total_epochs)
         check_choice("dtype", dtype, tuple(DTYPES))
         check_choice("codec", codec, tuple(CODECS))
         check_choice("on_error", on_error, ON_ERROR)
@@ -122,6 +147,10 @@ class Capture:
             overwrite=overwrite,
             queue_bytes=queue_bytes,
             notify=notify or _warn,
+            sampling=Sampling(max_per_class, max_samples),
+            schedule=Schedule.of(every, epochs),
+            total_epochs=total_epochs,
+            check_space=check_space,
         )
 
     def __enter__(self) -> Self:
@@ -137,8 +166,15 @@ class Capture:
         """What is captured, and what was found out about the model so far."""
         return self._setup
 
+    @property
+    def estimates(self) -> dict[str, Estimate]:
+        """Split to what it will take, once its first batch came; none where the number of its rows is unknown."""
+        return dict(self._setup.estimates)
+
     @contextmanager
-    def recording(self, *, epoch: int, split: str = "val", expected: int | None = None) -> Iterator[Recording]:
+    def recording(
+        self, *, epoch: int, split: str = "val", expected: int | None = None, step: int | None = None
+    ) -> Iterator[Recording]:
         """Record an (epoch, split) in a loop of one's own; call `rec.batch` after each call of the model.
 
         While another recording of this capture, such as `evaluate`, runs inside the block, this one takes nothing.
@@ -151,16 +187,21 @@ class Capture:
             Name of the split.
         expected
             Number of samples to come, if known.
+        step
+            The optimiser's step, for a snapshot within an epoch, of which `epoch` passes are completed: it is stored
+            as a split of its own, such as ``val.step001500``, and without the classifier.
 
         Raises
         ------
         CaptureError
             The capture is closed, or no batch came. See also `Recording.batch`.
         """
-        with self.start(epoch=epoch, split=split, expected=expected) as recording:
+        with self.start(epoch=epoch, split=split, expected=expected, step=step) as recording:
             yield recording
 
-    def start(self, *, epoch: int, split: str = "val", expected: int | None = None) -> Recording:
+    def start(
+        self, *, epoch: int, split: str = "val", expected: int | None = None, step: int | None = None
+    ) -> Recording:
         """Make a recording that is not open yet; see `recording`."""
         where = f"epoch {epoch}, split {split!r}"
         if self._closed:
@@ -171,7 +212,7 @@ class Capture:
             ranks = torch.distributed.get_world_size()
             if ranks > 1:
                 raise CaptureError(f"{where} cannot be recorded by {ranks} ranks yet: evaluate in a single process.")
-        return Recording(self._setup, epoch=epoch, split=split, expected=expected)
+        return Recording(self._setup, epoch=epoch, split=split, expected=expected, step=step)
 
     def evaluate(
         self,
@@ -180,6 +221,7 @@ class Capture:
         epoch: int,
         split: str = "val",
         device: torch.device | str | None = None,
+        step: int | None = None,
     ) -> None:
         """Run the model over a loader in evaluation mode, and record that.
 
@@ -196,6 +238,8 @@ class Capture:
             Name of the split.
         device
             Where the inputs go; by default the device of the model's first parameter.
+        step
+            The optimiser's step, for a snapshot within an epoch; see `recording`.
 
         Raises
         ------
@@ -203,7 +247,7 @@ class Capture:
             A batch without labels; see also `Recording.batch`.
         """
         model = self._setup.model
-        if self._setup.stopped:
+        if self._setup.stopped or not self._setup.schedule.wants(epoch):
             return
         if device is None:
             first = next(model.parameters(), None)
@@ -216,7 +260,7 @@ class Capture:
             _evaluation_mode(model),
             _random_state_kept(loader),
             torch.no_grad(),
-            self.recording(epoch=epoch, split=split, expected=expected_rows(loader)) as recording,
+            self.recording(epoch=epoch, split=split, expected=expected_rows(loader), step=step) as recording,
             closing(with_sample_ids(loader)) as batches,
         ):
             for number, (batch, ids) in enumerate(batches):

@@ -13,10 +13,14 @@ from torch import nn
 
 from featlab.capture.classifier import is_read, weights_of
 from featlab.capture.layers import PENULTIMATE
+from featlab.capture.opening import Start, begin, check_passed
+from featlab.capture.sampling import Sample
 from featlab.capture.setup import Setup
+from featlab.capture.spill import Rows
 from featlab.capture.staging import DTYPES, Batch, WriterQueue, stage, writer_error
 from featlab.capture.taps import Taps
 from featlab.errors import CaptureError, FeatlabError
+from featlab.store.layout import step_split
 from featlab.store.writer import SnapshotWriter
 
 Values = torch.Tensor | ArrayLike
@@ -28,13 +32,16 @@ class Recording:
     Hooks are on from enter to exit. A clean exit waits for the commit; an exception leaves the epoch uncommitted.
     """
 
-    def __init__(self, setup: Setup, *, epoch: int, split: str, expected: int | None) -> None:
+    def __init__(self, setup: Setup, *, epoch: int, split: str, expected: int | None, step: int | None = None) -> None:
         self.epoch = epoch
         self.split = split
+        self.step = step
+        self.stored_as = split if step is None else step_split(split, step)
         self.rows = 0
+        self._stored = 0
         self._setup = setup
         self._expected = expected
-        self._where = f"epoch {epoch}, split {split!r}"
+        self._where = f"epoch {epoch}, split {self.stored_as!r}"
         self._active = False
         self.is_committed = False
         self.failure: Exception | None = None
@@ -45,9 +52,10 @@ class Recording:
         self._feeds: tuple[str, ...] = ()
         self._writer: SnapshotWriter | None = None
         self._queue: WriterQueue | None = None
+        self._sample: Sample | None = None
 
     def __enter__(self) -> Self:
-        if not self._setup.stopped:
+        if not self._setup.stopped and self._setup.schedule.wants(self.epoch):
             self._active = True
             if self._setup.is_compiled:
                 self._run_eagerly()
@@ -120,7 +128,7 @@ class Recording:
         self._take_penultimate(len(classes))
         self._check_rows(len(label), output, ids)
         if self._writer is None:
-            self._writer = self._open(classes)
+            self._writer = self._open(classes, has_logits=output is not None)
             self._queue = WriterQueue(self._write, limit=self._setup.queue_bytes, what=self._where)
         batch = Batch(
             {layer.name: self._taps.fired[layer.name] for layer in self._setup.layers},
@@ -206,34 +214,45 @@ class Recording:
                     "give one label for each sample that the model was called on."
                 )
 
-    def _open(self, classes: list[str]) -> SnapshotWriter:
+    def _open(self, classes: list[str], *, has_logits: bool) -> SnapshotWriter:
         setup = self._setup
         setup.specs.update(self._taps.specs)
         if setup.classifier.is_wanted:
             self._note_classifier(len(classes))
+        start = Start(self.epoch, self.split, self.stored_as, self._expected, len(classes), has_logits)
+        self._sample = begin(setup, start)
         return SnapshotWriter(
             setup.store,
             epoch=self.epoch,
-            split=self.split,
+            split=self.stored_as,
             classes=classes,
             synsets=setup.synsets,
             dtype=setup.dtype,
             codec=setup.codec,
             mode="train" if self._is_training else "eval",
-            expected=self._expected,
+            step=self.step,
+            expected=self._sample.expected(self._expected),
             overwrite=setup.overwrite,
             model=type(setup.model).__qualname__,
             layers={layer.name: setup.specs[layer.name] for layer in setup.layers},
+            sampling=setup.sampling.to_json(),
         )
 
     def _write(self, batch: Batch) -> None:
+        rows = Rows(
+            {name: staged.to_host() for name, staged in batch.features.items()},
+            batch.labels.to_host(),
+            None if batch.logits is None else batch.logits.to_host(),
+            None if batch.sample_ids is None else batch.sample_ids.to_host(),
+        )
+        kept = rows if self._sample is None else self._sample.take(rows)
+        if kept is not None:
+            self._store(kept)
+
+    def _store(self, rows: Rows) -> None:
         if self._writer is not None:
-            self._writer.append(
-                {name: staged.to_host() for name, staged in batch.features.items()},
-                batch.labels.to_host(),
-                sample_ids=None if batch.sample_ids is None else batch.sample_ids.to_host(),
-                logits=None if batch.logits is None else batch.logits.to_host(),
-            )
+            self._writer.append(dict(rows.features), rows.labels, sample_ids=rows.sample_ids, logits=rows.logits)
+            self._stored += len(rows.labels)
 
     def _note_classifier(self, classes: int) -> None:
         setup = self._setup
@@ -266,12 +285,20 @@ class Recording:
         self._taps.close()
         self._eager.close()
         self._queue.drain()
+        if self._sample is not None:
+            for rows in self._sample.rest():
+                self._store(rows)
+            check_passed(self._sample, self._where, self._expected)
         # With dropout on, no captured layer is what the classifier reads: an evaluation of the epoch will tell.
-        if self._head is not None and (self._feeds or not self._is_training):
+        # Within an epoch it is another one than the epoch's.
+        if self._head is not None and self.step is None and (self._feeds or not self._is_training):
             weight, bias = weights_of(self._head[1])
             self._writer.classifier(weight.numpy(), None if bias is None else bias.numpy(), feeds=self._feeds)
         self._writer.commit()
         self.is_committed = True
+        self.rows = self._stored
+        if self._sample is not None and self._sample.kept is not None:
+            self._setup.kept_samples[self.split] = self._sample.kept
 
     @property
     def _is_training(self) -> bool:
@@ -301,6 +328,8 @@ class Recording:
         self._eager.close()
         if self._queue is not None:
             self._queue.discard()
+        if self._sample is not None:
+            self._sample.close()
         if self._writer is not None:
             with suppress(OSError, FeatlabError):
                 self._writer.abort()

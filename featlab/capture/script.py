@@ -12,7 +12,10 @@ from pathlib import Path
 
 from torch import nn
 
+from featlab.capture.estimate import check_total_epochs
 from featlab.capture.recorder import Capture
+from featlab.capture.sampling import Sampling
+from featlab.capture.schedule import Epochs, Schedule
 from featlab.capture.watch import Note, ScriptWatch
 from featlab.errors import CaptureError, EpochExistsError, OptionError
 from featlab.store.files import store_path
@@ -72,6 +75,13 @@ def run_script(
     classifier: str | None = "auto",
     on_error: str = "raise",
     overwrite: bool = False,
+    max_per_class: int | None = None,
+    max_samples: int | None = None,
+    every: int | None = None,
+    epochs: Epochs = None,
+    total_epochs: int | None = None,
+    check_space: bool = True,
+    within_epochs: bool = False,
 ) -> None:
     """Run a training script as Python would, and capture the model that it trains.
 
@@ -87,10 +97,14 @@ def run_script(
         Path or URL of the run.
     layers, classes, reduce, dtype, codec, classifier, on_error, overwrite
         As for `Capture`.
+    max_per_class, max_samples, every, epochs, total_epochs, check_space
+        As for `Capture`.
     note
         Called with what was found and done.
     splits
         Which splits are captured.
+    within_epochs
+        Whether evaluations in the middle of a training pass are captured too, by step, as for `Capture.recording`.
 
     Raises
     ------
@@ -118,9 +132,18 @@ def run_script(
             on_error=on_error,
             overwrite=overwrite,
             notify=note,
+            max_per_class=max_per_class,
+            max_samples=max_samples,
+            every=every,
+            epochs=epochs,
+            total_epochs=total_epochs,
+            check_space=check_space,
         )
 
-    watch = ScriptWatch(make_capture, splits=tuple(splits), note=note)
+    Sampling(max_per_class, max_samples)  # what is wrong with an option is said before the training
+    Schedule.of(every, epochs)
+    check_total_epochs(total_epochs)
+    watch = ScriptWatch(make_capture, splits=tuple(splits), note=note, within_epochs=within_epochs)
     stop: SystemExit | None = None
     try:
         with watch.attached():
@@ -187,7 +210,7 @@ def _check_captured(watch: ScriptWatch, splits: Sequence[str]) -> None:
     seen = watch.seen
     if seen.failure is not None:
         raise seen.failure  # the script went on in spite of it
-    if seen.committed:
+    if seen.committed or seen.within:
         return
     remedy = "use featlab.Capture in the script"
     if not seen.passes:
@@ -197,6 +220,8 @@ def _check_captured(watch: ScriptWatch, splits: Sequence[str]) -> None:
     elif not any(seen.splits[split] for split in splits):
         found = ", ".join(f"{split} ({count})" for split, count in seen.splits.items())
         why, remedy = f"the script has no pass of {' or '.join(splits)}, but of {found}", "choose with --splits"
+    elif seen.unscheduled:
+        why, remedy = f"no epoch of {_ranges(sorted(seen.unscheduled))} is among those asked for", "choose others"
     else:
         why = f"no pass of {' or '.join(splits)} could be recorded to its end"
     raise CaptureError(f"no epoch was captured, for {why}: {remedy}.")

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from featlab.capture.classifier import Classifier
+from featlab.capture.estimate import Estimate
 from featlab.capture.layers import Layer
+from featlab.capture.sampling import Ids, Sampling
+from featlab.capture.schedule import Schedule
 from featlab.store.files import StorePath
 
 if TYPE_CHECKING:
@@ -33,6 +36,10 @@ class Setup:
     overwrite: bool
     queue_bytes: int
     notify: Callable[[str], None]
+    sampling: Sampling = field(default_factory=Sampling)
+    schedule: Schedule = field(default_factory=Schedule)
+    total_epochs: int | None = None
+    check_space: bool = True
     likely_classes: Sequence[str] | None = None
     stopped: bool = False
     specs: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -40,6 +47,10 @@ class Setup:
     feeds: tuple[str, ...] = ()
     told: set[str] = field(default_factory=set)
     recordings: list[Recording] = field(default_factory=list)
+    kept_samples: dict[str, Ids] = field(default_factory=dict)
+    checked_splits: set[str] = field(default_factory=set)
+    sized_splits: set[str] = field(default_factory=set)
+    estimates: dict[str, Estimate] = field(default_factory=dict)
 
     def tell_once(self, about: str, message: str) -> None:
         """Notify of something that holds for the whole run only once."""

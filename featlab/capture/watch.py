@@ -47,6 +47,8 @@ class Seen:
     committed: dict[str, list[int]] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
     failure: Exception | None = None
+    unscheduled: set[int] = field(default_factory=set)
+    within: dict[str, list[int]] = field(default_factory=dict)
 
 
 class ScriptWatch(PassObserver):
@@ -60,9 +62,18 @@ class ScriptWatch(PassObserver):
         Splits that are recorded.
     note
         Called with what a person should know.
+    within_epochs
+        Whether evaluations in the middle of a training pass are recorded too, by the optimiser's step.
     """
 
-    def __init__(self, make_capture: Callable[[nn.Module], Capture], *, splits: tuple[str, ...], note: Note) -> None:
+    def __init__(
+        self,
+        make_capture: Callable[[nn.Module], Capture],
+        *,
+        splits: tuple[str, ...],
+        note: Note,
+        within_epochs: bool = False,
+    ) -> None:
         self.seen = Seen()
         self.epoch = 0
         self.capture: Capture | None = None
@@ -70,6 +81,8 @@ class ScriptWatch(PassObserver):
         self._make_capture = make_capture
         self._splits = splits
         self._note = note
+        self._within_epochs = within_epochs
+        self._steps = 0
         self._told: set[str] = set()
         self._sources = Sources()
         self._live: list[Pass] = []  # that which returned a batch last comes last
@@ -137,6 +150,8 @@ class ScriptWatch(PassObserver):
             self._fail(recording, error)
         if recording.is_open:
             self._describe()
+            if self.capture is not None and at.split in self.capture.estimates:
+                self._tell_once(f"{self.capture.estimates[at.split]}.", f"space {at.split}")
             self._tell_once(f"labels of {at.split} are {origin}.")
 
     def _end_gone(self, *, script_is_over: bool = False) -> None:
@@ -176,9 +191,12 @@ class ScriptWatch(PassObserver):
                 raise
         if recording.is_committed:
             split = str(at.split)
-            self.seen.committed.setdefault(split, []).append(at.epoch)
-            self.seen.rows[split] = recording.rows
-            self._note(f"epoch {at.epoch}, {split}: {recording.rows:,} rows.")
+            if recording.step is not None:
+                self.seen.within.setdefault(split, []).append(recording.step)
+            else:
+                self.seen.committed.setdefault(split, []).append(at.epoch)
+                self.seen.rows[split] = recording.rows
+            self._note(f"epoch {at.epoch}, {recording.stored_as}: {recording.rows:,} rows.")
 
     def _drop(self, at: Pass, recording: Recording, why: str) -> None:
         recording.__exit__(CaptureError, None, None)
@@ -250,7 +268,13 @@ class ScriptWatch(PassObserver):
         self.seen.splits[at.split] += 1
         if at.split not in self._splits or capture.setup.stopped:
             return
-        if at.epoch in self.seen.committed.get(at.split, ()):
+        if not capture.setup.schedule.wants(at.epoch):
+            self.seen.unscheduled.add(at.epoch)
+            return
+        step = self._steps if self._within_epochs and not at.is_training and self._is_within_epoch() else None
+        if step is not None and step in self.seen.within.get(at.split, ()):
+            self._tell_once(f"{at.split} is passed again at step {step}: the first pass is kept.", f"{at.split} again")
+        elif step is None and at.epoch in self.seen.committed.get(at.split, ()):
             self._tell_once(
                 f"{at.split} is passed again with no training pass ended in between (first in epoch {at.epoch}): "
                 "the first pass of each epoch is kept.",
@@ -262,13 +286,16 @@ class ScriptWatch(PassObserver):
                 "so rows cannot be matched."
             )
         else:
-            self._record(at, capture, at.split)
+            self._record(at, capture, at.split, step)
 
-    def _record(self, at: Pass, capture: Capture, split: str) -> None:
+    def _is_within_epoch(self) -> bool:
+        return any(one.is_training and one.stepped for one in self._live)
+
+    def _record(self, at: Pass, capture: Capture, split: str, step: int | None) -> None:
         capture.setup.likely_classes = capture.setup.likely_classes or class_names(at.loader)
         if not has_indices(at.loader):
             self._tell_once(f"{split} has no indices: sample ids count the rows as they arrive.")
-        at.recording = capture.start(epoch=at.epoch, split=split, expected=expected_rows(at.loader))
+        at.recording = capture.start(epoch=at.epoch, split=split, expected=expected_rows(at.loader), step=step)
         at.recording.__enter__()
 
     def _saw_target(self, target: torch.Tensor, loss: str) -> None:
@@ -279,6 +306,7 @@ class ScriptWatch(PassObserver):
             at.pending.target, at.pending.loss = labels.detach().clone(), loss
 
     def _saw_step(self, *args: Any) -> None:
+        self._steps += 1
         for at in self._live:
             at.stepped = at.stepped or at.is_training
 

@@ -85,7 +85,7 @@ def _source(run: Run, epoch: int, split: str) -> str | None:
     """The array that tells what the classifier says of each row."""
     if run.has_logits(epoch, split):
         return "logits"
-    feeding = [layer for layer in run.feeds(epoch) if run.has(epoch, split, layer)]
+    feeding = [layer for layer in run.feeds(epoch, split) if run.has(epoch, split, layer)]
     return f"layers/{feeding[0]}" if feeding else None
 
 

@@ -182,7 +182,7 @@ class _Graph:
         )
 
     def _feeds(self, request: Request) -> bool:
-        return request.layer in self.run.feeds(request.epoch)
+        return request.layer in self.run.feeds(request.epoch, request.split)
 
     def _said(self, request: Request) -> Decisions | None:
         return self.decisions.get((request.epoch, request.split)) if self._feeds(request) else None

@@ -47,6 +47,7 @@ class Pending:
     step: int | None
     expected: int | None
     overwrite: bool
+    sampling: dict[str, int] | None = None
 
     @property
     def where(self) -> str:
@@ -94,6 +95,7 @@ def commit_split(snapshot: Pending, classifier: Classifier | None) -> list[str]:
         nonfinite={_layer(name): counts for name, counts in nonfinite.items() if name != "logits"},
         overflow={_layer(name): count for name, count in overflow.items() if name != "logits"},
         logits_nonfinite=nonfinite.get("logits"),
+        sampling=snapshot.sampling,
     )
     kept = None if classifier is None else _commit_classifier(snapshot, classifier)
     for directory in (".", layout.EPOCHS, layout.epoch_path(snapshot.epoch), snapshot.where):

@@ -136,6 +136,8 @@ class CommitRecord:
         Layer to ``{"nan": n, "inf": m}`` for layers that were given any; `logits_nonfinite` is the same for logits.
     overflow
         Layer to the number of finite values that became infinite in the dtype on disk.
+    sampling
+        The limits, such as ``{"max_per_class": 50}``, by which the samples were chosen; None when all were kept.
     """
 
     rows: int
@@ -147,6 +149,7 @@ class CommitRecord:
     nonfinite: dict[str, dict[str, int]] = field(default_factory=dict)
     overflow: dict[str, int] = field(default_factory=dict)
     logits_nonfinite: dict[str, int] | None = None
+    sampling: dict[str, int] | None = None
 
     @property
     def inventory(self) -> Inventory:
@@ -175,6 +178,7 @@ class CommitRecord:
             "overflow": self.overflow,
             "logits_nonfinite": self.logits_nonfinite,
             "parts": {rank: inventory_to_json(part) for rank, part in self.parts.items()},
+            **({"sampling": self.sampling} if self.sampling else {}),
         }
 
     @classmethod
@@ -190,6 +194,7 @@ class CommitRecord:
                 nonfinite=data["nonfinite"],
                 overflow=data["overflow"],
                 logits_nonfinite=data["logits_nonfinite"],
+                sampling=data.get("sampling"),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CorruptStoreError(
@@ -260,6 +265,22 @@ def check_split(split: object) -> str:
     if split in (WEIGHTS, METADATA, ".", "..") or split.startswith("__"):
         raise OptionError(f"split {split!r} is a reserved name; choose another, such as 'val'")
     return split
+
+
+def step_split(split: str, step: int) -> str:
+    """The name under which a split is stored that was captured within an epoch.
+
+    Examples
+    --------
+    >>> step_split("val", 1500)
+    'val.step001500'
+    """
+    return check_split(f"{check_split(split)}.step{check_count('step', step, 'the number of optimiser steps'):06d}")
+
+
+def base_split(split: str) -> str:
+    """The split that a name such as ``val.step001500`` is of; any other name is its own."""
+    return re.sub(r"\.step[0-9]{6,}$", "", split)
 
 
 def check_layer(layer: object) -> str:

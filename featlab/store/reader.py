@@ -163,9 +163,13 @@ class Run:
         """Sample of each row: ndarray of shape (rows,)."""
         return self._column(epoch, split, "sample_id")
 
-    def feeds(self, epoch: int) -> tuple[str, ...]:
-        """The stored layers that the classifier of an epoch reads; none without a classifier."""
-        return self._weights(epoch)[0]
+    def feeds(self, epoch: int, split: str | None = None) -> tuple[str, ...]:
+        """The stored layers that the classifier of an epoch reads; none without a classifier.
+
+        Nor any of a split that was captured within the epoch: the classifier was another one then.
+        """
+        is_within = split is not None and layout.base_split(split) != split
+        return () if is_within else self._weights(epoch)[0]
 
     def classifier_digests(self, epoch: int) -> list[str]:
         """What tells the classifier of an epoch from any other; empty without one."""

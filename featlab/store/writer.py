@@ -71,6 +71,8 @@ class SnapshotWriter:
         Name of the model's class.
     layers
         Layer to a JSON-able description, kept with the run.
+    sampling
+        The limits by which the samples were chosen, such as ``{"max_per_class": 50}``; kept with the snapshot.
 
     Raises
     ------
@@ -112,6 +114,7 @@ class SnapshotWriter:
         overwrite: bool = False,
         model: str | None = None,
         layers: Mapping[str, Mapping[str, Any]] | None = None,
+        sampling: Mapping[str, int] | None = None,
     ) -> None:
         layout.check_choice("dtype", dtype, layout.FEATURE_DTYPES)
         layout.check_choice("codec", codec, tuple(layout.CODECS))
@@ -136,7 +139,8 @@ class SnapshotWriter:
         self._released = False
         run = RunAttributes.of(classes, synsets, model, layers)
         self._classes = len(run.classes)
-        self._snapshot = Pending(root, epoch, split, mode, step, expected, overwrite)
+        chosen_by = dict(sampling) if sampling else None
+        self._snapshot = Pending(root, epoch, split, mode, step, expected, overwrite, chosen_by)
         self._part = self._snapshot.directory / layout.rank_name(rank)
         with disk_errors(f"starting a snapshot in {root}", "check that there is space, and that it may be written to"):
             ensure_run(root, run)

@@ -67,7 +67,7 @@ def test_a_device_is_waited_for_before_the_copy_and_not_before(peak, expected, m
             wide.fill_(70000)
             largest.fill_(peak)
 
-    monkeypatch.setattr(staging, "_copy_stream", lambda device: None)
+    monkeypatch.setattr(staging, "side_stream", lambda device: None)
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
     staged = Staged(narrow, wide, largest, Event())
     assert staged.nbytes == 8 + 16

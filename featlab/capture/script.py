@@ -67,6 +67,8 @@ def run_script(
     splits: Sequence[str] = ("val",),
     classes: Sequence[str] | int | None = None,
     reduce: str | Mapping[str, str] = "auto",
+    call: str | Mapping[str, str] = "last",
+    when_full: str = "block",
     dtype: str = "float16",
     codec: str = "fast",
     classifier: str | None = "auto",
@@ -85,7 +87,7 @@ def run_script(
         See `parse_command`.
     store
         Path or URL of the run.
-    layers, classes, reduce, dtype, codec, classifier, on_error, overwrite
+    layers, classes, reduce, call, when_full, dtype, codec, classifier, on_error, overwrite
         As for `Capture`.
     note
         Called with what was found and done.
@@ -112,6 +114,8 @@ def run_script(
             layers,
             classes=classes,
             reduce=reduce,
+            call=call,
+            when_full=when_full,
             dtype=dtype,
             codec=codec,
             classifier=classifier,

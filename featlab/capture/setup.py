@@ -10,6 +10,8 @@ from torch import nn
 
 from featlab.capture.classifier import Classifier
 from featlab.capture.layers import Layer
+from featlab.capture.pinned import PinnedRing
+from featlab.capture.stats import Meter
 from featlab.store.files import StorePath
 
 if TYPE_CHECKING:
@@ -33,6 +35,9 @@ class Setup:
     overwrite: bool
     queue_bytes: int
     notify: Callable[[str], None]
+    when_full: str = "block"
+    meter: Meter = field(default_factory=Meter)
+    ring: PinnedRing = field(default_factory=PinnedRing)
     likely_classes: Sequence[str] | None = None
     stopped: bool = False
     specs: dict[str, dict[str, Any]] = field(default_factory=dict)

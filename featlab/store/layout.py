@@ -136,6 +136,8 @@ class CommitRecord:
         Layer to ``{"nan": n, "inf": m}`` for layers that were given any; `logits_nonfinite` is the same for logits.
     overflow
         Layer to the number of finite values that became infinite in the dtype on disk.
+    dropped
+        Ids of samples that were seen and not stored, because the writer did not keep up.
     """
 
     rows: int
@@ -147,6 +149,7 @@ class CommitRecord:
     nonfinite: dict[str, dict[str, int]] = field(default_factory=dict)
     overflow: dict[str, int] = field(default_factory=dict)
     logits_nonfinite: dict[str, int] | None = None
+    dropped: list[int] = field(default_factory=list)
 
     @property
     def inventory(self) -> Inventory:
@@ -174,6 +177,7 @@ class CommitRecord:
             "nonfinite": self.nonfinite,
             "overflow": self.overflow,
             "logits_nonfinite": self.logits_nonfinite,
+            **({"dropped": self.dropped} if self.dropped else {}),
             "parts": {rank: inventory_to_json(part) for rank, part in self.parts.items()},
         }
 
@@ -190,6 +194,7 @@ class CommitRecord:
                 nonfinite=data["nonfinite"],
                 overflow=data["overflow"],
                 logits_nonfinite=data["logits_nonfinite"],
+                dropped=[int(sample) for sample in data.get("dropped", ())],
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CorruptStoreError(

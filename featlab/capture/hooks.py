@@ -41,12 +41,12 @@ class Hooks:
     def __init__(self) -> None:
         self._handles: list[RemovableHandle] = []
 
-    def on_output(self, module: nn.Module, call: Callable[[Any], None]) -> None:
-        """Call with each output of the module."""
+    def on_output(self, module: nn.Module, call: Callable[[nn.Module, Any], None]) -> None:
+        """Call with the module, or its replica in DataParallel, and each output of it."""
 
         def after(module: nn.Module, args: Any, output: Any) -> None:
             if not in_backward():
-                call(output)
+                call(module, output)
 
         self._handles.append(module.register_forward_hook(Hook(after)))
 

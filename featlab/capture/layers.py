@@ -93,6 +93,8 @@ def select_layers(
     names = [layer.name for layer in layers]
     reducers = _assign("auto", reduce, names, check_reducer)
     calls = _assign("last", call, names, _check_call)
+    # The classifier's input is that of its last call in any case.
+    calls |= {layer.name: "last" for layer in layers if layer.module is None}
     return tuple(replace(layer, reduce=reducers[layer.name], call=calls[layer.name]) for layer in layers)
 
 

@@ -105,9 +105,14 @@ class Taps:
             self._is_running = True
             self._forward += 1
 
-    def _on_layer(self, layer: Layer, output: Any) -> None:
+    def _on_layer(self, layer: Layer, module: nn.Module, output: Any) -> None:
         if not self.paused:
             with self._guarded(), torch.no_grad():
+                if getattr(module, "_is_replica", False):
+                    raise CaptureError(
+                        f"layer {layer.name!r} ran on a part of the batch, in a replica of DataParallel: record the "
+                        "module inside it, on one device, or use DistributedDataParallel."
+                    )
                 self._take(layer, output)
 
     def _on_read(self, name: str, values: Any) -> None:
@@ -116,7 +121,7 @@ class Taps:
             with self._guarded():
                 self.read[name] = values.detach().clone()
 
-    def _on_model(self, output: Any) -> None:
+    def _on_model(self, module: nn.Module, output: Any) -> None:
         if self.paused:
             return
         self._is_running = False

@@ -163,23 +163,23 @@ def keep(work: Workload, store: Path) -> None:
 SIDES: dict[str, Callable[[Workload, Path], None]] = {"featlab": ours, "hooks and append": append, "keep all": keep}
 
 
-def timed(work: Workload, side: str | None) -> float:
-    """Seconds of one pass; what it stored is removed outside of the clock."""
+def timed(work: Workload, side: str | None) -> tuple[float, float]:
+    """Seconds of one pass, and those of all processors; what it stored is removed outside of the clock."""
     store = work.folder / "run.zarr"
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), time.process_time()
     if side is None:
         evaluate(work)
     else:
         SIDES[side](work, store)
-    seconds = time.perf_counter() - start
+    seconds = time.perf_counter() - start, time.process_time() - busy
     shutil.rmtree(store, ignore_errors=True)
     return seconds
 
 
-def ratios(work: Workload, sides: list[str], repeats: int) -> dict[str, list[float]]:
+def ratios(work: Workload, sides: list[str], repeats: int) -> dict[str, list[tuple[float, float]]]:
     """Seconds with, divided by the mean of the passes without just before and just after, for each side."""
     order = random.Random(0)
-    found: dict[str, list[float]] = {side: [] for side in sides}
+    found: dict[str, list[tuple[float, float]]] = {side: [] for side in sides}
     for side in (None, *sides):
         timed(work, side)  # imports, memory, page cache
     before = timed(work, None)
@@ -187,7 +187,7 @@ def ratios(work: Workload, sides: list[str], repeats: int) -> dict[str, list[flo
         for side in order.sample(sides, len(sides)):
             seconds = timed(work, side)
             after = timed(work, None)
-            found[side].append(seconds / ((before + after) / 2))
+            found[side].append((2 * seconds[0] / (before[0] + after[0]), 2 * seconds[1] / (before[1] + after[1])))
             before = after
     return found
 
@@ -213,6 +213,11 @@ def extra_memory(options: argparse.Namespace, sides: list[str]) -> dict[str, int
     return {side: peaks[side] - peaks[None] for side in sides}
 
 
+def _summary(values: list[float]) -> str:
+    low, middle, high = statistics.quantiles(values, n=4)
+    return f"{middle:.3f} ({low:.3f} .. {high:.3f})".ljust(26)
+
+
 def main() -> None:
     """Print a line for each side."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -230,18 +235,18 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         work = workload(options, Path(folder))
-        plain = min(timed(work, None) for _ in range(2))
+        plain = min(timed(work, None)[0] for _ in range(2))
         found = ratios(work, options.sides, options.repeats)
     memory = extra_memory(options, options.sides) if not options.cuda else {}
     print(
         f"ResNet-18 ({options.stem} stem) on {options.samples} images of 32 x 32, batches of {options.batch}, "
         f"{options.threads} threads, {work.device}: {plain:.2f} s a pass without capture"
     )
-    print("side                ratio, median (quartiles)    extra peak memory, MB")
+    print("side                time, median (quartiles)     processor time              extra peak memory, MB")
     for side, values in found.items():
-        low, middle, high = statistics.quantiles(values, n=4)
+        columns = "   ".join(_summary([pair[number] for pair in values]) for number in range(2))
         extra = f"{memory[side] / 1e6:.0f}" if side in memory else "-"
-        print(f"{side:18}  {middle:.3f} ({low:.3f} .. {high:.3f})    {extra}")
+        print(f"{side:18}  {columns}   {extra}")
     if options.json:
         Path(options.json).write_text(json.dumps({"ratios": found, "memory": memory}), encoding="utf-8")
     if alive := [thread.name for thread in threading.enumerate() if thread.name.startswith("featlab-writer")]:

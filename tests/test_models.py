@@ -534,3 +534,69 @@ def test_hooks_come_off_when_a_hook_itself_fails(store):
             model(inputs)
         assert hooks_of(model) == []
     model(inputs)
+
+
+# An unmodified script
+
+SCRIPT = """
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+torch.manual_seed(0)
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(4, 4, batch_first=True)
+        self.act = nn.Tanh()
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.head(self.act(self.act(self.gru(x)[0][:, -1])))
+
+model = Model()
+data = TensorDataset(torch.randn(12, 5, 4), torch.arange(12) % 3)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for x, y in DataLoader(data, batch_size=4):
+    nn.functional.cross_entropy(model(x), y).backward()
+    optimizer.step()
+model.eval()
+with torch.no_grad():
+    for x, y in DataLoader(data, batch_size=5):
+        model(x)
+torch.save(model.state_dict(), "model.pt")
+"""
+
+
+def test_a_script_is_captured_with_paths_and_calls(tmp_path, monkeypatch):
+    from click.testing import CliRunner
+
+    from featlab_cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.py").write_text(SCRIPT, encoding="utf-8")
+    options = [
+        "--layers",
+        "gru:0",
+        "--layers",
+        "act",
+        "--reduce",
+        "gru=last",
+        "--call",
+        "act=all",
+        "--when-full",
+        "drop",
+    ]
+    split = ["--splits", "train_eval", "--dtype", "float32"]
+    outcome = CliRunner().invoke(main, ["capture", "--store", "run.zarr", *options, *split, "--", "train.py"])
+    assert outcome.exit_code == 0, outcome.output
+    assert "called more than once in a forward pass: act (2 times, all)" in outcome.output
+    hidden = stored("run.zarr", "gru:0", 1, "train_eval")
+    expected = torch.cat([hidden.tanh(), hidden.tanh().tanh()], 1)
+    torch.testing.assert_close(stored("run.zarr", "act", 1, "train_eval"), expected)
+    gru = nn.GRU(4, 4, batch_first=True)
+    state = torch.load("model.pt", weights_only=True)
+    gru.load_state_dict({name.removeprefix("gru."): value for name, value in state.items() if name.startswith("gru.")})
+    torch.manual_seed(0)
+    nn.GRU(4, 4), nn.Linear(4, 3)
+    torch.testing.assert_close(hidden, gru(torch.randn(12, 5, 4))[0][:, -1].detach())

@@ -383,7 +383,9 @@ class InPlace(nn.Module):
     def forward(self, x):
         x = self.first(x)
         x.mul_(0.0)
-        return self.second(x).add_(1.0)
+        out = self.second(x)
+        x.fill_(7.0)
+        return out.add_(1.0)
 
 
 @pytest.mark.parametrize("call", ["last", "mean", "all"])

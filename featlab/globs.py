@@ -43,6 +43,16 @@ def compile_glob(glob: str) -> re.Pattern[str]:
         raise OptionError(f"glob {glob!r} cannot be read ({error}): check what stands in brackets.") from error
 
 
+def match_glob(glob: str, names: Sequence[str], *, what: str = "module", listing: str | None = None) -> set[str]:
+    """Return the names that one glob, with or without ``!``, matches; LayerNotFoundError where it matches none."""
+    wanted = compile_glob(glob.removeprefix("!"))
+    matched = {name for name in names if wanted.fullmatch(name)}
+    if not matched:
+        remedy = f"{listing} lists all {len(names)}" if listing else f"choose from {len(names)} names"
+        raise LayerNotFoundError(f"no {what} matches {glob!r} ({_near(glob, names)}): {remedy}.")
+    return matched
+
+
 def match_names(
     patterns: str | Iterable[str], names: Sequence[str], *, what: str = "module", listing: str | None = None
 ) -> list[str]:
@@ -78,11 +88,7 @@ def match_names(
     globs = [patterns] if isinstance(patterns, str) else list(patterns)
     chosen: set[str] = set()
     for glob in globs:
-        wanted = compile_glob(glob.removeprefix("!"))
-        matched = {name for name in names if wanted.fullmatch(name)}
-        if not matched:
-            remedy = f"{listing} lists all {len(names)}" if listing else f"choose from {len(names)} names"
-            raise LayerNotFoundError(f"no {what} matches {glob!r} ({_near(glob, names)}): {remedy}.")
+        matched = match_glob(glob, names, what=what, listing=listing)
         chosen = chosen - matched if glob.startswith("!") else chosen | matched
     if not chosen:
         raise LayerNotFoundError(

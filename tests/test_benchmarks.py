@@ -120,3 +120,29 @@ def test_doctests_of_the_benchmarks():
         result = doctest.testmod(importlib.import_module(f"benchmarks.{name}"))
         assert result.attempted > 0, name
         assert result.failed == 0, name
+
+
+@pytest.mark.parametrize("reduce", ["auto", "flatten"])
+def test_the_sides_of_the_capture_benchmark_store_the_same_features(reduce, tmp_path):
+    from argparse import Namespace
+
+    import numpy as np
+    import zarr
+
+    import featlab
+    from benchmarks import capture
+
+    options = Namespace(samples=6, batch=3, stem="imagenet", reduce=reduce, cuda=False)
+    work = capture.workload(options, tmp_path)
+    capture.ours(work, tmp_path / "ours")
+    capture.append(work, tmp_path / "appended")
+    capture.keep(work, tmp_path / "kept")
+    run, appended = featlab.open_run(tmp_path / "ours"), zarr.open_group(str(tmp_path / "appended"), mode="r")
+    with np.load(tmp_path / "kept" / "features.npz") as kept:
+        for layer in capture.LAYERS:
+            ours = run.snapshot(epoch=0, split="val", layer=layer).features.compute()
+            np.testing.assert_allclose(ours, appended[layer][:], rtol=2e-3, atol=1e-4)
+            np.testing.assert_allclose(ours, kept[layer], rtol=2e-3, atol=1e-4)
+    found = capture.ratios(work, ["featlab", "keep all"], repeats=2)
+    assert [len(values) for values in found.values()] == [2, 2]
+    assert not (tmp_path / "run.zarr").exists()

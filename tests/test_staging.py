@@ -6,10 +6,16 @@ import threading
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from featlab.capture import staging
+import featlab
+from featlab.capture import pinned, staging
+from featlab.capture.pinned import PinnedRing, copy_aside
+from featlab.capture.recorder import Capture
 from featlab.capture.staging import Batch, Staged, WriterQueue, stage
-from featlab.errors import CaptureError, DataError
+from featlab.capture.stats import Meter
+from featlab.errors import CaptureError, DataError, FeatlabWarning, OptionError
+from featlab.store.writer import SnapshotWriter
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32]
 
@@ -67,7 +73,7 @@ def test_a_device_is_waited_for_before_the_copy_and_not_before(peak, expected, m
             wide.fill_(70000)
             largest.fill_(peak)
 
-    monkeypatch.setattr(staging, "_copy_stream", lambda device: None)
+    monkeypatch.setattr(staging, "side_stream", lambda device: None)
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
     staged = Staged(narrow, wide, largest, Event())
     assert staged.nbytes == 8 + 16
@@ -177,3 +183,266 @@ def test_discarding_drops_what_waits():
     discarding.join()
     assert len(written) == 1
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("featlab-writer")]
+
+
+class Device:
+    """Stands for a GPU: kernels and copies are done only when an event after them is waited for."""
+
+    def __init__(self, monkeypatch):
+        self.allocated = []
+        monkeypatch.setattr(pinned, "allocate", self.allocate)
+        monkeypatch.setattr(staging, "copy_aside", self.copy_aside)
+        monkeypatch.setattr(staging, "side_stream", lambda device: None)
+        monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
+
+    def allocate(self, nbytes):
+        self.allocated.append(nbytes)
+        return torch.full((nbytes,), 0xFF, dtype=torch.uint8)
+
+    def copy_aside(self, targets, sources, ready):
+        def copies():
+            for target, source in zip(targets, sources, strict=True):
+                target.copy_(source)
+
+        return Event(copies, after=ready)
+
+    def staged(self, values, dtype=torch.float16, *, peak=None):
+        """A tensor that a kernel fills in its own time."""
+        narrow = torch.zeros(values.shape, dtype=dtype)
+        wide = None if peak is None else values.clone()
+        largest = None if peak is None else torch.zeros(())
+
+        def kernel():
+            narrow.copy_(values)
+            if largest is not None:
+                largest.fill_(peak)
+
+        return Staged(narrow, wide, largest, Event(kernel))
+
+
+class Event:
+    def __init__(self, work, after=None):
+        self.work, self.after = work, after
+
+    def synchronize(self):
+        if self.after is not None:
+            self.after.synchronize()
+        if self.work is not None:
+            self.work, work = None, self.work
+            work()
+
+
+def test_what_lies_on_a_device_comes_through_pinned_buffers_that_are_used_again(monkeypatch):
+    device, ring, got = Device(monkeypatch), PinnedRing(), []
+
+    def write(one):
+        arrays = {name: staged.to_host().copy() for name, staged in one.features.items()}
+        got.append((arrays, one.labels.to_host().copy(), one.logits.to_host().copy(), one.sample_ids))
+        assert one.buffer is not None
+        assert not one.features["odd"].narrow.data_ptr() % 4
+
+    queue = WriterQueue(write, limit=1, what="x", ring=ring)
+    for number in range(10):
+        rows = 5 if number < 9 else 3
+        odd = torch.full((rows, 3), number + 0.5)
+        large = torch.full((rows, 2), number * 10000.0)
+        features = {
+            "odd": device.staged(odd),
+            "large": device.staged(large, peak=number * 10000.0),
+            "host": stage(torch.full((rows, 1), float(number))),
+        }
+        labels = device.staged(torch.full((rows,), number), torch.int64)
+        assert queue.put(Batch(features, labels, device.staged(odd, torch.float32)))
+    queue.drain()
+    assert len(device.allocated) == 1  # one batch waits at a time
+    for number, (arrays, labels, logits, ids) in enumerate(got):
+        assert (arrays["odd"] == number + 0.5).all()
+        assert (arrays["large"] == number * 10000.0).all()
+        assert arrays["large"].dtype == (np.float32 if number > 6 else np.float16)
+        assert (arrays["host"] == number).all()
+        assert (labels == number).all()
+        assert (logits == number + 0.5).all()
+        assert ids is None
+        assert len(labels) == (5 if number < 9 else 3)
+
+
+def test_pinned_buffers_grow_with_the_batches_and_are_freed(monkeypatch):
+    device, ring = Device(monkeypatch), PinnedRing()
+    small, large = ring.take(64), ring.take(100)
+    assert small.data_ptr() != large.data_ptr()
+    ring.give_back(large)
+    ring.give_back(small)
+    assert ring.take(10) is small
+    assert ring.take(90) is large
+    ring.give_back(small)
+    assert len(ring.take(200)) == 200
+    assert len(ring.take(10)) == 10  # the small one was of no use any more
+    ring.give_back(large)
+    ring.clear()
+    ring.take(100)
+    assert device.allocated == [64, 100, 200, 10, 100]
+
+
+@pytest.mark.parametrize("failing", [True, False])
+def test_buffers_come_back_only_when_their_copies_are_done(failing, monkeypatch):
+    device, ring, events = Device(monkeypatch), PinnedRing(), []
+    release = threading.Event()
+
+    def write(one):
+        release.wait()
+        if failing:
+            raise OSError(28, "No space left on device")
+
+    class Ring(PinnedRing):
+        def give_back(self, buffer):
+            assert not (buffer[:16] == 0xFF).any()  # the copies have come
+            events.append(buffer)
+
+    queue = WriterQueue(write, limit=1 << 20, what="x", ring=Ring())
+    del ring
+    for _ in range(4):
+        queue.put(Batch({"layer": device.staged(torch.ones(2, 4))}, stage(torch.zeros(2, dtype=torch.int64))))
+    stopping = threading.Thread(target=queue.discard)
+    stopping.start()
+    release.set()
+    stopping.join()
+    assert len(events) == len(device.allocated) == 4
+
+
+def test_copies_run_on_a_stream_of_their_own_after_the_kernels(monkeypatch):
+    log = []
+
+    class Stream:
+        def wait_event(self, event):
+            log.append(f"wait for {event}")
+
+    class Recorded:
+        def record(self, stream):
+            log.append("record")
+
+    class Tensor:
+        device = "cuda:0"
+
+        def copy_(self, source, *, non_blocking):
+            log.append(f"copy {'without' if non_blocking else 'with'} waiting")
+
+        def record_stream(self, stream):
+            log.append("keep the source")
+
+    monkeypatch.setattr(pinned, "side_stream", lambda device: Stream())
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "Event", Recorded)
+    assert isinstance(copy_aside([Tensor()], [Tensor()], "the kernels"), Recorded)
+    assert log == ["wait for the kernels", "copy without waiting", "keep the source", "record"]
+
+
+def blocked_queue(**options):
+    started, release, written = threading.Event(), threading.Event(), []
+
+    def write(one):
+        started.set()
+        release.wait()
+        written.append(one)
+
+    queue = WriterQueue(write, limit=2 * batch(0).nbytes, what="epoch 1, split 'val'", **options)
+    queue.put(batch(0))
+    started.wait()
+    queue.put(batch(1))
+    return queue, release, written
+
+
+def test_a_full_queue_drops_or_fails_as_asked():
+    queue, release, written = blocked_queue(when_full="drop")
+    assert [queue.put(batch(2)) for _ in range(3)] == [False] * 3
+    release.set()
+    queue.drain()
+    assert len(written) == 2
+    queue, release, written = blocked_queue(when_full="fail")
+    with pytest.raises(CaptureError, match=r"queue of epoch 1, split 'val' is full \(320 bytes wait .* is 320\)"):
+        queue.put(batch(2))
+    release.set()
+    queue.drain()
+    assert len(written) == 2
+
+
+def test_the_meter_tells_waiting_from_hidden_work():
+    meter = Meter()
+    queue, release, _ = blocked_queue(meter=meter)
+    threading.Timer(0.05, release.set).start()
+    queue.put(batch(2))  # waits
+    queue.drain()
+    stats = meter.read()
+    assert (stats.batches, stats.bytes, stats.dropped) == (3, 3 * batch(0).payload, 0)
+    assert stats.seconds_waited > 0
+    assert stats.seconds_hidden >= 0
+
+
+@pytest.fixture
+def stuck(monkeypatch):
+    """A writer that takes its time until it is told."""
+    release = threading.Event()
+    append, discard = SnapshotWriter.append, WriterQueue.discard
+
+    def wait(self, *args, **kwargs):
+        release.wait()
+        append(self, *args, **kwargs)
+
+    def let_go(self):
+        release.set()
+        discard(self)
+
+    monkeypatch.setattr(SnapshotWriter, "append", wait)
+    monkeypatch.setattr(WriterQueue, "discard", let_go)
+    return release
+
+
+def loop(capture, model, release=None, ids=False):
+    with capture.recording(epoch=0, expected=50) as recording, torch.no_grad():
+        for part in torch.arange(50).split(10):
+            model(torch.ones(10, 4))
+            recording.batch(part % 3, sample_ids=100 + part if ids else None)
+        if release is not None:
+            release.set()
+
+
+@pytest.mark.parametrize("ids", [True, False])
+def test_what_was_dropped_stands_in_the_commit(ids, stuck, tmp_path):
+    model = nn.Sequential(nn.Linear(4, 3)).eval()
+    with (
+        Capture(model, tmp_path / "run.zarr", "0", queue_bytes=1, when_full="drop", classifier=None) as capture,
+        pytest.warns(FeatlabWarning, match="lacks 40 samples that were dropped because the writer did not keep up"),
+    ):
+        loop(capture, model, stuck, ids)
+    run = featlab.open_run(tmp_path / "run.zarr")
+    record, first = run.record(0, "val"), 100 * ids
+    assert run.sample_ids(0, "val").tolist() == list(range(first, first + 10))
+    assert record.dropped == list(range(first + 10, first + 50))
+    assert (record.unique, record.expected) == (10, 50)
+    assert capture.stats().dropped == 40
+
+
+def test_a_full_queue_can_end_the_recording_or_the_capture_alone(stuck, tmp_path):
+    model = nn.Sequential(nn.Linear(4, 3)).eval()
+    options = {"queue_bytes": 1, "when_full": "fail", "classifier": None}
+    with pytest.raises(CaptureError, match=r"epoch 0, split 'val' is full .* when_full='block'"):
+        loop(Capture(model, tmp_path / "run.zarr", "0", **options), model)
+    stuck.clear()
+    notes = []
+    loop(Capture(model, tmp_path / "run.zarr", "0", **options, on_error="warn", notify=notes.append), model)
+    assert len(notes) == 1
+    assert notes[0].startswith("capturing stopped, and the training goes on: the queue of epoch 0")
+    assert featlab.open_run(tmp_path / "run.zarr").committed == []
+    with pytest.raises(OptionError, match="when_full is 'wait', but must be one of 'block', 'drop', 'fail'"):
+        Capture(model, tmp_path / "run.zarr", "0", when_full="wait")
+
+
+def test_the_stats_of_a_capture_add_up(tmp_path):
+    model = nn.Sequential(nn.Linear(4, 3)).eval()
+    with Capture(model, tmp_path / "run.zarr", "0", classifier=None) as capture:
+        assert capture.stats().bytes == capture.stats().batches == 0
+        loop(capture, model, ids=True)
+        stats = capture.stats()
+    features, logits, labels, ids = 50 * 3 * 2, 50 * 3 * 4, 50 * 8, 50 * 8
+    assert (stats.bytes, stats.batches, stats.dropped) == (features + logits + labels + ids, 5, 0)
+    assert stats.seconds_waited > 0  # for the commit
+    assert featlab.open_run(tmp_path / "run.zarr").record(0, "val").dropped == []

@@ -20,7 +20,7 @@ from featlab.errors import OptionError
     multiple=True,
     metavar="GLOB",
     help="Modules by name: * within a segment, ** across segments, !GLOB takes away, penultimate is the classifier's "
-    "input. Repeatable; order counts.",
+    "input, GLOB:0 or GLOB:NAME a part of an output that is a tuple or a mapping. Repeatable; order counts.",
 )
 @click.option("--splits", multiple=True, default=("val",), show_default=True, metavar="NAME", help="Repeatable.")
 @click.option("--classes", metavar="FILE|N", help="Names of the classes, one a line, or how many there are.")
@@ -31,6 +31,21 @@ from featlab.errors import OptionError
     show_default=True,
     metavar="[GLOB=]NAME",
     help="auto, mean, max, cls, last, flatten or none. Repeatable.",
+)
+@click.option(
+    "--call",
+    multiple=True,
+    default=("last",),
+    show_default=True,
+    metavar="[GLOB=]NAME",
+    help="What counts of a module that runs several times in a forward pass: last, first, mean or all. Repeatable.",
+)
+@click.option(
+    "--when-full",
+    type=click.Choice(["block", "drop", "fail"]),
+    default="block",
+    show_default=True,
+    help="When the writer does not keep up: let the training wait, leave batches out, or end with an error.",
 )
 @click.option("--dtype", type=click.Choice(["float16", "bfloat16", "float32"]), default="float16", show_default=True)
 @click.option("--codec", type=click.Choice(["fast", "small", "none"]), default="fast", show_default=True)
@@ -61,6 +76,8 @@ def command(
     splits: tuple[str, ...],
     classes: str | None,
     reduce: tuple[str, ...],
+    call: tuple[str, ...],
+    when_full: str,
     dtype: str,
     codec: str,
     classifier: str,
@@ -96,6 +113,8 @@ def command(
         splits=splits,
         classes=None if classes is None else _read_classes(classes),
         reduce=_read_reducers(reduce),
+        call=_read_reducers(call),
+        when_full=when_full,
         dtype=dtype,
         codec=codec,
         classifier=None if classifier == "none" else classifier,

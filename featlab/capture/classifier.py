@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from featlab.capture.wrappers import named_modules
 from featlab.errors import CaptureError
 
 
@@ -32,10 +33,16 @@ class Classifier:
 
     def __init__(self, model: nn.Module, wanted: str | None) -> None:
         self._wanted = wanted
-        self._linears = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+        modules = {**({"": model} if isinstance(model, nn.Linear) else {}), **named_modules(model)}
+        names = {id(module): name for name, module in reversed(modules.items())}  # the first of several
+        self._linears = {
+            name: module
+            for name, module in modules.items()
+            if isinstance(module, nn.Linear) and names[id(module)] == name
+        }
         if wanted in (None, "auto"):
             return
-        named = dict(model.named_modules()).get(str(wanted))
+        named = modules.get(str(wanted))
         if not isinstance(named, nn.Linear):
             found = "no such module" if named is None else f"a {type(named).__name__}"
             raise CaptureError(

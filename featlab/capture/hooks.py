@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
+import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
@@ -29,26 +30,43 @@ class Hook:
         return getattr, (nullcontext(), "__exit__")
 
 
+def in_backward() -> bool:
+    """Whether autograd is at work: what runs forward then repeats what activation checkpointing threw away."""
+    return torch._C._current_graph_task_id() != -1
+
+
 class Hooks:
     """The hooks of one recording."""
 
     def __init__(self) -> None:
         self._handles: list[RemovableHandle] = []
 
-    def on_output(self, module: nn.Module, call: Callable[[Any], None]) -> None:
-        """Call with each output of the module."""
-        hook = Hook(lambda module, args, output: call(output))
-        self._handles.append(module.register_forward_hook(hook))
+    def on_output(self, module: nn.Module, call: Callable[[nn.Module, Any], None]) -> None:
+        """Call with the module, or its replica in DataParallel, and each output of it."""
+
+        def after(module: nn.Module, args: Any, output: Any) -> None:
+            if not in_backward():
+                call(module, output)
+
+        self._handles.append(module.register_forward_hook(Hook(after)))
 
     def on_input(self, module: nn.Module, call: Callable[[Any], None]) -> None:
         """Call with the first input of each call of the module."""
-        hook = Hook(lambda module, args, kwargs: call(args[0] if args else next(iter(kwargs.values()), None)))
-        self._handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
 
-    def on_call(self, module: nn.Module, call: Callable[[], Any]) -> None:
-        """Call before each call of the module."""
-        hook = Hook(lambda module, args: call())
-        self._handles.append(module.register_forward_pre_hook(hook, prepend=True))
+        def before(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+            if not in_backward():
+                call(args[0] if args else next(iter(kwargs.values()), None))
+
+        self._handles.append(module.register_forward_pre_hook(Hook(before), with_kwargs=True))
+
+    def on_call(self, module: nn.Module, call: Callable[[], Any], *, prepend: bool = True) -> None:
+        """Call before each call of the module, and before what hangs on it already."""
+
+        def before(module: nn.Module, args: Any) -> None:
+            if not in_backward():
+                call()
+
+        self._handles.append(module.register_forward_pre_hook(Hook(before), prepend=prepend))
 
     def remove(self) -> None:
         """Take all of them off."""

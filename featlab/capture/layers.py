@@ -2,46 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from torch import nn
 
 from featlab.capture.reducers import check_reducer
-from featlab.globs import match_names
+from featlab.capture.wrappers import is_compiled, named_modules, unwrap
+from featlab.errors import LayerNotFoundError
+from featlab.globs import match_glob
+from featlab.store.layout import check_choice
+
+__all__ = ["CALLS", "PENULTIMATE", "Layer", "is_compiled", "select_layers", "unwrap"]
 
 PENULTIMATE = "penultimate"
+CALLS = ("last", "first", "mean", "all")
 _LISTING = "`[name for name, _ in model.named_modules()]`"
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A module whose output is captured; `module` is None for the classifier's input."""
+    """A module whose output is captured; `module` is None for the classifier's input.
+
+    `path` leads to the tensor in an output of several, and `call` says which of several calls in a forward pass
+    counts.
+    """
 
     name: str
     module: nn.Module | None
     reduce: str
-
-
-def unwrap(model: nn.Module) -> nn.Module:
-    """Return the module inside the wrappers that put a prefix before every name."""
-    while True:
-        inner = getattr(model, "_orig_mod", None)  # what torch.compile wraps
-        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-            inner = model.module
-        if not isinstance(inner, nn.Module):
-            return model
-        model = inner
-
-
-def is_compiled(model: nn.Module) -> bool:
-    """Whether torch.compile wraps the model or a module in it."""
-    compiled = any(getattr(module, "_compiled_call_impl", None) is not None for module in model.modules())
-    return compiled or any(hasattr(module, "_orig_mod") for module in model.modules())
+    path: str = ""
+    call: str = "last"
 
 
 def select_layers(
-    model: nn.Module, globs: str | Iterable[str], reduce: str | Mapping[str, str] = "auto"
+    model: nn.Module,
+    globs: str | Iterable[str],
+    reduce: str | Mapping[str, str] = "auto",
+    call: str | Mapping[str, str] = "last",
 ) -> tuple[Layer, ...]:
     """Choose a model's layers by globs over their names.
 
@@ -50,10 +48,15 @@ def select_layers(
     model
         The model, without wrappers.
     globs
-        See `match_names`. ``"penultimate"`` means the classifier's input, unless a module has that name.
+        See `match_names`. ``"penultimate"`` means the classifier's input, unless a module has that name. What stands
+        after a colon leads into an output that is no tensor: ``"gru:0"``, ``"encoder:last_hidden_state"``,
+        ``"encoder:hidden_states.3"``.
     reduce
         A reducer for every layer, or a mapping from globs to reducers: the last glob that matches a layer counts,
         and a layer that none matches gets ``auto``.
+    call
+        Which of several calls in one forward pass: ``last``, ``first``, ``mean``, or ``all`` side by side; or a
+        mapping, as for `reduce`.
 
     Returns
     -------
@@ -65,7 +68,9 @@ def select_layers(
     LayerNotFoundError
         A glob matches no module.
     OptionError
-        A reducer or a glob cannot be read.
+        A reducer, a call or a glob cannot be read.
+    CaptureError
+        A module is sharded by FSDP.
 
     Examples
     --------
@@ -73,28 +78,65 @@ def select_layers(
     >>> [layer.name for layer in select_layers(model, ["*", "!1"])]
     ['0', '2']
     """
-    modules = {name: module for name, module in model.named_modules(remove_duplicate=False) if name}
+    modules: dict[str, nn.Module | None] = dict(named_modules(model))
     globs = [globs] if isinstance(globs, str) else list(globs)
     # A wildcard means modules: the classifier's input comes only by its name.
     special = [PENULTIMATE] if PENULTIMATE in globs and PENULTIMATE not in modules else []
-    chosen = match_names(globs, [*modules, *special], what="module", listing=_LISTING)
-    reducers = _assign_reducers(chosen, reduce)
+    chosen = _choose(globs, [*modules, *special])
     layers: list[Layer] = []
-    seen: set[int] = set()
-    for name in chosen:
+    seen: set[tuple[int, str]] = set()
+    for name, path in chosen:
         module = modules.get(name)
-        if module is None or id(module) not in seen:
-            layers.append(Layer(name, module, reducers[name]))
-        seen.add(id(module))
-    return tuple(layers)
+        if module is None or (id(module), path) not in seen:
+            layers.append(Layer(f"{name}:{path}" if path else name, module, "auto", path))
+        seen.add((id(module), path))
+    names = [layer.name for layer in layers]
+    reducers = _assign("auto", reduce, names, check_reducer)
+    calls = _assign("last", call, names, _check_call)
+    # The classifier's input is that of its last call in any case.
+    calls |= {layer.name: "last" for layer in layers if layer.module is None}
+    return tuple(replace(layer, reduce=reducers[layer.name], call=calls[layer.name]) for layer in layers)
 
 
-def _assign_reducers(names: Sequence[str], reduce: str | Mapping[str, str]) -> dict[str, str]:
-    if isinstance(reduce, str):
-        check_reducer(reduce)
-        return dict.fromkeys(names, reduce)
-    reducers = dict.fromkeys(names, "auto")
-    for glob, reducer in reduce.items():
-        check_reducer(reducer)
-        reducers.update(dict.fromkeys(match_names(glob, names, what="captured layer"), reducer))
-    return reducers
+def _choose(globs: list[str], names: list[str]) -> list[tuple[str, str]]:
+    """Choose names and paths, in the order of the names and then of the globs."""
+    chosen: dict[tuple[str, str], None] = {}
+    for glob in globs:
+        head, _, path = glob.partition(":")
+        matched = match_glob(head, names, listing=_LISTING)
+        if glob.startswith("!"):
+            gone = [one for one in chosen if one[0] in matched and path in ("", one[1])]
+            chosen = {one: None for one in chosen if one not in gone}
+        else:
+            chosen.update({(name, path): None for name in matched})
+    if not chosen:
+        raise LayerNotFoundError(
+            f"the globs {globs} leave no module: put what is wanted before what '!' takes away from it."
+        )
+    return sorted(chosen, key=lambda one: names.index(one[0]))
+
+
+def _assign(
+    default: str, given: str | Mapping[str, str], names: list[str], check: Callable[[str], None]
+) -> dict[str, str]:
+    if isinstance(given, str):
+        check(given)
+        return dict.fromkeys(names, given)
+    assigned = dict.fromkeys(names, default)
+    for glob, value in given.items():
+        check(value)
+        assigned.update(dict.fromkeys(_matching(glob, names), value))
+    return assigned
+
+
+def _matching(glob: str, layers: list[str]) -> set[str]:
+    """Return the layers that a glob matches; one without a path matches them by their modules."""
+    if ":" in glob:
+        return match_glob(glob, layers, what="captured layer")
+    heads = {layer: layer.partition(":")[0] for layer in layers}
+    matched = match_glob(glob, list(heads.values()), what="captured layer")
+    return {layer for layer, head in heads.items() if head in matched}
+
+
+def _check_call(value: object) -> None:
+    check_choice("call", value, CALLS)

@@ -22,7 +22,8 @@ from featlab.capture.recording import Recording
 from featlab.capture.sampling import Sampling
 from featlab.capture.schedule import Epochs, Schedule
 from featlab.capture.setup import Setup
-from featlab.capture.staging import DTYPES
+from featlab.capture.staging import DTYPES, WHEN_FULL
+from featlab.capture.stats import CaptureStats
 from featlab.errors import CaptureError, FeatlabWarning, NotAStoreError, OptionError
 from featlab.store.files import StorePath
 from featlab.store.layout import CODECS, check_choice
@@ -45,7 +46,8 @@ class Capture:
         Path or URL of the run; made if it is not there.
     layers
         One glob or several over the names of the model's modules: ``*`` stays within a segment, ``**`` crosses
-        segments, ``!glob`` takes away. ``"penultimate"`` is the classifier's input.
+        segments, ``!glob`` takes away. ``"penultimate"`` is the classifier's input. Of an output that is no tensor,
+        a part is named after a colon: ``"gru:0"``, ``"encoder:last_hidden_state"``, ``"encoder:hidden_states.3"``.
     classes
         Names of the K classes, or K; by default those of the run, or "0" .. "K-1" by the width of the logits.
     synsets
@@ -53,6 +55,9 @@ class Capture:
     reduce
         How activations become one row a sample: ``auto``, ``mean``, ``max``, ``cls``, ``last``, ``flatten``,
         ``none``, or a mapping from globs to these.
+    call
+        What counts of a module that runs several times in one forward pass: its ``last`` call (the default), its
+        ``first``, the ``mean`` of all, or ``all`` side by side in one row; or a mapping from globs to these.
     dtype, codec
         As stored: "float16", "bfloat16" or "float32"; "fast", "small" or "none".
     classifier
@@ -62,7 +67,10 @@ class Capture:
     overwrite
         Replace what is committed.
     queue_bytes
-        How much may wait for the writer, on the model's device.
+        How much may wait for the writer, on the model's device; 256 MiB by default.
+    when_full
+        When more comes than may wait: ``"block"`` (the default) lets the training wait, ``"drop"`` leaves the batch
+        out (the commit records which samples the epoch lacks), ``"fail"`` raises a CaptureError.
     max_per_class
         How many samples of each class are kept; by default all. They are those whose ids have the smallest hashes, so
         every epoch keeps the same ones, and a resumed run does.
@@ -111,12 +119,14 @@ class Capture:
         classes: Sequence[str] | int | None = None,
         synsets: Sequence[str] | None = None,
         reduce: str | Mapping[str, str] = "auto",
+        call: str | Mapping[str, str] = "last",
         dtype: str = "float16",
         codec: str = "fast",
         classifier: str | None = "auto",
         on_error: str = "raise",
         overwrite: bool = False,
         queue_bytes: int = 256 << 20,
+        when_full: str = "block",
         notify: Callable[[str], None] | None = None,
         max_per_class: int | None = None,
         max_samples: int | None = None,
@@ -129,6 +139,7 @@ class Capture:
         check_choice("dtype", dtype, tuple(DTYPES))
         check_choice("codec", codec, tuple(CODECS))
         check_choice("on_error", on_error, ON_ERROR)
+        check_choice("when_full", when_full, WHEN_FULL)
         if queue_bytes < 1:
             raise OptionError(f"queue_bytes is {queue_bytes}: give the number of bytes that may wait for the writer.")
         bare = unwrap(model)
@@ -136,7 +147,7 @@ class Capture:
         self._setup = Setup(
             model=bare,
             is_compiled=is_compiled(model),
-            layers=select_layers(bare, layers, reduce),
+            layers=select_layers(bare, layers, reduce, call),
             classifier=Classifier(bare, classifier),
             store=store,
             classes=_class_names(classes, store),
@@ -146,6 +157,7 @@ class Capture:
             on_error=on_error,
             overwrite=overwrite,
             queue_bytes=queue_bytes,
+            when_full=when_full,
             notify=notify or _warn,
             sampling=Sampling(max_per_class, max_samples),
             schedule=Schedule.of(every, epochs),
@@ -160,6 +172,14 @@ class Capture:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._closed = True
+        self._setup.ring.clear()
+
+    def stats(self) -> CaptureStats:
+        """Return what was written so far, and what it cost: bytes, batches, samples dropped, seconds waited and hidden.
+
+        Seconds waited are the training thread's; seconds hidden are the writer's, while the training went on.
+        """
+        return self._setup.meter.read()
 
     @property
     def setup(self) -> Setup:

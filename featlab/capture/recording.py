@@ -19,6 +19,7 @@ from featlab.capture.setup import Setup
 from featlab.capture.spill import Rows
 from featlab.capture.staging import DTYPES, Batch, WriterQueue, stage, writer_error
 from featlab.capture.taps import Taps
+from featlab.capture.wrappers import is_compiled, may_be_compiled
 from featlab.errors import CaptureError, FeatlabError
 from featlab.store.layout import step_split
 from featlab.store.writer import SnapshotWriter
@@ -53,11 +54,12 @@ class Recording:
         self._writer: SnapshotWriter | None = None
         self._queue: WriterQueue | None = None
         self._sample: Sample | None = None
+        self._dropped: list[torch.Tensor] = []
 
     def __enter__(self) -> Self:
         if not self._setup.stopped and self._setup.schedule.wants(self.epoch):
             self._active = True
-            if self._setup.is_compiled:
+            if self._setup.is_compiled or may_be_compiled():
                 self._run_eagerly()
             if self._setup.recordings:
                 self._setup.recordings[-1].pause()
@@ -118,9 +120,10 @@ class Recording:
         self._taps.paused = paused
 
     def _record(self, labels: Values, logits: Values | None, sample_ids: Values | None) -> None:
+        self._note_calls(self._taps.gather())
         self._check_fired()
         label = _integers(labels, "labels")
-        ids = None if sample_ids is None else _integers(sample_ids, "sample_ids")
+        ids = self._ids(sample_ids, len(label))
         output = self._choose_logits(logits)
         classes = self._resolve_classes(output)
         if self._writer is None:
@@ -129,7 +132,14 @@ class Recording:
         self._check_rows(len(label), output, ids)
         if self._writer is None:
             self._writer = self._open(classes, has_logits=output is not None)
-            self._queue = WriterQueue(self._write, limit=self._setup.queue_bytes, what=self._where)
+            self._queue = WriterQueue(
+                self._write,
+                limit=self._setup.queue_bytes,
+                what=self._where,
+                when_full=self._setup.when_full,
+                meter=self._setup.meter,
+                ring=self._setup.ring,
+            )
         batch = Batch(
             {layer.name: self._taps.fired[layer.name] for layer in self._setup.layers},
             stage(label),
@@ -138,14 +148,29 @@ class Recording:
         )
         self._taps.forget()
         self._taps.is_first = False
-        if self._queue is not None:
-            self._queue.put(batch)
+        if self._queue is not None and not self._queue.put(batch) and ids is not None:
+            self._dropped.append(ids.cpu())
+            self._setup.meter.drop(len(ids))
         self._batches += 1
         self.rows += len(label)
 
+    def _ids(self, sample_ids: Values | None, rows: int) -> torch.Tensor | None:
+        if sample_ids is not None:
+            return _integers(sample_ids, "sample_ids")
+        # The store would count on over a gap.
+        return torch.arange(self.rows, self.rows + rows) if self._setup.when_full == "drop" else None
+
+    def _note_calls(self, calls: dict[str, int]) -> None:
+        several = {layer.name: layer.call for layer in self._setup.layers if layer.name in calls}
+        if self._batches or not several:
+            return
+        listed = ", ".join(f"{name} ({calls[name]} times, {call})" for name, call in several.items())
+        self._setup.tell_once("calls", f"called more than once in a forward pass: {listed}; call= says which count.")
+
     def _run_eagerly(self) -> None:
         """Let no compiled code run: it has other hooks traced into it, or none."""
-        self._setup.tell_once("compiled", "the model is compiled: what is recorded runs uncompiled.")
+        if self._setup.is_compiled or is_compiled(self._setup.model):
+            self._setup.tell_once("compiled", "the model is compiled: what is recorded runs uncompiled.")
         self._eager.enter_context(torch.compiler.set_stance("force_eager"))
 
     def _take_penultimate(self, classes: int) -> None:
@@ -294,7 +319,10 @@ class Recording:
         if self._head is not None and self.step is None and (self._feeds or not self._is_training):
             weight, bias = weights_of(self._head[1])
             self._writer.classifier(weight.numpy(), None if bias is None else bias.numpy(), feeds=self._feeds)
-        self._writer.commit()
+        if self._dropped:
+            self._writer.lacks(torch.cat(self._dropped).numpy())
+        with self._setup.meter.waiting(for_writer=False):
+            self._writer.commit()
         self.is_committed = True
         self.rows = self._stored
         if self._sample is not None and self._sample.kept is not None:

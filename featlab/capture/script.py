@@ -70,6 +70,8 @@ def run_script(
     splits: Sequence[str] = ("val",),
     classes: Sequence[str] | int | None = None,
     reduce: str | Mapping[str, str] = "auto",
+    call: str | Mapping[str, str] = "last",
+    when_full: str = "block",
     dtype: str = "float16",
     codec: str = "fast",
     classifier: str | None = "auto",
@@ -95,7 +97,7 @@ def run_script(
         See `parse_command`.
     store
         Path or URL of the run.
-    layers, classes, reduce, dtype, codec, classifier, on_error, overwrite
+    layers, classes, reduce, call, when_full, dtype, codec, classifier, on_error, overwrite
         As for `Capture`.
     max_per_class, max_samples, every, epochs, total_epochs, check_space
         As for `Capture`.
@@ -126,6 +128,8 @@ def run_script(
             layers,
             classes=classes,
             reduce=reduce,
+            call=call,
+            when_full=when_full,
             dtype=dtype,
             codec=codec,
             classifier=classifier,

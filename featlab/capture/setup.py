@@ -11,8 +11,10 @@ from torch import nn
 from featlab.capture.classifier import Classifier
 from featlab.capture.estimate import Estimate
 from featlab.capture.layers import Layer
+from featlab.capture.pinned import PinnedRing
 from featlab.capture.sampling import Ids, Sampling
 from featlab.capture.schedule import Schedule
+from featlab.capture.stats import Meter
 from featlab.store.files import StorePath
 
 if TYPE_CHECKING:
@@ -40,6 +42,9 @@ class Setup:
     schedule: Schedule = field(default_factory=Schedule)
     total_epochs: int | None = None
     check_space: bool = True
+    when_full: str = "block"
+    meter: Meter = field(default_factory=Meter)
+    ring: PinnedRing = field(default_factory=PinnedRing)
     likely_classes: Sequence[str] | None = None
     stopped: bool = False
     specs: dict[str, dict[str, Any]] = field(default_factory=dict)

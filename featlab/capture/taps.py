@@ -12,9 +12,12 @@ from torch import nn
 
 from featlab.capture.hooks import Hooks
 from featlab.capture.layers import PENULTIMATE, Layer
+from featlab.capture.outputs import pick_output
 from featlab.capture.reducers import Reduction, plan_reduction
 from featlab.capture.staging import Staged, stage
 from featlab.errors import CaptureError
+
+_HALF = (torch.float16, torch.bfloat16)
 
 
 class Taps:
@@ -54,10 +57,15 @@ class Taps:
         self._hooks = Hooks()
         self._reductions: dict[tuple[str, int], Reduction] = {}
         self._widths: set[int] = set()
+        self._series: dict[str, list[torch.Tensor]] = {}
+        self._calls: dict[str, int] = {}
+        self._is_running = False
+        self._forward = 0
 
     def open(self, candidates: dict[str, nn.Linear]) -> None:
         """Put the hooks on; `candidates` are the modules of which one is the classifier."""
         self._widths = {module.in_features for module in candidates.values()}
+        self._hooks.on_call(self._model, self._on_start, prepend=False)  # after what may pause
         for layer in self._layers:
             if layer.module is not None:
                 self._hooks.on_output(layer.module, partial(self._on_layer, layer))
@@ -73,6 +81,16 @@ class Taps:
     def forget(self) -> None:
         """Make ready for the next forward pass."""
         self.fired, self.reduced, self.read, self.output = {}, {}, {}, None
+        self._series, self._calls, self._forward = {}, {}, 0
+
+    def gather(self) -> dict[str, int]:
+        """Bring together the calls of layers of which all count; how often each layer was called more than once."""
+        for layer in self._layers:
+            if (series := self._series.pop(layer.name, None)) is not None:
+                rows = _joined(layer, series)
+                self.specs[layer.name]["dim"] = rows.shape[1]
+                self._keep(layer.name, rows, owned=True)
+        return {name: calls for name, calls in self._calls.items() if calls > 1}
 
     def take_penultimate(self, classifier: str) -> None:
         """Make the classifier's input a layer, if it is one of the layers."""
@@ -80,9 +98,21 @@ class Taps:
             if layer.module is None and classifier in self.read:
                 self._take(layer, self.read[classifier])
 
-    def _on_layer(self, layer: Layer, output: Any) -> None:
+    def _on_start(self) -> None:
+        if not self.paused:
+            if self._is_running:
+                self.forget()  # the forward pass before broke off
+            self._is_running = True
+            self._forward += 1
+
+    def _on_layer(self, layer: Layer, module: nn.Module, output: Any) -> None:
         if not self.paused:
             with self._guarded(), torch.no_grad():
+                if getattr(module, "_is_replica", False):
+                    raise CaptureError(
+                        f"layer {layer.name!r} ran on a part of the batch, in a replica of DataParallel: record the "
+                        "module inside it, on one device, or use DistributedDataParallel."
+                    )
                 self._take(layer, output)
 
     def _on_read(self, name: str, values: Any) -> None:
@@ -91,9 +121,10 @@ class Taps:
             with self._guarded():
                 self.read[name] = values.detach().clone()
 
-    def _on_model(self, output: Any) -> None:
+    def _on_model(self, module: nn.Module, output: Any) -> None:
         if self.paused:
             return
+        self._is_running = False
         if self.training is None:
             self.training = self._model.training
         with self._guarded():
@@ -102,30 +133,48 @@ class Taps:
 
     def _take(self, layer: Layer, output: Any) -> None:
         name = layer.name
-        if name in self.fired:
+        if self._forward > 1 and name in self._calls:
             raise CaptureError(
-                f"layer {name!r} fired twice for one batch: call the model once between two batches, and take a module "
-                f"that runs more than once in it away with '!{name}'."
+                f"layer {name!r} fired twice for one batch, for the model was called {self._forward} times: "
+                "call rec.batch after each call of the model."
             )
-        if not isinstance(output, torch.Tensor) or not output.is_floating_point():
-            kind = f"a tensor of {output.dtype}" if isinstance(output, torch.Tensor) else f"a {type(output).__name__}"
-            raise CaptureError(
-                f"layer {name!r} gives {kind} and not one tensor of floating-point numbers: "
-                f"capture a module inside it, or take it away with '!{name}'."
-            )
-        reduction = self._reduction(layer, output)
-        reduced = reduction(output.detach())
-        self.fired[name] = stage(reduced, self._dtype, owned=not reduction.shares_memory)
+        self._calls[name] = self._calls.get(name, 0) + 1
+        if layer.call == "first" and self._calls[name] > 1:
+            return
+        values = pick_output(output, layer.path, name)
+        reduction = self._reduction(layer, values)
+        reduced = reduction(values.detach())
+        if layer.call in ("mean", "all"):
+            wide = torch.float32 if layer.call == "mean" and reduced.dtype in _HALF else reduced.dtype
+            self._series.setdefault(name, []).append(reduced.to(wide, copy=reduction.shares_memory))
+        else:
+            self._keep(name, reduced, owned=not reduction.shares_memory)
+
+    def _keep(self, name: str, reduced: torch.Tensor, *, owned: bool) -> None:
+        self.fired[name] = stage(reduced, self._dtype, owned=owned)
         if self.is_first and reduced.shape[1] in self._widths:
-            self.reduced[name] = reduced.clone() if reduction.shares_memory else reduced
+            self.reduced[name] = reduced if owned else reduced.clone()
+        else:
+            self.reduced.pop(name, None)
 
     def _reduction(self, layer: Layer, values: torch.Tensor) -> Reduction:
         key = (layer.name, values.ndim)
         if key not in self._reductions:
             reduction = self._reductions[key] = plan_reduction(layer.reduce, values.shape, layer.name)
             source = PENULTIMATE if layer.module is None else type(layer.module).__name__
-            self.specs.setdefault(layer.name, {"module": source, **reduction.spec(values.shape)})
+            spec = {"module": source, **reduction.spec(values.shape)}
+            self.specs.setdefault(layer.name, spec if layer.call == "last" else {**spec, "call": layer.call})
         return self._reductions[key]
+
+
+def _joined(layer: Layer, series: list[torch.Tensor]) -> torch.Tensor:
+    shapes = [tuple(rows.shape) for rows in series]
+    if len({shape[0] if layer.call == "all" else shape for shape in shapes}) > 1:
+        raise CaptureError(
+            f"the calls of layer {layer.name!r} give rows of shapes {', '.join(map(str, shapes))}, which call="
+            f"{layer.call!r} cannot bring together: use call='first' or call='last' for it."
+        )
+    return torch.cat(series, 1) if layer.call == "all" else torch.stack(series).mean(0)
 
 
 def _logits_in(output: Any) -> torch.Tensor | None:

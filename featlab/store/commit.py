@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,9 +28,21 @@ from featlab.store.layout import CommitRecord, Inventory
 Classifier = tuple[NDArray[np.float32], NDArray[np.float32], list[str]]
 
 
-def publish_part(part: AnyPath, inventory: Inventory, nonfinite: dict[str, Any], overflow: dict[str, int]) -> None:
+def publish_part(
+    part: AnyPath,
+    inventory: Inventory,
+    nonfinite: dict[str, Any],
+    overflow: dict[str, int],
+    dropped: Sequence[int] = (),
+) -> None:
     """Write what a rank promises of its part, and make the part durable."""
-    published = {"arrays": layout.inventory_to_json(inventory), "nonfinite": nonfinite, "overflow": overflow}
+    published: dict[str, Any] = {
+        "arrays": layout.inventory_to_json(inventory),
+        "nonfinite": nonfinite,
+        "overflow": overflow,
+    }
+    if dropped:
+        published["dropped"] = list(dropped)
     if any(name.startswith(f"{layout.LAYERS}/") for name in inventory):
         write_group(part / layout.LAYERS)
     write_group(part, published)
@@ -69,6 +82,7 @@ def commit_split(snapshot: Pending, classifier: Classifier | None) -> list[str]:
     parts: dict[str, Inventory] = {}
     nonfinite: dict[str, dict[str, int]] = {}
     overflow: dict[str, int] = {}
+    dropped: set[int] = set()
     for rank in layout.sorted_ranks(names_in(snapshot.directory)):
         published = read_attributes(snapshot.directory / rank)
         if published is None:
@@ -80,6 +94,7 @@ def commit_split(snapshot: Pending, classifier: Classifier | None) -> list[str]:
                 total[kind] += count
         for name, count in published["overflow"].items():
             overflow[name] = overflow.get(name, 0) + count
+        dropped.update(published.get("dropped", ()))
     _check_parts(snapshot, parts)
     ids = [
         read_array(str(snapshot.root), f"{snapshot.where}/{rank}/sample_id", part["sample_id"])
@@ -87,7 +102,7 @@ def commit_split(snapshot: Pending, classifier: Classifier | None) -> list[str]:
     ]
     record = CommitRecord(
         rows=sum(map(len, ids)),
-        unique=len(np.unique(np.concatenate(ids))),
+        unique=len(stored := np.unique(np.concatenate(ids))),
         expected=snapshot.expected,
         mode=snapshot.mode,
         step=snapshot.step,
@@ -96,6 +111,7 @@ def commit_split(snapshot: Pending, classifier: Classifier | None) -> list[str]:
         overflow={_layer(name): count for name, count in overflow.items() if name != "logits"},
         logits_nonfinite=nonfinite.get("logits"),
         sampling=snapshot.sampling,
+        dropped=sorted(dropped.difference(stored.tolist())) if dropped else [],
     )
     kept = None if classifier is None else _commit_classifier(snapshot, classifier)
     for directory in (".", layout.EPOCHS, layout.epoch_path(snapshot.epoch), snapshot.where):
@@ -205,6 +221,11 @@ def _remarks(where: str, record: CommitRecord, overflow: dict[str, int]) -> list
         remarks.append(
             f"{where} has {record.rows} rows but only {record.unique} sample ids, and each sample counts once; "
             "check that sample_ids number the whole data set and not the batch"
+        )
+    elif record.dropped:
+        remarks.append(
+            f"{where} lacks {len(record.dropped)} samples that were dropped because the writer did not keep up; give "
+            "it more queue_bytes, or let the training wait with when_full='block'"
         )
     elif record.expected is not None and record.unique != record.expected:
         remarks.append(

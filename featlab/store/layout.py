@@ -138,6 +138,8 @@ class CommitRecord:
         Layer to the number of finite values that became infinite in the dtype on disk.
     sampling
         The limits, such as ``{"max_per_class": 50}``, by which the samples were chosen; None when all were kept.
+    dropped
+        Ids of samples that were seen and not stored, because the writer did not keep up.
     """
 
     rows: int
@@ -150,6 +152,7 @@ class CommitRecord:
     overflow: dict[str, int] = field(default_factory=dict)
     logits_nonfinite: dict[str, int] | None = None
     sampling: dict[str, int] | None = None
+    dropped: list[int] = field(default_factory=list)
 
     @property
     def inventory(self) -> Inventory:
@@ -177,6 +180,7 @@ class CommitRecord:
             "nonfinite": self.nonfinite,
             "overflow": self.overflow,
             "logits_nonfinite": self.logits_nonfinite,
+            **({"dropped": self.dropped} if self.dropped else {}),
             "parts": {rank: inventory_to_json(part) for rank, part in self.parts.items()},
             **({"sampling": self.sampling} if self.sampling else {}),
         }
@@ -195,6 +199,7 @@ class CommitRecord:
                 overflow=data["overflow"],
                 logits_nonfinite=data["logits_nonfinite"],
                 sampling=data.get("sampling"),
+                dropped=[int(sample) for sample in data.get("dropped", ())],
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CorruptStoreError(

@@ -136,6 +136,7 @@ class SnapshotWriter:
         self._overflow: dict[str, int] = {}
         self._classifier: Classifier | None = None
         self._claim = b""
+        self._dropped = np.zeros(0, np.int64)
         self._released = False
         run = RunAttributes.of(classes, synsets, model, layers)
         self._classes = len(run.classes)
@@ -232,6 +233,11 @@ class SnapshotWriter:
             )
         self._classifier = (matrix, vector, [feeds] if isinstance(feeds, str) else list(feeds))
 
+    def lacks(self, sample_ids: ArrayLike) -> None:
+        """Say which samples were seen and not appended; the commit records them."""
+        ids = as_integers(sample_ids, "sample_ids")
+        self._dropped = np.union1d(self._dropped, ids).astype(np.int64)
+
     def commit(self) -> None:
         """Write what is left and make it durable; rank 0 then makes the snapshot of all ranks visible.
 
@@ -254,7 +260,7 @@ class SnapshotWriter:
                     raise StoreError(f"{self._part} has two writers; let one process write a snapshot.")
                 release(self._part)
                 self._released = True
-                publish_part(self._part, inventory, self._nonfinite, self._overflow)
+                publish_part(self._part, inventory, self._nonfinite, self._overflow, self._dropped.tolist())
                 if self._rank == 0:
                     remarks = commit_split(self._snapshot, self._classifier)
         except BaseException:

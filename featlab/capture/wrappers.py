@@ -1,0 +1,78 @@
+"""What is put round modules without being one of the model's own: looked through, or refused in a sentence."""
+
+from __future__ import annotations
+
+import sys
+
+from torch import nn
+
+from featlab.errors import CaptureError
+
+_INNER = ("_orig_mod", "_checkpoint_wrapped_module")  # of torch.compile, and of checkpoint_wrapper
+_SHARDED = ("FullyShardedDataParallel", "FSDPModule")
+
+
+def inner_module(module: nn.Module) -> nn.Module | None:
+    """Return the module that a wrapper wraps, or None for what is no wrapper."""
+    if isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        inner = module.module
+        return inner if isinstance(inner, nn.Module) else None
+    return next((module._modules[name] for name in _INNER if module._modules.get(name) is not None), None)
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """Return the module inside the wrappers that put a prefix before every name."""
+    while (inner := inner_module(model)) is not None:
+        model = inner
+    return model
+
+
+def named_modules(model: nn.Module) -> dict[str, nn.Module]:
+    """Return all modules by name, the model itself left out, as if no wrapper stood between any of them.
+
+    Raises
+    ------
+    CaptureError
+        A module is sharded by FSDP.
+
+    Examples
+    --------
+    >>> list(named_modules(nn.Sequential(nn.DataParallel(nn.Sequential(nn.ReLU())))))
+    ['0', '0.0']
+    """
+    found: dict[str, nn.Module] = {}
+    _collect(unwrap(model), "", found)
+    return found
+
+
+def _collect(module: nn.Module, name: str, found: dict[str, nn.Module]) -> None:
+    _refuse_sharded(module, name)
+    for key, child in module._modules.items():
+        if child is not None:
+            _refuse_sharded(child, key)
+            bare = unwrap(child)
+            path = f"{name}.{key}" if name else key
+            found[path] = bare
+            _collect(bare, path, found)
+
+
+def _refuse_sharded(module: nn.Module, name: str) -> None:
+    # By name: the import would take long, and nobody shards who has not imported it.
+    kinds = [kind for kind in type(module).__mro__ if kind.__module__.startswith("torch.distributed")]
+    if any(kind.__name__ in _SHARDED for kind in kinds):
+        where = f"module {name!r}" if name else "the model"
+        raise CaptureError(
+            f"{where} is sharded by FSDP ({kinds[0].__name__}), so that no rank holds its weights: capture it under "
+            "DistributedDataParallel or without a wrapper, or replay its full checkpoints."
+        )
+
+
+def is_compiled(model: nn.Module) -> bool:
+    """Whether torch.compile wraps the model or a module in it."""
+    compiled = any(getattr(module, "_compiled_call_impl", None) is not None for module in model.modules())
+    return compiled or any("_orig_mod" in module._modules for module in model.modules())
+
+
+def may_be_compiled() -> bool:
+    """Whether anything was compiled in this process: a wrapper cannot be seen from the module that it wraps."""
+    return "torch._dynamo" in sys.modules

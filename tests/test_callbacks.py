@@ -2,7 +2,6 @@
 
 import copy
 import importlib.util
-import logging
 import subprocess
 import sys
 import warnings
@@ -171,7 +170,9 @@ def test_lightning_loaders_are_splits_and_labels_come_from_a_function(store):
 
 
 def test_lightning_submodule(store):
-    model = fit(callbacks.LightningCapture(store, ["hidden"], module="model", dtype="float32"), model=lightning_blobs.WithBody())
+    model = fit(
+        callbacks.LightningCapture(store, ["hidden"], module="model", dtype="float32"), model=lightning_blobs.WithBody()
+    )
     assert_rows_are_the_models(featlab.open_run(store), 2, lightning_blobs.blobs(2, 50), model.model)
 
 

@@ -63,7 +63,9 @@ def _is_of(values: Any, pending: Pending) -> bool:
     given = list(_tensors(values))
     if not given:
         return True  # nothing speaks against it; the end of the pass tells whether all batches had their turn
-    looks = pending.look if pending.look is not None else [_look(one) for one in _tensors(split_batch(pending.batch)[0])]
+    looks = (
+        pending.look if pending.look is not None else [_look(one) for one in _tensors(split_batch(pending.batch)[0])]
+    )
     matched = False
     for shape, sample in looks:
         alike = [tensor for tensor in given if tensor.shape == shape]

@@ -216,5 +216,7 @@ def _submodule(model: nn.Module, name: str | None) -> nn.Module:
     modules = dict(model.named_modules())
     if name not in modules:
         children = ", ".join(name for name, _ in model.named_children()) or "none"
-        raise OptionError(f"module {name!r} is not in {type(model).__qualname__}: choose one of its modules ({children}).")
+        raise OptionError(
+            f"module {name!r} is not in {type(model).__qualname__}: choose one of its modules ({children})."
+        )
     return modules[name]

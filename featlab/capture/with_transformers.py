@@ -79,9 +79,7 @@ class TransformersCapture(TrainerCallback):  # type: ignore[misc]
         if self._data is not None:
             self._record(state, kwargs["model"], self._data)
 
-    def on_evaluate(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self._data is None and kwargs.get("eval_dataloader") is not None:
             self._record(state, kwargs["model"], kwargs["eval_dataloader"])
 

@@ -152,7 +152,7 @@ def test_epochs_that_cannot_be_told(tmp_path, names, message):
 
 def test_options_that_cannot_be_served(tmp_path):
     save(tmp_path, "epoch0.pt")
-    with pytest.raises(OptionError, match="no checkpoint matches '.*none-\\*.pt'"):
+    with pytest.raises(OptionError, match=r"no checkpoint matches '.*none-\*.pt'"):
         find_checkpoints([f"{tmp_path}/*.pt", f"{tmp_path}/none-*.pt"])
     with pytest.raises(OptionError, match="no checkpoints are given"):
         find_checkpoints([])

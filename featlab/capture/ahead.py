@@ -81,7 +81,7 @@ def _look(tensor: torch.Tensor) -> tuple[torch.Size, torch.Tensor]:
 
 
 def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
-    return one.dtype == other.dtype and bool(((one == other) | ((one != one) & (other != other))).all())
+    return one.dtype == other.dtype and bool(((one == other) | (one.isnan() & other.isnan())).all())
 
 
 def _tensors(values: Any) -> Iterator[torch.Tensor]:

@@ -136,7 +136,7 @@ def load_weights(model: nn.Module, weights: Mapping[str, torch.Tensor], path: Pa
     several = [prefix.rstrip(".") for prefix, attempt in inside.items() if attempt.keys() == wanted.keys()]
     if len(several) > 1 and unwrapped.keys() != wanted.keys():
         raise DataError(
-            f"{str(path)!r} holds weights that fit under each of {', '.join(several)}: save those that are wanted alone."
+            f"{str(path)!r} holds weights that fit under each of {', '.join(several)}: save one of them alone."
         )
     if fitting is None:
         fitting = max(attempts, key=lambda attempt: len(attempt.keys() & wanted.keys()))
@@ -151,7 +151,7 @@ def load_weights(model: nn.Module, weights: Mapping[str, torch.Tensor], path: Pa
 def _expand(globs: Sequence[str]) -> list[Path]:
     paths: dict[Path, None] = {}
     for one in globs:
-        matched = [one] if Path(one).exists() else sorted(glob(one, recursive=True))
+        matched = [one] if Path(one).exists() else sorted(glob(one, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute one
         if not matched:
             raise OptionError(f"no checkpoint matches {one!r}: check the path, and quote the glob.")
         paths |= dict.fromkeys(_weights_at(Path(match)) for match in matched)

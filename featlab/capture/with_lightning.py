@@ -6,6 +6,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -28,7 +29,7 @@ from featlab.errors import CaptureError, OptionError
 from featlab.store.files import StorePath
 
 
-class LightningCapture(Callback):
+class LightningCapture(Callback):  # type: ignore[misc]
     """Records Lightning's own validation: no further pass over the data.
 
     Epochs count completed training passes: the validation at the end of the first is epoch 1; one in the middle of an
@@ -74,7 +75,7 @@ class LightningCapture(Callback):
     ) -> None:
         if isinstance(splits, str) or not splits:
             raise OptionError(f"splits is {splits!r}: give a list of names, such as ['val', 'test'].")
-        self._make = lambda model: Capture(model, store, layers, **options)
+        self._make = partial(Capture, store=store, layers=layers, **options)
         self._module = module
         self._splits = tuple(splits)
         self._labels = labels or (lambda batch: split_batch(batch)[1])
@@ -213,7 +214,7 @@ def _flat(loaders: Any) -> list[Any]:
 def _submodule(model: nn.Module, name: str | None) -> nn.Module:
     if name is None:
         return model
-    modules = dict(model.named_modules())
+    modules: dict[str, nn.Module] = dict(model.named_modules())
     if name not in modules:
         children = ", ".join(name for name, _ in model.named_children()) or "none"
         raise OptionError(

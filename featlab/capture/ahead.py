@@ -9,6 +9,7 @@ import torch
 
 from featlab.capture.loading import split_batch
 from featlab.capture.passes import Pass, Pending
+from featlab.capture.targets import as_class_labels
 
 # Enough for any accumulation of gradients; a loop that only reads a data set, such as for its mean, is told by it.
 MOST_AHEAD = 1024
@@ -18,6 +19,8 @@ _SAMPLES = 64
 def set_aside(at: Pass, pending: Pending) -> None:
     """Keep a batch that the model was not called on yet: its labels, and of its inputs a few numbers."""
     inputs, labels = split_batch(pending.batch)
+    if as_class_labels(labels, pending.rows) is None:
+        labels = None  # such as masks, of which not many fit into memory
     pending.look = [_look(tensor) for tensor in _tensors(inputs)]
     pending.batch = {"labels": labels} if isinstance(pending.batch, Mapping) else [None, labels]
     at.ahead.append(pending)

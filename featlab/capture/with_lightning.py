@@ -6,7 +6,6 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from functools import partial
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -75,7 +74,7 @@ class LightningCapture(Callback):  # type: ignore[misc]
     ) -> None:
         if isinstance(splits, str) or not splits:
             raise OptionError(f"splits is {splits!r}: give a list of names, such as ['val', 'test'].")
-        self._make = partial(Capture, store=store, layers=layers, **options)
+        self._make: Callable[[nn.Module], Capture] = lambda model: Capture(model, store, layers, **options)
         self._module = module
         self._splits = tuple(splits)
         self._labels = labels or (lambda batch: split_batch(batch)[1])

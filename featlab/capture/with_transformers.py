@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from torch import nn
@@ -61,7 +60,7 @@ class TransformersCapture(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         if isinstance(splits, str) or not splits:
             raise OptionError(f"splits is {splits!r}: give a list of names, such as ['val'].")
-        self._make = partial(Capture, store=store, layers=layers, **options)
+        self._make: Callable[[nn.Module], Capture] = lambda model: Capture(model, store, layers, **options)
         self._data = data
         self._splits = tuple(splits)
         self._capture: Capture | None = None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from featlab.analysis import analyze
     from featlab.capture.recorder import Capture
+    from featlab.capture.replay import replay
     from featlab.comparison import compare
     from featlab.errors import FeatlabError, FeatlabWarning
     from featlab.hierarchy.labelspace import LabelSpace
@@ -34,6 +35,7 @@ _HOMES = {
     "compare": "featlab.comparison",
     "load_results": "featlab.results",
     "open_run": "featlab.store.reader",
+    "replay": "featlab.capture.replay",
     "write_epoch": "featlab.store.epoch",
 }
 
@@ -51,6 +53,7 @@ __all__ = [
     "compare",
     "load_results",
     "open_run",
+    "replay",
     "write_epoch",
 ]
 

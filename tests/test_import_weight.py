@@ -52,7 +52,7 @@ def test_commands_that_read_load_no_torch(command: str) -> None:
     assert not loaded_by(call) & {"torch", "dask", "pandas", "zarr", "scipy", "plotly"}
 
 
-@pytest.mark.parametrize("command", ["demo", "capture"])
+@pytest.mark.parametrize("command", ["demo", "capture", "replay"])
 def test_help_of_the_torch_commands_loads_no_torch(command: str) -> None:
     call = f"from featlab_cli.main import main; main(['{command}', '--help'], standalone_mode=False)"
     assert "torch" not in loaded_by(call)

@@ -202,7 +202,9 @@ def odd(name):
         ("no_model", "in 1 DataLoader passes no module with trainable parameters"),
         ("no_evaluation", r"no pass of val, but of train \(1\): choose with --splits"),
         ("no_labels", r"no labels were found for epoch 1, split 'val': .* torch.float32 of shape \(8, 3\)"),
-        ("read_ahead", "no pass of val could be recorded"),
+        ("changed_ahead", "no pass of val could be recorded"),
+        ("left_out_ahead", "no pass of val could be recorded"),
+        ("left_out_last", "no pass of val could be recorded"),
         ("swallowed", "layer '0' has 3 rows and there are 8 labels in batch 0"),
     ],
 )
@@ -210,7 +212,25 @@ def test_scripts_that_cannot_be_captured_say_why(name, message, store):
     notes = []
     with pytest.raises(CaptureError, match=message):
         run_script(odd(name), store, ["**"], note=notes.append)
-    assert ("draws a batch before it calls the model" in "".join(notes)) == (name == "read_ahead")
+    assert ("the script draws batches ahead" in "".join(notes)) == (name == "changed_ahead")
+    assert ("not called on 1 of its batches, so" in "".join(notes)) == name.startswith("left_out")
+
+
+@pytest.mark.parametrize("name", ["read_ahead", "read_two_ahead"])
+def test_scripts_that_draw_ahead_are_matched_batch_by_batch(capture, name):
+    run, notes = capture(*odd(name), layers=["0"], dtype="float32", splits=("val", "train"))
+    assert run.committed == [(1, "train"), (1, "val"), (2, "train"), (2, "val")]
+    torch.manual_seed(0)
+    X = torch.randn(40, 4)  # the data of scripts/odd.py
+    for epoch in (1, 2):
+        ids = run.sample_ids(epoch, "val")
+        assert sorted(ids) == sorted(run.sample_ids(epoch, "train")) == list(range(40))
+        assert ids.tolist() != list(range(40))
+        assert run.labels(epoch, "val").tolist() == [number % 3 for number in ids]
+        inputs = np.c_[X[ids], np.ones(40)]
+        rows = run.snapshot(epoch=epoch, split="val", layer="0").features.compute()
+        assert np.linalg.lstsq(inputs, rows)[1].max() < 1e-8  # linear in the inputs of their own samples
+    assert notes[-1].endswith("40 rows each.")
 
 
 def test_labels_of_the_loss_come_before_those_of_the_batch(capture):

@@ -23,6 +23,7 @@ from featlab.errors import FeatlabError, FeatlabWarning
 COMMANDS = {
     "demo": "Train, capture, analyse and report on this machine; no download.",
     "capture": "Run a training script, unmodified, and store its activations.",
+    "replay": "Store activations from the checkpoints of a training that is over.",
     "import": "Store features that exist as files.",
     "info": "List what a run holds.",
     "verify": "Check that a run is whole, or make it so.",

@@ -24,14 +24,14 @@ class ModelFinder:
     found
         Called once, before `called`.
     called
-        Called before each forward pass of the model.
+        Called before each forward pass of the model with its arguments; of the first call, only the positional ones.
     """
 
     def __init__(
         self,
         accepts: Callable[[nn.Module, Any], bool],
         found: Callable[[nn.Module], None],
-        called: Callable[[nn.Module], None],
+        called: Callable[[nn.Module, Any], None],
     ) -> None:
         self._accepts = accepts
         self._found = found
@@ -61,13 +61,13 @@ class ModelFinder:
             return
         # Global hooks cost every module a call, and a compiled model would be traced with them.
         self._search.close()
-        self._hooks.on_call(module, lambda: self._on_call(module))
+        self._hooks.on_arguments(module, lambda values: self._on_call(module, values))
         self._found(module)
-        self._called(module)
+        self._called(module, args)
 
     def _after_call(self, module: nn.Module, args: Any, output: Any) -> None:
         self._depth -= 1
 
-    def _on_call(self, module: nn.Module) -> None:
+    def _on_call(self, module: nn.Module, values: Any) -> None:
         if get_worker_info() is None:
-            self._called(module)
+            self._called(module, values)

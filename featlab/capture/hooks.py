@@ -68,6 +68,11 @@ class Hooks:
 
         self._handles.append(module.register_forward_pre_hook(Hook(before), prepend=prepend))
 
+    def on_arguments(self, module: nn.Module, call: Callable[[Any], None]) -> None:
+        """Call before each call of the module, with all that it is called with."""
+        hook = Hook(lambda module, args, kwargs: call((args, kwargs)))
+        self._handles.append(module.register_forward_pre_hook(hook, prepend=True, with_kwargs=True))
+
     def remove(self) -> None:
         """Take all of them off."""
         for handle in self._handles:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -26,6 +27,8 @@ class Pending:
     calls: int = 0
     target: torch.Tensor | None = None
     loss: str | None = None
+    stepped: bool = False
+    look: list[tuple[torch.Size, torch.Tensor]] | None = None
 
 
 @dataclass(eq=False)
@@ -42,13 +45,31 @@ class Pass:
     is_training: bool = False
     stepped: bool = False
     over: bool = False
+    exhausted: bool = False
     pending: Pending | None = None
+    ahead: deque[Pending] = field(default_factory=deque)  # drawn before the pending one or after it, not called yet
     recording: Recording | None = None
 
     @property
     def is_complete(self) -> bool:
         """Whether the loader gave as many batches as it has."""
         return self.batches == self.length
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether no loop goes on with the pass; persistent workers keep their iterator, exhausted or not."""
+        iterator = self.iterator()
+        return iterator is None or (self.exhausted and iterator is getattr(self.loader, "_iterator", None))
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the model was called on every batch, though the loop may still hold the iterator.
+
+        Trainers evaluate while the loader of the training has yet to say that it has no further batch.
+        """
+        if self.ahead or self.pending is None or not self.pending.calls:
+            return False
+        return self.exhausted or (self.is_complete and self.is_training and self.pending.stepped)
 
     @property
     def open_recording(self) -> Recording | None:

@@ -17,6 +17,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
+from featlab.capture.ahead import choose_batch, is_next, set_aside
 from featlab.capture.finder import ModelFinder
 from featlab.capture.layers import unwrap
 from featlab.capture.loading import (
@@ -101,11 +102,13 @@ class ScriptWatch(PassObserver):
             self._end_gone(script_is_over=True)
 
     def before_pass(self) -> None:
-        self._end_gone()
+        self._end_gone(others_begin=True)
         if self._live:
             # A traceback that some code below has caught can keep the iterator of a loop that broke off.
             gc.collect()
-            self._end_gone()
+            self._end_gone(others_begin=True)
+        for at in [one for one in self._live if one.is_done]:
+            self._end(at, complete=True)
 
     def began(self, loader: DataLoader[Any], iterator: _BaseDataLoaderIter) -> None:
         self._passes.pop(iterator, None)
@@ -119,7 +122,7 @@ class ScriptWatch(PassObserver):
             self._settle(at)
 
     def returned(self, iterator: _BaseDataLoaderIter, batch: Any, sample_ids: SampleIds) -> None:
-        if (at := self._passes.get(iterator)) is None:
+        if (at := self._passes.get(iterator)) is None or at.over:
             return
         at.batches += 1
         ids = sample_ids if has_indices(at.loader) else None
@@ -127,7 +130,10 @@ class ScriptWatch(PassObserver):
         self._live = [one for one in self._live if one is not at] + [at]
 
     def exhausted(self, iterator: _BaseDataLoaderIter) -> None:
-        if (at := self._passes.pop(iterator, None)) is not None:
+        if (at := self._passes.pop(iterator, None)) is None:
+            return
+        at.exhausted = True
+        if not at.ahead:
             self._end(at, complete=True)
 
     def _settle(self, at: Pass) -> None:
@@ -135,12 +141,11 @@ class ScriptWatch(PassObserver):
         pending, at.pending = at.pending, None
         if pending is None:
             return
-        at.uncalled += not pending.calls
+        if not pending.calls:
+            set_aside(at, pending)
+            return
         recording = at.open_recording
         if recording is None:
-            return
-        if not pending.calls:
-            self._drop(at, recording, f"the model was not called on batch {at.batches - 1}, so rows cannot be matched")
             return
         try:
             labels, origin = find_labels(at, pending)
@@ -154,10 +159,12 @@ class ScriptWatch(PassObserver):
                 self._tell_once(f"{self.capture.estimates[at.split]}.", f"space {at.split}")
             self._tell_once(f"labels of {at.split} are {origin}.")
 
-    def _end_gone(self, *, script_is_over: bool = False) -> None:
+    def _end_gone(self, *, others_begin: bool = False, script_is_over: bool = False) -> None:
         for at in list(self._live):
-            if script_is_over or at.iterator() is None:
-                self._end(at, complete=at.is_complete)
+            # A loop that draws ahead still calls the model on what it holds.
+            holds = at.exhausted and bool(at.ahead) and not others_begin
+            if script_is_over or (at.is_gone and not holds):
+                self._end(at, complete=at.is_complete or at.exhausted)
 
     def _end(self, at: Pass, *, complete: bool) -> None:
         if at.over:
@@ -165,6 +172,9 @@ class ScriptWatch(PassObserver):
         if at.pending is not None and not at.pending.calls and not complete:
             at.pending = None  # the loop broke off before it called the model
         self._settle(at)
+        at.uncalled += len(at.ahead)
+        if complete:
+            self._refuse_left_out(at)
         at.over = True
         self._live = [one for one in self._live if one is not at]
         if (recording := at.open_recording) is not None:
@@ -218,15 +228,16 @@ class ScriptWatch(PassObserver):
         self._live = []
 
     def _current(self) -> Pass | None:
-        return next((at for at in reversed(self._live) if at.pending is not None), None)
+        return next((at for at in reversed(self._live) if at.pending is not None or at.ahead), None)
 
     def _is_model(self, module: nn.Module, args: Any) -> bool:
         self._end_gone()
         at = self._current()
-        if at is None or at.pending is None or not any(weight.requires_grad for weight in module.parameters()):
+        if at is None or not any(weight.requires_grad for weight in module.parameters()):
             return False
+        drawn = [one.rows for one in (*at.ahead, at.pending) if one is not None]
         rows = row_count(args)
-        return None in (rows, at.pending.rows) or rows == at.pending.rows
+        return rows is None or None in drawn or rows in drawn
 
     def _found(self, module: nn.Module) -> None:
         try:
@@ -238,9 +249,11 @@ class ScriptWatch(PassObserver):
                 self._note(f"the modules of {type(unwrap(module)).__qualname__} are {', '.join(names)}.")
             raise
 
-    def _called(self, model: nn.Module) -> None:
+    def _called(self, model: nn.Module, values: Any) -> None:
         self._end_gone()
         at = self._current()
+        if at is not None and at.ahead:
+            self._match(at, values)
         if at is not None and at.pending is not None:
             at.pending.calls += 1
             if at.split is None and self.capture is not None:
@@ -250,6 +263,22 @@ class ScriptWatch(PassObserver):
         for one in self._live:
             if one.recording is not None:
                 one.recording.pause(one is not at or one.pending is None or one.pending.calls > 1)
+
+    def _match(self, at: Pass, values: Any) -> None:
+        """Find the batch that the model is called on where several are drawn."""
+        if at.split is not None and at.open_recording is None:
+            values = ()  # comparing would wait for the device
+        if at.pending is not None and at.pending.calls:
+            if not is_next(at, values):
+                return  # once more on the same batch
+            self._settle(at)
+        if not choose_batch(at, values):
+            self._refuse_left_out(at)
+
+    def _refuse_left_out(self, at: Pass) -> None:
+        if at.uncalled and (recording := at.open_recording) is not None:
+            which = f"{at.uncalled} of its batches"
+            self._drop(at, recording, f"the model was not called on {which}, so rows cannot be matched")
 
     def _classify(self, at: Pass, model: nn.Module, capture: Capture) -> None:
         """Decide by the first call of the model what a pass is, and record it if it is wanted."""
@@ -282,8 +311,8 @@ class ScriptWatch(PassObserver):
             )
         elif at.uncalled:
             self._tell_once(
-                f"{at.split} is not stored: the script draws a batch before it calls the model on the one before, "
-                "so rows cannot be matched."
+                f"{at.split} is not stored: the script draws batches ahead, and what it calls the model on is none of "
+                "them as it came, so rows cannot be matched."
             )
         else:
             self._record(at, capture, at.split, step)
@@ -309,6 +338,8 @@ class ScriptWatch(PassObserver):
         self._steps += 1
         for at in self._live:
             at.stepped = at.stepped or at.is_training
+            if at.pending is not None and at.pending.calls:
+                at.pending.stepped = True
 
     def _describe(self) -> None:
         if self.capture is None or "described" in self._told:

@@ -125,22 +125,56 @@ def one_data_set():
                 model(x)
 
 
-def read_ahead():
-    """Every batch is drawn before the model is called on the one before."""
-
-    def ahead(loader):
-        batches = iter(loader)
-        held = next(batches)
-        for batch in batches:
-            yield held
-            held = batch
+def one_ahead(loader):
+    batches = iter(loader)
+    held = next(batches)
+    for batch in batches:
         yield held
+        held = batch
+    yield held
 
+
+def two_ahead(loader):
+    held = []
+    for batch in loader:
+        held.append(batch)
+        if len(held) == 2:
+            yield from held
+            held = []
+    yield from held
+
+
+def train_ahead(ahead, change=lambda x: x, left_out=()):
+    """Batches are drawn before the model is called on those before."""
     model = network()
-    fit(model, ahead(DataLoader(DATA, batch_size=8)))
-    with torch.no_grad():
-        for x, _ in ahead(DataLoader(HELD_OUT, batch_size=8)):
-            model(x)
+    train = DataLoader(DATA, batch_size=8, shuffle=True)
+    held_out = DataLoader(TensorDataset(X, Y), batch_size=8, shuffle=True)
+    for _ in range(2):
+        fit(model, ahead(train))
+        with torch.no_grad():
+            for number, (x, _) in enumerate(ahead(held_out)):
+                if number not in left_out:
+                    model(change(x))
+
+
+def read_ahead():
+    train_ahead(one_ahead)
+
+
+def read_two_ahead():
+    train_ahead(two_ahead)
+
+
+def changed_ahead():
+    train_ahead(one_ahead, change=lambda x: x + 1)
+
+
+def left_out_ahead():
+    train_ahead(one_ahead, left_out=[2])
+
+
+def left_out_last():
+    train_ahead(one_ahead, left_out=[4])
 
 
 def peek():

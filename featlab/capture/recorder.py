@@ -16,8 +16,10 @@ from torch.utils.data import DataLoader
 
 from featlab.capture.classifier import Classifier
 from featlab.capture.layers import is_compiled, select_layers, unwrap
-from featlab.capture.loading import expected_rows, has_indices, map_tensors, split_batch, with_sample_ids
+from featlab.capture.loading import has_indices, map_tensors, split_batch, with_sample_ids
+from featlab.capture.ranks import Share, expected_together, is_sharded, rank_and_ranks, share_of
 from featlab.capture.recording import Recording
+from featlab.capture.resume import check_continues, held_in
 from featlab.capture.setup import Setup
 from featlab.capture.staging import DTYPES
 from featlab.errors import CaptureError, FeatlabWarning, NotAStoreError, OptionError
@@ -58,6 +60,10 @@ class Capture:
         ``"raise"``, or ``"warn"``: stop capturing, warn once and let the training go on.
     overwrite
         Replace what is committed.
+    resume
+        Go on with a run: what it held before is kept and not recorded again. False: EpochExistsError for that.
+    rank_timeout
+        Seconds that rank 0 of torch.distributed waits, at the end of a pass, for the parts of the other ranks.
     queue_bytes
         How much may wait for the writer, on the model's device.
     notify
@@ -98,6 +104,8 @@ class Capture:
         classifier: str | None = "auto",
         on_error: str = "raise",
         overwrite: bool = False,
+        resume: bool = True,
+        rank_timeout: float = 600.0,
         queue_bytes: int = 256 << 20,
         notify: Callable[[str], None] | None = None,
     ) -> None:
@@ -106,6 +114,8 @@ class Capture:
         check_choice("on_error", on_error, ON_ERROR)
         if queue_bytes < 1:
             raise OptionError(f"queue_bytes is {queue_bytes}: give the number of bytes that may wait for the writer.")
+        if not rank_timeout > 0:
+            raise OptionError(f"rank_timeout is {rank_timeout}: give the seconds to wait for other ranks, more than 0.")
         bare = unwrap(model)
         self._closed = False
         self._setup = Setup(
@@ -122,6 +132,8 @@ class Capture:
             overwrite=overwrite,
             queue_bytes=queue_bytes,
             notify=notify or _warn,
+            held=held_in(store) if resume and not overwrite else frozenset(),
+            rank_timeout=rank_timeout,
         )
 
     def __enter__(self) -> Self:
@@ -137,8 +149,14 @@ class Capture:
         """What is captured, and what was found out about the model so far."""
         return self._setup
 
+    def keeps(self, *, epoch: int, split: str = "val") -> bool:
+        """Whether the run held this (epoch, split) before, so that it is kept and not recorded again."""
+        return (epoch, split) in self._setup.held
+
     @contextmanager
-    def recording(self, *, epoch: int, split: str = "val", expected: int | None = None) -> Iterator[Recording]:
+    def recording(
+        self, *, epoch: int, split: str = "val", expected: int | None = None, sharded: bool = True
+    ) -> Iterator[Recording]:
         """Record an (epoch, split) in a loop of one's own; call `rec.batch` after each call of the model.
 
         While another recording of this capture, such as `evaluate`, runs inside the block, this one takes nothing.
@@ -150,28 +168,41 @@ class Capture:
         split
             Name of the split.
         expected
-            Number of samples to come, if known.
+            Number of samples to come, on all ranks, if known.
+        sharded
+            With torch.distributed: whether every rank records its share of the samples, with `sample_ids`; else rank 0
+            records for all, and what other ranks pass is not taken.
 
         Raises
         ------
         CaptureError
             The capture is closed, or no batch came. See also `Recording.batch`.
+        DataError
+            The run goes on, and was captured in another way.
         """
-        with self.start(epoch=epoch, split=split, expected=expected) as recording:
+        with self.start(epoch=epoch, split=split, expected=expected, sharded=sharded) as recording:
             yield recording
 
-    def start(self, *, epoch: int, split: str = "val", expected: int | None = None) -> Recording:
+    def start(
+        self, *, epoch: int, split: str = "val", expected: int | None = None, sharded: bool = True
+    ) -> Recording:
         """Make a recording that is not open yet; see `recording`."""
         where = f"epoch {epoch}, split {split!r}"
         if self._closed:
             raise CaptureError(
                 f"{where} cannot be recorded after the end of the capture: record inside its with block."
             )
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            ranks = torch.distributed.get_world_size()
-            if ranks > 1:
-                raise CaptureError(f"{where} cannot be recorded by {ranks} ranks yet: evaluate in a single process.")
-        return Recording(self._setup, epoch=epoch, split=split, expected=expected)
+        check_continues(self._setup, split)
+        if self.keeps(epoch=epoch, split=split):
+            share = Share(is_taken=False)
+            if rank_and_ranks()[0] == 0:
+                self._setup.tell_once(
+                    f"kept {split}", f"{where} is stored already: it is kept, and so are all that were stored before."
+                )
+        else:
+            timeout = self._setup.rank_timeout
+            share = share_of(self._setup.store, epoch, split, sharded=sharded, timeout=timeout)
+        return Recording(self._setup, epoch=epoch, split=split, expected=expected, share=share)
 
     def evaluate(
         self,
@@ -183,7 +214,8 @@ class Capture:
     ) -> None:
         """Run the model over a loader in evaluation mode, and record that.
 
-        Modes of all modules and the states of random number generators are as before afterwards.
+        With torch.distributed, each rank records its share where the loader has a DistributedSampler; else rank 0 does
+        all, and the others return at once. What a run that goes on holds already is not run again. Modes of all modules and the states of random number generators are as before afterwards.
 
         Parameters
         ----------
@@ -205,6 +237,10 @@ class Capture:
         model = self._setup.model
         if self._setup.stopped:
             return
+        sharded = is_sharded(loader)
+        recorder = self.start(epoch=epoch, split=split, expected=expected_together(loader), sharded=sharded)
+        if not recorder.is_taken:
+            return
         if device is None:
             first = next(model.parameters(), None)
             device = "cpu" if first is None else first.device
@@ -216,7 +252,7 @@ class Capture:
             _evaluation_mode(model),
             _random_state_kept(loader),
             torch.no_grad(),
-            self.recording(epoch=epoch, split=split, expected=expected_rows(loader)) as recording,
+            recorder as recording,
             closing(with_sample_ids(loader)) as batches,
         ):
             for number, (batch, ids) in enumerate(batches):

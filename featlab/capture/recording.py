@@ -13,12 +13,15 @@ from torch import nn
 
 from featlab.capture.classifier import is_read, weights_of
 from featlab.capture.layers import PENULTIMATE
+from featlab.capture.ranks import Share
 from featlab.capture.setup import Setup
 from featlab.capture.staging import DTYPES, Batch, WriterQueue, stage, writer_error
 from featlab.capture.taps import Taps
 from featlab.errors import CaptureError, FeatlabError
+from featlab.store.ranks import publish_nothing
 from featlab.store.writer import SnapshotWriter
 
+ALL = Share()
 Values = torch.Tensor | ArrayLike
 
 
@@ -28,12 +31,13 @@ class Recording:
     Hooks are on from enter to exit. A clean exit waits for the commit; an exception leaves the epoch uncommitted.
     """
 
-    def __init__(self, setup: Setup, *, epoch: int, split: str, expected: int | None) -> None:
+    def __init__(self, setup: Setup, *, epoch: int, split: str, expected: int | None, share: Share = ALL) -> None:
         self.epoch = epoch
         self.split = split
         self.rows = 0
         self._setup = setup
         self._expected = expected
+        self._share = share
         self._where = f"epoch {epoch}, split {split!r}"
         self._active = False
         self.is_committed = False
@@ -47,7 +51,7 @@ class Recording:
         self._queue: WriterQueue | None = None
 
     def __enter__(self) -> Self:
-        if not self._setup.stopped:
+        if self.is_taken and not self._setup.stopped:
             self._active = True
             if self._setup.is_compiled:
                 self._run_eagerly()
@@ -99,6 +103,11 @@ class Recording:
             return
         with self._guarded():
             self._record(labels, logits, sample_ids)
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether this process records anything: not what is stored already, nor what rank 0 records for all."""
+        return self._share.is_taken
 
     @property
     def is_open(self) -> bool:
@@ -216,6 +225,8 @@ class Recording:
             epoch=self.epoch,
             split=self.split,
             classes=classes,
+            rank=self._share.rank,
+            together=self._share.together,
             synsets=setup.synsets,
             dtype=setup.dtype,
             codec=setup.codec,
@@ -256,6 +267,12 @@ class Recording:
             )
 
     def _finish(self) -> None:
+        together = self._share.together
+        if self._writer is None and together is not None and self._share.rank and not self._taps.fired:
+            self._taps.close()
+            self._eager.close()
+            publish_nothing(self._setup.store, self.epoch, self.split, self._share.rank, together)
+            return
         if self._writer is None or self._queue is None:
             raise CaptureError(f"no batch was recorded for {self._where}: call rec.batch after each call of the model.")
         if self._taps.fired:
@@ -271,6 +288,7 @@ class Recording:
             weight, bias = weights_of(self._head[1])
             self._writer.classifier(weight.numpy(), None if bias is None else bias.numpy(), feeds=self._feeds)
         self._writer.commit()
+        self.rows = self._writer.unique if together is not None and self._writer.unique is not None else self.rows
         self.is_committed = True
 
     @property

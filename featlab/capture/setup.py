@@ -10,6 +10,7 @@ from torch import nn
 
 from featlab.capture.classifier import Classifier
 from featlab.capture.layers import Layer
+from featlab.capture.resume import Held
 from featlab.store.files import StorePath
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ class Setup:
     feeds: tuple[str, ...] = ()
     told: set[str] = field(default_factory=set)
     recordings: list[Recording] = field(default_factory=list)
+    held: Held = frozenset()
+    continued: set[str] = field(default_factory=set)
+    rank_timeout: float = 600.0
 
     def tell_once(self, about: str, message: str) -> None:
         """Notify of something that holds for the whole run only once."""

@@ -14,6 +14,7 @@ from featlab.store.arrays import ArrayWriter, read_array
 from featlab.store.attributes import committed_splits
 from featlab.store.files import (
     AnyPath,
+    hide,
     names_in,
     read_attributes,
     remove_tree,
@@ -27,13 +28,19 @@ from featlab.store.layout import CommitRecord, Inventory
 Classifier = tuple[NDArray[np.float32], NDArray[np.float32], list[str]]
 
 
-def publish_part(part: AnyPath, inventory: Inventory, nonfinite: dict[str, Any], overflow: dict[str, int]) -> None:
-    """Write what a rank promises of its part, and make the part durable."""
-    published = {"arrays": layout.inventory_to_json(inventory), "nonfinite": nonfinite, "overflow": overflow}
+def publish_part(
+    part: AnyPath,
+    inventory: Inventory,
+    nonfinite: dict[str, Any],
+    overflow: dict[str, int],
+    attempt: str | None = None,
+) -> None:
+    """Make a part durable, then write what its rank promises of it."""
+    published: dict[str, Any] = {"arrays": layout.inventory_to_json(inventory), "nonfinite": nonfinite, "overflow": overflow}
     if any(name.startswith(f"{layout.LAYERS}/") for name in inventory):
         write_group(part / layout.LAYERS)
-    write_group(part, published)
     sync_tree(part)
+    write_group(part, published if attempt is None else {**published, "attempt": attempt})
 
 
 @dataclass(frozen=True)
@@ -57,13 +64,13 @@ class Pending:
         return self.root / self.where
 
 
-def commit_split(snapshot: Pending, classifier: Classifier | None) -> list[str]:
+def commit_split(snapshot: Pending, classifier: Classifier | None) -> tuple[int, list[str]]:
     """Collect the published parts, check them, and write the attributes that make the snapshot exist.
 
     Returns
     -------
-    list of str
-        What a person should be warned of, once it is done.
+    tuple
+        The rows that a reader will see, and what a person should be warned of, once it is done.
     """
     parts: dict[str, Inventory] = {}
     nonfinite: dict[str, dict[str, int]] = {}
@@ -99,7 +106,7 @@ def commit_split(snapshot: Pending, classifier: Classifier | None) -> list[str]:
     for directory in (".", layout.EPOCHS, layout.epoch_path(snapshot.epoch), snapshot.where):
         sync_directory(snapshot.root / directory)
     write_group(snapshot.directory, record.to_json())
-    return [*([] if kept is None else [kept]), *_remarks(snapshot.where, record, overflow)]
+    return record.unique, [*([] if kept is None else [kept]), *_remarks(snapshot.where, record, overflow)]
 
 
 def _layer(name: str) -> str:
@@ -177,8 +184,7 @@ def remove_classifier(snapshot: Pending) -> None:
     """Take away the epoch's weights, if there are any: first from sight, then from disk."""
     directory = snapshot.root / layout.epoch_path(snapshot.epoch) / layout.WEIGHTS
     if read_attributes(directory) is not None:
-        (directory / layout.METADATA).unlink()
-        sync_directory(directory)
+        hide(directory)
     remove_tree(directory)
 
 
@@ -199,7 +205,7 @@ def _remarks(where: str, record: CommitRecord, overflow: dict[str, int]) -> list
             "look for their cause in the model."
         )
     # padding gives each rank but the last at most one row twice; more is a mistake in the ids
-    if record.rows - record.unique >= len(record.parts):
+    if record.rows - record.unique >= len(record.parts) and record.unique != record.expected:
         remarks.append(
             f"{where} has {record.rows} rows but only {record.unique} sample ids, and each sample counts once; "
             "check that sample_ids number the whole data set and not the batch"

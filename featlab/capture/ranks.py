@@ -1,0 +1,133 @@
+"""Which share of a pass each process of torch.distributed records; no collective is called, so none can hang."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import distributed
+from torch.utils.data import BatchSampler, DataLoader
+
+from featlab.capture.loading import expected_rows, has_indices, known_length
+from featlab.errors import CaptureError
+from featlab.store.files import StorePath
+from featlab.store.ranks import Together
+
+_KEY = "featlab/run"
+_attempts: Counter[tuple[str, str]] = Counter()
+
+
+@dataclass(frozen=True)
+class Share:
+    """What this process records of an (epoch, split): all of it, a part beside those of other ranks, or nothing."""
+
+    rank: int = 0
+    together: Together | None = None
+    is_taken: bool = True
+
+
+def rank_and_ranks() -> tuple[int, int]:
+    """Return this process's rank and the number of ranks; (0, 1) without torch.distributed."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()
+
+
+def is_sharded(loader: Any) -> bool:
+    """Whether each rank gets its share of the loader's data set, as with a DistributedSampler.
+
+    Raises
+    ------
+    CaptureError
+        Ranks share, but not each with each.
+    """
+    shares = _shares(loader)
+    ranks = rank_and_ranks()[1]
+    if 1 in (shares, ranks):
+        return False
+    if shares != ranks:
+        raise CaptureError(
+            f"the data set is shared among {shares} ranks, and there are {ranks}: evaluate on all ranks, or on rank 0."
+        )
+    return True
+
+
+def expected_together(loader: Iterable[Any]) -> int | None:
+    """Count the samples that a pass of all ranks over their loaders brings; None where that cannot be known."""
+    if _shares(loader) == 1 or not is_sharded(loader):
+        return expected_rows(loader)
+    if not isinstance(loader, DataLoader) or not has_indices(loader):
+        return None
+    batches = loader.batch_sampler
+    inner = getattr(batches, "batch_sampler", None)  # Accelerate's, around an ordinary one
+    if isinstance(inner, BatchSampler):
+        return None if inner.drop_last else known_length(inner.sampler)
+    if type(batches) is not BatchSampler:
+        return None
+    total, samples = getattr(batches.sampler, "total_size", None), known_length(loader.dataset)
+    if total is None or samples is None:
+        return None
+    if not loader.drop_last:
+        return min(total, samples)
+    rows = expected_rows(loader)
+    return None if rows is None or total > samples else rows * _shares(loader)
+
+
+def share_of(store: StorePath, epoch: int, split: str, *, sharded: bool, timeout: float) -> Share:
+    """Decide what this process records.
+
+    Parameters
+    ----------
+    store, epoch, split
+        What is recorded.
+    sharded
+        Whether every rank records its own rows; else rank 0 records for all.
+    timeout
+        Seconds that rank 0 waits for the others.
+
+    Raises
+    ------
+    CaptureError
+        Started by torchrun, and the ranks do not know each other yet.
+    """
+    rank, ranks = rank_and_ranks()
+    if ranks == 1:
+        _check_initialized(epoch, split)
+        return Share()
+    if not sharded:
+        return Share(rank, is_taken=rank == 0)
+    _attempts[str(store), f"{epoch} {split}"] += 1
+    attempt = f"{_agreed_token()}/{_attempts[str(store), f'{epoch} {split}']}"
+    return Share(rank, Together(ranks, attempt, timeout))
+
+
+def _shares(loader: Any) -> int:
+    batches = getattr(loader, "batch_sampler", None)
+    for sampler in (batches, getattr(batches, "sampler", None), getattr(loader, "sampler", None)):
+        for name in ("num_replicas", "num_processes"):
+            if isinstance(shares := getattr(sampler, name, None), int):
+                return shares
+    return 1
+
+
+def _agreed_token() -> str:
+    # The store of the process group sets a key once, whoever comes first, and waits for nobody.
+    store: Any = distributed.distributed_c10d._get_default_store()
+    token: bytes = store.compare_set(_KEY, "", uuid.uuid4().hex)
+    return token.decode()
+
+
+def _check_initialized(epoch: int, split: str) -> None:
+    ranks = os.environ.get("WORLD_SIZE", "1")
+    if not distributed.is_available() or distributed.is_initialized() or ranks in ("", "1"):
+        return
+    if torch.distributed.is_torchelastic_launched():
+        raise CaptureError(
+            f"epoch {epoch}, split {split!r} cannot be recorded by {ranks} ranks that do not know each other: "
+            "call torch.distributed.init_process_group before the first capture, or start one process."
+        )

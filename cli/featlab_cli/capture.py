@@ -43,6 +43,27 @@ from featlab.errors import OptionError
     help="End the script, or stop capturing and let it train on.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace epochs that are stored already.")
+@click.option(
+    "--resume/--no-resume",
+    default=True,
+    show_default=True,
+    help="Go on with a run: keep the epochs that it holds and store the others, or refuse it.",
+)
+@click.option(
+    "--first-epoch",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Training passes completed before the script's first. By default the stored epoch whose classifier the model "
+    "starts with, else 0.",
+)
+@click.option(
+    "--rank-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=600.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long rank 0 of torchrun waits for the other ranks at the end of a pass.",
+)
 @click.argument("script", nargs=-1, required=True, type=click.UNPROCESSED)
 def command(
     store: str,
@@ -55,6 +76,9 @@ def command(
     classifier: str,
     on_error: str,
     overwrite: bool,
+    resume: bool,
+    first_epoch: int | None,
+    rank_timeout: float,
     script: tuple[str, ...],
 ) -> None:
     """Run a training script, unmodified, and store the activations of its model.
@@ -66,6 +90,7 @@ def command(
     \b
     featlab capture --store run.zarr --layers 'layer*' --layers avgpool -- train.py --epochs 90
     featlab capture --store run.zarr --layers '**' --splits val --splits train -- -m package.train
+    torchrun --nproc-per-node 2 -m featlab_cli capture --store run.zarr --layers '**' -- train.py
     """
     from featlab.capture.script import run_script
 
@@ -83,6 +108,9 @@ def command(
         classifier=None if classifier == "none" else classifier,
         on_error=on_error,
         overwrite=overwrite,
+        resume=resume,
+        first_epoch=first_epoch,
+        rank_timeout=rank_timeout,
     )
 
 

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import distributed
 from torch.utils.data import BatchSampler, DataLoader
 
@@ -36,6 +35,13 @@ def rank_and_ranks() -> tuple[int, int]:
     if not (distributed.is_available() and distributed.is_initialized()):
         return 0, 1
     return distributed.get_rank(), distributed.get_world_size()
+
+
+def own_rank() -> int:
+    """Return this process's rank, as torchrun gave it where the process group is not there yet or no longer."""
+    if distributed.is_available() and not distributed.is_initialized() and distributed.is_torchelastic_launched():
+        return int(os.environ.get("RANK", "0"))
+    return rank_and_ranks()[0]
 
 
 def is_sharded(loader: Any) -> bool:
@@ -67,15 +73,13 @@ def expected_together(loader: Iterable[Any]) -> int | None:
     inner = getattr(batches, "batch_sampler", None)  # Accelerate's, around an ordinary one
     if isinstance(inner, BatchSampler):
         return None if inner.drop_last else known_length(inner.sampler)
-    if type(batches) is not BatchSampler:
+    total: int | None = getattr(getattr(batches, "sampler", None), "total_size", None)
+    samples, rows = known_length(loader.dataset), expected_rows(loader)
+    if total is None or samples is None or rows is None:
         return None
-    total, samples = getattr(batches.sampler, "total_size", None), known_length(loader.dataset)
-    if total is None or samples is None:
-        return None
-    if not loader.drop_last:
-        return min(total, samples)
-    rows = expected_rows(loader)
-    return None if rows is None or total > samples else rows * _shares(loader)
+    if loader.drop_last:  # which samples that costs twice, where some are repeated, is not known
+        return None if total > samples else rows * _shares(loader)
+    return min(total, samples)
 
 
 def share_of(store: StorePath, epoch: int, split: str, *, sharded: bool, timeout: float) -> Share:
@@ -126,7 +130,7 @@ def _check_initialized(epoch: int, split: str) -> None:
     ranks = os.environ.get("WORLD_SIZE", "1")
     if not distributed.is_available() or distributed.is_initialized() or ranks in ("", "1"):
         return
-    if torch.distributed.is_torchelastic_launched():
+    if distributed.is_torchelastic_launched():
         raise CaptureError(
             f"epoch {epoch}, split {split!r} cannot be recorded by {ranks} ranks that do not know each other: "
             "call torch.distributed.init_process_group before the first capture, or start one process."

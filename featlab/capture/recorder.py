@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from featlab.capture.classifier import Classifier
 from featlab.capture.layers import is_compiled, select_layers, unwrap
 from featlab.capture.loading import has_indices, map_tensors, split_batch, with_sample_ids
-from featlab.capture.ranks import Share, expected_together, is_sharded, rank_and_ranks, share_of
+from featlab.capture.ranks import Share, expected_together, is_sharded, share_of
 from featlab.capture.recording import Recording
 from featlab.capture.resume import check_continues, held_in
 from featlab.capture.setup import Setup
@@ -183,9 +183,7 @@ class Capture:
         with self.start(epoch=epoch, split=split, expected=expected, sharded=sharded) as recording:
             yield recording
 
-    def start(
-        self, *, epoch: int, split: str = "val", expected: int | None = None, sharded: bool = True
-    ) -> Recording:
+    def start(self, *, epoch: int, split: str = "val", expected: int | None = None, sharded: bool = True) -> Recording:
         """Make a recording that is not open yet; see `recording`."""
         where = f"epoch {epoch}, split {split!r}"
         if self._closed:
@@ -195,10 +193,9 @@ class Capture:
         check_continues(self._setup, split)
         if self.keeps(epoch=epoch, split=split):
             share = Share(is_taken=False)
-            if rank_and_ranks()[0] == 0:
-                self._setup.tell_once(
-                    f"kept {split}", f"{where} is stored already: it is kept, and so are all that were stored before."
-                )
+            self._setup.tell_once(
+                f"kept {split}", f"{where} is stored already: it is kept, and so is all that was stored before."
+            )
         else:
             timeout = self._setup.rank_timeout
             share = share_of(self._setup.store, epoch, split, sharded=sharded, timeout=timeout)
@@ -215,7 +212,9 @@ class Capture:
         """Run the model over a loader in evaluation mode, and record that.
 
         With torch.distributed, each rank records its share where the loader has a DistributedSampler; else rank 0 does
-        all, and the others return at once. What a run that goes on holds already is not run again. Modes of all modules and the states of random number generators are as before afterwards.
+        all, and the others return at once. What a run that goes on holds already is not run again.
+
+        Modes of all modules and the states of random number generators are as before afterwards.
 
         Parameters
         ----------

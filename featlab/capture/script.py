@@ -12,6 +12,7 @@ from pathlib import Path
 
 from torch import nn
 
+from featlab.capture.ranks import own_rank
 from featlab.capture.recorder import Capture
 from featlab.capture.watch import Note, ScriptWatch
 from featlab.errors import CaptureError, EpochExistsError, OptionError
@@ -72,6 +73,9 @@ def run_script(
     classifier: str | None = "auto",
     on_error: str = "raise",
     overwrite: bool = False,
+    resume: bool = True,
+    first_epoch: int | None = None,
+    rank_timeout: float = 600.0,
 ) -> None:
     """Run a training script as Python would, and capture the model that it trains.
 
@@ -85,8 +89,11 @@ def run_script(
         See `parse_command`.
     store
         Path or URL of the run.
-    layers, classes, reduce, dtype, codec, classifier, on_error, overwrite
-        As for `Capture`.
+    layers, classes, reduce, dtype, codec, classifier, on_error, overwrite, resume, rank_timeout
+        As for `Capture`. A script that starts anew passes through the epochs that the run holds, and they are kept.
+    first_epoch
+        Training passes that are completed before the script's first. By default the epoch of the run whose classifier
+        the model has when it starts, bit by bit: the script goes on from a checkpoint; else 0.
     note
         Called with what was found and done.
     splits
@@ -97,13 +104,13 @@ def run_script(
     CaptureError
         The script ended and no epoch was captured; or capturing failed.
     EpochExistsError
-        The run holds one of the splits already, and is not to be overwritten.
+        The run holds one of the splits already, and is neither to go on nor to be overwritten.
     SystemExit
         The script exits.
     """
     program = parse_command(command)
     path = str(store_path(store).absolute())  # the script may change directory
-    _refuse_second_run(path, splits, overwrite)
+    _check_store(path, splits, refuse=not (resume or overwrite))
 
     def make_capture(model: nn.Module) -> Capture:
         return Capture(
@@ -117,10 +124,15 @@ def run_script(
             classifier=classifier,
             on_error=on_error,
             overwrite=overwrite,
-            notify=note,
+            resume=resume,
+            rank_timeout=rank_timeout,
+            notify=say,
         )
 
-    watch = ScriptWatch(make_capture, splits=tuple(splits), note=note)
+    def say(message: str) -> None:
+        note(f"rank {rank}: {message}" if (rank := own_rank()) else message)
+
+    watch = ScriptWatch(make_capture, splits=tuple(splits), note=say, first_epoch=first_epoch)
     stop: SystemExit | None = None
     try:
         with watch.attached():
@@ -129,7 +141,8 @@ def run_script(
             except SystemExit as asked:
                 stop = asked
     finally:
-        _summarise(watch, path, str(store), note)
+        if own_rank() == 0:
+            _summarise(watch, path, str(store), note)
     if stop is not None and stop.code not in (None, 0):
         raise stop
     _check_captured(watch, splits)
@@ -156,16 +169,16 @@ def _main_arguments(program: Program) -> Iterator[None]:
         sys.argv[:], sys.path[:] = arguments, path
 
 
-def _refuse_second_run(store: str, splits: Sequence[str], overwrite: bool) -> None:
+def _check_store(store: str, splits: Sequence[str], *, refuse: bool) -> None:
     """Say before the training that its epochs are there already, or that the path holds something else."""
     path = store_path(store)
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     held = sorted(epoch for epoch, split in open_run(store).committed if split in splits)
-    if held and not overwrite:
+    if held and refuse:
         raise EpochExistsError(
             f"{store} holds epochs {_ranges(held)} of {', '.join(splits)} already: choose another store, "
-            "or replace them with --overwrite."
+            "go on with --resume, or replace them with --overwrite."
         )
 
 
@@ -174,6 +187,9 @@ def _summarise(watch: ScriptWatch, path: str, shown: str, note: Note) -> None:
     for split, epochs in committed.items():
         count = f"{len(epochs)} epoch{'s' if len(epochs) > 1 else ''} ({_ranges(epochs)})"
         note(f"{shown} holds {count} of {split}, {watch.seen.rows[split]:,} rows each.")
+    for split, kept in watch.seen.kept.items():
+        if split not in committed:
+            note(f"{shown} held epochs {_ranges(sorted(kept))} of {split} already: they are kept, and none was added.")
     if not committed:
         return
     stored = open_run(path).committed
@@ -187,7 +203,7 @@ def _check_captured(watch: ScriptWatch, splits: Sequence[str]) -> None:
     seen = watch.seen
     if seen.failure is not None:
         raise seen.failure  # the script went on in spite of it
-    if seen.committed:
+    if seen.committed or seen.kept or own_rank():  # what only rank 0 evaluates, others do not capture
         return
     remedy = "use featlab.Capture in the script"
     if not seen.passes:

@@ -10,6 +10,7 @@ from torch import nn
 
 from featlab.capture.classifier import Classifier
 from featlab.capture.layers import Layer
+from featlab.capture.ranks import own_rank
 from featlab.capture.resume import Held
 from featlab.store.files import StorePath
 
@@ -46,7 +47,7 @@ class Setup:
     rank_timeout: float = 600.0
 
     def tell_once(self, about: str, message: str) -> None:
-        """Notify of something that holds for the whole run only once."""
-        if about not in self.told:
+        """Notify of something that holds for the whole run only once, on rank 0."""
+        if about not in self.told and own_rank() == 0:
             self.told.add(about)
             self.notify(message)

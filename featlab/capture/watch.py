@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
@@ -22,15 +22,16 @@ from featlab.capture.layers import unwrap
 from featlab.capture.loading import (
     PassObserver,
     SampleIds,
-    expected_rows,
     has_indices,
     known_length,
     passes_observed,
     row_count,
 )
 from featlab.capture.passes import Pass, Pending, find_labels
+from featlab.capture.ranks import expected_together, is_sharded, own_rank, rank_and_ranks
 from featlab.capture.recorder import Capture
 from featlab.capture.recording import Recording
+from featlab.capture.resume import Beginning
 from featlab.capture.sources import Sources, class_names
 from featlab.capture.targets import as_class_labels, targets_observed
 from featlab.errors import CaptureError, FeatlabError, FeatlabWarning, LayerNotFoundError
@@ -45,6 +46,7 @@ class Seen:
     passes: int = 0
     splits: Counter[str] = field(default_factory=Counter)
     committed: dict[str, list[int]] = field(default_factory=dict)
+    kept: dict[str, set[int]] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
     failure: Exception | None = None
 
@@ -60,10 +62,20 @@ class ScriptWatch(PassObserver):
         Splits that are recorded.
     note
         Called with what a person should know.
+    first_epoch
+        Training passes that are completed before the script's first; by default, see `Beginning`.
     """
 
-    def __init__(self, make_capture: Callable[[nn.Module], Capture], *, splits: tuple[str, ...], note: Note) -> None:
+    def __init__(
+        self,
+        make_capture: Callable[[nn.Module], Capture],
+        *,
+        splits: tuple[str, ...],
+        note: Note,
+        first_epoch: int | None = None,
+    ) -> None:
         self.seen = Seen()
+        self._beginning = Beginning(first_epoch)
         self.epoch = 0
         self.capture: Capture | None = None
         self._finder = ModelFinder(self._is_model, self._found, self._called)
@@ -84,6 +96,7 @@ class ScriptWatch(PassObserver):
             undo.enter_context(targets_observed(self._saw_target))
             undo.enter_context(self._finder.attached())
             undo.callback(register_optimizer_step_post_hook(self._saw_step).remove)
+            undo.callback(register_optimizer_step_pre_hook(self._before_step).remove)
             yield
             self._end_gone(script_is_over=True)
 
@@ -178,7 +191,8 @@ class ScriptWatch(PassObserver):
             split = str(at.split)
             self.seen.committed.setdefault(split, []).append(at.epoch)
             self.seen.rows[split] = recording.rows
-            self._note(f"epoch {at.epoch}, {split}: {recording.rows:,} rows.")
+            if own_rank() == 0:
+                self._note(f"epoch {at.epoch}, {split}: {recording.rows:,} rows.")
 
     def _drop(self, at: Pass, recording: Recording, why: str) -> None:
         recording.__exit__(CaptureError, None, None)
@@ -235,6 +249,7 @@ class ScriptWatch(PassObserver):
 
     def _classify(self, at: Pass, model: nn.Module, capture: Capture) -> None:
         """Decide by the first call of the model what a pass is, and record it if it is wanted."""
+        self._place(capture)
         at.is_training = model.training and torch.is_grad_enabled()
         at.epoch = self.epoch + at.is_training
         source = self._sources.of(at.loader, training=at.is_training, epoch=self.epoch)
@@ -268,8 +283,42 @@ class ScriptWatch(PassObserver):
         capture.setup.likely_classes = capture.setup.likely_classes or class_names(at.loader)
         if not has_indices(at.loader):
             self._tell_once(f"{split} has no indices: sample ids count the rows as they arrive.")
-        at.recording = capture.start(epoch=at.epoch, split=split, expected=expected_rows(at.loader))
-        at.recording.__enter__()
+        try:
+            sharded, expected = is_sharded(at.loader), expected_together(at.loader)
+            recording = capture.start(epoch=at.epoch, split=split, expected=expected, sharded=sharded)
+        except FeatlabError as error:
+            self.seen.failure = error
+            raise
+        if capture.keeps(epoch=at.epoch, split=split):
+            self.seen.kept.setdefault(split, set()).add(at.epoch)
+            return
+        if rank_and_ranks()[1] > 1 and not sharded:
+            self._tell_once(f"{split} is not shared among the ranks: the pass of rank 0 is captured.")
+        if recording.is_taken:
+            at.recording = recording
+            recording.__enter__()
+
+    def _place(self, capture: Capture) -> None:
+        """Find the epoch at which the script begins; it may load its checkpoint as late as before its first step."""
+        if (epoch := self._beginning.epoch_of(capture.setup)) is not None:
+            self.epoch = epoch
+        if self.epoch and epoch is not None:
+            self._tell_once(f"the script goes on after epoch {epoch}.")
+
+    def _before_step(self, optimizer: Optimizer, *args: Any) -> None:
+        if self.capture is None or self.capture.setup.stopped:
+            return
+        try:
+            self._beginning.first_step(optimizer, self.capture.setup)
+        except CaptureError as error:
+            for at in self._live:
+                if (recording := at.open_recording) is not None:
+                    recording.__exit__(type(error), error, None)
+            if self.capture.setup.on_error == "raise":
+                self.seen.failure = error
+                raise
+            self.capture.setup.stopped = True
+            self._note(f"capturing stopped, and the training goes on: {error}")
 
     def _saw_target(self, target: torch.Tensor, loss: str) -> None:
         at = self._current()
@@ -283,7 +332,7 @@ class ScriptWatch(PassObserver):
             at.stepped = at.stepped or at.is_training
 
     def _describe(self) -> None:
-        if self.capture is None or "described" in self._told:
+        if self.capture is None or "described" in self._told or own_rank():
             return
         self._told.add("described")
         setup = self.capture.setup
@@ -309,6 +358,6 @@ class ScriptWatch(PassObserver):
                 warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
     def _tell_once(self, message: str, about: str | None = None) -> None:
-        if (about or message) not in self._told:
+        if (about or message) not in self._told and own_rank() == 0:
             self._told.add(about or message)
             self._note(message)

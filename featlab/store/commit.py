@@ -36,7 +36,8 @@ def publish_part(
     attempt: str | None = None,
 ) -> None:
     """Make a part durable, then write what its rank promises of it."""
-    published: dict[str, Any] = {"arrays": layout.inventory_to_json(inventory), "nonfinite": nonfinite, "overflow": overflow}
+    published: dict[str, Any] = {"nonfinite": nonfinite, "overflow": overflow}
+    published["arrays"] = layout.inventory_to_json(inventory)
     if any(name.startswith(f"{layout.LAYERS}/") for name in inventory):
         write_group(part / layout.LAYERS)
     sync_tree(part)

@@ -143,7 +143,7 @@ def write_group(directory: AnyPath, attributes: Mapping[str, Any] | None = None)
     if isinstance(directory, ObjectPath):
         _put_group(directory, attributes)
         return
-    wanted = {} if attributes is None else {ATTRIBUTES: dict(attributes)}
+    wanted: dict[str, Any] = {} if attributes is None else {ATTRIBUTES: dict(attributes)}
     try:
         # made with them in one piece: who is killed, or reads in between, must not find a group that lacks them
         group = zarr.open_group(str(directory), mode="a", zarr_format=3, attributes=wanted)

@@ -86,7 +86,7 @@ def wait_for_parts(directory: AnyPath, where: str, together: Together) -> None:
             late = " and ".join(map(str, waiting))
             raise StoreError(
                 f"{where} stays uncommitted, for rank {late} of {together.ranks} did not finish its part within "
-                f"{together.timeout:g} s; look whether it died, wait longer, or record in rank 0 alone if only that one "
+                f"{together.timeout:g} s; look whether it died, wait longer, or record in rank 0 alone if no other "
                 "evaluates."
             )
         time.sleep(pause)

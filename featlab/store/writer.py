@@ -357,7 +357,5 @@ class SnapshotWriter:
             expected = self._snapshot.expected
             if expected is not None and self._together is not None:
                 expected = -(-expected // self._together.ranks)
-            self._writers[name] = ArrayWriter(
-                self._part / name, name, rows.shape[1:], dtype, self._codec, expected
-            )
+            self._writers[name] = ArrayWriter(self._part / name, name, rows.shape[1:], dtype, self._codec, expected)
         self._writers[name].append(rows)

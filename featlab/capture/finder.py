@@ -61,9 +61,12 @@ class ModelFinder:
             return
         # Global hooks cost every module a call, and a compiled model would be traced with them.
         self._search.close()
-        self._hooks.on_call(module, lambda: self._on_call(module))
+        # Scripts train what DistributedDataParallel wraps and may evaluate what is in it.
+        inner: nn.Module = module.module if isinstance(module, nn.parallel.DistributedDataParallel) else module
+        self._hooks.on_call(inner, lambda: self._on_call(inner))
         self._found(module)
-        self._called(module)
+        if inner is module:
+            self._called(module)
 
     def _after_call(self, module: nn.Module, args: Any, output: Any) -> None:
         self._depth -= 1

@@ -18,7 +18,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import featlab
-from featlab.errors import FeatlabWarning, NotAStoreError, StoreError
+from featlab.errors import NotAStoreError, StoreError
 
 SCRIPTS = Path(__file__).parent / "scripts"
 SCRIPT = str(SCRIPTS / "resumes.py")

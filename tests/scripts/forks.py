@@ -4,6 +4,9 @@ import os
 import shlex
 import signal
 import sys
+import traceback
+from functools import partial
+from pathlib import Path
 
 import torch
 
@@ -16,19 +19,14 @@ for line in sys.stdin:
     store, log, *command = shlex.split(line)
     if (child := os.fork()) == 0:
         code = 1
+        notes = Path(log).open("a", buffering=1)
+        sys.stderr = notes
         try:
-            with open(log, "a") as notes:
-                run_script(
-                    command,
-                    store,
-                    ["0", "1", "penultimate"],
-                    splits=("train", "val"),
-                    note=lambda message, notes=notes: print(message, file=notes, flush=True),
-                )
+            splits = ("train", "val")
+            run_script(command, store, ["0", "1", "penultimate"], splits=splits, note=partial(print, file=notes))
             code = 0
-        except BaseException as error:
-            with open(log, "a") as notes:
-                print("failed:", type(error).__name__, error, file=notes)
+        except Exception:  # noqa: BLE001 - what came of it is in the notes
+            traceback.print_exc()
         finally:
             os._exit(code)
     print(child, flush=True)

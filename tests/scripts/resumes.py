@@ -1,7 +1,6 @@
-"""Train, evaluate and then save a checkpoint, epoch by epoch; started again, go on from the checkpoint if there is one."""
+"""Train, evaluate and then save a checkpoint, epoch by epoch; go on from the checkpoint if there is one."""
 
 import argparse
-import os
 from pathlib import Path
 
 import torch
@@ -42,7 +41,7 @@ def save():
     if args.checkpoint:
         state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch}
         torch.save({**state, "random": torch.get_rng_state()}, args.checkpoint + ".new")
-        os.replace(args.checkpoint + ".new", args.checkpoint)
+        Path(args.checkpoint + ".new").replace(args.checkpoint)
 
 
 for epoch in range(done + 1, args.epochs + 1):

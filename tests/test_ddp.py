@@ -151,10 +151,26 @@ def fail_or_stop_waiting(rank, store, said):
             said.put(f"{rank}: {error}")
 
 
+def stop_after_rank_0(rank, store, said):
+    data = data_set(8)
+    with featlab.Capture(net(), store, layers="1", classes=CLASSES) as capture:
+        for epoch in (6, 7):
+            try:
+                with capture.recording(epoch=epoch) as rec:
+                    capture.setup.model(data.tensors[0])
+                    rec.batch(data.tensors[1], sample_ids=8 * rank + torch.arange(8))
+                    if rank == 0:
+                        raise ValueError("rank 0 is wrong")
+            except (StoreError, ValueError) as error:
+                said.put(f"{rank}: {error}")
+            distributed.barrier()
+
+
 def all_jobs(rank, ranks, port, store, said):
     start(rank, ranks, port)
     fail_or_stop_waiting(rank, store, said)
     evaluate(rank, store)
+    stop_after_rank_0(rank, store, said)
     vanish_or_wait(rank, store, said)
 
 
@@ -197,8 +213,11 @@ def test_capture_in_a_loop_of_ones_own(two_ranks):
 
 def test_a_rank_that_fails_or_vanishes_is_named(two_ranks):
     _, messages = two_ranks
-    assert len(messages) == 3
-    gave_up, vanished, own = messages
+    assert len(messages) == 6
+    gave_up, vanished, *others, own, stopped = messages
+    assert others == ["0: rank 0 is wrong"] * 2
+    assert stopped.startswith("1: rank 0 gave up ")
+    assert stopped.endswith("epochs/000006/val (rank 0 is wrong); mend that, and start again.")
     assert gave_up.startswith("0: epochs/000004/val stays uncommitted, for rank 1 of 2 gave up (")
     assert vanished.startswith("0: epochs/000005/val stays uncommitted, for rank 1 of 2 did not finish its part within")
     assert own == "1: a mistake of the loop"

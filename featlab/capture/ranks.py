@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import uuid
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import current_thread, main_thread
+from types import FrameType
 from typing import Any
 
 from torch import distributed
@@ -108,6 +112,29 @@ def share_of(store: StorePath, epoch: int, split: str, *, sharded: bool, timeout
     _attempts[str(store), f"{epoch} {split}"] += 1
     attempt = f"{_agreed_token()}/{_attempts[str(store), f'{epoch} {split}']}"
     return Share(rank, Together(ranks, attempt, timeout))
+
+
+@contextmanager
+def termination_raised() -> Iterator[None]:
+    """Raise SystemExit in the block where torchrun ends this rank for the sake of another, so that the loss is said."""
+    owner = os.getpid()
+    quiet = not (distributed.is_available() and distributed.is_torchelastic_launched())
+    if quiet or current_thread() is not main_thread() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if os.getpid() == owner:
+            raise SystemExit(128 + number)
+        signal.signal(number, signal.SIG_DFL)  # a worker process
+        os.kill(os.getpid(), number)
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGTERM) is end:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _shares(loader: Any) -> int:

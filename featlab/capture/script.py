@@ -12,7 +12,7 @@ from pathlib import Path
 
 from torch import nn
 
-from featlab.capture.ranks import own_rank
+from featlab.capture.ranks import own_rank, termination_raised
 from featlab.capture.recorder import Capture
 from featlab.capture.watch import Note, ScriptWatch
 from featlab.errors import CaptureError, EpochExistsError, OptionError
@@ -135,7 +135,7 @@ def run_script(
     watch = ScriptWatch(make_capture, splits=tuple(splits), note=say, first_epoch=first_epoch)
     stop: SystemExit | None = None
     try:
-        with watch.attached():
+        with termination_raised(), watch.attached():
             try:
                 _run(program)
             except SystemExit as asked:

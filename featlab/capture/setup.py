@@ -12,7 +12,7 @@ from featlab.capture.classifier import Classifier
 from featlab.capture.layers import Layer
 from featlab.capture.ranks import own_rank
 from featlab.capture.resume import Held
-from featlab.store.files import StorePath
+from featlab.store.files import AnyPath, StorePath
 
 if TYPE_CHECKING:
     from featlab.capture.recording import Recording
@@ -45,6 +45,7 @@ class Setup:
     held: Held = frozenset()
     continued: set[str] = field(default_factory=set)
     rank_timeout: float = 600.0
+    first_rank: tuple[AnyPath, str] | None = None
 
     def tell_once(self, about: str, message: str) -> None:
         """Notify of something that holds for the whole run only once, on rank 0."""

@@ -187,6 +187,11 @@ class ScriptWatch(PassObserver):
             except FeatlabError as error:
                 self.seen.failure = error
                 raise
+            except SystemExit:
+                self._note(
+                    f"epoch {at.epoch}, {at.split} is not stored: the script was ended before all ranks were done."
+                )
+                raise
         if recording.is_committed:
             split = str(at.split)
             self.seen.committed.setdefault(split, []).append(at.epoch)

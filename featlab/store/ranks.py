@@ -93,6 +93,21 @@ def wait_for_parts(directory: AnyPath, where: str, together: Together) -> None:
         pause = min(2 * pause, _LAST_PAUSE)
 
 
+def check_first_rank(part: AnyPath, attempt: str) -> None:
+    """Look at rank 0's part of a snapshot: one that it gave up will not be committed, nor will those to come.
+
+    Raises
+    ------
+    StoreError
+        It gave up.
+    """
+    published = read_attributes(part)
+    if published is not None and published.get("attempt") == attempt and "failed" in published:
+        raise StoreError(
+            f"rank 0 gave up {part.parent} ({published['failed'].rstrip('.')}); mend that, and start again."
+        )
+
+
 def publish_nothing(path: StorePath, epoch: int, split: str, rank: int, together: Together) -> None:
     """Say that a rank has no rows of a snapshot.
 

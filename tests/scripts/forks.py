@@ -19,16 +19,15 @@ for line in sys.stdin:
     store, log, *command = shlex.split(line)
     if (child := os.fork()) == 0:
         code = 1
-        notes = Path(log).open("a", buffering=1)
-        sys.stderr = notes
-        try:
-            splits = ("train", "val")
-            run_script(command, store, ["0", "1", "penultimate"], splits=splits, note=partial(print, file=notes))
-            code = 0
-        except Exception:  # noqa: BLE001 - what came of it is in the notes
-            traceback.print_exc()
-        finally:
-            os._exit(code)
+        with Path(log).open("a", buffering=1) as notes:
+            try:
+                splits = ("train", "val")
+                run_script(command, store, ["0", "1", "penultimate"], splits=splits, note=partial(print, file=notes))
+                code = 0
+            except Exception:  # noqa: BLE001 - what came of it is in the notes
+                traceback.print_exc(file=notes)
+            finally:
+                os._exit(code)
     print(child, flush=True)
     _, status = os.waitpid(child, 0)
     print(os.waitstatus_to_exitcode(status), flush=True)

@@ -19,7 +19,7 @@ from featlab.capture.staging import DTYPES, Batch, WriterQueue, stage, writer_er
 from featlab.capture.taps import Taps
 from featlab.errors import CaptureError, FeatlabError
 from featlab.store.files import store_path
-from featlab.store.layout import rank_name, split_path
+from featlab.store.layout import split_path
 from featlab.store.ranks import check_first_rank, publish_nothing
 from featlab.store.writer import SnapshotWriter
 
@@ -219,8 +219,8 @@ class Recording:
 
     def _open(self, classes: list[str]) -> SnapshotWriter:
         setup = self._setup
-        if setup.first_rank is not None:
-            check_first_rank(*setup.first_rank)
+        if setup.published is not None:
+            check_first_rank(*setup.published)
         setup.specs.update(self._taps.specs)
         if setup.classifier.is_wanted:
             self._note_classifier(len(classes))
@@ -293,8 +293,8 @@ class Recording:
             self._writer.classifier(weight.numpy(), None if bias is None else bias.numpy(), feeds=self._feeds)
         self._writer.commit()
         if together is not None and self._share.rank:
-            first = store_path(self._setup.store) / split_path(self.epoch, self.split) / rank_name(0)
-            self._setup.first_rank = first, together.attempt
+            where = store_path(self._setup.store) / split_path(self.epoch, self.split)
+            self._setup.published = where, together.attempt
         self.rows = self._writer.unique if together is not None and self._writer.unique is not None else self.rows
         self.is_committed = True
 

@@ -45,7 +45,7 @@ class Setup:
     held: Held = frozenset()
     continued: set[str] = field(default_factory=set)
     rank_timeout: float = 600.0
-    first_rank: tuple[AnyPath, str] | None = None
+    published: tuple[AnyPath, str] | None = None
 
     def tell_once(self, about: str, message: str) -> None:
         """Notify of something that holds for the whole run only once, on rank 0."""

@@ -93,7 +93,7 @@ def wait_for_parts(directory: AnyPath, where: str, together: Together) -> None:
         pause = min(2 * pause, _LAST_PAUSE)
 
 
-def check_first_rank(part: AnyPath, attempt: str) -> None:
+def check_first_rank(directory: AnyPath, attempt: str) -> None:
     """Look at rank 0's part of a snapshot: one that it gave up will not be committed, nor will those to come.
 
     Raises
@@ -101,10 +101,10 @@ def check_first_rank(part: AnyPath, attempt: str) -> None:
     StoreError
         It gave up.
     """
-    published = read_attributes(part)
+    published = read_attributes(directory / layout.rank_name(0))
     if published is not None and published.get("attempt") == attempt and "failed" in published:
         raise StoreError(
-            f"rank 0 gave up {part.parent} ({published['failed'].rstrip('.')}); mend that, and start again."
+            f"rank 0 gave up {directory} ({published['failed'].rstrip('.')}); mend that, and start again."
         )
 
 

@@ -60,6 +60,7 @@ def test_an_unmodified_script_under_torchrun_whose_rank_dies_and_that_starts_aga
     done = torchrun(tmp_path / "run.zarr", "--die", "2")
     assert done.returncode == 1
     assert "exitcode  : 3" in done.stderr
+    assert "epoch 2, val is not stored: " in done.stderr
     assert featlab.open_run(tmp_path / "run.zarr").committed == [(1, "val")]
     done = torchrun(tmp_path / "run.zarr")
     assert done.returncode == 0, done.stderr

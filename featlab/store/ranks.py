@@ -103,9 +103,7 @@ def check_first_rank(directory: AnyPath, attempt: str) -> None:
     """
     published = read_attributes(directory / layout.rank_name(0))
     if published is not None and published.get("attempt") == attempt and "failed" in published:
-        raise StoreError(
-            f"rank 0 gave up {directory} ({published['failed'].rstrip('.')}); mend that, and start again."
-        )
+        raise StoreError(f"rank 0 gave up {directory} ({published['failed'].rstrip('.')}); mend that, and start again.")
 
 
 def publish_nothing(path: StorePath, epoch: int, split: str, rank: int, together: Together) -> None:

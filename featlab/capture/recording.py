@@ -72,7 +72,7 @@ class Recording:
             if self._setup.recordings:
                 self._setup.recordings[-1].pause(False)
         if kind is not None:
-            self._abandon()
+            self._abandon(error)
         elif self.failure is not None:
             raise self.failure
         elif self._active:
@@ -310,7 +310,7 @@ class Recording:
         try:
             yield
         except (FeatlabError, OSError, RuntimeError) as error:
-            self._abandon()
+            self._abandon(error)
             clear = error if isinstance(error, FeatlabError) else writer_error(self._where, error)
             if self._setup.on_error == "raise":
                 self.failure = clear
@@ -320,7 +320,7 @@ class Recording:
             self._setup.stopped = True
             self._setup.notify(f"capturing stopped, and the training goes on: {clear}")
 
-    def _abandon(self) -> None:
+    def _abandon(self, error: BaseException | None) -> None:
         self._active = False
         self._taps.close()
         self._eager.close()
@@ -328,7 +328,7 @@ class Recording:
             self._queue.discard()
         if self._writer is not None:
             with suppress(OSError, FeatlabError):
-                self._writer.abort()
+                self._writer.abort("" if error is None else str(error))
 
 
 def _integers(values: Values, what: str) -> torch.Tensor:

@@ -350,6 +350,45 @@ def test_an_epoch_that_exists_is_kept_unless_overwritten(model, data, store):
     assert not featlab.open_run(store).classifier(0).weight.any()
 
 
+def test_a_capture_that_is_made_again_goes_on(model, data, store):
+    loader = DataLoader(data, batch_size=25)
+    with Capture(model, store, layers="drop") as capture:
+        capture.evaluate(loader, epoch=0)
+    with torch.no_grad():
+        model.head.weight.zero_()
+    calls = []
+    hook = model.register_forward_hook(lambda *args: calls.append(1))
+    notes = []
+    with Capture(model, store, layers="drop", notify=notes.append) as capture:
+        assert capture.keeps(epoch=0)
+        assert not capture.keeps(epoch=0, split="test")
+        capture.evaluate(loader, epoch=0)
+        assert not calls
+        with capture.recording(epoch=0) as rec:
+            model(data.tensors[0])
+            rec.batch(data.tensors[1])
+        assert not rec.is_taken
+        capture.evaluate(loader, epoch=1)
+    hook.remove()
+    assert notes == ["epoch 0, split 'val' is stored already: it is kept, and so is all that was stored before."]
+    run = featlab.open_run(store)
+    assert run.committed == [(0, "val"), (1, "val")]
+    assert run.classifier(0).weight.any()
+    with (
+        Capture(model, store, layers="drop", resume=False) as capture,
+        pytest.raises(EpochExistsError, match="epoch 0, split 'val' is committed"),
+    ):
+        capture.evaluate(loader, epoch=0)
+    with (
+        Capture(model, store, layers=["drop", "norm"], notify=notes.append) as capture,
+        pytest.raises(DataError, match="layers 'norm' newly; capture the same as before, or into another store"),
+    ):
+        capture.evaluate(loader, epoch=2)
+    with Capture(model, store, layers=["drop", "norm"], notify=notes.append) as capture:
+        capture.evaluate(loader, epoch=1, split="test")  # another split may have other layers
+    assert (1, "test") in featlab.open_run(store).committed
+
+
 def record_once(capture, call, labels, **more):
     with capture.recording(epoch=0) as rec:
         call()

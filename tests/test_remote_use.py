@@ -140,4 +140,4 @@ def test_a_script_is_captured_by_url(tmp_path: Path, s3: str) -> None:
     assert open_run(s3).committed == [(0, "val")]
     assert f"{s3} holds 1 epoch (0) of val, 30 rows each." in notes
     with pytest.raises(EpochExistsError, match=f"{s3} holds epochs 0 of val already"):
-        run_script([str(script)], s3, ["0"], note=notes.append, classes=3)
+        run_script([str(script)], s3, ["0"], note=notes.append, classes=3, resume=False)

@@ -20,6 +20,7 @@ from featlab.store.writer import SnapshotWriter
 from featlab_cli.main import run as featlab_command
 
 SCRIPTS = Path(__file__).parent / "scripts"
+RESUMES = str(SCRIPTS / "resumes.py")
 BLOBS, ODD = str(SCRIPTS / "blobs.py"), str(SCRIPTS / "odd.py")
 LAYERS = ["hidden", "penultimate"]
 
@@ -324,17 +325,103 @@ def test_everything_is_as_before_afterwards(arguments, store):
     assert patched() == before
 
 
-def test_a_second_run_is_refused_before_it_trains(capture, store, capsys):
+def test_a_second_run_is_refused_before_it_trains_if_it_shall_not_go_on(capture, store, capsys):
     capture(BLOBS, "--epochs", "3")
     capsys.readouterr()
-    with pytest.raises(EpochExistsError, match=r"epochs 1-3 of val already: choose another store, or .*--overwrite"):
-        capture(BLOBS)
+    with pytest.raises(EpochExistsError, match=r"epochs 1-3 of val already: choose another store, .*--overwrite"):
+        capture(BLOBS, resume=False)
     assert capsys.readouterr().out == ""
     run, notes = capture(BLOBS, "--epochs", "2", overwrite=True)
     assert run.epochs == [1, 2, 3]
     assert notes[-1].endswith("run.zarr holds epochs 3 of val from an earlier run, too.")
     run, _ = capture(BLOBS, "--epochs", "1", splits=("train",))
     assert (1, "train") in run.committed
+
+
+def features(run, epoch, split="val"):
+    ids = run.sample_ids(epoch, split)
+    return run.snapshot(epoch=epoch, split=split, layer="hidden").features.compute()[np.argsort(ids)]
+
+
+def test_a_script_that_starts_anew_keeps_what_is_stored(capture, store):
+    first, _ = capture(BLOBS, "--epochs", "2")
+    before = [features(first, epoch) for epoch in (1, 2)]
+    stamps = {path: path.stat().st_mtime_ns for path in Path(store, "epochs/000001").rglob("*")}
+    run, notes = capture(BLOBS, "--epochs", "3")
+    assert run.committed == [(1, "val"), (2, "val"), (3, "val")]
+    assert all(np.array_equal(features(run, epoch), rows) for epoch, rows in enumerate(before, 1))
+    assert {path: path.stat().st_mtime_ns for path in Path(store, "epochs/000001").rglob("*")} == stamps
+    told = [note for note in notes if "stored already" in note]
+    assert told == ["epoch 1, split 'val' is stored already: it is kept, and so is all that was stored before."]
+    assert notes[-1].endswith("run.zarr holds epochs 1-2 of val from an earlier run, too.")
+    _, notes = capture(BLOBS, "--epochs", "3")
+    assert notes[-1].endswith("run.zarr held epochs 1-3 of val already: they are kept, and none was added.")
+
+
+@pytest.mark.parametrize("given", [None, 2])
+def test_a_script_that_goes_on_from_its_checkpoint_is_counted_on(tmp_path, store, given):
+    command = [RESUMES, "--checkpoint", str(tmp_path / "last.pt")]
+    whole = str(tmp_path / "whole.zarr")
+    run_script([RESUMES, "--epochs", "4"], whole, ["1"], note=lambda message: None)
+    run_script([*command, "--epochs", "2"], store, ["1"], note=lambda message: None)
+    notes = []
+    run_script([*command, "--epochs", "4"], store, ["1"], note=notes.append, first_epoch=given)
+    assert notes[0] == "the script goes on after epoch 2."
+    runs = [featlab.open_run(path) for path in (store, whole)]
+    assert runs[0].committed == [(epoch, "val") for epoch in (1, 2, 3, 4)]
+    for epoch in (1, 2, 3, 4):
+        one, other = (run.snapshot(epoch=epoch, split="val", layer="1").features.compute() for run in runs)
+        assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("on_error", ["raise", "warn"])
+def test_a_checkpoint_of_no_stored_epoch_is_refused(tmp_path, store, on_error):
+    command = [RESUMES, "--checkpoint", str(tmp_path / "last.pt"), "--save-first", "--epochs", "3"]
+    with pytest.raises(RuntimeError, match="own mistake"):
+        run_script([*command, "--fail", "2"], store, ["1"], note=lambda message: None)
+    notes = []
+    words = r"has state before the first step, but the model's classifier is that of no epoch in .*: tell with --first-"
+    if on_error == "raise":
+        with pytest.raises(CaptureError, match=words):
+            run_script(command, store, ["1"], note=notes.append)
+    else:
+        with pytest.raises(CaptureError, match="no pass of train or val could be recorded to its end"):
+            run_script(command, store, ["1"], note=notes.append, splits=("train", "val"), on_error="warn")
+        assert any(note.startswith("capturing stopped, and the training goes on: the script goes on") for note in notes)
+    assert featlab.open_run(store).committed == [(1, "val")]
+    if on_error == "raise":
+        run_script(command, store, ["1"], note=notes.append, first_epoch=2)
+        assert featlab.open_run(store).committed == [(1, "val"), (3, "val")]
+
+
+def test_another_beginning_is_no_checkpoint(tmp_path, store):
+    run_script([RESUMES, "--epochs", "1"], store, ["1"], note=lambda message: None)
+    notes = []
+    run_script([RESUMES, "--epochs", "2", "--plain"], store, ["1"], note=notes.append)
+    assert featlab.open_run(store).epochs == [1, 2]
+    with pytest.raises(OptionError, match="first_epoch is -1"):
+        run_script([RESUMES], store, ["1"], note=notes.append, first_epoch=-1)
+
+
+@pytest.mark.parametrize(
+    ("options", "difference"),
+    [
+        ({"layers": ["hidden"]}, r"layers 'penultimate' no longer"),
+        ({"layers": ["hidden", "head", "penultimate"]}, r"layers 'head' newly"),
+        ({"dtype": "float32"}, r"dtype 'float32' instead of 'float16'"),
+        ({"reduce": {"hidden": "max"}}, r"layer 'hidden' reduced by 'max' instead of 'flatten'"),
+        ({"classes": ["a", "b", "c"]}, r"classes differ from those of .* number 0 is '0' there and 'a' here"),
+    ],
+)
+def test_a_run_that_would_go_on_in_another_way_is_refused_at_its_first_pass(
+    capture, store, capsys, options, difference
+):
+    capture(BLOBS, "--epochs", "1")
+    capsys.readouterr()
+    with pytest.raises(DataError, match=difference):
+        capture(BLOBS, "--epochs", "2", **options)
+    assert len(capsys.readouterr().out) == 0
+    assert featlab.open_run(store).committed == [(1, "val")]
 
 
 def test_a_store_path_that_holds_something_else_is_refused_before_training(tmp_path, capsys):

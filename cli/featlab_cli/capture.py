@@ -69,6 +69,27 @@ from featlab.errors import OptionError
 @click.option("--within-epochs", is_flag=True, help="Capture evaluations in the middle of a training pass, too.")
 @click.option("--total-epochs", type=int, metavar="N", help="Training passes planned, to estimate the space.")
 @click.option("--no-space-check", is_flag=True, help="Begin even if what is to come would not fit on the disk.")
+@click.option(
+    "--resume/--no-resume",
+    default=True,
+    show_default=True,
+    help="Go on with a run: keep the epochs that it holds and store the others, or refuse it.",
+)
+@click.option(
+    "--first-epoch",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Training passes completed before the script's first. By default the stored epoch whose classifier the model "
+    "starts with, else 0.",
+)
+@click.option(
+    "--rank-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=600.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long rank 0 of torchrun waits for the other ranks at the end of a pass.",
+)
 @click.argument("script", nargs=-1, required=True, type=click.UNPROCESSED)
 def command(
     store: str,
@@ -90,6 +111,9 @@ def command(
     within_epochs: bool,
     total_epochs: int | None,
     no_space_check: bool,
+    resume: bool,
+    first_epoch: int | None,
+    rank_timeout: float,
     script: tuple[str, ...],
 ) -> None:
     """Run a training script, unmodified, and store the activations of its model.
@@ -101,6 +125,7 @@ def command(
     \b
     featlab capture --store run.zarr --layers 'layer*' --layers avgpool -- train.py --epochs 90
     featlab capture --store run.zarr --layers '**' --splits val --splits train -- -m package.train
+    torchrun --nproc-per-node 2 -m featlab_cli capture --store run.zarr --layers '**' -- train.py
     """
     from featlab.capture.script import run_script
 
@@ -127,6 +152,9 @@ def command(
         total_epochs=total_epochs,
         check_space=not no_space_check,
         within_epochs=within_epochs,
+        resume=resume,
+        first_epoch=first_epoch,
+        rank_timeout=rank_timeout,
     )
 
 

@@ -61,9 +61,12 @@ class ModelFinder:
             return
         # Global hooks cost every module a call, and a compiled model would be traced with them.
         self._search.close()
-        self._hooks.on_arguments(module, lambda values: self._on_call(module, values))
+        # Scripts train what DistributedDataParallel wraps and may evaluate what is in it.
+        inner: nn.Module = module.module if isinstance(module, nn.parallel.DistributedDataParallel) else module
+        self._hooks.on_arguments(inner, lambda values: self._on_call(inner, values))
         self._found(module)
-        self._called(module, args)
+        if inner is module:
+            self._called(module, args)
 
     def _after_call(self, module: nn.Module, args: Any, output: Any) -> None:
         self._depth -= 1

@@ -70,8 +70,12 @@ class Hooks:
 
     def on_arguments(self, module: nn.Module, call: Callable[[Any], None]) -> None:
         """Call before each call of the module, with all that it is called with."""
-        hook = Hook(lambda module, args, kwargs: call((args, kwargs)))
-        self._handles.append(module.register_forward_pre_hook(hook, prepend=True, with_kwargs=True))
+
+        def before(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+            if not in_backward():
+                call((args, kwargs))
+
+        self._handles.append(module.register_forward_pre_hook(Hook(before), prepend=True, with_kwargs=True))
 
     def remove(self) -> None:
         """Take all of them off."""

@@ -17,8 +17,10 @@ from torch.utils.data import DataLoader
 from featlab.capture.classifier import Classifier
 from featlab.capture.estimate import Estimate, check_total_epochs
 from featlab.capture.layers import is_compiled, select_layers, unwrap
-from featlab.capture.loading import expected_rows, has_indices, map_tensors, split_batch, with_sample_ids
+from featlab.capture.loading import has_indices, map_tensors, split_batch, with_sample_ids
+from featlab.capture.ranks import Share, expected_together, is_sharded, share_of
 from featlab.capture.recording import Recording
+from featlab.capture.resume import check_continues, held_in
 from featlab.capture.sampling import Sampling
 from featlab.capture.schedule import Epochs, Schedule
 from featlab.capture.setup import Setup
@@ -26,7 +28,7 @@ from featlab.capture.staging import DTYPES, WHEN_FULL
 from featlab.capture.stats import CaptureStats
 from featlab.errors import CaptureError, FeatlabWarning, NotAStoreError, OptionError
 from featlab.store.files import StorePath
-from featlab.store.layout import CODECS, check_choice
+from featlab.store.layout import CODECS, check_choice, step_split
 from featlab.store.reader import open_run
 
 ON_ERROR = ("raise", "warn")
@@ -66,6 +68,10 @@ class Capture:
         ``"raise"``, or ``"warn"``: stop capturing, warn once and let the training go on.
     overwrite
         Replace what is committed.
+    resume
+        Go on with a run: what it held before is kept and not recorded again. False: EpochExistsError for that.
+    rank_timeout
+        Seconds that rank 0 of torch.distributed waits, at the end of a pass, for the parts of the other ranks.
     queue_bytes
         How much may wait for the writer, on the model's device; 256 MiB by default.
     when_full
@@ -125,6 +131,8 @@ class Capture:
         classifier: str | None = "auto",
         on_error: str = "raise",
         overwrite: bool = False,
+        resume: bool = True,
+        rank_timeout: float = 600.0,
         queue_bytes: int = 256 << 20,
         when_full: str = "block",
         notify: Callable[[str], None] | None = None,
@@ -142,6 +150,8 @@ class Capture:
         check_choice("when_full", when_full, WHEN_FULL)
         if queue_bytes < 1:
             raise OptionError(f"queue_bytes is {queue_bytes}: give the number of bytes that may wait for the writer.")
+        if not rank_timeout > 0:
+            raise OptionError(f"rank_timeout is {rank_timeout}: give the seconds to wait for other ranks, more than 0.")
         bare = unwrap(model)
         self._closed = False
         self._setup = Setup(
@@ -163,6 +173,8 @@ class Capture:
             schedule=Schedule.of(every, epochs),
             total_epochs=total_epochs,
             check_space=check_space,
+            held=held_in(store) if resume and not overwrite else frozenset(),
+            rank_timeout=rank_timeout,
         )
 
     def __enter__(self) -> Self:
@@ -191,9 +203,19 @@ class Capture:
         """Split to what it will take, once its first batch came; none where the number of its rows is unknown."""
         return dict(self._setup.estimates)
 
+    def keeps(self, *, epoch: int, split: str = "val", step: int | None = None) -> bool:
+        """Whether the run held this (epoch, split) before, so that it is kept and not recorded again."""
+        return (epoch, split if step is None else step_split(split, step)) in self._setup.held
+
     @contextmanager
     def recording(
-        self, *, epoch: int, split: str = "val", expected: int | None = None, step: int | None = None
+        self,
+        *,
+        epoch: int,
+        split: str = "val",
+        expected: int | None = None,
+        step: int | None = None,
+        sharded: bool = True,
     ) -> Iterator[Recording]:
         """Record an (epoch, split) in a loop of one's own; call `rec.batch` after each call of the model.
 
@@ -206,21 +228,33 @@ class Capture:
         split
             Name of the split.
         expected
-            Number of samples to come, if known.
+            Number of samples to come, on all ranks, if known.
         step
             The optimiser's step, for a snapshot within an epoch, of which `epoch` passes are completed: it is stored
             as a split of its own, such as ``val.step001500``, and without the classifier.
+        sharded
+            With torch.distributed: whether every rank records its share of the samples, with `sample_ids`; else rank 0
+            records for all, and what other ranks pass is not taken.
 
         Raises
         ------
         CaptureError
             The capture is closed, or no batch came. See also `Recording.batch`.
+        DataError
+            The run goes on, and was captured in another way.
         """
-        with self.start(epoch=epoch, split=split, expected=expected, step=step) as recording:
+        start = self.start(epoch=epoch, split=split, expected=expected, step=step, sharded=sharded)
+        with start as recording:
             yield recording
 
     def start(
-        self, *, epoch: int, split: str = "val", expected: int | None = None, step: int | None = None
+        self,
+        *,
+        epoch: int,
+        split: str = "val",
+        expected: int | None = None,
+        step: int | None = None,
+        sharded: bool = True,
     ) -> Recording:
         """Make a recording that is not open yet; see `recording`."""
         where = f"epoch {epoch}, split {split!r}"
@@ -228,11 +262,19 @@ class Capture:
             raise CaptureError(
                 f"{where} cannot be recorded after the end of the capture: record inside its with block."
             )
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            ranks = torch.distributed.get_world_size()
-            if ranks > 1:
-                raise CaptureError(f"{where} cannot be recorded by {ranks} ranks yet: evaluate in a single process.")
-        return Recording(self._setup, epoch=epoch, split=split, expected=expected, step=step)
+        check_continues(self._setup, split)
+        if self.keeps(epoch=epoch, split=split, step=step):
+            share = Share(is_taken=False)
+            self._setup.tell_once(
+                f"kept {split}", f"{where} is stored already: it is kept, and so is all that was stored before."
+            )
+        elif not self._setup.schedule.wants(epoch):
+            share = Share(is_taken=False)
+        else:
+            stored_as = split if step is None else step_split(split, step)
+            timeout = self._setup.rank_timeout
+            share = share_of(self._setup.store, epoch, stored_as, sharded=sharded, timeout=timeout)
+        return Recording(self._setup, epoch=epoch, split=split, expected=expected, step=step, share=share)
 
     def evaluate(
         self,
@@ -244,6 +286,9 @@ class Capture:
         step: int | None = None,
     ) -> None:
         """Run the model over a loader in evaluation mode, and record that.
+
+        With torch.distributed, each rank records its share where the loader has a DistributedSampler; else rank 0 does
+        all, and the others return at once. What a run that goes on holds already is not run again.
 
         Modes of all modules and the states of random number generators are as before afterwards.
 
@@ -269,6 +314,11 @@ class Capture:
         model = self._setup.model
         if self._setup.stopped or not self._setup.schedule.wants(epoch):
             return
+        sharded = is_sharded(loader)
+        expected = expected_together(loader)
+        recorder = self.start(epoch=epoch, split=split, expected=expected, step=step, sharded=sharded)
+        if not recorder.is_taken:
+            return
         if device is None:
             first = next(model.parameters(), None)
             device = "cpu" if first is None else first.device
@@ -280,7 +330,7 @@ class Capture:
             _evaluation_mode(model),
             _random_state_kept(loader),
             torch.no_grad(),
-            self.recording(epoch=epoch, split=split, expected=expected_rows(loader), step=step) as recording,
+            recorder as recording,
             closing(with_sample_ids(loader)) as batches,
         ):
             for number, (batch, ids) in enumerate(batches):

@@ -14,6 +14,7 @@ from torch import nn
 from featlab.capture.classifier import is_read, weights_of
 from featlab.capture.layers import PENULTIMATE
 from featlab.capture.opening import Start, begin, check_passed
+from featlab.capture.ranks import Share
 from featlab.capture.sampling import Sample
 from featlab.capture.setup import Setup
 from featlab.capture.spill import Rows
@@ -21,9 +22,12 @@ from featlab.capture.staging import DTYPES, Batch, WriterQueue, stage, writer_er
 from featlab.capture.taps import Taps
 from featlab.capture.wrappers import is_compiled, may_be_compiled
 from featlab.errors import CaptureError, FeatlabError
-from featlab.store.layout import step_split
+from featlab.store.files import store_path
+from featlab.store.layout import split_path, step_split
+from featlab.store.ranks import check_first_rank, publish_nothing
 from featlab.store.writer import SnapshotWriter
 
+ALL = Share()
 Values = torch.Tensor | ArrayLike
 
 
@@ -33,7 +37,16 @@ class Recording:
     Hooks are on from enter to exit. A clean exit waits for the commit; an exception leaves the epoch uncommitted.
     """
 
-    def __init__(self, setup: Setup, *, epoch: int, split: str, expected: int | None, step: int | None = None) -> None:
+    def __init__(
+        self,
+        setup: Setup,
+        *,
+        epoch: int,
+        split: str,
+        expected: int | None,
+        step: int | None = None,
+        share: Share = ALL,
+    ) -> None:
         self.epoch = epoch
         self.split = split
         self.step = step
@@ -42,6 +55,7 @@ class Recording:
         self._stored = 0
         self._setup = setup
         self._expected = expected
+        self._share = share
         self._where = f"epoch {epoch}, split {self.stored_as!r}"
         self._active = False
         self.is_committed = False
@@ -57,7 +71,7 @@ class Recording:
         self._dropped: list[torch.Tensor] = []
 
     def __enter__(self) -> Self:
-        if not self._setup.stopped and self._setup.schedule.wants(self.epoch):
+        if self.is_taken and not self._setup.stopped and self._setup.schedule.wants(self.epoch):
             self._active = True
             if self._setup.is_compiled or may_be_compiled():
                 self._run_eagerly()
@@ -76,7 +90,7 @@ class Recording:
             if self._setup.recordings:
                 self._setup.recordings[-1].pause(False)
         if kind is not None:
-            self._abandon()
+            self._abandon(error)
         elif self.failure is not None:
             raise self.failure
         elif self._active:
@@ -109,6 +123,11 @@ class Recording:
             return
         with self._guarded():
             self._record(labels, logits, sample_ids)
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether this process records anything: not what is stored already, nor what rank 0 records for all."""
+        return self._share.is_taken
 
     @property
     def is_open(self) -> bool:
@@ -241,16 +260,30 @@ class Recording:
 
     def _open(self, classes: list[str], *, has_logits: bool) -> SnapshotWriter:
         setup = self._setup
+        if setup.published is not None:
+            check_first_rank(*setup.published)
         setup.specs.update(self._taps.specs)
         if setup.classifier.is_wanted:
             self._note_classifier(len(classes))
-        start = Start(self.epoch, self.split, self.stored_as, self._expected, len(classes), has_logits)
+        share = self._share
+        start = Start(
+            self.epoch,
+            self.split,
+            self.stored_as,
+            self._expected,
+            len(classes),
+            has_logits,
+            share.rank,
+            1 if share.together is None else share.together.ranks,
+        )
         self._sample = begin(setup, start)
         return SnapshotWriter(
             setup.store,
             epoch=self.epoch,
             split=self.stored_as,
             classes=classes,
+            rank=self._share.rank,
+            together=self._share.together,
             synsets=setup.synsets,
             dtype=setup.dtype,
             codec=setup.codec,
@@ -300,6 +333,12 @@ class Recording:
             )
 
     def _finish(self) -> None:
+        together = self._share.together
+        if self._writer is None and together is not None and self._share.rank and not self._taps.fired:
+            self._taps.close()
+            self._eager.close()
+            publish_nothing(self._setup.store, self.epoch, self.stored_as, self._share.rank, together)
+            return
         if self._writer is None or self._queue is None:
             raise CaptureError(f"no batch was recorded for {self._where}: call rec.batch after each call of the model.")
         if self._taps.fired:
@@ -323,8 +362,13 @@ class Recording:
             self._writer.lacks(torch.cat(self._dropped).numpy())
         with self._setup.meter.waiting(for_writer=False):
             self._writer.commit()
+        if together is not None and self._share.rank:
+            where = store_path(self._setup.store) / split_path(self.epoch, self.stored_as)
+            self._setup.published = where, together.attempt
         self.is_committed = True
         self.rows = self._stored
+        if together is not None and self._writer.unique is not None:
+            self.rows = self._writer.unique
         if self._sample is not None and self._sample.kept is not None:
             self._setup.kept_samples[self.split] = self._sample.kept
 
@@ -340,7 +384,7 @@ class Recording:
         try:
             yield
         except (FeatlabError, OSError, RuntimeError) as error:
-            self._abandon()
+            self._abandon(error)
             clear = error if isinstance(error, FeatlabError) else writer_error(self._where, error)
             if self._setup.on_error == "raise":
                 self.failure = clear
@@ -350,7 +394,7 @@ class Recording:
             self._setup.stopped = True
             self._setup.notify(f"capturing stopped, and the training goes on: {clear}")
 
-    def _abandon(self) -> None:
+    def _abandon(self, error: BaseException | None) -> None:
         self._active = False
         self._taps.close()
         self._eager.close()
@@ -360,7 +404,7 @@ class Recording:
             self._sample.close()
         if self._writer is not None:
             with suppress(OSError, FeatlabError):
-                self._writer.abort()
+                self._writer.abort("" if error is None else str(error))
 
 
 def _integers(values: Values, what: str) -> torch.Tensor:

@@ -13,6 +13,7 @@ from pathlib import Path
 from torch import nn
 
 from featlab.capture.estimate import check_total_epochs
+from featlab.capture.ranks import own_rank, termination_raised
 from featlab.capture.recorder import Capture
 from featlab.capture.sampling import Sampling
 from featlab.capture.schedule import Epochs, Schedule
@@ -84,6 +85,9 @@ def run_script(
     total_epochs: int | None = None,
     check_space: bool = True,
     within_epochs: bool = False,
+    resume: bool = True,
+    first_epoch: int | None = None,
+    rank_timeout: float = 600.0,
 ) -> None:
     """Run a training script as Python would, and capture the model that it trains.
 
@@ -97,10 +101,13 @@ def run_script(
         See `parse_command`.
     store
         Path or URL of the run.
-    layers, classes, reduce, call, when_full, dtype, codec, classifier, on_error, overwrite
-        As for `Capture`.
+    layers, classes, reduce, call, when_full, dtype, codec, classifier, on_error, overwrite, resume, rank_timeout
+        As for `Capture`. A script that starts anew passes through the epochs that the run holds, and they are kept.
     max_per_class, max_samples, every, epochs, total_epochs, check_space
         As for `Capture`.
+    first_epoch
+        Training passes that are completed before the script's first. By default the epoch of the run whose classifier
+        the model has when it starts, bit by bit: the script goes on from a checkpoint; else 0.
     note
         Called with what was found and done.
     splits
@@ -113,13 +120,13 @@ def run_script(
     CaptureError
         The script ended and no epoch was captured; or capturing failed.
     EpochExistsError
-        The run holds one of the splits already, and is not to be overwritten.
+        The run holds one of the splits already, and is neither to go on nor to be overwritten.
     SystemExit
         The script exits.
     """
     program = parse_command(command)
     path = str(store_path(store).absolute())  # the script may change directory
-    _refuse_second_run(path, splits, overwrite)
+    _check_store(path, splits, refuse=not (resume or overwrite))
 
     def make_capture(model: nn.Module) -> Capture:
         return Capture(
@@ -135,28 +142,36 @@ def run_script(
             classifier=classifier,
             on_error=on_error,
             overwrite=overwrite,
-            notify=note,
             max_per_class=max_per_class,
             max_samples=max_samples,
             every=every,
             epochs=epochs,
             total_epochs=total_epochs,
             check_space=check_space,
+            resume=resume,
+            rank_timeout=rank_timeout,
+            notify=say,
         )
+
+    def say(message: str) -> None:
+        note(f"rank {rank}: {message}" if (rank := own_rank()) else message)
 
     Sampling(max_per_class, max_samples)  # what is wrong with an option is said before the training
     Schedule.of(every, epochs)
     check_total_epochs(total_epochs)
-    watch = ScriptWatch(make_capture, splits=tuple(splits), note=note, within_epochs=within_epochs)
+    watch = ScriptWatch(
+        make_capture, splits=tuple(splits), note=say, within_epochs=within_epochs, first_epoch=first_epoch
+    )
     stop: SystemExit | None = None
     try:
-        with watch.attached():
+        with termination_raised(), watch.attached():
             try:
                 _run(program)
             except SystemExit as asked:
                 stop = asked
     finally:
-        _summarise(watch, path, str(store), note)
+        if own_rank() == 0:
+            _summarise(watch, path, str(store), note)
     if stop is not None and stop.code not in (None, 0):
         raise stop
     _check_captured(watch, splits)
@@ -183,16 +198,16 @@ def _main_arguments(program: Program) -> Iterator[None]:
         sys.argv[:], sys.path[:] = arguments, path
 
 
-def _refuse_second_run(store: str, splits: Sequence[str], overwrite: bool) -> None:
+def _check_store(store: str, splits: Sequence[str], *, refuse: bool) -> None:
     """Say before the training that its epochs are there already, or that the path holds something else."""
     path = store_path(store)
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     held = sorted(epoch for epoch, split in open_run(store).committed if split in splits)
-    if held and not overwrite:
+    if held and refuse:
         raise EpochExistsError(
             f"{store} holds epochs {_ranges(held)} of {', '.join(splits)} already: choose another store, "
-            "or replace them with --overwrite."
+            "go on with --resume, or replace them with --overwrite."
         )
 
 
@@ -201,6 +216,9 @@ def _summarise(watch: ScriptWatch, path: str, shown: str, note: Note) -> None:
     for split, epochs in committed.items():
         count = f"{len(epochs)} epoch{'s' if len(epochs) > 1 else ''} ({_ranges(epochs)})"
         note(f"{shown} holds {count} of {split}, {watch.seen.rows[split]:,} rows each.")
+    for split, kept in watch.seen.kept.items():
+        if split not in committed:
+            note(f"{shown} held epochs {_ranges(sorted(kept))} of {split} already: they are kept, and none was added.")
     if not committed:
         return
     stored = open_run(path).committed
@@ -214,7 +232,8 @@ def _check_captured(watch: ScriptWatch, splits: Sequence[str]) -> None:
     seen = watch.seen
     if seen.failure is not None:
         raise seen.failure  # the script went on in spite of it
-    if seen.committed or seen.within:
+    # What only rank 0 evaluates, others do not capture.
+    if seen.committed or seen.within or seen.kept or own_rank():
         return
     remedy = "use featlab.Capture in the script"
     if not seen.passes:

@@ -12,10 +12,12 @@ from featlab.capture.classifier import Classifier
 from featlab.capture.estimate import Estimate
 from featlab.capture.layers import Layer
 from featlab.capture.pinned import PinnedRing
+from featlab.capture.ranks import own_rank
+from featlab.capture.resume import Held
 from featlab.capture.sampling import Ids, Sampling
 from featlab.capture.schedule import Schedule
 from featlab.capture.stats import Meter
-from featlab.store.files import StorePath
+from featlab.store.files import AnyPath, StorePath
 
 if TYPE_CHECKING:
     from featlab.capture.recording import Recording
@@ -56,9 +58,13 @@ class Setup:
     checked_splits: set[str] = field(default_factory=set)
     sized_splits: set[str] = field(default_factory=set)
     estimates: dict[str, Estimate] = field(default_factory=dict)
+    held: Held = frozenset()
+    continued: set[str] = field(default_factory=set)
+    rank_timeout: float = 600.0
+    published: tuple[AnyPath, str] | None = None
 
     def tell_once(self, about: str, message: str) -> None:
-        """Notify of something that holds for the whole run only once."""
-        if about not in self.told:
+        """Notify of something that holds for the whole run only once, on rank 0."""
+        if about not in self.told and own_rank() == 0:
             self.told.add(about)
             self.notify(message)

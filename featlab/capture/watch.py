@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
@@ -23,15 +23,16 @@ from featlab.capture.layers import unwrap
 from featlab.capture.loading import (
     PassObserver,
     SampleIds,
-    expected_rows,
     has_indices,
     known_length,
     passes_observed,
     row_count,
 )
 from featlab.capture.passes import Pass, Pending, find_labels
+from featlab.capture.ranks import expected_together, is_sharded, own_rank, rank_and_ranks
 from featlab.capture.recorder import Capture
 from featlab.capture.recording import Recording
+from featlab.capture.resume import Beginning
 from featlab.capture.sources import Sources, class_names
 from featlab.capture.targets import as_class_labels, targets_observed
 from featlab.errors import CaptureError, FeatlabError, FeatlabWarning, LayerNotFoundError
@@ -46,6 +47,7 @@ class Seen:
     passes: int = 0
     splits: Counter[str] = field(default_factory=Counter)
     committed: dict[str, list[int]] = field(default_factory=dict)
+    kept: dict[str, set[int]] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
     failure: Exception | None = None
     unscheduled: set[int] = field(default_factory=set)
@@ -65,6 +67,8 @@ class ScriptWatch(PassObserver):
         Called with what a person should know.
     within_epochs
         Whether evaluations in the middle of a training pass are recorded too, by the optimiser's step.
+    first_epoch
+        Training passes that are completed before the script's first; by default, see `Beginning`.
     """
 
     def __init__(
@@ -74,8 +78,10 @@ class ScriptWatch(PassObserver):
         splits: tuple[str, ...],
         note: Note,
         within_epochs: bool = False,
+        first_epoch: int | None = None,
     ) -> None:
         self.seen = Seen()
+        self._beginning = Beginning(first_epoch)
         self.epoch = 0
         self.capture: Capture | None = None
         self._finder = ModelFinder(self._is_model, self._found, self._called)
@@ -98,6 +104,7 @@ class ScriptWatch(PassObserver):
             undo.enter_context(targets_observed(self._saw_target))
             undo.enter_context(self._finder.attached())
             undo.callback(register_optimizer_step_post_hook(self._saw_step).remove)
+            undo.callback(register_optimizer_step_pre_hook(self._before_step).remove)
             yield
             self._end_gone(script_is_over=True)
 
@@ -199,6 +206,11 @@ class ScriptWatch(PassObserver):
             except FeatlabError as error:
                 self.seen.failure = error
                 raise
+            except SystemExit:
+                self._note(
+                    f"epoch {at.epoch}, {at.split} is not stored: the script was ended before all ranks were done."
+                )
+                raise
         if recording.is_committed:
             split = str(at.split)
             if recording.step is not None:
@@ -206,7 +218,8 @@ class ScriptWatch(PassObserver):
             else:
                 self.seen.committed.setdefault(split, []).append(at.epoch)
                 self.seen.rows[split] = recording.rows
-            self._note(f"epoch {at.epoch}, {recording.stored_as}: {recording.rows:,} rows.")
+            if own_rank() == 0:
+                self._note(f"epoch {at.epoch}, {recording.stored_as}: {recording.rows:,} rows.")
 
     def _drop(self, at: Pass, recording: Recording, why: str) -> None:
         recording.__exit__(CaptureError, None, None)
@@ -282,6 +295,7 @@ class ScriptWatch(PassObserver):
 
     def _classify(self, at: Pass, model: nn.Module, capture: Capture) -> None:
         """Decide by the first call of the model what a pass is, and record it if it is wanted."""
+        self._place(capture)
         at.is_training = model.training and torch.is_grad_enabled()
         at.epoch = self.epoch + at.is_training
         source = self._sources.of(at.loader, training=at.is_training, epoch=self.epoch)
@@ -324,8 +338,42 @@ class ScriptWatch(PassObserver):
         capture.setup.likely_classes = capture.setup.likely_classes or class_names(at.loader)
         if not has_indices(at.loader):
             self._tell_once(f"{split} has no indices: sample ids count the rows as they arrive.")
-        at.recording = capture.start(epoch=at.epoch, split=split, expected=expected_rows(at.loader), step=step)
-        at.recording.__enter__()
+        try:
+            sharded, expected = is_sharded(at.loader), expected_together(at.loader)
+            recording = capture.start(epoch=at.epoch, split=split, expected=expected, step=step, sharded=sharded)
+        except FeatlabError as error:
+            self.seen.failure = error
+            raise
+        if capture.keeps(epoch=at.epoch, split=split, step=step):
+            self.seen.kept.setdefault(split, set()).add(at.epoch)
+            return
+        if rank_and_ranks()[1] > 1 and not sharded:
+            self._tell_once(f"{split} is not shared among the ranks: the pass of rank 0 is captured.")
+        if recording.is_taken:
+            at.recording = recording
+            recording.__enter__()
+
+    def _place(self, capture: Capture) -> None:
+        """Find the epoch at which the script begins; it may load its checkpoint as late as before its first step."""
+        if (epoch := self._beginning.epoch_of(capture.setup)) is not None:
+            self.epoch = epoch
+        if self.epoch and epoch is not None:
+            self._tell_once(f"the script goes on after epoch {epoch}.")
+
+    def _before_step(self, optimizer: Optimizer, *args: Any) -> None:
+        if self.capture is None or self.capture.setup.stopped:
+            return
+        try:
+            self._beginning.first_step(optimizer, self.capture.setup)
+        except CaptureError as error:
+            for at in self._live:
+                if (recording := at.open_recording) is not None:
+                    recording.__exit__(type(error), error, None)
+            if self.capture.setup.on_error == "raise":
+                self.seen.failure = error
+                raise
+            self.capture.setup.stopped = True
+            self._note(f"capturing stopped, and the training goes on: {error}")
 
     def _saw_target(self, target: torch.Tensor, loss: str) -> None:
         at = self._current()
@@ -342,7 +390,7 @@ class ScriptWatch(PassObserver):
                 at.pending.stepped = True
 
     def _describe(self) -> None:
-        if self.capture is None or "described" in self._told:
+        if self.capture is None or "described" in self._told or own_rank():
             return
         self._told.add("described")
         setup = self.capture.setup
@@ -368,6 +416,6 @@ class ScriptWatch(PassObserver):
                 warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
     def _tell_once(self, message: str, about: str | None = None) -> None:
-        if (about or message) not in self._told:
+        if (about or message) not in self._told and own_rank() == 0:
             self._told.add(about or message)
             self._note(message)

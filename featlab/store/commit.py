@@ -15,6 +15,7 @@ from featlab.store.arrays import ArrayWriter, read_array
 from featlab.store.attributes import committed_splits
 from featlab.store.files import (
     AnyPath,
+    hide,
     names_in,
     read_attributes,
     remove_tree,
@@ -34,19 +35,17 @@ def publish_part(
     nonfinite: dict[str, Any],
     overflow: dict[str, int],
     dropped: Sequence[int] = (),
+    attempt: str | None = None,
 ) -> None:
-    """Write what a rank promises of its part, and make the part durable."""
-    published: dict[str, Any] = {
-        "arrays": layout.inventory_to_json(inventory),
-        "nonfinite": nonfinite,
-        "overflow": overflow,
-    }
+    """Make a part durable, then write what its rank promises of it."""
+    published: dict[str, Any] = {"nonfinite": nonfinite, "overflow": overflow}
+    published["arrays"] = layout.inventory_to_json(inventory)
     if dropped:
         published["dropped"] = list(dropped)
     if any(name.startswith(f"{layout.LAYERS}/") for name in inventory):
         write_group(part / layout.LAYERS)
-    write_group(part, published)
     sync_tree(part)
+    write_group(part, published if attempt is None else {**published, "attempt": attempt})
 
 
 @dataclass(frozen=True)
@@ -71,13 +70,13 @@ class Pending:
         return self.root / self.where
 
 
-def commit_split(snapshot: Pending, classifier: Classifier | None) -> list[str]:
+def commit_split(snapshot: Pending, classifier: Classifier | None) -> tuple[int, list[str]]:
     """Collect the published parts, check them, and write the attributes that make the snapshot exist.
 
     Returns
     -------
-    list of str
-        What a person should be warned of, once it is done.
+    tuple
+        The rows that a reader will see, and what a person should be warned of, once it is done.
     """
     parts: dict[str, Inventory] = {}
     nonfinite: dict[str, dict[str, int]] = {}
@@ -95,6 +94,8 @@ def commit_split(snapshot: Pending, classifier: Classifier | None) -> list[str]:
         for name, count in published["overflow"].items():
             overflow[name] = overflow.get(name, 0) + count
         dropped.update(published.get("dropped", ()))
+    if not parts:
+        raise DataError(f"{snapshot.where} has no rows on any rank; append at least one before the commit")
     _check_parts(snapshot, parts)
     ids = [
         read_array(str(snapshot.root), f"{snapshot.where}/{rank}/sample_id", part["sample_id"])
@@ -117,7 +118,7 @@ def commit_split(snapshot: Pending, classifier: Classifier | None) -> list[str]:
     for directory in (".", layout.EPOCHS, layout.epoch_path(snapshot.epoch), snapshot.where):
         sync_directory(snapshot.root / directory)
     write_group(snapshot.directory, record.to_json())
-    return [*([] if kept is None else [kept]), *_remarks(snapshot.where, record, overflow)]
+    return record.unique, [*([] if kept is None else [kept]), *_remarks(snapshot.where, record, overflow)]
 
 
 def _layer(name: str) -> str:
@@ -195,8 +196,7 @@ def remove_classifier(snapshot: Pending) -> None:
     """Take away the epoch's weights, if there are any: first from sight, then from disk."""
     directory = snapshot.root / layout.epoch_path(snapshot.epoch) / layout.WEIGHTS
     if read_attributes(directory) is not None:
-        (directory / layout.METADATA).unlink()
-        sync_directory(directory)
+        hide(directory)
     remove_tree(directory)
 
 
@@ -217,7 +217,7 @@ def _remarks(where: str, record: CommitRecord, overflow: dict[str, int]) -> list
             "look for their cause in the model."
         )
     # padding gives each rank but the last at most one row twice; more is a mistake in the ids
-    if record.rows - record.unique >= len(record.parts):
+    if record.rows - record.unique >= len(record.parts) and record.unique != record.expected:
         remarks.append(
             f"{where} has {record.rows} rows but only {record.unique} sample ids, and each sample counts once; "
             "check that sample_ids number the whole data set and not the batch"

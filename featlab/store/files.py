@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import zarr
-from zarr.errors import ContainsArrayError
+from zarr.errors import ContainsArrayError, ContainsGroupError
 
 from featlab.errors import CorruptStoreError, FeatlabError, StoreError
 from featlab.store.layout import ATTRIBUTES, METADATA
@@ -24,6 +25,8 @@ AnyPath = Path | ObjectPath
 _LOCAL = ("file://", "local://")
 PARTIAL = ".partial"
 _CLAIM = "writer"
+# a file that may grow no further is what a limit of the process looks like
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def store_path(path: StorePath | ObjectPath) -> AnyPath:
@@ -66,15 +69,31 @@ def write_whole(path: AnyPath, data: bytes) -> None:
 
 
 @contextmanager
-def disk_errors(doing: str, remedy: str) -> Iterator[None]:
-    """Turn what the operating system refuses into one sentence."""
+def disk_errors(doing: str, remedy: str, place: AnyPath | None = None) -> Iterator[None]:
+    """Turn what the operating system refuses into one sentence; if it is for want of space, say how much is free."""
     try:
         yield
     except OSError as error:
         if isinstance(error, FeatlabError):
             raise
         reason = (error.strerror or str(error)) + (f": {error.filename}" if error.filename else "")
+        if error.errno in _NO_SPACE and isinstance(place, Path):
+            reason += f"; {_free_space(place)}"
         raise StoreError(f"{doing} failed ({reason}); {remedy}") from error
+
+
+def _free_space(place: Path) -> str:
+    usage = shutil.disk_usage(next(known for known in (place, *place.absolute().parents) if known.exists()))
+    free, total = (_in_units(size) for size in (usage.free, usage.total))
+    return f"{free} of {total} are free there"
+
+
+def _in_units(size: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
 
 
 def read_attributes(directory: AnyPath) -> dict[str, Any] | None:
@@ -124,9 +143,14 @@ def write_group(directory: AnyPath, attributes: Mapping[str, Any] | None = None)
     if isinstance(directory, ObjectPath):
         _put_group(directory, attributes)
         return
-    group = zarr.open_group(str(directory), mode="a", zarr_format=3)
-    if attributes is not None:
-        group.update_attributes({ATTRIBUTES: dict(attributes)})
+    wanted: dict[str, Any] = {} if attributes is None else {ATTRIBUTES: dict(attributes)}
+    try:
+        # made with them in one piece: who is killed, or reads in between, must not find a group that lacks them
+        group = zarr.open_group(str(directory), mode="a", zarr_format=3, attributes=wanted)
+    except ContainsGroupError:  # another rank made it just now
+        group = zarr.open_group(str(directory), mode="r+", zarr_format=3)
+    if any(group.attrs.get(key) != value for key, value in wanted.items()):
+        group.update_attributes(wanted)
     _sync_file(directory / METADATA)
     sync_directory(directory)
 
@@ -186,6 +210,15 @@ def sync_tree(directory: AnyPath) -> None:
 def _sync_file(path: Path) -> None:
     with path.open("rb+") as file:
         os.fsync(file.fileno())
+
+
+def hide(directory: AnyPath) -> None:
+    """Take the metadata of a group away, durably; another rank may have done so already."""
+    if isinstance(directory, ObjectPath):
+        (directory / METADATA).unlink()
+        return
+    (directory / METADATA).unlink(missing_ok=True)
+    sync_directory(directory)
 
 
 def remove_tree(directory: AnyPath) -> None:

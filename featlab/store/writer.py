@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,15 +25,17 @@ from featlab.store.files import (
     StorePath,
     claim,
     disk_errors,
+    hide,
+    names_in,
     read_attributes,
     release,
     remove_tree,
     still_claimed,
     store_path,
-    sync_directory,
     write_group,
 )
 from featlab.store.objects import ObjectPath
+from featlab.store.ranks import Together, clear_strangers, give_up, wait_for_parts
 from featlab.store.rows import as_integers, as_rows, check_batch, check_widths, to_disk
 
 _UNCOMMITTED = "free some space or repair the disk, then write the snapshot again; all committed ones are whole"
@@ -52,7 +55,7 @@ class SnapshotWriter:
     classes
         Names of the K classes, in label order.
     rank
-        Which writer this is; rank 0 clears leftovers and commits, so it starts first and commits last.
+        Which writer this is; rank 0 clears leftovers and commits.
     synsets
         WordNet ids of the classes.
     dtype
@@ -73,6 +76,9 @@ class SnapshotWriter:
         Layer to a JSON-able description, kept with the run.
     sampling
         The limits by which the samples were chosen, such as ``{"max_per_class": 50}``; kept with the snapshot.
+    together
+        How many ranks write at once, in any order, and what tells their parts from leftovers: rank 0 then waits for all
+        at its commit. By default rank 0 starts first, commits last, and takes what parts there are.
 
     Raises
     ------
@@ -115,6 +121,7 @@ class SnapshotWriter:
         model: str | None = None,
         layers: Mapping[str, Mapping[str, Any]] | None = None,
         sampling: Mapping[str, int] | None = None,
+        together: Together | None = None,
     ) -> None:
         layout.check_choice("dtype", dtype, layout.FEATURE_DTYPES)
         layout.check_choice("codec", codec, tuple(layout.CODECS))
@@ -125,6 +132,9 @@ class SnapshotWriter:
         step = None if step is None else layout.check_count("step", step, "the optimiser's step")
         expected = None if expected is None else layout.check_count("expected", expected, "a number of samples")
         self._rank = layout.check_count("rank", rank, "the number of this writer")
+        if together is not None and self._rank >= together.ranks:
+            raise OptionError(f"rank is {rank} of {together.ranks} ranks; they are numbered from 0")
+        self._together = together
         self._dtype = dtype
         self._codec = codec
         self._open = True
@@ -138,12 +148,14 @@ class SnapshotWriter:
         self._claim = b""
         self._dropped = np.zeros(0, np.int64)
         self._released = False
+        self.unique: int | None = None
         run = RunAttributes.of(classes, synsets, model, layers)
         self._classes = len(run.classes)
         chosen_by = dict(sampling) if sampling else None
         self._snapshot = Pending(root, epoch, split, mode, step, expected, overwrite, chosen_by)
         self._part = self._snapshot.directory / layout.rank_name(rank)
-        with disk_errors(f"starting a snapshot in {root}", "check that there is space, and that it may be written to"):
+        remedy = "check that there is space, and that it may be written to"
+        with disk_errors(f"starting a snapshot in {root}", remedy, root):
             ensure_run(root, run)
             self._clear()
 
@@ -155,9 +167,10 @@ class SnapshotWriter:
                     f"epoch {snapshot.epoch}, split {snapshot.split!r} is committed in {snapshot.root} already; "
                     "choose another epoch, or replace it with overwrite"
                 )
-            (snapshot.directory / layout.METADATA).unlink()
-            sync_directory(snapshot.directory)
-        remove_tree(snapshot.directory if self._rank == 0 else self._part)
+            hide(snapshot.directory)
+        if self._rank == 0 and self._together is not None:
+            clear_strangers(snapshot.directory, names_in(snapshot.directory), self._together.ranks)
+        remove_tree(snapshot.directory if self._rank == 0 and self._together is None else self._part)
         if self._rank == 0 and not committed_splits(snapshot.root, snapshot.epoch):
             remove_classifier(snapshot)  # it belonged to what was cleared
         self._claim = claim(self._part)
@@ -206,15 +219,15 @@ class SnapshotWriter:
         self._widths = widths
         self._own_ids = sample_ids is not None
         try:
-            with disk_errors(f"writing {self._snapshot.where}", _UNCOMMITTED):
+            with disk_errors(f"writing {self._snapshot.where}", _UNCOMMITTED, self._snapshot.root):
                 self._put("sample_id", ids, "int64")
                 self._put("label", label, "int64")
                 if output is not None:
                     self._put_counted("logits", output, "float32")
                 for layer, rows in batch.items():
                     self._put_counted(f"{layout.LAYERS}/{layer}", rows, self._dtype)
-        except BaseException:
-            self.abort()  # some arrays have the batch and some have not
+        except BaseException as error:
+            self.abort(str(error))  # some arrays have the batch and some have not
             raise
         self._rows += len(label)
 
@@ -249,33 +262,46 @@ class SnapshotWriter:
             The disk is full; a rank has not committed; another process wrote to the same snapshot.
         """
         self._check_open()
-        if not self._rows:
+        if self._rows:
+            self._check_feeds()
+        elif self._together is None:  # else the rows may all be other ranks'
             raise DataError(f"{self._snapshot.where} has no rows; append at least one before the commit")
-        self._check_feeds()
         remarks: list[str] = []
         try:
-            with disk_errors(f"writing {self._snapshot.where}", _UNCOMMITTED):
+            with disk_errors(f"writing {self._snapshot.where}", _UNCOMMITTED, self._snapshot.root):
                 inventory = {name: writer.finish() for name, writer in self._writers.items()}
                 if not still_claimed(self._part, self._claim):
                     raise StoreError(f"{self._part} has two writers; let one process write a snapshot.")
                 release(self._part)
                 self._released = True
-                publish_part(self._part, inventory, self._nonfinite, self._overflow, self._dropped.tolist())
+                attempt = None if self._together is None else self._together.attempt
+                publish_part(self._part, inventory, self._nonfinite, self._overflow, self._dropped.tolist(), attempt)
                 if self._rank == 0:
-                    remarks = commit_split(self._snapshot, self._classifier)
-        except BaseException:
-            self.abort()
+                    if self._together is not None:
+                        wait_for_parts(self._snapshot.directory, self._snapshot.where, self._together)
+                    self.unique, remarks = commit_split(self._snapshot, self._classifier)
+        except BaseException as error:
+            self.abort(str(error))
             raise
         self._open = False
         self._writers.clear()
         for remark in remarks:
             warnings.warn(remark, FeatlabWarning, stacklevel=2)
 
-    def abort(self) -> None:
-        """Give up and clear what was written; nothing happens to a snapshot that is committed."""
+    def abort(self, reason: str = "") -> None:
+        """Give up and clear what was written; nothing happens to a snapshot that is committed.
+
+        Parameters
+        ----------
+        reason
+            For rank 0 to repeat, if it waits for this one.
+        """
         try:
             if self._open and not self._is_visible() and (self._released or still_claimed(self._part, self._claim)):
                 remove_tree(self._part)
+                if self._together is not None:
+                    with suppress(OSError):  # where even that fails, time will tell
+                        give_up(self._part, self._together.attempt, reason or "its capture was broken off")
         except StoreError:
             # a connection that is lost must not hide why the writer gave up; what is left is invisible
             if not isinstance(self._part, ObjectPath):
@@ -291,7 +317,7 @@ class SnapshotWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None:
-            self.abort()
+            self.abort("" if error is None else str(error))
         elif self._open:
             try:
                 self.commit()
@@ -310,7 +336,7 @@ class SnapshotWriter:
             raise DataError("some batches have sample_ids and some have none; give them with every batch or with none")
         if sample_ids is not None:
             return as_integers(sample_ids, "sample_ids")
-        if self._rank:
+        if self._rank or (self._together is not None and self._together.ranks > 1):
             raise OptionError(f"rank {self._rank} was given rows without sample_ids; several ranks cannot count them")
         return np.arange(self._rows, self._rows + rows, dtype=np.int64)
 
@@ -339,7 +365,8 @@ class SnapshotWriter:
 
     def _put(self, name: str, rows: NDArray[Any], dtype: str) -> None:
         if name not in self._writers:
-            self._writers[name] = ArrayWriter(
-                self._part / name, name, rows.shape[1:], dtype, self._codec, self._snapshot.expected
-            )
+            expected = self._snapshot.expected
+            if expected is not None and self._together is not None:
+                expected = -(-expected // self._together.ranks)
+            self._writers[name] = ArrayWriter(self._part / name, name, rows.shape[1:], dtype, self._codec, expected)
         self._writers[name].append(rows)

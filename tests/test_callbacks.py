@@ -304,8 +304,13 @@ def test_transformers_data_sets_are_splits(store, tmp_path):
 
 def test_transformers_epochs_that_are_stored_are_not_replaced(store, tmp_path):
     train(callbacks.TransformersCapture(store, BERT_LAYERS), tmp_path)
-    with pytest.raises(EpochExistsError):
+    before = featlab.open_run(store).snapshot(epoch=1, split="val", layer="penultimate").features.compute()
+    with pytest.warns(featlab.FeatlabWarning, match="is stored already: it is kept"):
         train(callbacks.TransformersCapture(store, BERT_LAYERS), tmp_path)
+    after = featlab.open_run(store).snapshot(epoch=1, split="val", layer="penultimate").features.compute()
+    np.testing.assert_array_equal(before, after)
+    with pytest.raises(EpochExistsError):
+        train(callbacks.TransformersCapture(store, BERT_LAYERS, resume=False), tmp_path)
 
 
 def printed(text):

@@ -8,9 +8,9 @@ from types import TracebackType
 from typing import Self
 
 import torch
-from numpy.typing import ArrayLike
 from torch import nn
 
+from featlab.capture.batches import Values, check_rows, integer_column
 from featlab.capture.classifier import is_read, weights_of
 from featlab.capture.layers import PENULTIMATE
 from featlab.capture.opening import Start, begin, check_passed
@@ -28,7 +28,6 @@ from featlab.store.ranks import check_first_rank, publish_nothing
 from featlab.store.writer import SnapshotWriter
 
 ALL = Share()
-Values = torch.Tensor | ArrayLike
 
 
 class Recording:
@@ -141,14 +140,14 @@ class Recording:
     def _record(self, labels: Values, logits: Values | None, sample_ids: Values | None) -> None:
         self._note_calls(self._taps.gather())
         self._check_fired()
-        label = _integers(labels, "labels")
+        label = integer_column(labels, "labels")
         ids = self._ids(sample_ids, len(label))
         output = self._choose_logits(logits)
         classes = self._resolve_classes(output)
         if self._writer is None:
             self._head = self._setup.classifier.find(len(classes))
         self._take_penultimate(len(classes))
-        self._check_rows(len(label), output, ids)
+        check_rows(self._taps.fired, len(label), output, ids, self._batch_name())
         if self._writer is None:
             self._writer = self._open(classes, has_logits=output is not None)
             self._queue = WriterQueue(
@@ -175,7 +174,7 @@ class Recording:
 
     def _ids(self, sample_ids: Values | None, rows: int) -> torch.Tensor | None:
         if sample_ids is not None:
-            return _integers(sample_ids, "sample_ids")
+            return integer_column(sample_ids, "sample_ids")
         # The store would count on over a gap.
         return torch.arange(self.rows, self.rows + rows) if self._setup.when_full == "drop" else None
 
@@ -243,19 +242,6 @@ class Recording:
                 raise CaptureError(
                     f"layer {layer!r} did not fire for {self._batch_name()}: call the model once before each "
                     f"batch, and take a module that it does not use away with '!{layer}'."
-                )
-
-    def _check_rows(self, rows: int, logits: torch.Tensor | None, ids: torch.Tensor | None) -> None:
-        lengths = {f"layer {name!r}": len(staged.narrow) for name, staged in self._taps.fired.items()}
-        if logits is not None:
-            lengths["logits"] = len(logits)
-        if ids is not None:
-            lengths["sample_ids"] = len(ids)
-        for what, length in lengths.items():
-            if length != rows:
-                raise CaptureError(
-                    f"{what} has {length} rows and there are {rows} labels in {self._batch_name()}: "
-                    "give one label for each sample that the model was called on."
                 )
 
     def _open(self, classes: list[str], *, has_logits: bool) -> SnapshotWriter:
@@ -405,14 +391,3 @@ class Recording:
         if self._writer is not None:
             with suppress(OSError, FeatlabError):
                 self._writer.abort("" if error is None else str(error))
-
-
-def _integers(values: Values, what: str) -> torch.Tensor:
-    tensor = torch.as_tensor(values)
-    if tensor.ndim == 2 and tensor.shape[1] == 1:
-        tensor = tensor[:, 0]
-    if tensor.ndim != 1 or tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
-        raise CaptureError(
-            f"{what} have shape {tuple(tensor.shape)} and {tensor.dtype}: give one integer for each sample, as (rows,)."
-        )
-    return tensor

@@ -5,10 +5,8 @@ from __future__ import annotations
 import gc
 import warnings
 import weakref
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -33,25 +31,12 @@ from featlab.capture.ranks import expected_together, is_sharded, own_rank, rank_
 from featlab.capture.recorder import Capture
 from featlab.capture.recording import Recording
 from featlab.capture.resume import Beginning
+from featlab.capture.seen import Seen
 from featlab.capture.sources import Sources, class_names
 from featlab.capture.targets import as_class_labels, targets_observed
 from featlab.errors import CaptureError, FeatlabError, FeatlabWarning, LayerNotFoundError
 
 Note = Callable[[str], None]
-
-
-@dataclass
-class Seen:
-    """What the script did: split names with their passes, and what of them was committed."""
-
-    passes: int = 0
-    splits: Counter[str] = field(default_factory=Counter)
-    committed: dict[str, list[int]] = field(default_factory=dict)
-    kept: dict[str, set[int]] = field(default_factory=dict)
-    rows: dict[str, int] = field(default_factory=dict)
-    failure: Exception | None = None
-    unscheduled: set[int] = field(default_factory=set)
-    within: dict[str, list[int]] = field(default_factory=dict)
 
 
 class ScriptWatch(PassObserver):

@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
+from featlab.capture.batches import Values
 from featlab.capture.loading import (
     PassObserver,
     SampleIds,
@@ -23,7 +24,7 @@ from featlab.capture.loading import (
     split_batch,
 )
 from featlab.capture.recorder import Capture
-from featlab.capture.recording import Recording, Values
+from featlab.capture.recording import Recording
 from featlab.errors import CaptureError, OptionError
 from featlab.store.files import StorePath
 

@@ -10,11 +10,12 @@ import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from threading import Lock
 
 import numpy as np
+from dask.system import CPU_COUNT
 from numpy.typing import NDArray
 
 from featlab.statistics.moments import Ints
@@ -22,6 +23,7 @@ from featlab.store.reader import Block, Run
 
 SLAB_BYTES = 64 << 20  # decoded
 REMOTE_BLOCK_BYTES = 32 << 20  # read at a time from an object store, where a request is mostly waiting
+SMALL_BYTES = 16 << 20  # a snapshot up to this size is one slab
 SHARES = 4  # several slabs come in multiples of this, so that a few workers finish together
 
 
@@ -99,9 +101,9 @@ def cut_slabs(run: Run, epoch: int, split: str, array: str, statistic_bytes: int
         return []
     width = run.record(epoch, split).inventory[array].shape[1]
     size = sum(block.rows for block in blocks) * width * (4 if blocks[0].dtype != "float16" else 2)
-    count = math.ceil(size / max(SLAB_BYTES, 2 * statistic_bytes))
-    if count > 1:
-        count = SHARES * math.ceil(count / SHARES)
+    count = 1
+    if size > max(SMALL_BYTES, 2 * statistic_bytes):
+        count = SHARES * math.ceil(size / max(SHARES * SLAB_BYTES, 2 * SHARES * statistic_bytes))
     edges = np.linspace(0, len(blocks), min(count, len(blocks)) + 1).astype(int)
     return [Slab(epoch, split, tuple(blocks[start:stop])) for start, stop in pairwise(edges)]
 
@@ -138,13 +140,18 @@ def read_slab(
 
 def _ahead(blocks: Sequence[Block], keeping: Keeping, *, again: bool) -> Iterator[NDArray[np.floating]]:
     """Read the next block while the last one is computed on."""
-    with ThreadPoolExecutor(1, thread_name_prefix="featlab-reader") as reader:
-        following = reader.submit(_read, blocks[0], keeping, again)
-        for block in (*blocks[1:], None):
-            values = following.result()
-            if block is not None:
-                following = reader.submit(_read, block, keeping, again)
-            yield values
+    following = _readers().submit(_read, blocks[0], keeping, again)
+    for block in (*blocks[1:], None):
+        values = following.result()
+        if block is not None:
+            following = _readers().submit(_read, block, keeping, again)
+        yield values
+
+
+@cache
+def _readers() -> ThreadPoolExecutor:
+    """The threads that read ahead, the same ones throughout: each new thread would leave memory of its own behind."""
+    return ThreadPoolExecutor(CPU_COUNT, thread_name_prefix="featlab-reader")
 
 
 def _read(block: Block, keeping: Keeping, again: bool) -> NDArray[np.floating]:

@@ -150,8 +150,13 @@ def test_what_a_command_returns_is_no_exit_code() -> None:
 
 
 def test_ctrl_c_ends_with_130() -> None:
+    # A shell lets what it starts in the background ignore SIGINT, and this test may run there.
+    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     process = subprocess.Popen(
-        fake("print('ready', flush=True); time.sleep(60)"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        fake(f"{listen}; print('ready', flush=True); time.sleep(60)"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout
     assert process.stdout.readline() == "ready\n"

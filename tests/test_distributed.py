@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
@@ -53,6 +54,10 @@ def client():
         yield client
 
 
+def kept_blocks():
+    return len(importlib.import_module("featlab.statistics.slabs").KEPT._blocks)
+
+
 def same(one, other):
     for name in TABLES:
         pd.testing.assert_frame_equal(one[name], other[name], check_exact=True)
@@ -61,6 +66,12 @@ def same(one, other):
 def test_processes_give_the_same_bits(stored, by_threads, client):
     path, tree = stored
     same(by_threads, featlab.analyze(path, hierarchy=tree.taxonomy, client=client, **OPTIONS))
+
+
+def test_workers_keep_nothing_afterwards(stored, client):
+    path, tree = stored
+    featlab.analyze(path, hierarchy=tree.taxonomy, client=client, **OPTIONS)
+    assert set(client.run(kept_blocks).values()) == {0}
 
 
 def test_a_memory_limit_holds_for_all_workers_together(stored, client):

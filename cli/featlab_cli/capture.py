@@ -136,9 +136,9 @@ def command(
         layers,
         note=lambda message: click.echo(f"featlab: {message}", err=True),
         splits=splits,
-        classes=None if classes is None else _read_classes(classes),
-        reduce=_read_reducers(reduce),
-        call=_read_reducers(call),
+        classes=None if classes is None else read_classes(classes),
+        reduce=read_reducers(reduce),
+        call=read_reducers(call),
         when_full=when_full,
         dtype=dtype,
         codec=codec,
@@ -158,7 +158,7 @@ def command(
     )
 
 
-def _read_classes(given: str) -> list[str] | int:
+def read_classes(given: str) -> list[str] | int:
     if given.isdigit():
         return int(given)
     try:
@@ -168,7 +168,7 @@ def _read_classes(given: str) -> list[str] | int:
     return [line.strip() for line in lines if line.strip()]
 
 
-def _read_reducers(given: tuple[str, ...]) -> str | dict[str, str]:
+def read_reducers(given: tuple[str, ...]) -> str | dict[str, str]:
     if len(given) == 1 and "=" not in given[0]:
         return given[0]
     pairs = [one.rpartition("=") for one in given]

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from featlab_cli.capture import _read_classes, _read_reducers
+from featlab_cli.capture import read_classes, read_reducers
 
 
 @click.command()
@@ -75,8 +75,8 @@ def command(
         layers,
         model=import_factory(model, "--model"),
         data=import_factory(data, "--data"),
-        classes=None if classes is None else _read_classes(classes),
-        reduce=_read_reducers(reduce),
+        classes=None if classes is None else read_classes(classes),
+        reduce=read_reducers(reduce),
         classifier=None if classifier == "none" else classifier,
         notify=lambda message: click.echo(f"featlab: {message}", err=True),
         **options,

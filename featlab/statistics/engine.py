@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -16,7 +16,7 @@ from featlab.errors import FeatlabError, OptionError, StoreError
 from featlab.progress import Advance
 from featlab.statistics.cache import StatisticsCache
 from featlab.statistics.moments import BLOCK_BYTES
-from featlab.statistics.slabs import KEPT, Keeping
+from featlab.statistics.slabs import Keeping, let_go
 
 if TYPE_CHECKING:
     from dask.delayed import Delayed
@@ -206,12 +206,16 @@ class Engine:
 
 
 @contextmanager
-def nothing_kept() -> Iterator[None]:
-    """Let go of the decoded blocks of this process in the end, also after an error."""
+def nothing_kept(client: Any) -> Iterator[None]:
+    """Let go of decoded blocks in the end, also after an error: those of this process, or of a cluster's workers."""
     try:
         yield
     finally:
-        KEPT.clear()
+        if client is None:
+            let_go()
+        else:
+            with suppress(OSError, TimeoutError):  # a cluster that is gone keeps nothing
+                client.run(let_go, on_error="ignore")
 
 
 def single_blas_thread(function: Callable[P, R]) -> Callable[P, R]:

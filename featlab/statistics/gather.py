@@ -96,7 +96,7 @@ def gather(
     graph = _Graph(engine, run, schedule, spaces, measures, join, decisions, means_from, finite_only)
     plans = {request: graph.plan(request) for request in requests}
     total = sum(plan.steps + len(measures) for plan in plans.values()) + further_steps
-    with progress_bar("analysing", total, show=engine.progress) as advance, nothing_kept():
+    with progress_bar("analysing", total, show=engine.progress) as advance, nothing_kept(engine.client):
         for group in groups:
             summaries: list[T] = []
             for start in range(0, len(group), schedule.snapshots):

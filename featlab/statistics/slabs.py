@@ -35,12 +35,6 @@ class Slab:
     split: str
     blocks: tuple[Block, ...]
 
-    @property
-    def rows(self) -> slice:
-        """Where its rows are in the snapshot's order."""
-        last = self.blocks[-1]
-        return slice(self.blocks[0].offset, last.offset + last.rows)
-
 
 @dataclass(frozen=True)
 class Keeping:
@@ -84,6 +78,11 @@ class KeptBlocks:
 
 
 KEPT = KeptBlocks()
+
+
+def let_go() -> None:
+    """Let go of what this process keeps."""
+    KEPT.clear()
 
 
 def cut_slabs(run: Run, epoch: int, split: str, array: str, statistic_bytes: int = 0) -> list[Slab]:

@@ -46,10 +46,10 @@ def reads(monkeypatch):
     found = []
     read = Block.read
 
-    def counting(self):
+    def counting(self, *out):
         if not self.array.endswith(("label", "sample_id", "weight", "bias")):
             found.append(self.array)
-        return read(self)
+        return read(self, *out)
 
     monkeypatch.setattr(Block, "read", counting)
     return found
@@ -84,9 +84,9 @@ def test_another_hierarchy_reads_rows_only_for_its_nearest_means(tmp_path, reads
     featlab.analyze(tmp_path / "run.zarr", hierarchy=tree.taxonomy, **OPTIONS)
     reads.clear()
     again = featlab.analyze(tmp_path / "run.zarr", spaces=HALVES, **OPTIONS)
-    # decisions among new groups need the rows, once for all spaces; the classifier's own do not
+    # decisions among new groups need the rows, once in each pass for all spaces; the classifier's own do not
     assert sorted(set(reads)) == [f"epochs/00000{epoch}/val/r000/layers/layer{n}" for epoch in range(3) for n in (1, 2)]
-    assert len(reads) == len(set(reads))
+    assert len(reads) == 2 * len(set(reads))
     same(again, featlab.analyze(tmp_path / "run.zarr", spaces=HALVES, cache=False, **OPTIONS))
 
 
@@ -160,9 +160,9 @@ def test_a_killed_analysis_goes_on_from_the_cache(tmp_path, reads):
         "import sys, time, featlab\n"
         "from featlab.store.arrays import Block\n"
         "read = Block.read\n"
-        "def slow(self):\n"
+        "def slow(self, *out):\n"
         "    time.sleep(0.05)\n"
-        "    return read(self)\n"
+        "    return read(self, *out)\n"
         "Block.read = slow\n"
         f"featlab.analyze({str(path)!r}, permutations=19, controls=2)\n"
     )

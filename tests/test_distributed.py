@@ -55,7 +55,7 @@ def client():
 
 
 def kept_blocks():
-    return len(importlib.import_module("featlab.statistics.slabs").KEPT._blocks)
+    return len(importlib.import_module("featlab.statistics.slabs").KEPT._rows)
 
 
 def same(one, other):

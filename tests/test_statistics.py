@@ -14,23 +14,25 @@ from strategies import cuts, labelled_features
 from featlab.analysis.snapshots import measured_columns
 from featlab.errors import DataError
 from featlab.statistics import coordinates, moments
+from featlab.statistics.frame import frame
 from featlab.statistics.regroup import class_statistics, regroup
 
 
 def measure(features, labels, n_classes, groups, *, classifier=None, edges=None, means_of=None):
     """Statistics of label spaces, over the pieces between `edges`."""
     source = means_of or (features, labels)
-    frame = coordinates.frame(moments.from_batch(*source, n_classes), foreign=means_of is not None)
-    decider = coordinates.Decider.build(frame, groups)
+    means = frame(moments.from_batch(*source, n_classes), foreign=means_of is not None)
+    decider = coordinates.Decider.build(means, groups)
     guesses = None
     if classifier is not None:
         guesses = (features.astype(np.float64) @ classifier[0].T + classifier[1]).argmax(axis=1)
     edges = edges or [0, len(labels)]
-    parts = [
-        coordinates.measure(features[a:b], labels[a:b], frame, decider, None if guesses is None else guesses[a:b])
-        for a, b in itertools.pairwise(edges)
-    ]
-    return class_statistics(frame, coordinates.add_all(parts), None if classifier is None else classifier[0])
+    parts = []
+    for a, b in itertools.pairwise(edges):
+        sums = coordinates.CoordinateSums(means, decider, agreement=guesses is not None)
+        sums.add(features[a:b], labels[a:b], None if guesses is None else guesses[a:b])
+        parts.append(sums.coordinates())
+    return class_statistics(means, coordinates.add_all(parts), None if classifier is None else classifier[0])
 
 
 def columns(statistics, groups, index):
@@ -49,6 +51,9 @@ def case(name):
         "absent class": (10, 64, 900, 1.0, 1.0),
         "mean 100, sigma 0.01": (10, 64, 1000, 100.0, 0.01),
         "collapsed": (10, 64, 1000, 1.0, 1.0),
+        "two strong directions": (40, 64, 2000, 1.0, 1.0),
+        "a steep spectrum": (20, 64, 1000, 1.0, 1.0),
+        "nearly as many classes as dimensions": (20, 28, 1000, 1.0, 1.0),
     }[name]
     labels = np.arange(rows) % n_classes
     if name == "imbalanced":
@@ -58,7 +63,12 @@ def case(name):
     if name == "absent class":
         labels[labels == 3] = 4
     means = generator.normal(size=(n_classes, dim))
+    if name == "two strong directions":
+        means[:, :2] *= 300
     noise = 0.003 if name == "collapsed" else 1.0
+    if name in ("a steep spectrum", "nearly as many classes as dimensions"):
+        means *= np.geomspace(1, 10 ** (-dim / 8), dim)
+        noise = 1e-4
     features = mean + sigma * (means[labels] + noise * generator.normal(size=(rows, dim)))
     weight, bias = generator.normal(size=(n_classes, dim)), generator.normal(size=n_classes)
     return features.astype(np.float32), labels.astype(np.int64), n_classes, (weight.astype(np.float32), bias)
@@ -72,6 +82,9 @@ CASES = [
     "absent class",
     "mean 100, sigma 0.01",
     "collapsed",
+    "two strong directions",
+    "a steep spectrum",
+    "nearly as many classes as dimensions",
 ]
 
 
@@ -86,6 +99,20 @@ def test_every_column_equals_the_formula(name, grouped):
     for name_, value in expected.items():
         assert found[name_] == pytest.approx(value, rel=1e-5, abs=1e-9), name_
     assert found.keys() == expected.keys()
+
+
+def test_columns_follow_the_spectrum_of_the_means():
+    """The cases above come by all ways: means, means and strong directions, orthonormal directions, all features."""
+    found = {}
+    for name in CASES:
+        features, labels, n_classes, _ = case(name)
+        made = frame(moments.from_batch(features, labels, n_classes))
+        found[name] = None if made.columns is None else (len(made.columns), made.leading.shape[1])
+    assert found["more dimensions than rows"] == (6, 0)
+    assert found["two strong directions"] == (42, 2)
+    assert found["a steep spectrum"] == (20, 20)
+    assert found["more classes than dimensions"] is None
+    assert found["nearly as many classes as dimensions"] is None
 
 
 @given(labelled_features(), st.data())
@@ -147,7 +174,7 @@ def test_rows_of_a_class_without_a_mean_are_counted():
 def test_no_rows_is_an_error():
     empty = moments.from_batch(np.zeros((0, 2), np.float32), np.zeros(0, np.int64), 3)
     with pytest.raises(DataError, match="0 rows"):
-        coordinates.frame(empty)
+        frame(empty)
 
 
 def test_ties_go_to_the_first_group():

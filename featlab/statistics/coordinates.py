@@ -1,16 +1,10 @@
-"""The second pass: residuals about the class means, seen in the few directions that the class means span.
-
-Every class mean, and every group mean of every label space, lies in the span of the K centred class means. So the
-pass projects residuals onto an orthonormal basis of that span (or keeps all D directions when K >= D) and never
-forms a D x D matrix that K classes could not fill. In that basis the class means are a (K, min(K, D)) array at
-unchanged distances and angles, and all later formulas are plain arithmetic on it.
-"""
+"""The second pass: residuals about the class means, seen in the few directions of a `Frame`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, reduce
+from functools import reduce
 from itertools import pairwise
 from typing import Any
 
@@ -18,86 +12,12 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
-from featlab.errors import DataError
-from featlab.statistics.moments import Floats, Ints, Moments, class_sums, row_blocks
+from featlab.statistics.frame import Frame
+from featlab.statistics.moments import Floats, Ints, class_sums, row_blocks
+from featlab.statistics.working import Scratch, centred
 
 Float32 = NDArray[np.float32]
 DECIDED_ROWS = 128  # at a time: their scores in all spaces should stay near the cache
-
-
-@dataclass(frozen=True)
-class Frame:
-    """What the second pass measures against: class means, and the basis that they span.
-
-    Attributes
-    ----------
-    classes
-        Ids of the classes that have a mean, ascending, ndarray of shape (n_present,).
-    n_classes
-        Number of classes of the run, present or not.
-    counts
-        Rows behind each mean, ndarray of shape (n_present,).
-    centre
-        float32 vector of shape (n_features,) near the mean of the class means; taken off every row first.
-    offsets
-        Class means less `centre`, float32, shape (n_present, n_features).
-    basis
-        Orthonormal columns, float32, shape (n_features, rank), or None for the standard basis.
-    means
-        Centred class means in the basis, float64, shape (n_present, rank); lower triangular where there is a basis.
-    foreign
-        The means come from another split than the rows, so residuals need not sum to zero.
-    """
-
-    classes: Ints
-    n_classes: int
-    counts: Ints
-    centre: Float32
-    offsets: Float32
-    basis: Float32 | None
-    means: Floats
-    foreign: bool = False
-
-    @cached_property
-    def position(self) -> Ints:
-        """Row of each class in the arrays above, -1 for a class without a mean; shape (n_classes,)."""
-        position = np.full(self.n_classes, -1, np.int64)
-        position[self.classes] = np.arange(len(self.classes))
-        return position
-
-    def project(self, vectors: Floats) -> Floats:
-        """Express vectors of shape (n, n_features) in the basis, shape (n, rank)."""
-        return vectors if self.basis is None else vectors @ self.basis.astype(np.float64)
-
-
-def frame(moments: Moments, *, foreign: bool = False) -> Frame:
-    """Set up the second pass from the class means; `foreign` when they come from another split than the rows.
-
-    Raises
-    ------
-    DataError
-        When no class has a row.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> frame(Moments(np.array([2, 2]), np.array([[0.0, 0, 3], [0, 4, 3]]))).means.shape
-    (2, 2)
-    """
-    classes = np.flatnonzero(moments.counts)
-    if not len(classes):
-        raise DataError("there is no labelled row to analyse: the snapshot has 0 rows with a class.")
-    present = moments.means if len(classes) == len(moments.counts) else moments.means[classes]
-    grand_mean = present.mean(axis=0)
-    centred = present - grand_mean
-    centre = grand_mean.astype(np.float32)
-    offsets = np.empty(centred.shape, np.float32)
-    np.add(centred, grand_mean - centre, out=offsets, casting="same_kind")
-    basis, means = None, centred
-    if len(classes) < centred.shape[1]:
-        orthonormal, triangle = np.linalg.qr(centred.T)
-        basis, means = orthonormal.astype(np.float32), np.ascontiguousarray(triangle.T)
-    return Frame(classes, len(moments.counts), moments.counts[classes], centre, offsets, basis, means, foreign)
 
 
 @dataclass(frozen=True)
@@ -117,10 +37,6 @@ class Decider:
         Sparse (sum of sizes, n_present) matrix that averages class means into the group means of those spaces.
     class_half_norms, half_norms
         Half the squared norm of each class mean, shape (n_present,), and of each group mean, shape (sum of sizes, 1).
-    means
-        The frame's class means in float32.
-    gram
-        Their inner products, shape (n_present, n_present); None where rows meet the means directly.
     """
 
     groups: Ints
@@ -129,8 +45,6 @@ class Decider:
     averages: scipy.sparse.csr_matrix
     class_half_norms: Float32
     half_norms: Float32
-    means: Float32
-    gram: Float32 | None
 
     @classmethod
     def build(cls, frame: Frame, spaces: Sequence[Ints]) -> Decider:
@@ -156,8 +70,6 @@ class Decider:
             averages.astype(np.float32),
             _half_norms(frame.means),
             _half_norms(np.asarray(averages @ frame.means))[:, None],
-            frame.means.astype(np.float32),
-            None if frame.basis is None else (frame.means @ frame.means.T).astype(np.float32),
         )
 
     def decide(self, products: Float32) -> Ints:
@@ -207,9 +119,10 @@ class Coordinates:
     class_scatter
         Sum of squared residual norms of each class, shape (n_present,).
     scatter
-        Sum of outer products of residuals in the basis, shape (rank, rank).
+        Sum of outer products of residuals, as they are along the frame's columns (in `ClassStatistics`: in its
+        basis), shape (n_columns, n_columns).
     residuals
-        Sum of residuals of each class in the basis, shape (n_present, rank); None about a split's own means, where
+        Sum of residuals of each class, likewise, shape (n_present, n_columns); None about a split's own means, where
         it is zero.
     nearest
         Rows whose nearest group mean is their own group's, shape (n_spaces, n_present).
@@ -240,12 +153,12 @@ class CoordinateSums:
     """
 
     def __init__(self, frame: Frame, decider: Decider, *, agreement: bool) -> None:
-        n_present, rank = frame.means.shape
-        self._frame, self._decider = frame, decider
+        n_present, width = len(frame.classes), frame.width
+        self._frame, self._decider, self._scratch = frame, decider, Scratch()
         self._counts = np.zeros(n_present, np.int64)
         self._class_scatter = np.zeros(n_present)
-        self._scatter = np.zeros((rank, rank))
-        self._residuals = np.zeros((n_present, rank)) if frame.foreign else None
+        self._scatter = np.zeros((width, width))
+        self._residuals = np.zeros((n_present, width)) if frame.foreign else None
         self._nearest = np.zeros((len(decider.groups), n_present), np.int64)
         self._agreement = np.zeros((len(decider.groups), n_present), np.int64) if agreement else None
         self._left_out = 0
@@ -263,21 +176,24 @@ class CoordinateSums:
 
     def _add_block(self, features: NDArray[np.floating], own: Ints, predictions: Ints | None) -> None:
         frame, decider, n_present = self._frame, self._decider, len(self._counts)
-        values = np.subtract(features, frame.centre, dtype=np.float32)
-        if decider.gram is None:
-            products = values @ decider.means.T
-        values -= frame.offsets[own]
+        array, (rows, dim) = self._scratch.array, features.shape
+        values, products = array("values", rows, dim), array("products", rows, n_present)
+        centred(features, frame.centre, values)
+        if frame.columns is None:
+            frame.with_means(values, products)
+        values -= frame.offsets.take(own, axis=0, out=array("offsets", rows, dim), mode="clip")
         squares = np.einsum("ij,ij->i", values, values)
         self._class_scatter += np.bincount(own, weights=squares, minlength=n_present)
         self._counts += np.bincount(own, minlength=n_present)
-        projected = values if frame.basis is None else values @ frame.basis
-        del values
-        self._scatter += projected.T @ projected
+        projected = values
+        if frame.columns is not None:
+            projected = np.matmul(values, frame.columns.T, out=array("projected", rows, frame.width))
+        self._scatter += np.matmul(projected.T, projected, out=array("scatter", frame.width, frame.width))
         if self._residuals is not None:
             self._residuals += class_sums(projected, own, n_present)
-        if decider.gram is not None:
-            products = triangular_product(projected, decider.means)
-            products += decider.gram[own]
+        if frame.columns is not None and frame.gram is not None:
+            frame.with_means(projected, products)
+            products += frame.gram.take(own, axis=0, out=array("offsets", rows, n_present), mode="clip")
         decisions = decider.decide(products)
         classes = frame.classes[own]
         self._nearest += _hits(decisions == decider.groups[:, classes], own, n_present)
@@ -297,52 +213,9 @@ class CoordinateSums:
         )
 
 
-def triangular_product(projected: Float32, means: Float32) -> Float32:
-    """`projected @ means.T` for a lower triangular `means` (n, n), without most of the products with its zeros.
-
-    SciPy's `strmm` would do, but keeps the interpreter's lock, and another thread waiting.
-
-    Examples
-    --------
-    >>> means = np.array([[1, 0], [2, 3]], np.float32)
-    >>> triangular_product(np.array([[1, 1]], np.float32), means)
-    array([[1., 5.]], dtype=float32)
-    """
-    products: Float32 = np.empty(projected.shape, np.float32)
-    edges = np.linspace(0, len(means), 5).astype(int)
-    for start, stop in pairwise(edges):
-        np.matmul(projected[:, :stop], means[start:stop, :stop].T, out=products[:, start:stop])
-    return products
-
-
 def _hits(right: NDArray[np.bool_], own: Ints, n_present: int) -> Ints:
     """Count by class, shape (n_spaces, n_present), the rows that are right, shape (n_spaces, n_rows)."""
     return np.asarray(class_sums(right.T.astype(np.float32), own, n_present).T, np.int64)
-
-
-def measure(
-    features: NDArray[np.floating],
-    labels: Ints,
-    frame: Frame,
-    decider: Decider,
-    predictions: Ints | None = None,
-) -> Coordinates:
-    """Sums of the second pass over one batch.
-
-    Parameters
-    ----------
-    features
-        ndarray of shape (n_samples, n_features).
-    labels
-        ndarray of shape (n_samples,), in 0..n_classes-1.
-    frame, decider
-        What to measure against.
-    predictions
-        The classifier's class for each row, shape (n_samples,), where the layer feeds the classifier.
-    """
-    sums = CoordinateSums(frame, decider, agreement=predictions is not None)
-    sums.add(features, labels, predictions)
-    return sums.coordinates()
 
 
 def add(first: Coordinates, second: Coordinates) -> Coordinates:

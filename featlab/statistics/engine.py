@@ -51,14 +51,15 @@ class Footprint:
         """Estimate from the decoded bytes of a reading and of an inner chunk, and the shape of the statistics.
 
         A slab's task holds a block, the next one encoded, decoded and put together, a piece in float32 with what it
-        is projected on, and its sums. A snapshot holds its class means in float64 while their basis is found (the
-        means, the centred ones, and three copies within LAPACK), later the basis, the products of the means with each
-        other and a few matrices of their size.
+        becomes, and its sums. A snapshot holds its class means in float64 while their columns are found (the means, the
+        centred ones, and three copies within LAPACK), later the columns, the products of the means with each other and
+        a few matrices of their size.
         """
         rank = min(dim, n_classes)
         piece = min(BLOCK_BYTES, 2 * chunk_bytes)
         first = piece + 12 * n_classes * dim
-        second = 3 * piece + 12 * rank * rank
+        width = min(dim, 3 * n_classes // 2)
+        second = 4 * piece + 12 * width * width
         return cls(
             task=4 * read_bytes + max(first, second),
             snapshot=max(40 * n_classes * dim, 12 * n_classes * dim + 64 * rank * rank),
@@ -99,11 +100,6 @@ class Engine:
     progress: bool | None = None
     cache: StatisticsCache = field(default_factory=lambda: StatisticsCache(None))
 
-    @property
-    def serial_threads(self) -> int:
-        """BLAS threads for a task beside which nothing else runs."""
-        return 1 if self.client is not None else int(CPU_COUNT)
-
     def schedule(self, footprint: Footprint) -> Schedule:
         """Fit tasks and snapshots of this size into memory.
 
@@ -127,7 +123,7 @@ class Engine:
                 f"process{'es' * (processes > 1)}: allow {_megabytes(least)}"
                 + (", or take fewer workers." if processes > 1 else ".")
             )
-        # Half of what is left goes to further snapshots in the same graph, half to blocks kept between the passes.
+        # Half of what is left goes to further snapshots in the same graph, half to what is kept between the passes.
         spare = (free - workers * footprint.task) // 2
         return Schedule(workers, processes * (1 + spare // footprint.snapshot), Keeping(owner, spare))
 

@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from dask.delayed import delayed
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from featlab.progress import Advance, progress_bar
 from featlab.statistics import cache, coordinates, moments
 from featlab.statistics.cache import StatisticsCache
 from featlab.statistics.decisions import Decisions
 from featlab.statistics.engine import Engine, Footprint, Schedule, nothing_kept
+from featlab.statistics.frame import Frame, frame
 from featlab.statistics.moments import Ints
 from featlab.statistics.regroup import ClassStatistics, class_statistics
-from featlab.statistics.slabs import Keeping, Slab, block_bytes, cut_slabs, read_slab
+from featlab.statistics.slabs import Keeping, Slab, block_bytes, cut_slabs, is_remote, read_slab
 
 if TYPE_CHECKING:
     from featlab.store.reader import Run
@@ -35,7 +35,7 @@ P = TypeVar("P")
 T = TypeVar("T")
 FAN_IN = 4  # partial results merged by one task
 
-Prepared = tuple[coordinates.Frame, coordinates.Decider]
+Prepared = tuple[Frame, coordinates.Decider]
 Measures = Sequence[Callable[[ClassStatistics], P]]
 
 
@@ -148,7 +148,8 @@ class _Graph:
         means_from: str | None,
         finite_only: bool,
     ) -> None:
-        self.engine, self.run, self.keeping = engine, run, schedule.keeping
+        self.engine, self.run = engine, run
+        self.keeping = schedule.keeping if is_remote(run) else Keeping(schedule.keeping.owner, 0)
         self.measures, self.join, self.decisions = measures, join, decisions
         self.means_from, self.finite_only, self.spaces = means_from, finite_only, spaces
         self.digests = [cache.array_digest(space) for space in spaces]
@@ -192,8 +193,6 @@ class _Graph:
         task = self.engine.task
         run, spaces = delayed(self.run, pure=False), delayed(list(self.spaces), pure=False, traverse=False)
         measures = [delayed(measure, pure=False, traverse=False) for measure in self.measures]
-        # Where a single snapshot is computed, nothing else runs while its frame is prepared.
-        blas_threads = self.engine.serial_threads if len(plans) == 1 else 1
         first_pass: dict[Request, Any] = {}
         nodes = []
         for plan in plans:
@@ -203,7 +202,7 @@ class _Graph:
                 if plan.source not in first_pass:
                     first_pass[plan.source] = self._first_pass(run, plan)
                 foreign = plan.source != plan.request
-                prepared = task(_prepare)(first_pass[plan.source], spaces, foreign, blas_threads)
+                prepared = task(_prepare)(first_pass[plan.source], spaces, foreign)
                 statistics = self._second_pass(run, plan, prepared)
             parts = [task(_measure, counted=True)(measure, statistics) for measure in measures]
             nodes.append(task(_join)(self.join, plan.request, statistics, parts))
@@ -254,10 +253,9 @@ def _slab_coordinates(
     return sums.coordinates()
 
 
-def _prepare(own: moments.Moments, spaces: Sequence[Ints], foreign: bool, blas_threads: int) -> Prepared:
-    with threadpool_limits(blas_threads if blas_threads > 1 else None):
-        frame = coordinates.frame(own, foreign=foreign)
-    return frame, coordinates.Decider.build(frame, spaces)
+def _prepare(own: moments.Moments, spaces: Sequence[Ints], foreign: bool) -> Prepared:
+    found = frame(own, foreign=foreign)
+    return found, coordinates.Decider.build(found, spaces)
 
 
 def _finish(

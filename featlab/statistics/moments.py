@@ -16,6 +16,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 
 from featlab.errors import DataError
+from featlab.statistics.working import Scratch, centred
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -88,6 +89,7 @@ class MomentSums:
         self._shift: NDArray[np.floating] | None = None
         self._sums: Floats
         self._recent: NDArray[np.floating]
+        self._scratch: Scratch
         self._run_rows = min(LARGEST_RUN_ROWS, max(256, RUN_ROWS * n_classes))
         self._pending = 0
 
@@ -103,9 +105,11 @@ class MomentSums:
             self._shift = features[: 1 + len(features) // 16].mean(axis=0, dtype=np.float64).astype(working)
             self._sums = np.zeros((n_classes, features.shape[1]))
             self._recent = np.zeros((n_classes, features.shape[1]), working)
+            self._scratch = Scratch(working)
         self._counts += np.bincount(labels, minlength=n_classes)
         for block in row_blocks(len(features), features.shape[1], most=self._run_rows):
-            values: NDArray[np.floating] = np.subtract(features[block], self._shift, dtype=self._shift.dtype)
+            values = self._scratch.array("values", *features[block].shape)
+            centred(features[block], self._shift, values)
             self._add_shifted(values, labels[block])
 
     def _add_shifted(self, values: NDArray[np.floating], labels: Ints) -> None:

@@ -15,7 +15,8 @@ from functools import cached_property
 import numpy as np
 import scipy.sparse
 
-from featlab.statistics.coordinates import Coordinates, Frame, averaging
+from featlab.statistics.coordinates import Coordinates, averaging
+from featlab.statistics.frame import Frame
 from featlab.statistics.moments import Floats, Ints
 
 
@@ -65,11 +66,15 @@ def class_statistics(frame: Frame, coordinates: Coordinates, weight: Floats | No
     classifier = None
     if weight is not None:
         rows = np.asarray(weight, np.float64)[frame.classes]
-        classifier = frame.project(rows)
-        if frame.basis is not None:
-            outside = rows - classifier @ frame.basis.T.astype(np.float64)
-            rest = np.asarray(np.linalg.qr(outside.T, mode="r")).T
+        basis = frame.basis
+        classifier = rows if basis is None else rows @ basis
+        if basis is not None:
+            rest = np.asarray(np.linalg.qr((rows - classifier @ basis.T).T, mode="r")).T
             classifier = np.hstack([classifier, rest])
+    scatter, residuals = frame.to_basis(frame.to_basis(coordinates.scatter).T), coordinates.residuals
+    coordinates = replace(
+        coordinates, scatter=scatter, residuals=None if residuals is None else frame.to_basis(residuals)
+    )
     if not frame.foreign:
         # One row is its own mean: what float32 leaves between the two is no scatter.
         alone = coordinates.counts <= 1
@@ -141,7 +146,9 @@ def regroup(statistics: ClassStatistics, labels: Ints, index: int) -> GroupStati
     with np.errstate(invalid="ignore"):
         variances = np.bincount(groups, weights=scatter, minlength=n_groups) / counts
     # Few groups of few classes: all that the space needs are averages of products that it shares with the others.
-    along_directions = _along_combinations if n_groups < len(groups) == means.shape[1] else _along_vectors
+    rank = means.shape[1]
+    shared = n_groups < len(groups) <= 2 * rank and n_groups <= rank
+    along_directions = _along_combinations if shared else _along_vectors
     spectrum, along = along_directions(statistics, groups, averages, means)
     classifier = None
     if statistics.classifier is not None:
@@ -209,8 +216,13 @@ def _spectrum(products: Floats, size: int) -> tuple[Floats, Floats]:
     The means carry float32 rounding, so singular values of M below eps(float32) * `size`, the larger side of M, of the
     largest are taken for zero: their inverse would be noise.
     """
-    values, vectors = np.linalg.eigh(products)
-    values, vectors = values[::-1], vectors[:, ::-1]
-    cut = (size * np.finfo(np.float32).eps) ** 2 * max(float(values[0]), 0.0)
-    kept = values > max(cut, np.finfo(np.float64).tiny)
+    diagonal: Floats = np.array(np.diagonal(products))
+    if np.abs(products - np.diag(diagonal)).max() <= size * np.finfo(np.float64).eps * diagonal.max():
+        # The frame has found the principal directions already.
+        values, vectors = diagonal, np.eye(len(diagonal))
+    else:
+        ascending, found = np.linalg.eigh(products)
+        values, vectors = ascending[::-1], found[:, ::-1]
+    cut = float(size * np.finfo(np.float32).eps) ** 2 * max(float(values[0]), 0.0)
+    kept = values > max(cut, float(np.finfo(np.float64).tiny))
     return values[kept], vectors[:, kept]

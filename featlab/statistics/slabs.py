@@ -7,11 +7,11 @@ never on workers or memory, so the numbers do not either.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from itertools import pairwise
+from functools import cache, lru_cache, partial
+from itertools import accumulate, pairwise
 from threading import Lock
 
 import numpy as np
@@ -19,6 +19,8 @@ from dask.system import CPU_COUNT
 from numpy.typing import NDArray
 
 from featlab.statistics.moments import Ints
+from featlab.store.files import store_path
+from featlab.store.objects import ObjectPath
 from featlab.store.reader import Block, Run
 
 SLAB_BYTES = 64 << 20  # decoded
@@ -35,49 +37,73 @@ class Slab:
     split: str
     blocks: tuple[Block, ...]
 
+    @property
+    def rows(self) -> int:
+        """Number of rows of all blocks."""
+        return sum(block.rows for block in self.blocks)
+
+    @property
+    def parts(self) -> list[slice]:
+        """Where the rows of each block lie among all of these."""
+        edges = accumulate((block.rows for block in self.blocks), initial=0)
+        return [slice(start, stop) for start, stop in pairwise(edges)]
+
 
 @dataclass(frozen=True)
 class Keeping:
-    """Leave to keep decoded blocks between the passes of one analysis: whose they are, and how many bytes in all."""
+    """Leave to keep decoded slabs between the passes of one analysis: whose they are, and how many bytes in all.
+
+    Rows that came through an object store, that is: a local file is in the system's own cache, and to decode it once
+    more costs no more than the fresh memory to keep it in.
+    """
 
     owner: str
     budget: int
 
 
-class KeptBlocks:
-    """Decoded blocks that wait in this process for the second pass, so that it need not read them again."""
+class KeptSlabs:
+    """Decoded rows that wait in this process for the second pass, so that it need not read them again.
+
+    Those of a slab lie in one array: many small ones, among all that is read and let go, would fragment memory.
+    """
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._owner = ""
-        self._bytes = 0
-        self._blocks: dict[Block, NDArray[np.floating]] = {}
+        self._reserved = 0
+        self._rows: dict[Slab, NDArray[np.floating]] = {}
 
-    def offer(self, block: Block, values: NDArray[np.floating], keeping: Keeping) -> None:
-        """Keep a block if there is room; what another analysis left here goes."""
+    def room(self, size: int, keeping: Keeping) -> bool:
+        """Reserve so many bytes, if there is room; what another analysis left here goes."""
         with self._lock:
             if self._owner != keeping.owner:
-                self._blocks.clear()
-                self._owner, self._bytes = keeping.owner, 0
-            if self._bytes + values.nbytes <= keeping.budget and block not in self._blocks:
-                self._blocks[block] = values
-                self._bytes += values.nbytes
+                self._rows.clear()
+                self._owner, self._reserved = keeping.owner, 0
+            fits = self._reserved + size <= keeping.budget
+            self._reserved += size * fits
+            return fits
 
-    def take(self, block: Block, keeping: Keeping) -> NDArray[np.floating] | None:
-        """Give a kept block away, or None."""
+    def keep(self, slab: Slab, rows: NDArray[np.floating], keeping: Keeping) -> None:
+        """Keep rows that room was reserved for."""
         with self._lock:
-            values = self._blocks.pop(block, None) if self._owner == keeping.owner else None
-            self._bytes -= 0 if values is None else values.nbytes
-            return values
+            if self._owner == keeping.owner:
+                self._rows[slab] = rows
+
+    def take(self, slab: Slab, keeping: Keeping) -> NDArray[np.floating] | None:
+        """Give the rows of a slab away, or None."""
+        with self._lock:
+            rows = self._rows.pop(slab, None) if self._owner == keeping.owner else None
+            self._reserved -= 0 if rows is None else rows.nbytes
+            return rows
 
     def clear(self) -> None:
         """Let go of everything."""
         with self._lock:
-            self._blocks.clear()
-            self._owner, self._bytes = "", 0
+            self._rows.clear()
+            self._owner, self._reserved = "", 0
 
 
-KEPT = KeptBlocks()
+KEPT = KeptSlabs()
 
 
 def let_go() -> None:
@@ -109,7 +135,12 @@ def cut_slabs(run: Run, epoch: int, split: str, array: str, statistic_bytes: int
 
 def block_bytes(run: Run) -> int:
     """Decoded bytes to read at a time; at least one inner chunk is read, whatever its size."""
-    return REMOTE_BLOCK_BYTES if "://" in run.path else 1
+    return REMOTE_BLOCK_BYTES if is_remote(run) else 1
+
+
+def is_remote(run: Run) -> bool:
+    """Whether the run lies in an object store."""
+    return isinstance(store_path(run.path), ObjectPath)
 
 
 def read_slab(
@@ -127,7 +158,7 @@ def read_slab(
         This is the second pass: what was kept is taken, and nothing is kept any more.
     """
     labels = read_labels(run, slab.epoch, slab.split)
-    for block, values in zip(slab.blocks, _ahead(slab.blocks, keeping, again=again), strict=True):
+    for block, values in zip(slab.blocks, _taken(slab, keeping) if again else _kept(slab, keeping), strict=True):
         for start in range(0, block.rows, block.chunk_rows):
             piece = values[start : start + block.chunk_rows]
             places = np.arange(block.offset + start, block.offset + start + len(piece))
@@ -137,13 +168,39 @@ def read_slab(
             yield piece, labels[places], places
 
 
-def _ahead(blocks: Sequence[Block], keeping: Keeping, *, again: bool) -> Iterator[NDArray[np.floating]]:
+def _kept(slab: Slab, keeping: Keeping) -> Iterator[NDArray[np.floating]]:
+    """Decoded blocks of a slab, which is kept where there is room for it."""
+    shape, dtype = (slab.rows, *slab.blocks[0].row_shape), slab.blocks[0].dtype_read
+    if not KEPT.room(math.prod(shape) * dtype.itemsize, keeping):
+        yield from _passing(slab)
+        return
+    whole = np.empty(shape, dtype)
+    yield from _ahead([partial(block.read, whole[part]) for block, part in zip(slab.blocks, slab.parts, strict=True)])
+    KEPT.keep(slab, whole, keeping)
+
+
+def _taken(slab: Slab, keeping: Keeping) -> Iterator[NDArray[np.floating]]:
+    """Decoded blocks of a slab, as they were kept or read again."""
+    whole = KEPT.take(slab, keeping)
+    yield from _passing(slab) if whole is None else (whole[part] for part in slab.parts)
+
+
+def _passing(slab: Slab) -> Iterator[NDArray[np.floating]]:
+    """Decoded blocks of a slab, in two arrays by turns: each is there until the next but one is asked for."""
+    longest = max(block.rows for block in slab.blocks)
+    turns = [np.empty((longest, *slab.blocks[0].row_shape), slab.blocks[0].dtype_read) for _ in range(2)]
+    yield from _ahead(
+        [partial(block.read, turns[number % 2][: block.rows]) for number, block in enumerate(slab.blocks)]
+    )
+
+
+def _ahead(reads: Sequence[Callable[[], NDArray[np.floating]]]) -> Iterator[NDArray[np.floating]]:
     """Read the next block while the last one is computed on."""
-    following = _readers().submit(_read, blocks[0], keeping, again)
-    for block in (*blocks[1:], None):
+    following = _readers().submit(reads[0])
+    for read in (*reads[1:], None):
         values = following.result()
-        if block is not None:
-            following = _readers().submit(_read, block, keeping, again)
+        if read is not None:
+            following = _readers().submit(read)
         yield values
 
 
@@ -151,15 +208,6 @@ def _ahead(blocks: Sequence[Block], keeping: Keeping, *, again: bool) -> Iterato
 def _readers() -> ThreadPoolExecutor:
     """The threads that read ahead, the same ones throughout: each new thread would leave memory of its own behind."""
     return ThreadPoolExecutor(CPU_COUNT, thread_name_prefix="featlab-reader")
-
-
-def _read(block: Block, keeping: Keeping, again: bool) -> NDArray[np.floating]:
-    values = KEPT.take(block, keeping) if again else None
-    if values is None:
-        values = block.read()
-        if not again:
-            KEPT.offer(block, values, keeping)
-    return values
 
 
 class _Labels:

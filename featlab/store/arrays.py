@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, Crc32cCodec
-from zarr.core.buffer import Buffer
+from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.errors import ContainsArrayError
 from zarr.storage import MemoryStore
 
@@ -168,12 +168,23 @@ class Block:
     stop: int
     shard_key: str
     shard_bytes: int
+    chunk_rows: int
+    shard_rows: int
+    row_shape: tuple[int, ...]
     dropped: tuple[int, ...] = ()
-    chunk_rows: int = 1
-    shard_rows: int = 1
 
-    def read(self) -> NDArray[Any]:
+    @property
+    def dtype_read(self) -> np.dtype[Any]:
+        """What `read` returns: the dtype on disk, or float32 for bfloat16."""
+        return np.dtype(np.float32 if self.dtype == "bfloat16" else self.dtype)
+
+    def read(self, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Read the rows and check them against their checksums.
+
+        Parameters
+        ----------
+        out
+            Contiguous array of shape (rows, D) and of the dtype that is read, to decode into.
 
         Returns
         -------
@@ -197,7 +208,13 @@ class Block:
                 array = zarr.open_array(str(directory), mode="r", zarr_format=3)
             if array.ndim == 0 or array.shape[0] < self.stop:
                 raise self._corrupt(f"belongs to an array of shape {array.shape}, which ends before row {self.stop}")
-            out = np.asarray(array[self.start : self.stop])
+            rows = slice(self.start, self.stop)
+            if out is None or self.dropped or self.dtype == "bfloat16":
+                values = np.asarray(array[rows])
+            else:
+                into = default_buffer_prototype().nd_buffer.from_ndarray_like(cast(Any, out))
+                array.get_basic_selection(rows, out=into)
+                return out
         except FileNotFoundError as error:
             raise self._corrupt("is missing") from error
         except OSError as error:
@@ -206,8 +223,12 @@ class Block:
             what = "fails its checksum" if "checksum" in str(error) else "cannot be decoded"
             raise self._corrupt(f"{what} ({error})") from error
         if self.dropped:
-            out = np.delete(out, self.dropped, axis=0)
-        return decode_bfloat16(out) if self.dtype == "bfloat16" else out
+            values = np.delete(values, self.dropped, axis=0)
+        values = decode_bfloat16(values) if self.dtype == "bfloat16" else values
+        if out is None:
+            return values
+        out[:] = values
+        return out
 
     def _fetched(self, directory: ObjectPath) -> MemoryStore:
         start = self.start % self.shard_rows
@@ -238,8 +259,21 @@ def array_blocks(path: str, array: str, info: ArrayInfo, target_bytes: int) -> l
         for start in range(first, end, step):
             stop = min(start + step, end)
             key = layout.shard_key(number, len(info.shape))
-            block = Block(start, stop - start, path, array, info.dtype, start, stop, key, shard.bytes)
-            blocks.append(replace(block, chunk_rows=info.chunk_rows, shard_rows=info.shard_rows))
+            block = Block(
+                offset=start,
+                rows=stop - start,
+                path=path,
+                array=array,
+                dtype=info.dtype,
+                start=start,
+                stop=stop,
+                shard_key=key,
+                shard_bytes=shard.bytes,
+                chunk_rows=info.chunk_rows,
+                shard_rows=info.shard_rows,
+                row_shape=info.shape[1:],
+            )
+            blocks.append(block)
     return blocks
 
 

@@ -1,0 +1,182 @@
+"""What the second pass measures against: class means, and the few directions that residuals are projected on.
+
+Every class mean, and every group mean of every label space, lies in the span of the K centred class means, so a few
+columns tell all that later formulas ask of a residual, and no D x D matrix is formed that K classes could not fill.
+Which columns those are is a matter of speed and of digits (`_columns`); in the end, means and scatter stand in an
+orthonormal basis of that span, where all later formulas are plain arithmetic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featlab.errors import DataError
+from featlab.statistics.moments import Floats, Ints, Moments
+
+Float32 = NDArray[np.float32]
+# How far eigenvalues of the means' products may lie apart. Float32 sums over rows lose what is small along the means in
+# what is large: at 1,000 the worst direction is right to six digits, and so it goes on.
+SPREAD = 1000.0
+FULL_WIDTH = 1.2  # features for each class, up to which columns of any kind would spare little
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Class means, and the columns that residuals about them are multiplied with.
+
+    Attributes
+    ----------
+    classes
+        Ids of the classes that have a mean, ascending, ndarray of shape (n_present,).
+    n_classes
+        Number of classes of the run, present or not.
+    counts
+        Rows behind each mean, ndarray of shape (n_present,).
+    centre
+        float32 vector of shape (n_features,) near the mean of the class means; taken off every row first.
+    offsets
+        Class means less `centre`, float32, shape (n_present, n_features).
+    means
+        Centred class means in an orthonormal basis, float64, shape (n_present, rank).
+    leading
+        The same in float32, along the orthonormal ones among the columns: shape (n_present, n_leading).
+    columns
+        What residuals are multiplied with, float32, shape (n_columns, n_features): orthonormal directions, then maybe
+        the class means less their part in these. None where the basis is the standard one.
+    rotation
+        Takes products with the columns to the basis, float64, shape (n_columns, rank); None where they are in it.
+    gram
+        Inner products of the centred class means, float32, shape (n_present, n_present); None in the standard basis.
+    foreign
+        The means come from another split than the rows, so residuals need not sum to zero.
+    """
+
+    classes: Ints
+    n_classes: int
+    counts: Ints
+    centre: Float32
+    offsets: Float32
+    means: Floats
+    leading: Float32
+    columns: Float32 | None = None
+    rotation: Floats | None = None
+    gram: Float32 | None = None
+    foreign: bool = False
+
+    @cached_property
+    def position(self) -> Ints:
+        """Row of each class in the arrays above, -1 for a class without a mean; shape (n_classes,)."""
+        position = np.full(self.n_classes, -1, np.int64)
+        position[self.classes] = np.arange(len(self.classes))
+        return position
+
+    @property
+    def width(self) -> int:
+        """Number of columns that a residual becomes."""
+        return self.centre.size if self.columns is None else len(self.columns)
+
+    @property
+    def basis(self) -> Floats | None:
+        """The orthonormal basis, float64, shape (n_features, rank), or None for the standard one."""
+        if self.columns is None:
+            return None
+        columns = self.columns.T.astype(np.float64)
+        return columns if self.rotation is None else columns @ self.rotation
+
+    def to_basis(self, vectors: Floats) -> Floats:
+        """Express products with the columns, shape (n, n_columns), in the basis, shape (n, rank)."""
+        return vectors if self.rotation is None else vectors @ self.rotation
+
+    def with_means(self, projected: Float32, out: Float32) -> Float32:
+        """Products of vectors with the centred class means, shape (n_rows, n_present), from those with the columns."""
+        if self.columns is not None and self.rotation is None:
+            return triangular_product(projected, self.leading, out)
+        np.matmul(projected[:, : self.leading.shape[1]], self.leading.T, out=out)
+        if self.rotation is not None:
+            out += projected[:, self.leading.shape[1] :]
+        return out
+
+
+def frame(moments: Moments, *, foreign: bool = False) -> Frame:
+    """Set up the second pass from the class means; `foreign` when they come from another split than the rows.
+
+    Raises
+    ------
+    DataError
+        When no class has a row.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> frame(Moments(np.array([2, 2]), np.array([[0.0, 0, 3], [0, 4, 3]]))).means.shape
+    (2, 1)
+    """
+    classes = np.flatnonzero(moments.counts)
+    if not len(classes):
+        raise DataError("there is no labelled row to analyse: the snapshot has 0 rows with a class.")
+    present = moments.means if len(classes) == len(moments.counts) else moments.means[classes]
+    grand_mean = present.mean(axis=0)
+    centred = present - grand_mean
+    centre = grand_mean.astype(np.float32)
+    offsets = np.empty(centred.shape, np.float32)
+    np.add(centred, grand_mean - centre, out=offsets, casting="same_kind")
+    leading, counts = centred.astype(np.float32), moments.counts[classes]
+    found = Frame(classes, len(moments.counts), counts, centre, offsets, centred, leading, foreign=foreign)
+    return found if centred.shape[1] <= FULL_WIDTH * len(classes) else _with_columns(found, centred)
+
+
+def _with_columns(found: Frame, centred: Floats) -> Frame:
+    """Choose columns for fewer class means than features, by what they cost.
+
+    Products with the class means themselves would serve decisions as they are, and the rest after a rotation; but what
+    is small along the means would drown where these are nearly dependent. So their few strongest principal directions
+    become columns of their own, and the means, less their part in these, the others. Where that takes too many
+    (`SPREAD`), the columns are an orthonormal basis (QR), and a product with triangular means follows; or all features.
+    """
+    n_present, dim = centred.shape
+    gram = centred @ centred.T
+    values, vectors = np.linalg.eigh(gram)
+    values, vectors = values[::-1], vectors[:, ::-1]
+    kept = int(np.count_nonzero(values > n_present * np.finfo(np.float64).eps * values[0]))
+    strong = int(np.count_nonzero(values[:kept] > SPREAD * values[kept - 1])) if kept else n_present
+    # Multiplications a row beyond those with the class means and their scatter.
+    few, basis = strong * (2 * dim + 4 * n_present + strong), 1.25 * n_present**2
+    if dim**2 - n_present**2 < min(few, basis):
+        return found
+    narrow = gram.astype(np.float32)
+    if basis < few:
+        orthonormal, triangle = np.linalg.qr(centred.T)
+        means, columns = np.ascontiguousarray(triangle.T), orthonormal.T.astype(np.float32)
+        return replace(found, means=means, leading=means.astype(np.float32), columns=columns, gram=narrow)
+    lengths = np.sqrt(values[:kept])
+    means = vectors[:, :kept] * lengths
+    columns = np.empty((strong + n_present, dim), np.float32)
+    columns[:strong] = directions = (vectors[:, :strong] / lengths[:strong]).T @ centred
+    np.subtract(centred, means[:, :strong] @ directions, out=columns[strong:], casting="same_kind")
+    rotation = np.zeros((strong + n_present, kept))
+    rotation[:strong, :strong] = np.eye(strong)
+    rotation[strong:, strong:] = vectors[:, strong:kept] / lengths[strong:]
+    leading = means[:, :strong].astype(np.float32)
+    return replace(found, means=means, leading=leading, columns=columns, rotation=rotation, gram=narrow)
+
+
+def triangular_product(projected: Float32, means: Float32, out: Float32) -> Float32:
+    """`projected @ means.T` for a lower triangular `means` (n, n), without most of the products with its zeros.
+
+    SciPy's `strmm` would do, but keeps the interpreter's lock, and another thread waiting.
+
+    Examples
+    --------
+    >>> means = np.array([[1, 0], [2, 3]], np.float32)
+    >>> triangular_product(np.array([[1, 1]], np.float32), means, np.empty((1, 2), np.float32))
+    array([[1., 5.]], dtype=float32)
+    """
+    edges = np.linspace(0, len(means), 5).astype(int)
+    for start, stop in pairwise(edges):
+        np.matmul(projected[:, :stop], means[start:stop, :stop].T, out=out[:, start:stop])
+    return out

@@ -17,6 +17,7 @@ from featlab.statistics.moments import Floats, Ints, class_sums, row_blocks
 from featlab.statistics.working import Scratch, centred
 
 Float32 = NDArray[np.float32]
+BLOCK_BYTES = 8 << 20  # of float32 rows: enough for BLAS to run at full speed
 DECIDED_ROWS = 128  # at a time: their scores in all spaces should stay near the cache
 
 
@@ -171,7 +172,7 @@ class CoordinateSums:
             self._left_out += int(len(usable) - usable.sum())
             features, own = features[usable], own[usable]
             predictions = None if predictions is None else predictions[usable]
-        for block in row_blocks(len(features), max(features.shape[1], len(self._counts))):
+        for block in row_blocks(len(features), max(features.shape[1], len(self._counts)), BLOCK_BYTES):
             self._add_block(features[block], own[block], None if predictions is None else predictions[block])
 
     def _add_block(self, features: NDArray[np.floating], own: Ints, predictions: Ints | None) -> None:

@@ -8,9 +8,10 @@ orthonormal basis of that span, where all later formulas are plain arithmetic.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,13 +126,16 @@ def frame(moments: Moments, *, foreign: bool = False) -> Frame:
     centre = grand_mean.astype(np.float32)
     offsets = np.empty(centred.shape, np.float32)
     np.add(centred, grand_mean - centre, out=offsets, casting="same_kind")
-    leading, counts = centred.astype(np.float32), moments.counts[classes]
-    found = Frame(classes, len(moments.counts), counts, centre, offsets, centred, leading, foreign=foreign)
-    return found if centred.shape[1] <= FULL_WIDTH * len(classes) else _with_columns(found, centred)
+    seen = _along_columns(centred) if centred.shape[1] > FULL_WIDTH * len(classes) else _along_features(centred)
+    return Frame(classes, len(moments.counts), moments.counts[classes], centre, offsets, foreign=foreign, **seen)
 
 
-def _with_columns(found: Frame, centred: Floats) -> Frame:
-    """Choose columns for fewer class means than features, by what they cost.
+def _along_features(centred: Floats) -> dict[str, Any]:
+    return {"means": centred, "leading": centred.astype(np.float32)}
+
+
+def _along_columns(centred: Floats) -> dict[str, Any]:
+    """Choose columns for fewer class means than features, by what they cost; means and columns of a `Frame`.
 
     Products with the class means themselves would serve decisions as they are, and the rest after a rotation; but what
     is small along the means would drown where these are nearly dependent. So their few strongest principal directions
@@ -147,22 +151,23 @@ def _with_columns(found: Frame, centred: Floats) -> Frame:
     # Multiplications a row beyond those with the class means and their scatter.
     few, basis = strong * (2 * dim + 4 * n_present + strong), 1.25 * n_present**2
     if dim**2 - n_present**2 < min(few, basis):
-        return found
+        return _along_features(centred)
     narrow = gram.astype(np.float32)
     if basis < few:
         orthonormal, triangle = np.linalg.qr(centred.T)
         means, columns = np.ascontiguousarray(triangle.T), orthonormal.T.astype(np.float32)
-        return replace(found, means=means, leading=means.astype(np.float32), columns=columns, gram=narrow)
+        return {"means": means, "leading": means.astype(np.float32), "columns": columns, "gram": narrow}
     lengths = np.sqrt(values[:kept])
     means = vectors[:, :kept] * lengths
     columns = np.empty((strong + n_present, dim), np.float32)
     columns[:strong] = directions = (vectors[:, :strong] / lengths[:strong]).T @ centred
-    np.subtract(centred, means[:, :strong] @ directions, out=columns[strong:], casting="same_kind")
+    rest = centred - means[:, :strong] @ directions if strong else centred
+    columns[strong:] = rest
     rotation = np.zeros((strong + n_present, kept))
     rotation[:strong, :strong] = np.eye(strong)
     rotation[strong:, strong:] = vectors[:, strong:kept] / lengths[strong:]
     leading = means[:, :strong].astype(np.float32)
-    return replace(found, means=means, leading=leading, columns=columns, rotation=rotation, gram=narrow)
+    return {"means": means, "leading": leading, "columns": columns, "rotation": rotation, "gram": narrow}
 
 
 def triangular_product(projected: Float32, means: Float32, out: Float32) -> Float32:

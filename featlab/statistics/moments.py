@@ -25,7 +25,7 @@ Ints = NDArray[np.int64]
 # classes, and float32 sums lose precision with their length.
 RUN_ROWS = 64
 LARGEST_RUN_ROWS = 8192
-BLOCK_BYTES = 16 << 20  # of float32 rows: large enough for BLAS, small enough to stay near the cache
+BLOCK_BYTES = 16 << 20  # of float32 rows: each block adds a row to every class
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ class Moments:
         return int(self.counts.sum())
 
 
-def row_blocks(rows: int, width: int, least: int = 64, most: int = 1 << 20) -> Iterator[slice]:
-    """Cut rows of `width` float32 values into blocks of about `BLOCK_BYTES`, of `least` to `most` rows."""
-    step = min(most, max(least, BLOCK_BYTES // (4 * max(width, 1))))
+def row_blocks(rows: int, width: int, size: int, most: int = 1 << 20) -> Iterator[slice]:
+    """Cut rows of `width` float32 values into blocks of about `size` bytes, of at least 64 and at most `most` rows."""
+    step = min(most, max(64, size // (4 * max(width, 1))))
     for start in range(0, rows, step):
         yield slice(start, min(start + step, rows))
 
@@ -107,7 +107,7 @@ class MomentSums:
             self._recent = np.zeros((n_classes, features.shape[1]), working)
             self._scratch = Scratch(working)
         self._counts += np.bincount(labels, minlength=n_classes)
-        for block in row_blocks(len(features), features.shape[1], most=self._run_rows):
+        for block in row_blocks(len(features), features.shape[1], BLOCK_BYTES, self._run_rows):
             values = self._scratch.array("values", *features[block].shape)
             centred(features[block], self._shift, values)
             self._add_shifted(values, labels[block])

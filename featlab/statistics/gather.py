@@ -148,8 +148,7 @@ class _Graph:
         means_from: str | None,
         finite_only: bool,
     ) -> None:
-        self.engine, self.run = engine, run
-        self.keeping = schedule.keeping if is_remote(run) else Keeping(schedule.keeping.owner, 0)
+        self.engine, self.run, self.keeping = engine, run, schedule.keeping
         self.measures, self.join, self.decisions = measures, join, decisions
         self.means_from, self.finite_only, self.spaces = means_from, finite_only, spaces
         self.digests = [cache.array_digest(space) for space in spaces]
@@ -211,7 +210,8 @@ class _Graph:
     def _first_pass(self, run: Any, plan: _Plan) -> Any:
         task = self.engine.task(_slab_moments, counted=True)
         # What another split's pass would keep, nobody would take.
-        keeping = self.keeping if plan.source == plan.request else Keeping(self.keeping.owner, 0)
+        kept = plan.source == plan.request and (is_remote(self.run) or len(plan.first) == 1)
+        keeping = self.keeping if kept else Keeping(self.keeping.owner, 0)
         n_classes = len(self.run.classes)
         parts = [task(run, slab, n_classes, self.finite_only, keeping) for slab in plan.first]
         return self._tree(parts, moments.merge_all)

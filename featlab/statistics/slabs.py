@@ -53,8 +53,8 @@ class Slab:
 class Keeping:
     """Leave to keep decoded slabs between the passes of one analysis: whose they are, and how many bytes in all.
 
-    Rows that came through an object store, that is: a local file is in the system's own cache, and to decode it once
-    more costs no more than the fresh memory to keep it in.
+    That is for rows which came through an object store, and for small snapshots. Else a file is in the system's own
+    cache, and to decode it once more costs no more than the fresh memory to keep it in.
     """
 
     owner: str

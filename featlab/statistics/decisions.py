@@ -14,7 +14,7 @@ from featlab.progress import progress_bar
 from featlab.statistics import cache, moments
 from featlab.statistics.engine import Engine, Footprint
 from featlab.statistics.moments import Ints
-from featlab.statistics.slabs import Slab, cut_slabs, read_labels
+from featlab.statistics.slabs import Slab, cut_slabs, decoded, read_labels
 from featlab.store.reader import Run
 
 
@@ -100,9 +100,9 @@ def _slab_decisions(run: Run, slab: Slab, array: str, spaces: Sequence[Ints] | N
     classifier = None if array == "logits" else run.classifier(slab.epoch)
     predictions = []
     correct = None if spaces is None else np.zeros((len(spaces), len(run.classes)), np.int64)
-    for block in slab.blocks:
-        values = block.read()
-        logits = values if classifier is None else values.astype(np.float32) @ classifier.weight.T + classifier.bias
+    for block, stored in zip(slab.blocks, decoded(slab), strict=True):
+        values = stored.astype(np.float32, copy=False)  # of float16, an argmax would take twice as long
+        logits = values if classifier is None else values @ classifier.weight.T + classifier.bias
         predictions.append(logits.argmax(axis=1))
         if correct is not None and spaces is not None:
             own = labels[block.offset : block.offset + block.rows]

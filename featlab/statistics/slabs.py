@@ -172,7 +172,7 @@ def _kept(slab: Slab, keeping: Keeping) -> Iterator[NDArray[np.floating]]:
     """Decoded blocks of a slab, which is kept where there is room for it."""
     shape, dtype = (slab.rows, *slab.blocks[0].row_shape), slab.blocks[0].dtype_read
     if not KEPT.room(math.prod(shape) * dtype.itemsize, keeping):
-        yield from _passing(slab)
+        yield from decoded(slab)
         return
     whole = np.empty(shape, dtype)
     yield from _ahead([partial(block.read, whole[part]) for block, part in zip(slab.blocks, slab.parts, strict=True)])
@@ -182,10 +182,10 @@ def _kept(slab: Slab, keeping: Keeping) -> Iterator[NDArray[np.floating]]:
 def _taken(slab: Slab, keeping: Keeping) -> Iterator[NDArray[np.floating]]:
     """Decoded blocks of a slab, as they were kept or read again."""
     whole = KEPT.take(slab, keeping)
-    yield from _passing(slab) if whole is None else (whole[part] for part in slab.parts)
+    yield from decoded(slab) if whole is None else (whole[part] for part in slab.parts)
 
 
-def _passing(slab: Slab) -> Iterator[NDArray[np.floating]]:
+def decoded(slab: Slab) -> Iterator[NDArray[np.floating]]:
     """Decoded blocks of a slab, in two arrays by turns: each is there until the next but one is asked for."""
     longest = max(block.rows for block in slab.blocks)
     turns = [np.empty((longest, *slab.blocks[0].row_shape), slab.blocks[0].dtype_read) for _ in range(2)]

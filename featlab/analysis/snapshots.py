@@ -169,6 +169,7 @@ def measured_columns(group: GroupStatistics) -> tuple[dict[str, float], dict[str
             spectrum=group.spectrum,
             within_along=group.within_along,
             weights=group.classifier,
+            outside=group.outside,
             nearest=group.nearest,
             agreement=group.agreement,
             rows=group.rows,

@@ -82,30 +82,30 @@ def nc2(means: Floats, pairs: PairStatistics) -> dict[str, float]:
     }
 
 
-def nc3_duality(weights: Floats | None, means: Floats) -> float:
+def nc3_duality(weights: Floats | None, means: Floats, outside: float = 0.0) -> float:
     """|| W/||W||_F - M/||M||_F ||_F^2 (Papyan, Han, Donoho 2020); 0 when parallel, 4 when opposite.
 
     Parameters
     ----------
     weights
-        Classifier rows, ndarray of shape (n_groups, n_dimensions or more); None where the layer does not feed it.
+        Classifier rows, ndarray of shape (n_groups, n_dimensions); None where the layer does not feed it.
     means
-        Centred group means, ndarray of shape (n_groups, n_dimensions); zero in any further dimension.
+        Centred group means, ndarray of shape (n_groups, n_dimensions).
+    outside
+        Sum of the squared lengths of the classifier rows in further dimensions, where the means are zero.
 
     Examples
     --------
     >>> import numpy as np
-    >>> nc3_duality(np.array([[2.0, 0.0], [-2.0, 0.0]]), np.array([[1.0], [-1.0]]))
+    >>> round(nc3_duality(np.array([[2.0], [-2.0]]), np.array([[1.0], [-1.0]])), 12)
     0.0
     """
     if weights is None:
         return NAN
-    sizes = np.linalg.norm(weights), np.linalg.norm(means)
-    if min(sizes) == 0:
+    squares, size = float(np.square(weights).sum()) + outside, np.linalg.norm(means)
+    if squares == 0 or size == 0:
         return NAN
-    difference = weights / sizes[0]
-    difference[:, : means.shape[1]] -= means / sizes[1]
-    return float(np.square(difference).sum())
+    return float(np.square(weights / np.sqrt(squares) - means / size).sum() + outside / squares)
 
 
 def share(hits: Ints | None, rows: int) -> float:
@@ -128,6 +128,7 @@ def collapse(
     spectrum: Floats,
     within_along: Floats,
     weights: Floats | None,
+    outside: float,
     nearest: Ints,
     agreement: Ints | None,
     rows: int,
@@ -141,7 +142,7 @@ def collapse(
         "nc1_trace_ratio": nc1_trace_ratio(within_trace, float(np.square(means).sum() / len(means))),
         "nc1_cdnv": pairs.normalised_variance,
         **nc2(means, pairs),
-        "nc3_duality": nc3_duality(weights, means),
+        "nc3_duality": nc3_duality(weights, means, outside),
         "nc4_agreement": share(agreement, rows),
         "ncc_accuracy": share(nearest, rows),
     }

@@ -123,7 +123,7 @@ def classifier_content(run: Run, epoch: int) -> Any:
     return [list(run.feeds(epoch)), run.classifier_digests(epoch)]
 
 
-_CORE = ("classes", "weights", "means", "classifier")
+_CORE = ("classes", "weights", "means", "classifier", "outside")
 _SUMS = tuple(field.name for field in fields(Coordinates) if field.name not in ("nearest", "agreement"))
 
 
@@ -160,7 +160,7 @@ def load_statistics(cache: StatisticsCache, name: str, entry: str, spaces: Seque
         nearest=decided["nearest"][order].astype(np.int64),
         agreement=None if agreement is None else agreement[order].astype(np.int64),
     )
-    return ClassStatistics(core["classes"], core["weights"], core["means"], sums, core.get("classifier"))
+    return ClassStatistics(coordinates=sums, **{key: core.get(key) for key in _CORE})  # type: ignore[arg-type]
 
 
 def decisions_name(name: str, spaces: Sequence[str]) -> str:

@@ -35,8 +35,11 @@ class ClassStatistics:
     coordinates
         Sums over the rows about these means.
     classifier
-        The classifier's rows for these classes in the same basis, extended by as many directions as they need,
-        shape (n_present, at least rank); None where the layer does not feed the classifier.
+        The classifier's rows for these classes in the same basis, shape (n_present, rank); None where the layer does
+        not feed the classifier.
+    outside
+        Inner products of what these rows have outside of the span, shape (n_present, n_present); None where they have
+        nothing there, or are none.
     """
 
     classes: Ints
@@ -44,6 +47,7 @@ class ClassStatistics:
     means: Floats
     coordinates: Coordinates
     classifier: Floats | None
+    outside: Floats | None = None
 
     @property
     def rows(self) -> int:
@@ -63,14 +67,13 @@ class ClassStatistics:
 
 def class_statistics(frame: Frame, coordinates: Coordinates, weight: Floats | None) -> ClassStatistics:
     """Join the two passes; `weight` is the classifier's (n_classes, n_features) matrix, or None."""
-    classifier = None
+    classifier = outside = None
     if weight is not None:
-        rows = np.asarray(weight, np.float64)[frame.classes]
-        basis = frame.basis
-        classifier = rows if basis is None else rows @ basis
-        if basis is not None:
-            rest = np.asarray(np.linalg.qr((rows - classifier @ basis.T).T, mode="r")).T
-            classifier = np.hstack([classifier, rest])
+        classifier = np.asarray(weight, np.float64)[frame.classes]
+        if (basis := frame.basis) is not None:
+            rows, classifier = classifier, classifier @ basis
+            rows -= classifier @ basis.T
+            outside = rows @ rows.T
     scatter, residuals = frame.to_basis(frame.to_basis(coordinates.scatter).T), coordinates.residuals
     coordinates = replace(
         coordinates, scatter=scatter, residuals=None if residuals is None else frame.to_basis(residuals)
@@ -79,7 +82,7 @@ def class_statistics(frame: Frame, coordinates: Coordinates, weight: Floats | No
         # One row is its own mean: what float32 leaves between the two is no scatter.
         alone = coordinates.counts <= 1
         coordinates = replace(coordinates, class_scatter=np.where(alone, 0.0, coordinates.class_scatter))
-    return ClassStatistics(frame.classes, frame.counts, frame.means, coordinates, classifier)
+    return ClassStatistics(frame.classes, frame.counts, frame.means, coordinates, classifier, outside)
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,9 @@ class GroupStatistics:
     within_along
         Pooled within-group variance along the eigenvector of each of them, shape (n_directions,).
     classifier
-        Mean of the members' classifier rows, shape (n_groups, at least rank), or None.
+        Mean of the members' classifier rows, shape (n_groups, rank), or None.
+    outside
+        Sum of the squared lengths that these have outside of the span of the class means.
     nearest, agreement
         Rows of each class that meet their group's mean first, and that agree with the classifier; shape (n_present,).
     """
@@ -116,6 +121,7 @@ class GroupStatistics:
     spectrum: Floats
     within_along: Floats
     classifier: Floats | None
+    outside: float
     nearest: Ints
     agreement: Ints | None
 
@@ -150,9 +156,12 @@ def regroup(statistics: ClassStatistics, labels: Ints, index: int) -> GroupStati
     shared = n_groups < len(groups) <= 2 * rank and n_groups <= rank
     along_directions = _along_combinations if shared else _along_vectors
     spectrum, along = along_directions(statistics, groups, averages, means)
-    classifier = None
+    classifier, outside = None, 0.0
     if statistics.classifier is not None:
-        classifier = averaging(groups, np.ones(len(groups), np.int64), n_groups) @ statistics.classifier
+        members = averaging(groups, np.ones(len(groups), np.int64), n_groups)
+        classifier = members @ statistics.classifier
+        if statistics.outside is not None:
+            outside = float(members.multiply(members @ statistics.outside).sum())
     return GroupStatistics(
         rows=statistics.rows,
         counts=counts,
@@ -162,6 +171,7 @@ def regroup(statistics: ClassStatistics, labels: Ints, index: int) -> GroupStati
         spectrum=spectrum,
         within_along=along / statistics.rows,
         classifier=classifier,
+        outside=outside,
         nearest=sums.nearest[index],
         agreement=None if sums.agreement is None else sums.agreement[index],
     )

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
+from dask.system import CPU_COUNT
+
 from benchmarks.bench import Bench, exponent
 from benchmarks.dataset import Shape, hypernym_spaces
 from benchmarks.picture import Bars, Lines
@@ -17,6 +19,13 @@ OTHERS = {
     "pytorch": ("(e)", "PyTorch"),
     "pytorch-at-once": ("(e')", "PyTorch, no class loop"),
     "dask": ("(f)", "Dask, boolean masks"),
+}
+STEPS = {
+    "_slab_moments": "first pass: sums of the classes",
+    "_prepare": "columns from the class means",
+    "_slab_coordinates": "second pass: products, scatter, nearest means",
+    "_finish": "scatter into an orthonormal basis",
+    "_measure": "geometry, collapse, linkage",
 }
 MB = 1e6
 Result = dict[str, Any]
@@ -134,6 +143,20 @@ def spaces(bench: Bench, out: WriteUp, sizes: Sizes, chosen: tuple[str, ...]) ->
     out.panels.append(Bars(f"{total} label spaces, {sizes.main}", "s", shown, absent="did not finish"))
 
 
+def steps(bench: Bench, out: WriteUp, sizes: Sizes, chosen: tuple[str, ...]) -> None:
+    """Where the processor's time goes."""
+    products, ours = bench.compare("steps", sizes.main, ["products", "steps"])
+    if not (products and ours):
+        out.say("steps: featlab did not finish within the limit.")
+        return
+    spent, total = ours["spent"], ours["total"]
+    named = {title: spent[name] for name, title in STEPS.items()}
+    named["reading, decoding, tables, and what else is in no task"] = total - sum(named.values())
+    rows = [[title, f"{seconds:.2f}", f"{seconds / total:.0%}"] for title, seconds in named.items()]
+    out.table(f"Where the time goes, {sizes.main}", ["", "CPU s", "share"], rows)
+    out.say(f"The floor's products alone take {products['seconds'] * CPU_COUNT / total:.0%} of it.")
+
+
 def layers(bench: Bench, out: WriteUp, sizes: Sizes, chosen: tuple[str, ...]) -> None:
     """Many snapshots in one call, beside one call for each and one for each layer."""
     rows = []
@@ -246,5 +269,13 @@ def _agreement(ours: Result, others: list[Result]) -> str:
 
 
 SECTIONS: Mapping[str, Callable[[Bench, WriteUp, Sizes, tuple[str, ...]], None]] = MappingProxyType(
-    {"single": single, "spaces": spaces, "layers": layers, "memory": memory, "wide": wide, "growth": growth}
+    {
+        "single": single,
+        "steps": steps,
+        "spaces": spaces,
+        "layers": layers,
+        "memory": memory,
+        "wide": wide,
+        "growth": growth,
+    }
 )

@@ -1,9 +1,11 @@
-"""What every test shares: single-threaded BLAS, deterministic Hypothesis."""
+"""What every test shares: single-threaded BLAS, deterministic Hypothesis, fixtures of object stores."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import settings
 
 # Thread pools are sized when NumPy and torch load, which only the test modules do.
@@ -12,3 +14,32 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 settings.register_profile("featlab", derandomize=True, deadline=None, print_blob=True)
 settings.load_profile("featlab")
+
+
+@pytest.fixture(scope="module")
+def object_server() -> Iterator[None]:
+    from object_store import s3_server
+
+    with s3_server():
+        yield
+
+
+@pytest.fixture(params=["s3", "memory"])
+def url(request: pytest.FixtureRequest) -> str:
+    from object_store import new_url
+
+    return new_url(request.param)
+
+
+@pytest.fixture
+def s3() -> str:
+    from object_store import new_url
+
+    return new_url("s3")
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    from object_store import shrink_chunks
+
+    shrink_chunks(monkeypatch)

@@ -6,7 +6,6 @@ import json
 import logging
 import pickle
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
@@ -14,32 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import zarr
-from object_store import CLASSES, LABELS, ROWS, features, new_url, s3_server, shrink_chunks, write
+from object_store import CLASSES, LABELS, ROWS, features, write
 
 from featlab.store import SnapshotWriter, layout, open_run
 from featlab.store.files import store_path
 from featlab.store.objects import ObjectPath
 
-
-@pytest.fixture(scope="module", autouse=True)
-def server() -> Iterator[None]:
-    with s3_server():
-        yield
-
-
-@pytest.fixture(params=["s3", "memory"])
-def url(request: pytest.FixtureRequest) -> str:
-    return new_url(request.param)
-
-
-@pytest.fixture
-def s3() -> str:
-    return new_url("s3")
-
-
-@pytest.fixture
-def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    shrink_chunks(monkeypatch)
+pytestmark = pytest.mark.usefixtures("object_server")
 
 
 def below(path: ObjectPath) -> dict[str, bytes]:

@@ -8,7 +8,6 @@ import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -16,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from object_store import BUCKET, CLASSES, LABELS, features, new_url, s3_server, shrink_chunks, write
+from object_store import BUCKET, CLASSES, LABELS, features, new_url, write
 
 from featlab.errors import (
     CorruptStoreError,
@@ -32,25 +31,7 @@ from featlab.store.objects import ObjectPath, _file_system
 FEATLAB = str(Path(sys.executable).parent / "featlab")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def server() -> Iterator[None]:
-    with s3_server():
-        yield
-
-
-@pytest.fixture(params=["s3", "memory"])
-def url(request: pytest.FixtureRequest) -> str:
-    return new_url(request.param)
-
-
-@pytest.fixture
-def s3() -> str:
-    return new_url("s3")
-
-
-@pytest.fixture
-def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    shrink_chunks(monkeypatch)
+pytestmark = pytest.mark.usefixtures("object_server")
 
 
 def test_a_killed_writer_leaves_nothing_visible(s3: str) -> None:

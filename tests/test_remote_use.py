@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,33 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
-from object_store import LABELS, ROWS, features, new_url, s3_server, shrink_chunks, write
+from object_store import LABELS, ROWS, features, write
 
 import featlab
 from featlab.errors import EpochExistsError
 from featlab.store import open_run
 from featlab_cli.main import main
 
-
-@pytest.fixture(scope="module", autouse=True)
-def server() -> Iterator[None]:
-    with s3_server():
-        yield
-
-
-@pytest.fixture(params=["s3", "memory"])
-def url(request: pytest.FixtureRequest) -> str:
-    return new_url(request.param)
-
-
-@pytest.fixture
-def s3() -> str:
-    return new_url("s3")
-
-
-@pytest.fixture
-def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    shrink_chunks(monkeypatch)
+pytestmark = pytest.mark.usefixtures("object_server")
 
 
 def test_what_another_process_writes_is_seen_at_once(s3: str) -> None:

@@ -194,7 +194,9 @@ def _kendall(sides: Sequence[_Side], vectors: Sequence[Distances], reference: Re
         values, ranks = vector.vectors
         pairs = [found.pairs for found in reference.distances.values()]
         exact = kendall_tau_a(values, pairs) if len(values) <= SORTED_AT_ONCE else blocked_tau_a(ranks, pairs)
-        return [(float(tau), blocked_tau_a(ranks, list(null))) for tau, null in zip(exact, permuted.values(), strict=True)]
+        return [
+            (float(tau), blocked_tau_a(ranks, list(null))) for tau, null in zip(exact, permuted.values(), strict=True)
+        ]
 
     each = over_threads(taus, vectors, worth=_worth(reference))
     return [

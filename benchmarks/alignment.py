@@ -71,7 +71,8 @@ def snapshots(*, quick: bool) -> None:
     rows = corrected(everything)
     permutations = {row["score"]: row["permutations"] for row in rows}
     beside = mantel_seconds(members[0], taxonomy)
-    print(f"{epochs} epochs x {layers} layers, K = {len(names)}: {len(rows)} scores in {seconds:.1f} s ({used:.1f} CPU s)")
+    what = f"{epochs} epochs x {layers} layers, K = {len(names)}"
+    print(f"{what}: {len(rows)} scores in {seconds:.1f} s ({used:.1f} CPU s)")
     print("permutations: " + ", ".join(f"{score} {number}" for score, number in permutations.items()))
     print(f"scikit-bio's mantel, Spearman, 999 permutations, one pair of matrices: {beside:.1f} s")
     print(f"all scores of all snapshots cost what {seconds / beside:.1f} of them do")

@@ -182,7 +182,11 @@ def _correlate(sides: Sequence[_Side], vectors: Sequence[Side], reference: Refer
 
 
 def _kendall(sides: Sequence[_Side], vectors: Sequence[Distances], reference: Reference) -> list[Scored]:
-    """Where the pairs are too many to sort at once there is no null, and `permutations` says 0."""
+    """Kendall's tau-a of every side with every taxonomy distance.
+
+    Nulls are counted in blocks of ranks, far within what the permutations scatter. Where the pairs are too many to sort
+    at once so is the score itself (right to about 1e-8); there is no null then, and `permutations` says 0.
+    """
     permuted: dict[str, NDArray[np.unsignedinteger]] = {}
     for name, found in reference.distances.items():
         size = len(found.pairs)

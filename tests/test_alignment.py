@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import pdist, squareform
 
-from featlab.metrics import alignment, levels, ranking
+from featlab.metrics import alignment, levels, permuted, ranking, sides
 
 GENERATOR = np.random.default_rng(0)
 
@@ -25,10 +25,9 @@ def counts_of(values):
 
 
 def null_of(vector, other, orders):
-    """The null of one standardized vector with another."""
-    table = alignment.Correlations(1, orders.shape[1])
-    table.add(0, vector)
-    return table.null(squareform(other), orders)[0]
+    """The null of one vector with another that is standardized."""
+    side = sides.Distances(vector, orders.shape[1], ranked=False)
+    return permuted.correlations([side], [permuted.Square(squareform(other))], orders)[0].nulls[0, 0]
 
 
 def test_correlations_are_those_of_scipy():
@@ -85,6 +84,28 @@ def test_kendall_tau_a_is_scipys_tau_b_without_its_tie_correction():
     tau_b = scipy.stats.kendalltau(values, other).statistic
     ceiling = levels.kendall_ceiling(counts_of(other))
     assert ranking.kendall_tau_a(values, codes_of(other))[0] == pytest.approx(tau_b * np.sqrt(ceiling), abs=1e-12)
+
+
+@given(st.integers(2, 60), st.integers(1, 40), st.integers(0, 2**32 - 1))
+def test_kendall_tau_a_in_blocks_is_exact_where_a_block_is_a_rank(size, spread, seed):
+    generator = np.random.default_rng(seed)
+    values, others = generator.integers(0, spread, size).astype(float), generator.integers(0, 5, (2, size))
+    found = ranking.blocked_tau_a(ranking.ranks(values), list(others))
+    np.testing.assert_allclose(found, ranking.kendall_tau_a(values, list(others)), atol=1e-12)
+
+
+def test_kendall_tau_a_in_blocks_is_right_to_six_digits():
+    generator = np.random.default_rng(8)
+    values, other = generator.normal(size=200_000), generator.integers(0, 20, 200_000)
+    for related in (other, (values * 3).round().astype(int) + 20):
+        exact = ranking.kendall_tau_a(values, [related])
+        np.testing.assert_allclose(ranking.blocked_tau_a(ranking.ranks(values), [related]), exact, atol=1e-6)
+
+
+def test_what_is_not_finite_has_no_tau():
+    values, other = np.array([1.0, np.nan, 2.0]), np.array([0, 1, 1])
+    assert np.isnan(ranking.kendall_tau_a(values, [other])).all()
+    assert np.isnan(ranking.blocked_tau_a(ranking.ranks(values), [other])).all()
 
 
 def test_ceilings_are_reached_by_the_best_vector():

@@ -22,9 +22,11 @@ from featlab.errors import FeatlabWarning, OptionError
 from featlab.hierarchy.labelspace import default_spaces
 from featlab.hierarchy.similarity import taxonomy_distances
 from featlab.hierarchy.taxonomy import Taxonomy
-from featlab.metrics import alignment, neighbors, ranking, trees
+from featlab.metrics import neighbors, ranking, trees
 from featlab.metrics.levels import Levels
 from featlab.metrics.linkage import class_distances, linkage_tree
+from featlab.metrics.permuted import Square, correlations
+from featlab.metrics.sides import Distances
 from featlab.statistics.gather import Request
 from featlab_cli.analyze import command
 
@@ -310,10 +312,9 @@ def test_nulls_permute_the_taxonomys_side():
     order = np.random.default_rng(7).permutation(9)
     square = taxonomy_distances(tree.taxonomy, tree.classes, ["path"])["path"]
     distances = pdist(tree.means[order])  # the features of the class that each stands for
-    one, other = (alignment.standardized(values, ranks=False) for values in (distances, squareform(square)))
-    table = alignment.Correlations(1, 9)
-    table.add(0, one)
-    assert table.null(squareform(other), order[None]).item() == pytest.approx(1, abs=0.02)
+    table = Levels.of(square)
+    (correlated,) = correlations([Distances(distances, 9)], [Square(table.codes, table.units)], order[None])
+    assert correlated.nulls[0].item() == pytest.approx(1, abs=0.02)
     laid = trees.dendrogram(linkage(distances, "average"))
     found = primary_clades(tree.taxonomy, tree.classes)
     assert trees.triplet_agreement(laid, found, order[None]) == 1

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import pdist, squareform
 
+from featlab.analysis import snapshots
 from featlab.errors import OptionError
 from featlab.metrics import linkage
 
@@ -44,6 +48,20 @@ def test_cophenetic_distances_are_those_of_scipy(method):
     distances = linkage.class_distances(MEANS, "euclidean")
     tree = linkage.linkage_tree(distances, "euclidean", method)
     np.testing.assert_allclose(linkage.cophenetic_distances(tree), hierarchy.cophenet(hierarchy.linkage(MEANS, method)))
+
+
+def test_long_distances_take_turns_and_are_kept_in_single_precision(monkeypatch):
+    monkeypatch.setattr(snapshots, "LONG", 30)
+    metrics = ["euclidean", "cosine"]
+    with ThreadPoolExecutor(2) as pool:
+        measures = [snapshots.TreeMeasure(metric, ("average", "ward"), False) for metric in metrics]
+        found = list(pool.map(lambda measure: measure(SimpleNamespace(means=MEANS)), measures))
+    for metric, each in zip(metrics, found, strict=True):
+        expected = linkage.class_distances(MEANS, metric)
+        assert each.distances.dtype == np.float32
+        np.testing.assert_array_equal(each.distances, expected.astype(np.float32))
+        for method, tree in each.trees.items():
+            np.testing.assert_array_equal(tree, linkage.linkage_tree(expected, metric, method))
 
 
 def test_a_mean_without_length_has_no_cosine():

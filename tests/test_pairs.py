@@ -11,8 +11,7 @@ from scipy.spatial.distance import pdist, squareform
 
 from featlab.hierarchy.graph import RootedGraph
 from featlab.metrics import levels, ranking
-from featlab.metrics.alignment import Correlations, class_permutations, standardized
-from featlab.metrics.linkage import class_distances, cophenetic_distances, cophenetic_ranks, linkage_tree
+from featlab.metrics.alignment import standardized
 from featlab.metrics.pairs import pair_statistics, squared_distances
 from featlab.metrics.threads import over_threads
 
@@ -62,15 +61,19 @@ def test_what_has_no_angle_has_no_pair_statistics():
     assert np.isnan([flat.cosine_mean, flat.cosine_std, flat.normalised_variance]).all()
 
 
-def test_long_vectors_are_ranked_in_pieces(monkeypatch):
+@pytest.mark.parametrize("many", [0, 300, 10**6])
+def test_long_vectors_are_ranked_by_counting(monkeypatch, many):
+    """Whether a span of values is counted or sorted; in pieces shorter than the vector."""
     generator = np.random.default_rng(1)
-    values, codes = generator.normal(size=5000).round(2), generator.integers(0, 9, 5000).astype(np.uint8)
-    whole = ranking.kendall_tau_a(values, [codes])
-    np.testing.assert_array_equal(ranking.ranks(values), scipy.stats.rankdata(values))
+    values = np.concatenate([generator.normal(size=5000).round(2), [0.0, -0.0, 1e-30, -1e-30, 1e30]])
+    values = values.astype(np.float32)
     monkeypatch.setattr(ranking, "SORTED_AT_ONCE", 700)
+    monkeypatch.setattr(ranking, "PIECE", 900)
+    monkeypatch.setattr(ranking, "MANY", many)
     np.testing.assert_array_equal(ranking.ranks(values), scipy.stats.rankdata(values))
-    assert ranking.kendall_tau_a(values, [codes]) == pytest.approx(whole, abs=1e-12)
+    assert ranking.ranks(values).dtype == np.float32
     assert np.isnan(ranking.ranks(np.array([1.0, np.nan]))).all()
+    assert ranking.moments(values[:5000]) == pytest.approx((values[:5000].mean(), values[:5000].std() * 5000**0.5))
 
 
 def test_many_levels_are_halved_until_they_are_few():
@@ -91,28 +94,8 @@ def test_levels_keep_distances_and_what_follows_from_them(dtype):
     nearest = np.where(np.eye(300, dtype=bool), np.inf, square).min(axis=1)
     np.testing.assert_array_equal(found.values[found.nearest], nearest)
     for ranks in (False, True):
-        unit = levels.unit_levels(found.counts, levels.mean_ranks(found.counts) if ranks else found.values)
-        np.testing.assert_allclose(unit[found.pairs], standardized(condensed, ranks=ranks), atol=1e-12)
-        vector = standardized(generator.normal(size=len(condensed)), ranks=ranks)
-        assert found.correlation(vector, unit) == pytest.approx(vector @ unit[found.pairs], abs=1e-12)
-
-
-def test_nulls_of_many_classes_are_right_to_seven_digits():
-    generator = np.random.default_rng(4)
-    vectors = [standardized(generator.normal(size=300 * 299 // 2), ranks=True) for _ in range(3)]
-    square, orders = squareform(vectors[0]), class_permutations(300, 20, 0)
-    table = Correlations(3, 300)
-    for place, vector in enumerate(vectors):
-        table.add(place, vector)
-    expected = [[vector @ squareform(square[np.ix_(order, order)]) for order in orders] for vector in vectors]
-    np.testing.assert_allclose(table.null(square, orders), expected, atol=1e-7)
-
-
-@pytest.mark.parametrize("method", ["average", "ward", "single", "complete"])
-def test_cophenetic_ranks_need_no_sorting(method):
-    means = np.random.default_rng(5).integers(0, 4, (40, 3)).astype(float)  # ties
-    tree = linkage_tree(class_distances(means, "euclidean"), "euclidean", method)
-    np.testing.assert_array_equal(cophenetic_ranks(tree), scipy.stats.rankdata(cophenetic_distances(tree)))
+        expected = standardized(condensed, ranks=ranks)
+        np.testing.assert_allclose(found.units[int(ranks)][found.pairs], expected, atol=1e-12)
 
 
 def test_small_numbers_hold_the_distances_of_a_taxonomy():

@@ -7,11 +7,13 @@ from itertools import combinations
 import numpy as np
 import pytest
 import sklearn.metrics
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.cluster.hierarchy import cut_tree, linkage
 from scipy.spatial.distance import pdist, squareform
 from sklearn.metrics.cluster import contingency_matrix, expected_mutual_information
 
-from featlab.metrics import cuts, neighbors, trees
+from featlab.metrics import cuts, meetings, merges, neighbors, trees
 from featlab.metrics.levels import Levels
 
 TREES = 200
@@ -189,15 +191,31 @@ def test_clusters_are_runs_of_the_leaf_order():
     assert left == [below[int(number)] for number in tree[:, 0]]
 
 
-def test_counts_from_a_table_are_those_by_search(monkeypatch):
+@pytest.mark.parametrize("together", [1, 10**9])
+def test_scores_do_not_depend_on_how_many_orders_are_looked_at_together(monkeypatch, together):
     generator = np.random.default_rng(1)
     _, taxonomy = random_taxonomy(generator, 30)
     tree = trees.dendrogram(random_linkage(generator, 30))
     orders = np.array([generator.permutation(30) for _ in range(50)])
-    by_table = trees.triplet_agreement(tree, taxonomy, orders), trees.bakers_gamma(tree, taxonomy, orders)
-    monkeypatch.setattr("featlab.metrics.meetings.MARKED", 0)
-    np.testing.assert_array_equal(trees.triplet_agreement(tree, taxonomy, orders), by_table[0])
-    np.testing.assert_array_equal(trees.bakers_gamma(tree, taxonomy, orders), by_table[1])
+    expected = trees.triplet_agreement(tree, taxonomy, orders), trees.bakers_gamma(tree, taxonomy, orders)
+    monkeypatch.setattr("featlab.metrics.meetings.TOGETHER", together)
+    np.testing.assert_array_equal(trees.triplet_agreement(tree, taxonomy, orders), expected[0])
+    np.testing.assert_array_equal(trees.bakers_gamma(tree, taxonomy, orders), expected[1])
+
+
+@given(st.sets(st.integers(0, 400), max_size=60), st.lists(st.integers(0, 401), min_size=1))
+def test_marked_counts_what_is_below(numbers, asked):
+    marked = meetings.Marked(np.array(sorted(numbers), np.int64)[::-1], 401)
+    assert marked.below(np.array(asked)).tolist() == [sum(number < each for number in numbers) for each in asked]
+
+
+@given(st.permutations(range(12)))
+def test_merges_are_the_highest_between_two_leaves(order):
+    splits = np.array(order) + 1
+    gaps = np.argsort(order)
+    here, there = np.triu_indices(13, 1)
+    expected = [gaps[a:b].max() for a, b in zip(here, there, strict=True)]
+    np.testing.assert_array_equal(merges.Merges(splits).between(here, there), expected)
 
 
 def test_nearest_neighbours_by_definition():

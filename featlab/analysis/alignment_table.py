@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from typing import Any, cast
@@ -15,8 +15,9 @@ from scipy.spatial.distance import squareform
 from featlab.analysis.reference import Reference
 from featlab.analysis.snapshots import Row, SnapshotSummary
 from featlab.metrics import alignment, cuts, levels, linkage, neighbors, trees
-from featlab.metrics.levels import CHUNK
-from featlab.metrics.ranking import SORTED_AT_ONCE, kendall_tau_a
+from featlab.metrics.permuted import Square, correlations
+from featlab.metrics.ranking import SORTED_AT_ONCE, blocked_tau_a, kendall_tau_a, moments
+from featlab.metrics.sides import Cophenetic, Distances, Side
 from featlab.metrics.threads import over_threads
 from featlab.progress import Advance
 
@@ -24,9 +25,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 NAN = float("nan")
 FAMILY = ("metric", "linkage", "taxonomy_distance", "space", "score")
-HELD_VALUES = 500_000_000  # of vectors that are judged together: 2 GB in float32
+HELD_RANKS = 250_000_000  # pairs of the snapshots that are judged together: their ranks take up to 2 GB
 THREADED = 100  # classes from which on sides are scored side by side
-MANY = 8  # vectors at once, from which on they are made side by side
 COUNTED = 4  # times that a count of shared classes costs what a gathered value does
 MEETING_WORK = 15_000_000  # places in clades that the null of the triplets may look at: 999 orders of ImageNet's
 FALLING = ("nearest_neighbor_distance",)  # scores that agreement makes small
@@ -56,17 +56,30 @@ def align(
     for _, same in groupby(summaries, key=lambda summary: summary.classes.tolist()):
         members = list(same)
         present = reference.among(members[0].classes)
-        sides = _sides(members)
-        plain = [side for side in sides if side.linkage is None]
-        correlated = {ranks: _correlate(sides, present, advance, ranks=ranks) for ranks in (False, True)}
-        for name in present.distances:
-            for ranks in (False, True):
-                scored += correlated[ranks][name]
-            scored += _kendall(plain, name, present)
-            advance(len(members))
-        for some in over_threads(partial(_own, present), sides, worth=_worth(present)):
-            scored += some
-            advance(1)
+        n_classes = present.permutations.shape[1]
+        together = max(1, HELD_RANKS // max(1, n_classes * (n_classes - 1) // 2 * len(members[0].distances)))
+        for start in range(0, len(members), together):
+            scored += _judged_together(members[start : start + together], present, advance)
+    return scored
+
+
+def _judged_together(members: Sequence[SnapshotSummary], reference: Reference, advance: Advance) -> list[Scored]:
+    """Score snapshots of the same classes: one gathering of a permuted taxonomy serves all their vectors."""
+    sides = [_Side(member, metric, None) for member in members for metric in member.distances]
+    merged = [_Side(member, metric, method) for member in members for metric, method in member.trees]
+    scored = []
+    if reference.distances:
+        vectors: list[Distances] = over_threads(_Side.ranked, sides, worth=_worth(reference))
+        scored = _correlate([*sides, *merged], [*vectors, *(Cophenetic(side.tree) for side in merged)], reference)
+        advance(2 * len(members) * len(reference.distances))
+        scored += _kendall(sides, vectors, reference)
+        advance(len(members) * len(reference.distances))
+        del vectors
+    # What is long is worked on with all threads, one after the other: each takes a square of its own.
+    few = _worth(reference) and all(len(side.distances) <= SORTED_AT_ONCE for side in sides)
+    for some in over_threads(partial(_own, reference), [*sides, *merged], worth=few):
+        scored += some
+        advance(1)
     return scored
 
 
@@ -108,13 +121,9 @@ class _Side:
         """Built on the distances; for sides that have a linkage."""
         return self.member.trees[self.metric, cast(linkage.Method, self.linkage)]
 
-    def standardized(self, *, ranks: bool) -> NDArray[np.floating]:
-        """The vector, made anew at each call: those of all sides need not be held together."""
-        if self.linkage is None:
-            return alignment.standardized(self.distances, ranks=ranks)
-        # Ranks of cophenetic distances follow from the sizes of the merges: there is nothing to sort.
-        merged = linkage.cophenetic_ranks(self.tree) if ranks else linkage.cophenetic_distances(self.tree)
-        return alignment.standardized(merged, ranks=False)
+    def ranked(self) -> Distances:
+        """The distances beside their ranks."""
+        return Distances(self.distances, len(self.member.classes))
 
     def scored(self, score: str, value: float, null: Floats, **columns: Any) -> Scored:
         """The row of one score; p counts the permutations that reach the value, or come as low where low is good."""
@@ -146,71 +155,58 @@ def _sign(score: str) -> int:
     return -1 if score in FALLING else 1
 
 
-def _sides(members: Sequence[SnapshotSummary]) -> list[_Side]:
-    sides = [_Side(member, metric, None) for member in members for metric in member.distances]
-    return sides + [_Side(member, metric, method) for member in members for metric, method in member.trees]
-
-
-def _correlate(
-    sides: Sequence[_Side], reference: Reference, advance: Advance, *, ranks: bool
-) -> dict[str, list[Scored]]:
-    """Correlate every side with every taxonomy distance; one gathering of a null serves all sides that fit."""
-    if not reference.distances:
-        return {}
+def _correlate(sides: Sequence[_Side], vectors: Sequence[Side], reference: Reference) -> list[Scored]:
+    """Pearson and Spearman correlations of every side with every taxonomy distance."""
     n_classes = reference.permutations.shape[1]
     n_pairs = n_classes * (n_classes - 1) // 2
     orders = reference.permutations
     orders = orders[: alignment.affordable_permutations(n_pairs, len(orders), alignment.GATHERED_WORK)]
-    units = {}
-    for name, found in reference.distances.items():
-        units[name] = levels.unit_levels(found.counts, levels.mean_ranks(found.counts) if ranks else found.values)
-    scored: dict[str, list[Scored]] = {name: [] for name in units}
-    together = max(1, HELD_VALUES // max(1, n_pairs))
-    for start in range(0, len(sides), together):
-        some = sides[start : start + together]
-        table = alignment.Correlations(len(some), n_classes)
-
-        def place(number: int, some: Sequence[_Side] = some, table: alignment.Correlations = table) -> list[float]:
-            vector = some[number].standardized(ranks=ranks)
-            table.add(number, vector)
-            return [reference.distances[name].correlation(vector, unit) for name, unit in units.items()]
-
-        # A long vector takes more memory while it is made than when it is laid out: one at a time.
-        numbers = range(len(some))
-        values = list(map(place, numbers)) if together < MANY else over_threads(place, numbers, worth=_worth(reference))
-        for index, (name, unit) in enumerate(units.items()):
-            found = reference.distances[name]
-            nulls = table.null(found.square(unit, table.dtype), orders)
-            ceiling = levels.spearman_ceiling(found.counts) if ranks else NAN
-            scored[name] += [
+    squares = [Square(found.codes, found.units) for found in reference.distances.values()]
+    scored = []
+    for (name, found), correlated in zip(
+        reference.distances.items(), correlations(vectors, squares, orders), strict=True
+    ):
+        kinds = (("pearson", NAN), ("spearman", levels.spearman_ceiling(found.counts)))
+        for (kind, ceiling), values, nulls in zip(kinds, correlated.values, correlated.nulls, strict=True):
+            scored += [
                 side.scored(
-                    f"{'rsa' if side.linkage is None else 'cophenetic'}_{'spearman' if ranks else 'pearson'}",
-                    value[index],
+                    f"{'rsa' if side.linkage is None else 'cophenetic'}_{kind}",
+                    value,
                     null,
                     taxonomy_distance=name,
                     ceiling=ceiling if side.linkage is None else NAN,
                 )
-                for side, value, null in zip(some, values, nulls, strict=True)
+                for side, value, null in zip(sides, values.tolist(), nulls, strict=True)
             ]
-    advance(len({id(side.member) for side in sides}) * len(units))
     return scored
 
 
-def _kendall(sides: Sequence[_Side], name: str, reference: Reference) -> list[Scored]:
-    """Where the pairs are too many to sort at once there is no null, and `permutations` says 0."""
-    found = reference.distances[name]
-    orders = reference.permutations
-    size = len(found.pairs)
-    used = orders[: alignment.affordable_permutations(size * len(found.values), len(orders))]
-    permuted = alignment.permuted_pairs(found.pairs, used if size <= SORTED_AT_ONCE else used[:0])
-    ceiling = levels.kendall_ceiling(found.counts)
+def _kendall(sides: Sequence[_Side], vectors: Sequence[Distances], reference: Reference) -> list[Scored]:
+    """Kendall's tau-a of every side with every taxonomy distance.
 
-    def taus_of(side: _Side) -> Floats:
-        return kendall_tau_a(side.distances, [found.pairs, *permuted])
+    Nulls are counted in blocks of ranks, far within what the permutations scatter. Where the pairs are too many to sort
+    at once so is the score itself (right to about 1e-8); there is no null then, and `permutations` says 0.
+    """
+    permuted: dict[str, NDArray[np.unsignedinteger]] = {}
+    for name, found in reference.distances.items():
+        size = len(found.pairs)
+        used = alignment.affordable_permutations(size * len(found.values), len(reference.permutations))
+        orders = reference.permutations[: used if size <= SORTED_AT_ONCE else 0]
+        permuted[name] = alignment.permuted_pairs(found.pairs, orders)
 
+    def taus(vector: Distances) -> list[tuple[float, Floats]]:
+        values, ranks = vector.vectors
+        pairs = [found.pairs for found in reference.distances.values()]
+        exact = kendall_tau_a(values, pairs) if len(values) <= SORTED_AT_ONCE else blocked_tau_a(ranks, pairs)
+        return [
+            (float(tau), blocked_tau_a(ranks, list(null))) for tau, null in zip(exact, permuted.values(), strict=True)
+        ]
+
+    each = over_threads(taus, vectors, worth=_worth(reference))
     return [
-        side.scored("rsa_kendall", float(each[0]), each[1:], taxonomy_distance=name, ceiling=ceiling)
-        for side, each in zip(sides, over_threads(taus_of, sides, worth=_worth(reference)), strict=True)
+        side.scored("rsa_kendall", *own[place], taxonomy_distance=name, ceiling=levels.kendall_ceiling(found.counts))
+        for place, (name, found) in enumerate(reference.distances.items())
+        for side, own in zip(sides, each, strict=True)
     ]
 
 
@@ -220,7 +216,9 @@ def _worth(reference: Reference) -> bool:
 
 
 def _own(reference: Reference, side: _Side) -> list[Scored]:
-    return _neighbours(side, reference) if side.linkage is None else _tree(side, reference)
+    if side.linkage is not None:
+        return _tree(side, reference)
+    return _neighbours(side, reference) + _cophenetic_self(side, reference.permutations)
 
 
 def _neighbours(side: _Side, reference: Reference) -> list[Scored]:
@@ -239,7 +237,6 @@ def _neighbours(side: _Side, reference: Reference) -> list[Scored]:
 
 def _tree(side: _Side, reference: Reference) -> list[Scored]:
     """Scores of a dendrogram: with the distances it came from, with the taxonomy's tree, with each label space."""
-    scored = [_cophenetic_self(side, reference.permutations)]
     laid = trees.dendrogram(linkage.levelled(side.tree))
     found: list[tuple[str, str | None, Floats]] = []
     if (taxonomy := reference.taxonomy) is not None and len(taxonomy.members):
@@ -256,21 +253,25 @@ def _tree(side: _Side, reference: Reference) -> list[Scored]:
         found.append(("dendrogram_purity", name, trees.dendrogram_purity(laid, labels, used)))
         indices = cuts.cut_scores(trees.cut_labels(laid, groups), labels, _affordable(len(labels), reference))
         found += [(score, name, values) for score, values in indices.items()]
-    return scored + [side.scored(score, float(each[0]), each[1:], space=space) for score, space, each in found]
+    return [side.scored(score, float(each[0]), each[1:], space=space) for score, space, each in found]
 
 
-def _cophenetic_self(side: _Side, orders: Ints) -> Scored:
-    own = alignment.standardized(side.distances, ranks=False)
-    table = alignment.Correlations(1, orders.shape[1])
-    table.add(0, own)
-    tree = side.standardized(ranks=False)
-    value = sum(
-        float(own[start : start + CHUNK].astype(np.float64) @ tree[start : start + CHUNK].astype(np.float64))
-        for start in range(0, len(own), CHUNK)
-    )
-    del own
-    used = orders[: alignment.affordable_permutations(len(tree), len(orders))]
-    return side.scored("cophenetic_self", value, table.null(squareform(tree, checks=False), used)[0])
+def _cophenetic_self(side: _Side, orders: Ints) -> list[Scored]:
+    """How well the trees on some distances fit these: their inverse permutations do what those of a tree would."""
+    methods = [method for metric, method in side.member.trees if metric == side.metric]
+    if not methods:
+        return []
+    used = orders[: alignment.affordable_permutations(len(side.distances), len(orders))]
+    square = squareform(side.distances, checks=False)
+    mean, length = moments(side.distances)
+    square -= np.float64(mean)
+    square /= length
+    vectors = [Cophenetic(side.member.trees[side.metric, method]) for method in methods]
+    (found,) = correlations(vectors, [Square(square)], np.argsort(used, axis=1))
+    return [
+        replace(side, linkage=method).scored("cophenetic_self", float(value), null)
+        for method, value, null in zip(methods, found.values[0], found.nulls[0], strict=True)
+    ]
 
 
 def _affordable(values: int, reference: Reference, work: int = alignment.NULL_WORK) -> Ints:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +25,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Row = dict[str, Any]
 LONG = 1 << 24  # pairs, of more than 5,793 classes, beyond which distances are kept in float32
+# A tree on long distances takes two copies of them, and SciPy builds no two trees at once anyhow.
+_long_distances = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,11 @@ class TreeMeasure:
 
     def __call__(self, statistics: ClassStatistics) -> Trees:
         """Condensed distances, and linkage matrices by method; no tree where a distance is undefined."""
+        n_classes = len(statistics.means)
+        with _long_distances if n_classes * (n_classes - 1) // 2 > LONG else nullcontext():
+            return self._measured(statistics)
+
+    def _measured(self, statistics: ClassStatistics) -> Trees:
         noise = None
         if self.debias:
             counts = np.maximum(statistics.coordinates.counts, 1)

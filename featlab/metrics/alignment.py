@@ -1,8 +1,6 @@
 """How far distances between class means agree with a hierarchy, or with themselves at another time.
 
-Each agreement is judged against permutations of classes (rows and columns together), never of pairs. A permutation
-only reorders one side, so the mean and the norm stay, and a null correlation is one inner product: the permuted
-side is gathered once for all snapshots that are judged together.
+Each agreement is judged against permutations of classes (rows and columns together), never of pairs.
 """
 
 from __future__ import annotations
@@ -16,14 +14,11 @@ from scipy.spatial.distance import squareform
 
 from featlab.metrics import ranking
 from featlab.metrics.ranking import SORTED_AT_ONCE
-from featlab.metrics.threads import over_threads
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 NAN = float("nan")
 T = TypeVar("T", np.float64, np.int64, np.uint8, np.uint16, np.uint32)
-BATCH_VALUES = 4_000_000  # values gathered at a time by each thread
-SINGLE = 256  # classes from which on nulls are computed in float32
 NULL_WORK = 500_000  # values that the null of a score which shares no gathering with others may cost
 GATHERED_WORK = 5_000_000_000  # values that the shared gathering of one null may cost: all up to 3,000 classes
 LEAST_PERMUTATIONS = 99
@@ -46,11 +41,8 @@ def standardized(values: NDArray[np.floating], *, ranks: bool) -> NDArray[np.flo
         return np.zeros(0)
     kept = np.float64 if len(values) <= SORTED_AT_ONCE else np.float32
     values = np.array(ranking.ranks(values) if ranks else values, kept)
-    values -= values.mean(dtype=np.float64)
-    parts = (values[start : start + SORTED_AT_ONCE] for start in range(0, len(values), SORTED_AT_ONCE))
-    length = np.sqrt(sum(float(np.square(part, dtype=np.float64).sum()) for part in parts))
-    if not length > 0:
-        return np.full(len(values), NAN)
+    mean, length = ranking.moments(values)
+    values -= np.float64(mean)
     values /= length
     return values
 
@@ -77,85 +69,14 @@ def permuted_pairs(condensed: NDArray[T], permutations: Ints) -> NDArray[T]:
     array([[1., 3., 2.]])
     """
     n_classes = permutations.shape[1]
+    if not len(permutations):
+        return np.empty((0, len(condensed)), condensed.dtype)
     rows, columns = np.triu_indices(n_classes, 1)
     flat = squareform(condensed, checks=False).ravel()
     permuted = np.empty((len(permutations), len(rows)), condensed.dtype)
     for out, order in zip(permuted, permutations, strict=True):
         np.take(flat, order[rows] * n_classes + order[columns], out=out, mode="clip")
     return permuted
-
-
-class Correlations:
-    """Correlations of several condensed vectors with squares of values, as these are and under permutations.
-
-    The vectors are laid out as bands of rows, each from its first row's column on, so that little more than the
-    upper triangle is gathered and multiplied. From `SINGLE` classes on the nulls are computed in float32: an inner
-    product of so many pairs is then right to seven digits, far within what the permutations scatter.
-
-    Parameters
-    ----------
-    n_vectors, n_classes
-        How many vectors there will be, over the pairs of how many classes.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> vector = standardized(np.array([1.0, 2.0, 4.0]), ranks=False)
-    >>> table = Correlations(1, 3)
-    >>> table.add(0, vector)
-    >>> round(table.null(squareform(vector), np.array([[0, 1, 2]])).item(), 9)
-    1.0
-    """
-
-    def __init__(self, n_vectors: int, n_classes: int) -> None:
-        self.n_vectors, self.n_classes = n_vectors, n_classes
-        self.dtype: type[np.floating] = np.float32 if n_classes >= SINGLE else np.float64
-        height = max(1, min(max(64, -(-n_classes // 8)), BATCH_VALUES // max(1, n_classes)))
-        self.bands = [
-            np.zeros((n_vectors, min(height, n_classes - start), n_classes - start), self.dtype)
-            for start in range(0, n_classes, height)
-        ]
-
-    def add(self, place: int, vector: NDArray[np.floating]) -> None:
-        """Lay out a standardized vector of shape (n_pairs,); places may be filled side by side."""
-        done = 0
-        for band in self.bands:
-            for row in range(band.shape[1]):
-                stop = done + band.shape[2] - row - 1
-                band[place, row, row + 1 :] = vector[done:stop]
-                done = stop
-
-    def null(self, square: NDArray[np.floating], permutations: Ints) -> Floats:
-        """Inner products with the upper triangle of a matrix under permutations of its rows and columns.
-
-        Parameters
-        ----------
-        square
-            Symmetric, its upper triangle standardized, shape (n_classes, n_classes).
-        permutations
-            Shape (n_permutations, n_classes).
-
-        Returns
-        -------
-        ndarray of shape (n_vectors, n_permutations)
-        """
-        square = np.asarray(square, self.dtype)
-        widest = self.bands[0][0].size if self.bands else 1
-        step = max(1, BATCH_VALUES // max(1, widest))
-
-        def products(orders: Ints) -> Floats:
-            found = np.zeros((self.n_vectors, len(orders)))
-            for band in self.bands:
-                start, (height, width) = self.n_classes - band.shape[2], band.shape[1:]
-                permuted = np.empty((len(orders), height, width), self.dtype)
-                for out, order in zip(permuted, orders, strict=True):
-                    rows = square[order[start : start + height]]
-                    np.take(rows, order[start:], axis=1, out=out, mode="clip")  # the default mode would take a copy
-                found += band.reshape(self.n_vectors, -1) @ permuted.reshape(len(orders), -1).T
-            return found
-
-        parts = [permutations[start : start + step] for start in range(0, len(permutations), step)]
-        return np.hstack([np.zeros((self.n_vectors, 0)), *over_threads(products, parts)])
 
 
 def affordable_permutations(values: int, n_permutations: int, work: int = NULL_WORK) -> int:

@@ -16,7 +16,6 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 NAN = float("nan")
 ROWS = 256  # rows of a square looked at together
-CHUNK = 1 << 20  # pairs looked at together
 
 
 @dataclass(frozen=True)
@@ -77,25 +76,14 @@ class Levels:
             )
         return found
 
-    def correlation(self, vector: NDArray[np.floating], values: Floats) -> float:
-        """Inner product, in float64, of a condensed vector with such a value for each level in place of its own."""
-        total = 0.0
-        for start in range(0, len(vector), CHUNK):
-            part = np.take(values, self.pairs[start : start + CHUNK])
-            total += float(vector[start : start + CHUNK].astype(np.float64, copy=False) @ part)
-        return total
+    @cached_property
+    def units(self) -> Floats:
+        """Values, then ranks, brought to mean 0 and length 1 over all pairs, shape (2, n_levels)."""
+        return np.stack([unit_levels(self.counts, each) for each in (self.values, mean_ranks(self.counts))])
 
     def among(self, classes: Ints) -> Levels:
         """The same over some of the classes."""
         return Levels(self.codes[np.ix_(classes, classes)], self.values)
-
-    def square(self, values: Floats, dtype: type[np.floating] = np.float64) -> NDArray[np.floating]:
-        """A matrix with such a value for each level in place of its own; the diagonal means nothing."""
-        found = np.empty(self.codes.shape, dtype)
-        narrow = values.astype(dtype)
-        for start in range(0, len(found), ROWS):
-            np.take(narrow, self.codes[start : start + ROWS], out=found[start : start + ROWS], mode="clip")
-        return found
 
 
 def mean_ranks(counts: Ints) -> Floats:

@@ -9,7 +9,6 @@ import scipy.cluster.hierarchy
 from numpy.typing import NDArray
 
 from featlab.errors import OptionError
-from featlab.metrics.levels import mean_ranks
 from featlab.metrics.pairs import squared_distances
 
 Floats = NDArray[np.float64]
@@ -96,7 +95,8 @@ def linkage_tree(distances: Floats, metric: str, method: Method) -> Floats:
     if method not in LINKAGES:
         raise OptionError(f"unknown linkage {method!r}: choose from {', '.join(LINKAGES)}.")
     if method == "ward" and metric == "cosine":
-        distances = np.sqrt(2 * distances)
+        distances = 2 * distances
+        np.sqrt(distances, out=distances)
     return np.asarray(scipy.cluster.hierarchy.linkage(distances, method))
 
 
@@ -112,25 +112,6 @@ def cophenetic_distances(tree: Floats) -> Floats:
     array([1. , 8.5, 8.5])
     """
     return np.asarray(scipy.cluster.hierarchy.cophenet(levelled(tree))) if len(tree) else np.zeros(0)
-
-
-def cophenetic_ranks(tree: Floats) -> Floats:
-    """Ranks of the cophenetic distances, condensed: known from how many pairs each merge joins, without sorting.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> cophenetic_ranks(np.array([[0, 1, 1.0, 2], [2, 3, 8.5, 3]]))
-    array([1. , 2.5, 2.5])
-    """
-    if not len(tree):
-        return np.zeros(0)
-    sizes = np.concatenate([np.ones(len(tree) + 1), tree[:, 3]])
-    joined = sizes[tree[:, 0].astype(np.int64)] * sizes[tree[:, 1].astype(np.int64)]
-    level = np.unique(levelled(tree)[:, 2], return_inverse=True)[1].reshape(-1)
-    changed = tree.copy()
-    changed[:, 2] = mean_ranks(np.bincount(level, joined))[level]
-    return np.asarray(scipy.cluster.hierarchy.cophenet(changed))
 
 
 def levelled(tree: Floats) -> Floats:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+from featlab.metrics.merges import Merges
 
 if TYPE_CHECKING:
     from featlab.metrics.trees import Dendrogram
@@ -15,8 +17,30 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-TABLE = 400_000  # entries of a table of members that stays in a core's cache: a few small trees' worth, or one
-MARKED = 4_000_000  # clades times classes up to which members are counted in a table, beyond by search
+TOGETHER = 20_000  # members of clades looked at together: they stay in a core's cache
+BITS = np.uint64(1) << np.arange(64, dtype=np.uint64)
+
+
+class Marked:
+    """A set of distinct numbers, a bit each, that counts those below any number in a few steps.
+
+    Examples
+    --------
+    >>> Marked(np.array([70, 3, 5]), 100).below(np.array([0, 4, 70, 99]))
+    array([0, 1, 2, 3])
+    """
+
+    def __init__(self, numbers: Ints, size: int) -> None:
+        self._words = np.zeros(size // 64 + 1, np.uint64)
+        np.add.at(self._words, numbers >> 6, BITS.take(numbers & 63))  # as each is there once, this sets its bit
+        counts = np.bitwise_count(self._words)
+        self._before = np.cumsum(counts, dtype=np.int64) - counts
+
+    def below(self, numbers: Ints) -> Ints:
+        """How many are smaller than each of these numbers, which are at most the size."""
+        word = numbers >> 6
+        lower = self._words.take(word) & (BITS - np.uint64(1)).take(numbers & 63)
+        return np.asarray(self._before.take(word) + np.bitwise_count(lower))
 
 
 @dataclass(frozen=True)
@@ -33,8 +57,8 @@ class Meetings:
         Classes of the clade in the two parts of the merge.
     offset
         What the keys of a meeting's order begin with.
-    below
-        Counts the members with a smaller key: the number of a clade times that of classes, plus a leaf's place.
+    marked
+        Keys of the members: the number of their clade times that of classes, plus their leaf's place.
     tree
         The dendrogram.
     """
@@ -45,7 +69,7 @@ class Meetings:
     left: Ints
     right: Ints
     offset: Ints
-    below: Callable[[Ints], Ints]
+    marked: Marked
     tree: Dendrogram
 
     def by_order(self, values: Floats | Ints) -> Floats:
@@ -55,8 +79,9 @@ class Meetings:
     def within(self, clades: Ints, some: Bools) -> Ints:
         """Classes of other clades, one for each of some meetings, that its merge holds."""
         base, merge = clades * len(self.tree.order) + self.offset[some], self.merge[some]
-        held = self.below(base + self.tree.stops[merge]) - self.below(base + self.tree.starts[merge])
-        return np.asarray(held, np.int64)
+        return self.marked.below(base + self.tree.stops.take(merge)) - self.marked.below(
+            base + self.tree.starts.take(merge)
+        )
 
 
 def meetings(tree: Dendrogram, clade: Ints, member: Ints, orders: Ints) -> Iterator[Meetings]:
@@ -75,40 +100,24 @@ def meetings(tree: Dendrogram, clade: Ints, member: Ints, orders: Ints) -> Itera
     """
     n_classes = len(tree.order)
     inner = np.flatnonzero(clade[1:] == clade[:-1])
-    gaps = np.empty(max(0, n_classes - 1), np.int64)
-    gaps[tree.splits - 1] = np.arange(n_classes - 1)
-    highest = [gaps]  # over runs of 1, 2, 4, ... gaps: merges higher up come later
-    while (reach := 1 << (len(highest) - 1)) * 2 <= len(gaps):
-        highest.append(np.maximum(highest[-1][:-reach], highest[-1][reach:]))
-    table = np.stack([np.pad(row, (0, len(gaps) - len(row))) for row in highest])
+    merges = Merges(tree.splits)
     base = clade * n_classes
     size = (int(clade[-1]) + 1) * n_classes if len(clade) else 0
-    together = max(1, TABLE // max(1, size)) if size <= MARKED else 1
-    below: Callable[[Ints], Ints]
-    marked = np.zeros(together * size if size <= MARKED else 0, np.bool_)
-    counted = np.zeros(len(marked) + 1, np.int32)
+    together = max(1, TOGETHER // max(1, len(clade)))
     for start in range(0, len(orders), together):
         some = orders[start : start + together]
         place = np.empty_like(some)
         np.put_along_axis(place, some[:, tree.order], np.arange(n_classes)[None], axis=1)
         offset = np.arange(len(some))[:, None] * size
-        keys = (offset + base + place[:, member]).ravel()
-        if len(marked):
-            marked[keys] = True
-            keys = np.flatnonzero(marked)
-            np.cumsum(marked, out=counted[1:])
-            marked[keys] = False
-            below = counted.__getitem__
-        else:
-            keys.sort()
-            below = keys.searchsorted
+        drawn = (offset + base + place.take(member, axis=1)).ravel()
+        marked = Marked(drawn, len(some) * size)
+        keys = np.empty_like(drawn)
+        keys[marked.below(drawn)] = drawn  # in order, without sorting
         at = (np.arange(len(some))[:, None] * len(member) + inner).ravel()
         shift = (offset + base[inner]).ravel()
-        here, there = keys[at] - shift, keys[at + 1] - shift
-        power = np.frexp((there - here).astype(np.float64))[1] - 1
-        merge = np.maximum(table[power, here], table[power, there - (1 << power)])
-        left = at + 1 - below(shift + tree.starts[merge])
-        right = below(shift + tree.stops[merge]) - at - 1
+        merge = merges.between(keys.take(at) - shift, keys.take(at + 1) - shift)
+        left = at + 1 - marked.below(shift + tree.starts.take(merge))
+        right = marked.below(shift + tree.stops.take(merge)) - at - 1
         yield Meetings(
             part=slice(start, start + len(some)),
             clade=np.tile(clade[inner], len(some)),
@@ -116,6 +125,6 @@ def meetings(tree: Dendrogram, clade: Ints, member: Ints, orders: Ints) -> Itera
             left=left,
             right=right,
             offset=np.repeat(offset[:, 0], len(inner)),
-            below=below,
+            marked=marked,
             tree=tree,
         )

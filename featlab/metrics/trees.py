@@ -264,8 +264,9 @@ def clade_recall(tree: Dendrogram, taxonomy: Clades, orders: Ints) -> Floats:
     wanted = np.add.reduceat(keys[member], np.flatnonzero(np.diff(clade, prepend=-1)))
     sums = np.zeros((len(orders), len(keys) + 1), np.uint64)
     np.cumsum(keys[orders[:, tree.order]], axis=1, out=sums[:, 1:])
-    # The default kind takes 64-bit sums for indices into a table, in the oldest NumPy.
-    found = np.isin(sums[:, tree.stops] - sums[:, tree.starts], wanted, kind="sort")
+    clusters = sums[:, tree.stops] - sums[:, tree.starts]
+    wanted = np.sort(wanted)
+    found = wanted.take(np.searchsorted(wanted, clusters), mode="clip") == clusters
     return np.asarray(found.sum(axis=1) / len(proper))
 
 

@@ -1,0 +1,125 @@
+"""Correlations over all pairs of classes and their permutation nulls, against float64 brute force."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.cluster.hierarchy
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial.distance import pdist, squareform
+
+from featlab.metrics import permuted
+from featlab.metrics.alignment import class_permutations
+from featlab.metrics.levels import Levels
+from featlab.metrics.linkage import cophenetic_distances
+from featlab.metrics.sides import Cophenetic, Distances
+
+
+def brute_force(vector, square, orders, *, ranks):
+    """Pearson or Spearman correlation with the square reordered, from the definition."""
+    score = scipy.stats.spearmanr if ranks else scipy.stats.pearsonr
+    return [score(vector, squareform(square[np.ix_(order, order)], checks=False)).statistic for order in orders]
+
+
+def drawn(n_classes, seed):
+    """Distances, a tree with ties, and two taxonomies of few levels."""
+    generator = np.random.default_rng(seed)
+    points = generator.normal(size=(n_classes, 3))
+    distances = pdist(points)
+    tree = scipy.cluster.hierarchy.linkage(np.round(distances, 1), "average")
+    squares = [squareform(generator.integers(1, levels, len(distances))) for levels in (4, 9)]
+    return distances, tree, squares, class_permutations(n_classes, 4, seed)
+
+
+@given(st.integers(4, 30), st.integers(0, 2**32 - 1))
+def test_correlations_are_those_of_brute_force(n_classes, seed):
+    distances, tree, squares, orders = drawn(n_classes, seed)
+    tables = [Levels.of(square) for square in squares]
+    sides = [Distances(distances, n_classes), Cophenetic(tree)]
+    found = permuted.correlations(sides, [permuted.Square(each.codes, each.units) for each in tables], orders)
+    everything = np.concatenate([np.arange(n_classes)[None], orders])
+    for square, each in zip(squares, found, strict=True):
+        for place, vector in enumerate([distances, cophenetic_distances(tree)]):
+            for kind, ranks in enumerate((False, True)):
+                own = [each.values[kind, place], *each.nulls[kind, place]]
+                if np.ptp(vector) == 0 or np.ptp(squareform(square)) == 0:
+                    assert np.isnan(own).all()
+                else:
+                    np.testing.assert_allclose(own, brute_force(vector, square, everything, ranks=ranks), atol=1e-9)
+
+
+@pytest.mark.parametrize(("band", "together", "piece"), [(16_000, 128, 1024), (700, 3, 100)])
+def test_nulls_of_many_classes_are_right_to_six_digits(monkeypatch, band, together, piece):
+    for name, value in (("BAND", band), ("TOGETHER", together), ("PIECE", piece)):
+        monkeypatch.setattr(permuted, name, value)
+    distances, tree, squares, orders = drawn(permuted.SINGLE, 0)
+    table = Levels.of(squares[1])
+    sides = [Distances(distances.astype(np.float32), permuted.SINGLE), Cophenetic(tree)]
+    (found,) = permuted.correlations(sides, [permuted.Square(table.codes, table.units)], orders)
+    for place, vector in enumerate([distances.astype(np.float32).astype(float), cophenetic_distances(tree)]):
+        for kind, ranks in enumerate((False, True)):
+            expected = brute_force(vector, squares[1], orders, ranks=ranks)
+            np.testing.assert_allclose(found.nulls[kind, place], expected, atol=1e-6)
+            (value,) = brute_force(vector, squares[1], [np.arange(permuted.SINGLE)], ranks=ranks)
+            assert found.values[kind, place] == pytest.approx(value, abs=1e-10)
+
+
+def test_a_square_of_its_own_values_is_permuted_too():
+    distances, tree, _, orders = drawn(20, 1)
+    square = squareform((distances - distances.mean()) / distances.std() / np.sqrt(len(distances)))
+    (found,) = permuted.correlations([Cophenetic(tree)], [permuted.Square(square)], orders)
+    expected = brute_force(cophenetic_distances(tree), square, orders, ranks=False)
+    np.testing.assert_allclose(found.nulls[0, 0], expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("n_classes", [40, permuted.SINGLE])
+def test_a_side_that_is_undefined_spoils_no_other(n_classes):
+    distances, tree, squares, orders = drawn(n_classes, 2)
+    table = Levels.of(squares[0])
+    square = permuted.Square(table.codes, table.units)
+    bad = distances.copy()
+    bad[3] = np.nan
+    infinite = distances.copy()
+    infinite[3] = np.inf
+    sides = [Distances(each, n_classes) for each in (distances, bad, infinite, np.ones_like(distances))]
+    (found,) = permuted.correlations([*sides, Cophenetic(tree)], [square], orders)
+    (alone,) = permuted.correlations([sides[0], Cophenetic(tree)], [square], orders)
+    assert np.isnan(found.nulls[:, 1:4]).all()
+    assert np.isnan(found.values[:, 1:4]).all()
+    np.testing.assert_allclose(found.nulls[:, [0, 4]], alone.nulls, atol=1e-6)
+    np.testing.assert_allclose(found.values[:, [0, 4]], alone.values, atol=1e-14)
+
+
+def test_two_classes_have_no_correlation():
+    tree = np.array([[0.0, 1, 1, 2]])
+    table = Levels.of(np.array([[0, 3], [3, 0]]))
+    (found,) = permuted.correlations(
+        [Distances(np.ones(1), 2), Cophenetic(tree)],
+        [permuted.Square(table.codes, table.units)],
+        np.array([[1, 0], [0, 1]]),
+    )
+    assert np.isnan(found.values).all()
+    assert np.isnan(found.nulls).all()
+
+
+@pytest.mark.parametrize("method", ["average", "ward", "single", "complete"])
+def test_cophenetic_sides_need_no_sorting(method):
+    means = np.random.default_rng(5).integers(0, 4, (40, 3)).astype(float)  # ties
+    tree = scipy.cluster.hierarchy.linkage(means, method)
+    whole = Distances(cophenetic_distances(tree), 40)
+    for start, stop in ((0, 40), (7, 9), (39, 40)):
+        expected = whole.band(start, stop, kinds=2)
+        np.testing.assert_allclose(Cophenetic(tree).band(start, stop, kinds=2), expected, atol=1e-12)
+
+
+def test_threads_change_no_digit(monkeypatch):
+    distances, tree, squares, orders = drawn(permuted.SINGLE, 3)
+    table = Levels.of(squares[0])
+    sides = [Distances(distances, permuted.SINGLE), Cophenetic(tree)]
+    found = []
+    for threads in (1, 3):
+        monkeypatch.setattr("featlab.metrics.threads.CPU_COUNT", threads)
+        found += permuted.correlations(sides, [permuted.Square(table.codes, table.units)], orders)
+    np.testing.assert_array_equal(found[0].nulls, found[1].nulls)

@@ -20,7 +20,7 @@ from featlab.metrics.threads import over_threads
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 SINGLE = 256  # classes from which on nulls are computed in float32
-BAND = 16_000  # pairs of a band of rows
+BAND = 64_000  # pairs of a band of rows
 TOGETHER = 128  # permutations gathered at a time
 PIECE = 1024  # pairs multiplied at a time, their values still in a core's cache from being looked up
 PARTS = 16  # into which the rows are dealt for the threads; sums do not depend on how many threads there are

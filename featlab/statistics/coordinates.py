@@ -151,11 +151,13 @@ class CoordinateSums:
         What to measure against.
     agreement
         Whether the classifier's predictions come with the rows.
+    scratch
+        Arrays to compute in.
     """
 
-    def __init__(self, frame: Frame, decider: Decider, *, agreement: bool) -> None:
+    def __init__(self, frame: Frame, decider: Decider, *, agreement: bool, scratch: Scratch | None = None) -> None:
         n_present, width = len(frame.classes), frame.width
-        self._frame, self._decider, self._scratch = frame, decider, Scratch()
+        self._frame, self._decider, self._scratch = frame, decider, scratch or Scratch()
         self._counts = np.zeros(n_present, np.int64)
         self._class_scatter = np.zeros(n_present)
         self._scatter = np.zeros((width, width))
@@ -178,23 +180,23 @@ class CoordinateSums:
     def _add_block(self, features: NDArray[np.floating], own: Ints, predictions: Ints | None) -> None:
         frame, decider, n_present = self._frame, self._decider, len(self._counts)
         array, (rows, dim) = self._scratch.array, features.shape
-        values, products = array("values", rows, dim), array("products", rows, n_present)
+        values, products = array("values", (rows, dim)), array("products", (rows, n_present))
         centred(features, frame.centre, values)
         if frame.columns is None:
             frame.with_means(values, products)
-        values -= frame.offsets.take(own, axis=0, out=array("offsets", rows, dim), mode="clip")
+        values -= frame.offsets.take(own, axis=0, out=array("offsets", (rows, dim)), mode="clip")
         squares = np.einsum("ij,ij->i", values, values)
         self._class_scatter += np.bincount(own, weights=squares, minlength=n_present)
         self._counts += np.bincount(own, minlength=n_present)
         projected = values
         if frame.columns is not None:
-            projected = np.matmul(values, frame.columns.T, out=array("projected", rows, frame.width))
-        self._scatter += np.matmul(projected.T, projected, out=array("scatter", frame.width, frame.width))
+            projected = np.matmul(values, frame.columns.T, out=array("projected", (rows, frame.width)))
+        self._scatter += np.matmul(projected.T, projected, out=array("scatter", (frame.width, frame.width)))
         if self._residuals is not None:
             self._residuals += class_sums(projected, own, n_present)
         if frame.columns is not None and frame.gram is not None:
             frame.with_means(projected, products)
-            products += frame.gram.take(own, axis=0, out=array("offsets", rows, n_present), mode="clip")
+            products += frame.gram.take(own, axis=0, out=array("offsets", (rows, n_present)), mode="clip")
         decisions = decider.decide(products)
         classes = frame.classes[own]
         self._nearest += _hits(decisions == decider.groups[:, classes], own, n_present)

@@ -15,6 +15,7 @@ from featlab.statistics import cache, moments
 from featlab.statistics.engine import Engine, Footprint
 from featlab.statistics.moments import Ints
 from featlab.statistics.slabs import Slab, cut_slabs, decoded, read_labels
+from featlab.statistics.working import borrowed
 from featlab.store.reader import Run
 
 
@@ -100,13 +101,14 @@ def _slab_decisions(run: Run, slab: Slab, array: str, spaces: Sequence[Ints] | N
     classifier = None if array == "logits" else run.classifier(slab.epoch)
     predictions = []
     correct = None if spaces is None else np.zeros((len(spaces), len(run.classes)), np.int64)
-    for block, stored in zip(slab.blocks, decoded(slab), strict=True):
-        values = stored.astype(np.float32, copy=False)  # of float16, an argmax would take twice as long
-        logits = values if classifier is None else values @ classifier.weight.T + classifier.bias
-        predictions.append(logits.argmax(axis=1))
-        if correct is not None and spaces is not None:
-            own = labels[block.offset : block.offset + block.rows]
-            correct += _correct_by_sum(logits, own, spaces)
+    with borrowed() as scratch:
+        for block, stored in zip(slab.blocks, decoded(slab, scratch), strict=True):
+            values = stored.astype(np.float32, copy=False)  # of float16, an argmax would take twice as long
+            logits = values if classifier is None else values @ classifier.weight.T + classifier.bias
+            predictions.append(logits.argmax(axis=1))
+            if correct is not None and spaces is not None:
+                own = labels[block.offset : block.offset + block.rows]
+                correct += _correct_by_sum(logits, own, spaces)
     return Decisions(np.concatenate(predictions), correct)
 
 

@@ -27,6 +27,7 @@ from featlab.statistics.frame import Frame, frame
 from featlab.statistics.moments import Ints
 from featlab.statistics.regroup import ClassStatistics, class_statistics
 from featlab.statistics.slabs import Keeping, Slab, block_bytes, cut_slabs, is_remote, read_slab
+from featlab.statistics.working import borrowed
 
 if TYPE_CHECKING:
     from featlab.store.reader import Run
@@ -233,9 +234,10 @@ class _Graph:
 
 
 def _slab_moments(run: Run, slab: Slab, n_classes: int, finite_only: bool, keeping: Keeping) -> moments.Moments:
-    sums = moments.MomentSums(n_classes)
-    for values, labels, _ in read_slab(run, slab, finite_only=finite_only, keeping=keeping, again=False):
-        sums.add(values, labels)
+    with borrowed() as scratch:
+        sums = moments.MomentSums(n_classes, scratch)
+        for values, labels, _ in read_slab(run, slab, scratch, finite_only=finite_only, keeping=keeping, again=False):
+            sums.add(values, labels)
     return sums.moments()
 
 
@@ -247,9 +249,11 @@ def _slab_coordinates(
     finite_only: bool,
     keeping: Keeping,
 ) -> coordinates.Coordinates:
-    sums = coordinates.CoordinateSums(*prepared, agreement=predictions is not None)
-    for values, labels, places in read_slab(run, slab, finite_only=finite_only, keeping=keeping, again=True):
-        sums.add(values, labels, None if predictions is None else predictions[places])
+    with borrowed() as scratch:
+        sums = coordinates.CoordinateSums(*prepared, agreement=predictions is not None, scratch=scratch)
+        rows = read_slab(run, slab, scratch, finite_only=finite_only, keeping=keeping, again=True)
+        for values, labels, places in rows:
+            sums.add(values, labels, None if predictions is None else predictions[places])
     return sums.coordinates()
 
 

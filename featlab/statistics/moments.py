@@ -73,6 +73,8 @@ class MomentSums:
     ----------
     n_classes
         Number of classes.
+    scratch
+        Arrays to compute in.
 
     Examples
     --------
@@ -84,12 +86,12 @@ class MomentSums:
     array([[2., 0.]])
     """
 
-    def __init__(self, n_classes: int) -> None:
+    def __init__(self, n_classes: int, scratch: Scratch | None = None) -> None:
+        self._scratch = scratch or Scratch()
         self._counts = np.zeros(n_classes, np.int64)
         self._shift: NDArray[np.floating] | None = None
         self._sums: Floats
         self._recent: NDArray[np.floating]
-        self._scratch: Scratch
         self._run_rows = min(LARGEST_RUN_ROWS, max(256, RUN_ROWS * n_classes))
         self._pending = 0
 
@@ -105,10 +107,9 @@ class MomentSums:
             self._shift = features[: 1 + len(features) // 16].mean(axis=0, dtype=np.float64).astype(working)
             self._sums = np.zeros((n_classes, features.shape[1]))
             self._recent = np.zeros((n_classes, features.shape[1]), working)
-            self._scratch = Scratch(working)
         self._counts += np.bincount(labels, minlength=n_classes)
         for block in row_blocks(len(features), features.shape[1], BLOCK_BYTES, self._run_rows):
-            values = self._scratch.array("values", *features[block].shape)
+            values = self._scratch.array("values", features[block].shape, self._shift.dtype)
             centred(features[block], self._shift, values)
             self._add_shifted(values, labels[block])
 

@@ -19,6 +19,7 @@ from dask.system import CPU_COUNT
 from numpy.typing import NDArray
 
 from featlab.statistics.moments import Ints
+from featlab.statistics.working import Scratch, clear_shelf
 from featlab.store.files import store_path
 from featlab.store.objects import ObjectPath
 from featlab.store.reader import Block, Run
@@ -107,8 +108,9 @@ KEPT = KeptSlabs()
 
 
 def let_go() -> None:
-    """Let go of what this process keeps."""
+    """Let go of what this process keeps, and of the arrays it has computed in."""
     KEPT.clear()
+    clear_shelf()
 
 
 def cut_slabs(run: Run, epoch: int, split: str, array: str, statistic_bytes: int = 0) -> list[Slab]:
@@ -144,12 +146,14 @@ def is_remote(run: Run) -> bool:
 
 
 def read_slab(
-    run: Run, slab: Slab, *, finite_only: bool, keeping: Keeping, again: bool
+    run: Run, slab: Slab, scratch: Scratch, *, finite_only: bool, keeping: Keeping, again: bool
 ) -> Iterator[tuple[NDArray[np.floating], Ints, Ints]]:
     """Features, labels and places in the snapshot of a slab's rows, about an inner chunk at a time.
 
     Parameters
     ----------
+    scratch
+        Arrays to read into: rows are there until the next but one are asked for.
     finite_only
         Leave out rows that hold NaN or inf.
     keeping
@@ -158,7 +162,8 @@ def read_slab(
         This is the second pass: what was kept is taken, and nothing is kept any more.
     """
     labels = read_labels(run, slab.epoch, slab.split)
-    for block, values in zip(slab.blocks, _taken(slab, keeping) if again else _kept(slab, keeping), strict=True):
+    decoding = _taken if again else _kept
+    for block, values in zip(slab.blocks, decoding(slab, scratch, keeping), strict=True):
         for start in range(0, block.rows, block.chunk_rows):
             piece = values[start : start + block.chunk_rows]
             places = np.arange(block.offset + start, block.offset + start + len(piece))
@@ -168,27 +173,28 @@ def read_slab(
             yield piece, labels[places], places
 
 
-def _kept(slab: Slab, keeping: Keeping) -> Iterator[NDArray[np.floating]]:
+def _kept(slab: Slab, scratch: Scratch, keeping: Keeping) -> Iterator[NDArray[np.floating]]:
     """Decoded blocks of a slab, which is kept where there is room for it."""
     shape, dtype = (slab.rows, *slab.blocks[0].row_shape), slab.blocks[0].dtype_read
     if not KEPT.room(math.prod(shape) * dtype.itemsize, keeping):
-        yield from decoded(slab)
+        yield from decoded(slab, scratch)
         return
     whole = np.empty(shape, dtype)
     yield from _ahead([partial(block.read, whole[part]) for block, part in zip(slab.blocks, slab.parts, strict=True)])
     KEPT.keep(slab, whole, keeping)
 
 
-def _taken(slab: Slab, keeping: Keeping) -> Iterator[NDArray[np.floating]]:
+def _taken(slab: Slab, scratch: Scratch, keeping: Keeping) -> Iterator[NDArray[np.floating]]:
     """Decoded blocks of a slab, as they were kept or read again."""
     whole = KEPT.take(slab, keeping)
-    yield from decoded(slab) if whole is None else (whole[part] for part in slab.parts)
+    yield from decoded(slab, scratch) if whole is None else (whole[part] for part in slab.parts)
 
 
-def decoded(slab: Slab) -> Iterator[NDArray[np.floating]]:
+def decoded(slab: Slab, scratch: Scratch) -> Iterator[NDArray[np.floating]]:
     """Decoded blocks of a slab, in two arrays by turns: each is there until the next but one is asked for."""
     longest = max(block.rows for block in slab.blocks)
-    turns = [np.empty((longest, *slab.blocks[0].row_shape), slab.blocks[0].dtype_read) for _ in range(2)]
+    shape, dtype = (longest, *slab.blocks[0].row_shape), slab.blocks[0].dtype_read
+    turns = [scratch.array(name, shape, dtype) for name in ("first turn", "second turn")]
     yield from _ahead(
         [partial(block.read, turns[number % 2][: block.rows]) for number, block in enumerate(slab.blocks)]
     )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 PIECE = 1 << 16  # values taken through all steps of a conversion while they are in a core's own cache
 SIGN_AND_NUMBER = np.int32(-0x70002000)  # bits of a float32 that a shifted float16 fills: 0x8FFFE000
@@ -52,26 +55,39 @@ class Scratch:
 
     Fresh ones would cost a page fault every 4 KB, and fragment memory.
 
-    Parameters
-    ----------
-    dtype
-        Of all of them.
-
     Examples
     --------
     >>> scratch = Scratch()
-    >>> first = scratch.array("rows", 2, 3)
-    >>> np.shares_memory(first, scratch.array("rows", 1, 3))
+    >>> first = scratch.array("rows", (2, 3))
+    >>> np.shares_memory(first, scratch.array("rows", (1, 3), np.float64))
     True
     """
 
-    def __init__(self, dtype: type[np.floating] | np.dtype[np.floating] = np.float32) -> None:
-        self._dtype = dtype
-        self._held: dict[str, NDArray[np.floating]] = {}
+    def __init__(self) -> None:
+        self._held: dict[str, NDArray[np.uint8]] = {}
 
-    def array(self, name: str, *shape: int) -> NDArray[np.floating]:
-        """An array of this shape with any content."""
-        size = math.prod(shape)
+    def array(self, name: str, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> NDArray[Any]:
+        """An array with any content."""
+        size = math.prod(shape) * np.dtype(dtype).itemsize
         if name not in self._held or self._held[name].size < size:
-            self._held[name] = np.empty(size, self._dtype)
-        return self._held[name][:size].reshape(shape)
+            self._held[name] = np.empty(size, np.uint8)
+        return self._held[name][:size].view(dtype).reshape(shape)
+
+
+_shelf: list[Scratch] = []
+
+
+@contextmanager
+def borrowed() -> Iterator[Scratch]:
+    """Arrays that nobody uses just now, from the tasks before; `clear_shelf` lets go of them."""
+    try:
+        scratch = _shelf.pop()
+    except IndexError:
+        scratch = Scratch()
+    yield scratch
+    _shelf.append(scratch)  # after an error something may still be written into them: they do not come back
+
+
+def clear_shelf() -> None:
+    """Let go of the arrays that lie ready in this process."""
+    _shelf.clear()

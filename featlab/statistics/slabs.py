@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from featlab.statistics.moments import Ints
 from featlab.statistics.working import Scratch, clear_shelf
+from featlab.store.arrays import decode_on
 from featlab.store.files import store_path
 from featlab.store.objects import ObjectPath
 from featlab.store.reader import Block, Run
@@ -213,6 +214,7 @@ def _ahead(reads: Sequence[Callable[[], NDArray[np.floating]]]) -> Iterator[NDAr
 @cache
 def _readers() -> ThreadPoolExecutor:
     """The threads that read ahead, the same ones throughout: each new thread would leave memory of its own behind."""
+    decode_on(CPU_COUNT)
     return ThreadPoolExecutor(CPU_COUNT, thread_name_prefix="featlab-reader")
 
 

@@ -247,6 +247,15 @@ class Block:
         )
 
 
+def decode_on(threads: int) -> None:
+    """Let zarr-python decode on so many threads of this process, unless its own configuration says how many.
+
+    By default there are more than cores: they decode no faster, and each leaves memory of its own behind.
+    """
+    if zarr.config.get("threading.max_workers") is None:
+        zarr.config.set({"threading.max_workers": threads})
+
+
 def array_blocks(path: str, array: str, info: ArrayInfo, target_bytes: int) -> list[Block]:
     """Blocks of one array: at most a shard, else the whole number of inner chunks nearest to the target."""
     itemsize = 4 if info.dtype == "bfloat16" else np.dtype(info.dtype).itemsize

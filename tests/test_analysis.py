@@ -192,6 +192,11 @@ def test_nonfinite_features_are_refused_or_left_out(tmp_path):
     expected = snapshot_columns(spoilt[kept], labels[kept])
     assert results.collapse.nc1_pinv.iloc[0] == pytest.approx(expected["nc1_pinv"], rel=1e-5)
     assert results.geometry.rows.iloc[0] == kept.sum()
+    with pytest.warns(FeatlabWarning, match="left out"):
+        induced = featlab.analyze(path, hierarchy="induced", allow_nonfinite=True, permutations=0)
+    clean = store(tmp_path / "clean.zarr", features[kept], labels[kept], n_classes)
+    without = featlab.analyze(clean, hierarchy="induced", permutations=0)
+    assert induced.parameters["hierarchy"] == without.parameters["hierarchy"]
 
 
 def test_an_absent_class_is_named_and_never_a_zero(tmp_path):

@@ -16,6 +16,7 @@ from featlab.errors import DataError
 from featlab.statistics import coordinates, moments
 from featlab.statistics.frame import frame
 from featlab.statistics.regroup import class_statistics, regroup
+from featlab.statistics.working import subtract_centre
 
 
 def measure(features, labels, n_classes, groups, *, classifier=None, edges=None, means_of=None):
@@ -175,6 +176,23 @@ def test_no_rows_is_an_error():
     empty = moments.from_batch(np.zeros((0, 2), np.float32), np.zeros(0, np.int64), 3)
     with pytest.raises(DataError, match="0 rows"):
         frame(empty)
+
+
+def test_means_that_are_not_finite_are_an_error():
+    spoilt = moments.from_batch(np.array([[np.nan, 1], [2, 3]], np.float16), np.array([0, 1]), 2)
+    with pytest.raises(DataError, match="NaN or infinite"):
+        frame(spoilt)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # NaN less a number
+def test_every_float16_is_widened_as_numpy_does():
+    every = np.arange(1 << 16, dtype=np.uint16).view(np.float16).reshape(-1, 64)
+    centre = np.linspace(-1, 1, 64, dtype=np.float32)
+    finite = every[np.isfinite(every).all(axis=1)]
+    for features in (every, finite):
+        out = np.empty(features.shape, np.float32)
+        subtract_centre(features, centre, out)
+        np.testing.assert_array_equal(out, features.astype(np.float32) - centre)
 
 
 def test_ties_go_to_the_first_group():

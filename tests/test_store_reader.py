@@ -231,6 +231,20 @@ def two_parts(path: Path, ids: list[np.ndarray], **options: object) -> None:
         writer.commit()
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_blocks_are_read_into_an_array(tmp_path: Path, dtype: str) -> None:
+    """Also the one of which a row is dropped, since its sample came before."""
+    ids = np.arange(301)
+    two_parts(tmp_path / "ddp", [ids[:151], np.concatenate([ids[151:], ids[:1]])], dtype=dtype)
+    blocks = open_run(tmp_path / "ddp").blocks(0, "val", "layers/a", target_bytes=1)
+    assert any(block.dropped for block in blocks)
+    for block in blocks:
+        out = np.empty((block.rows, *block.row_shape), block.dtype_read)
+        assert block.read(out) is out
+        np.testing.assert_array_equal(out, block.read())
+        assert out.dtype == block.read().dtype
+
+
 def test_parts_follow_each_other_and_samples_count_once(path: Path, tmp_path: Path) -> None:
     ids = np.random.default_rng(0).permutation(301)
     two_parts(tmp_path / "ddp", [ids[:151], np.concatenate([ids[151:], ids[:1]])], dtype="float32")

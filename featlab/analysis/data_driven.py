@@ -22,7 +22,9 @@ METRIC = "cosine"
 METHOD: Method = "average"
 
 
-def data_driven_taxonomy(engine: Engine, run: Run, requests: Sequence[Request], source: str) -> Taxonomy:
+def data_driven_taxonomy(
+    engine: Engine, run: Run, requests: Sequence[Request], source: str, *, finite_only: bool = False
+) -> Taxonomy:
     """Build the binary taxonomy of average linkage on centred cosine distances.
 
     Parameters
@@ -33,6 +35,8 @@ def data_driven_taxonomy(engine: Engine, run: Run, requests: Sequence[Request], 
         The snapshots under analysis; the last epoch of the last layer counts.
     source
         "induced" for its class means, "induced:classifier" for the rows of its epoch's classifier.
+    finite_only
+        Leave out rows that hold NaN or inf.
 
     Raises
     ------
@@ -42,11 +46,11 @@ def data_driven_taxonomy(engine: Engine, run: Run, requests: Sequence[Request], 
         When a class has no row there, or two classes cannot be told apart at all.
     """
     last = max(requests, key=lambda request: (request.epoch, requests.index(request)))
-    tree = _of_means(engine, run, last) if source == FROM_MEANS else _of_classifier(run, last)
+    tree = _of_means(engine, run, last, finite_only=finite_only) if source == FROM_MEANS else _of_classifier(run, last)
     return induced_taxonomy(tree, run.classes)
 
 
-def _of_means(engine: Engine, run: Run, request: Request) -> NDArray[np.float64]:
+def _of_means(engine: Engine, run: Run, request: Request, *, finite_only: bool) -> NDArray[np.float64]:
     absent = np.setdiff1d(np.arange(len(run.classes)), run.labels(request.epoch, request.split))
     if len(absent):
         raise TaxonomyError(
@@ -56,9 +60,17 @@ def _of_means(engine: Engine, run: Run, request: Request) -> NDArray[np.float64]
     measures = [TreeMeasure(METRIC, (METHOD,), debias=False)]
     identity = [np.arange(len(run.classes))]
     trees: dict[Method, NDArray[np.float64]]
-    (trees,), _ = next(
-        gather(engine, run, [[request]], identity, measures, lambda _, __, parts: parts[0].trees, decisions={})
+    induced = gather(
+        engine,
+        run,
+        [[request]],
+        identity,
+        measures,
+        lambda _, __, parts: parts[0].trees,
+        decisions={},
+        finite_only=finite_only,
     )
+    (trees,), _ = next(induced)
     if METHOD not in trees:
         raise TaxonomyError(
             f"no hierarchy can be induced from layer {request.layer!r} at epoch {request.epoch}: a class mean "

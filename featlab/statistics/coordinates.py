@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from featlab.statistics.frame import Frame
 from featlab.statistics.moments import Floats, Ints, class_sums, row_blocks
-from featlab.statistics.working import Scratch, centred
+from featlab.statistics.working import Scratch, subtract_centre
 
 Float32 = NDArray[np.float32]
 BLOCK_BYTES = 8 << 20  # of float32 rows: enough for BLAS to run at full speed
@@ -181,7 +181,7 @@ class CoordinateSums:
         frame, decider, n_present = self._frame, self._decider, len(self._counts)
         array, (rows, dim) = self._scratch.array, features.shape
         values, products = array("values", (rows, dim)), array("products", (rows, n_present))
-        centred(features, frame.centre, values)
+        subtract_centre(features, frame.centre, values)
         if frame.columns is None:
             frame.with_means(values, products)
         values -= frame.offsets.take(own, axis=0, out=array("offsets", (rows, dim)), mode="clip")

@@ -109,7 +109,7 @@ def frame(moments: Moments, *, foreign: bool = False) -> Frame:
     Raises
     ------
     DataError
-        When no class has a row.
+        When no class has a row, or a mean is not finite.
 
     Examples
     --------
@@ -122,6 +122,11 @@ def frame(moments: Moments, *, foreign: bool = False) -> Frame:
         raise DataError("there is no labelled row to analyse: the snapshot has 0 rows with a class.")
     present = moments.means if len(classes) == len(moments.counts) else moments.means[classes]
     grand_mean = present.mean(axis=0)
+    if not np.isfinite(grand_mean).all():
+        raise DataError(
+            "class means come out as NaN or infinite, by values that the store does not tell of: capture the snapshot "
+            "again, or leave such rows out with allow_nonfinite."
+        )
     centred = present - grand_mean
     centre = grand_mean.astype(np.float32)
     offsets = np.empty(centred.shape, np.float32)

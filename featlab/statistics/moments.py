@@ -16,7 +16,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 
 from featlab.errors import DataError
-from featlab.statistics.working import Scratch, centred
+from featlab.statistics.working import Scratch, subtract_centre
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -110,7 +110,7 @@ class MomentSums:
         self._counts += np.bincount(labels, minlength=n_classes)
         for block in row_blocks(len(features), features.shape[1], BLOCK_BYTES, self._run_rows):
             values = self._scratch.array("values", features[block].shape, self._shift.dtype)
-            centred(features[block], self._shift, values)
+            subtract_centre(features[block], self._shift, values)
             self._add_shifted(values, labels[block])
 
     def _add_shifted(self, values: NDArray[np.floating], labels: Ints) -> None:

@@ -13,10 +13,11 @@ from numpy.typing import DTypeLike, NDArray
 PIECE = 1 << 16  # values taken through all steps of a conversion while they are in a core's own cache
 SIGN_AND_NUMBER = np.int32(-0x70002000)  # bits of a float32 that a shifted float16 fills: 0x8FFFE000
 REBIAS = np.float32(2.0**112)  # the exponents of float16 and float32 count from 15 and from 127
+BEYOND = 65536.0  # where NaN and inf of float16 come out, whose exponent means more than a number; all else is below
 
 
-def centred(features: NDArray[np.floating], centre: NDArray[np.floating], out: NDArray[np.floating]) -> None:
-    """Write `features - centre` in the precision of `out`; float16 has to be finite.
+def subtract_centre(features: NDArray[np.floating], centre: NDArray[np.floating], out: NDArray[np.floating]) -> None:
+    """Write `features - centre` in the precision of `out`.
 
     NumPy converts float16 one value at a time. Shifted into place, its bits are a float32 that is too small by a power
     of two, subnormal numbers too: exact, and more than twice as fast.
@@ -31,7 +32,7 @@ def centred(features: NDArray[np.floating], centre: NDArray[np.floating], out: N
     Examples
     --------
     >>> out = np.empty((1, 2), np.float32)
-    >>> centred(np.array([[1.5, -6e-8]], np.float16), np.array([1, 0], np.float32), out)
+    >>> subtract_centre(np.array([[1.5, -6e-8]], np.float16), np.array([1, 0], np.float32), out)
     >>> out.tolist() == [[0.5, -(2.0**-24)]]
     True
     """
@@ -47,6 +48,8 @@ def centred(features: NDArray[np.floating], centre: NDArray[np.floating], out: N
         np.left_shift(bits, 13, out=bits)
         np.bitwise_and(bits, SIGN_AND_NUMBER, out=bits)
         np.multiply(values, REBIAS, out=values)
+        if values.max(initial=0) >= BEYOND or values.min(initial=0) <= -BEYOND:
+            np.copyto(values, features[start : start + step])
         np.subtract(values, centre, out=values)
 
 

@@ -9,7 +9,7 @@ WORKERS ?= 2
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
-.PHONY: help install demo test lint bench soak lowest clean
+.PHONY: help install demo test lint bench soak fuzz mutants defects lowest clean
 
 help:
 	@echo 'make demo     train, capture, analyse and report on this machine (ARGS="--data planted" for options)'
@@ -17,6 +17,9 @@ help:
 	@echo 'make lint     ruff, mypy, import-linter'
 	@echo 'make bench    the figures that the README quotes'
 	@echo 'make soak     the long tests'
+	@echo 'make fuzz     damaged and hostile input, for an hour (FUZZ_SECONDS=60 for less)'
+	@echo 'make mutants  plant mistakes one by one: a test has to notice each'
+	@echo 'make defects  each mended defect: its test fails at BEFORE=commit and passes now'
 	@echo 'make lowest   the tests with the oldest dependencies that pyproject.toml allows'
 	@echo 'make install  only the set-up: $(VENV)'
 	@echo 'make clean    remove what these made'
@@ -55,6 +58,16 @@ bench: $(STAMP)
 soak: $(STAMP)
 	@echo '==> pytest -m soak'
 	@$(BIN)/python -m pytest -q -m soak $(ARGS)
+
+mutants: $(STAMP)
+	@echo '==> tests/mutants.py'
+	@$(BIN)/python tests/mutants.py --write --workers $(WORKERS) $(ARGS)
+
+# The commit before the mends.
+BEFORE ?= 0be3a07
+defects: $(STAMP)
+	@echo '==> tests/defects.py'
+	@$(BIN)/python tests/defects.py --write --workers $(WORKERS) --before $(BEFORE) $(ARGS)
 
 # pip may complain for the linters, which are not called here.
 # Without the demo's default data, which is the source of the installed versions and so another data set here.

@@ -1,0 +1,17 @@
+"""The list of mutants stays in step with the code."""
+
+from __future__ import annotations
+
+import pytest
+from mutants import Mutant, read_mutants
+
+
+def test_each_mutant_has_one_place() -> None:
+    for mutant in read_mutants():
+        assert mutant.applied() != mutant.was
+        assert mutant.becomes != mutant.was
+
+
+def test_a_place_that_is_gone_is_an_error() -> None:
+    with pytest.raises(ValueError, match="0 times"):
+        Mutant("featlab/errors.py", "no such text", "", "tests").applied()

@@ -59,6 +59,11 @@ soak: $(STAMP)
 	@echo '==> pytest -m soak'
 	@$(BIN)/python -m pytest -q -m soak $(ARGS)
 
+FUZZ_SECONDS ?= 3600
+fuzz: $(STAMP)
+	@echo '==> tests/fuzz.py'
+	@$(BIN)/python tests/fuzz.py --seconds $(FUZZ_SECONDS) $(ARGS)
+
 mutants: $(STAMP)
 	@echo '==> tests/mutants.py'
 	@$(BIN)/python tests/mutants.py --write --workers $(WORKERS) $(ARGS)

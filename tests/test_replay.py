@@ -330,3 +330,40 @@ def test_data_without_labels_is_refused(tmp_path, store):
     with pytest.raises(CaptureError, match="without labels"):
         replay(str(tmp_path / "a1.pt"), store, "1", model=network, data=[X])
     assert not Path(store).exists() or featlab.open_run(store).committed == []
+
+
+@pytest.mark.defect("C19", "a damaged checkpoint or trainer_state.json ended replay in a traceback")
+@pytest.mark.parametrize(
+    "epoch", [float("nan"), float("inf"), 1e300, "3", None, [], True, torch.tensor(float("nan")), torch.tensor([1, 2])]
+)
+def test_an_epoch_that_is_no_number_is_refused_or_read_from_the_name(tmp_path, store, epoch):
+    save(tmp_path, "net_3.pt", epoch=epoch)
+    try:
+        found = epochs_of(f"{tmp_path}/*.pt")
+    except DataError as error:
+        assert "which no training reaches" in str(error)
+    else:
+        assert found == [("net_3.pt", 3)]
+
+
+@pytest.mark.defect("C19", "a damaged checkpoint or trainer_state.json ended replay in a traceback")
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, '{"epoch": NaN}', '{"epoch": Infinity}', "[]", "null", '"x"'])
+def test_a_bad_trainer_state_is_one_sentence(tmp_path, text):
+    save(tmp_path, "checkpoint-10/pytorch_model.bin", wrap=lambda state: state)
+    (tmp_path / "checkpoint-10" / "trainer_state.json").write_text(text)
+    with pytest.raises(DataError, match=r"cannot be read|no whole number"):
+        find_checkpoints(f"{tmp_path}/checkpoint-*", epochs_from="metadata")
+
+
+@pytest.mark.defect("C19", "a device that is not there ended replay in a traceback")
+@pytest.mark.parametrize("device", ["bogus", "cuda:99", "meta:x", ""])
+def test_a_device_that_is_not_there_is_one_sentence(tmp_path, store, device):
+    save(tmp_path, "net_1.pt", epoch=1)
+    with pytest.raises(OptionError, match="cannot move to device"):
+        replay(f"{tmp_path}/*.pt", store, "1", model=network, data=DATA, device=device)
+
+
+def test_tensors_without_data_are_one_sentence(tmp_path, store):
+    save(tmp_path, "net_1.pt", epoch=1, wrap=lambda state: {name: value.to("meta") for name, value in state.items()})
+    with pytest.raises(DataError, match="cannot be loaded"):
+        replay(f"{tmp_path}/*.pt", store, "1", model=network, data=DATA)

@@ -106,7 +106,7 @@ def replay(
     if not isinstance(network, nn.Module):
         raise OptionError(f"what builds the model returns a {type(network).__name__}: return a torch module.")
     if device is not None:
-        network.to(device)
+        _move(network, device)
     loader = data() if callable(data) else data
     capture = Capture(network, store, layers, overwrite=overwrite, notify=notify, **options)
     done = []
@@ -119,6 +119,16 @@ def replay(
             done.append(one.epoch)
             advance(1)
     return done
+
+
+def _move(network: nn.Module, device: str | torch.device) -> None:
+    try:
+        network.to(device)
+    except (RuntimeError, AssertionError, ValueError) as error:  # torch without CUDA raises an AssertionError
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise OptionError(
+            f"the model cannot move to device {str(device)!r} ({reason:.200}): name one that is here."
+        ) from error
 
 
 def import_factory(name: str, what: str) -> Factory:
@@ -143,7 +153,7 @@ def import_factory(name: str, what: str) -> Factory:
         found: Any = importlib.import_module(module)
         for part in attribute.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise OptionError(f"{what} {name!r} cannot be imported ({error}): give package.module:function.") from error
     finally:
         with suppress(ValueError):

@@ -108,6 +108,7 @@ def test_training_is_the_same_to_the_last_bit(data: TensorDataset, tmp_path, mon
     assert all(torch.equal(plain[name], captured[name]) for name in plain)
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode:UserWarning")
 def test_the_training_never_waits_for_the_device(model: nn.Module, data: TensorDataset, tmp_path) -> None:
     """Batches after the first, which opens the store, are taken without one synchronisation."""
     model.eval()

@@ -144,11 +144,21 @@ def analyze(
     )
     place = cache_beside(run.path) if cache is True else None if cache is False else os.fspath(cache)
     engine = Engine(client, memory_limit, progress, StatisticsCache(place))
-    chosen = partial(make_plan, run, epochs=epochs, splits=splits, layers=layers, options=options)
+    induce = None
     if hierarchy in SOURCES:
-        requests = chosen(hierarchy=None, senses=None, spaces=None).requests
-        hierarchy = data_driven_taxonomy(engine, run, requests, str(hierarchy))
-    plan = chosen(hierarchy=hierarchy, senses=senses, spaces=spaces)
+        source, hierarchy = str(hierarchy), None
+        induce = partial(data_driven_taxonomy, engine, run, source=source, finite_only=allow_nonfinite)
+    plan = make_plan(
+        run,
+        hierarchy=hierarchy,
+        senses=senses,
+        spaces=spaces,
+        epochs=epochs,
+        splits=splits,
+        layers=layers,
+        options=options,
+        induce=induce,
+    )
     decisions = decide(engine, run, plan.pairs, [space.labels for space in plan.spaces], rule=rule)
     tables = _Tables(run, plan)
     groups = [list(group) for _, group in groupby(plan.requests, key=lambda request: (request.split, request.layer))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,8 +91,9 @@ def make_plan(
     splits: str | Sequence[str] | None,
     layers: str | Sequence[str] | None,
     options: Options,
+    induce: Callable[[Sequence[Request]], Taxonomy] | None = None,
 ) -> Plan:
-    """Resolve the user's choice against what the run holds.
+    """Resolve the user's choice against what the run holds; `induce` makes the hierarchy from the chosen snapshots.
 
     Raises
     ------
@@ -119,6 +120,8 @@ def make_plan(
         )
     _check_means_source(run, requests, options.means_from)
     _check_finite(run, requests, options)
+    if induce is not None:
+        taxonomy = induce(requests)
     chosen_spaces = _choose_spaces(run.classes, taxonomy, spaces)
     controls = {
         space.name: () if space.is_identity else tuple(labelspace.controls(space, options.controls, options.seed))

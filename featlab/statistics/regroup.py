@@ -15,9 +15,10 @@ from functools import cached_property
 import numpy as np
 import scipy.sparse
 
-from featlab.statistics.coordinates import Coordinates, averaging
+from featlab.statistics.coordinates import Coordinates
 from featlab.statistics.frame import Frame
 from featlab.statistics.moments import Floats, Ints
+from featlab.statistics.nearest import averaging
 
 
 @dataclass(frozen=True)

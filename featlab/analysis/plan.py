@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -170,9 +170,11 @@ def _choose_splits(available: Sequence[str], chosen: str | Sequence[str] | None)
 
 def _choose_spaces(classes: Sequence[str], taxonomy: Taxonomy | None, chosen: Spaces | None) -> list[LabelSpace]:
     """The hyponym space first, then what was asked for, or the default cuts."""
-    identity = LabelSpace.identity(classes)
     if chosen is None:
         return labelspace.default_spaces(classes, taxonomy)
+    identity = LabelSpace.identity(classes)
+    if taxonomy is not None:
+        identity = replace(identity, nodes=identity.groups)
     if isinstance(chosen, Mapping):
         spaces = [_space_of_groups(name, groups, classes) for name, groups in chosen.items()]
     else:

@@ -68,3 +68,16 @@ def snapshot_columns(features, labels, groups=None, classifier=None):
         out["nc3_duality"] = np.square(w_g / np.linalg.norm(w_g) - m / np.linalg.norm(m)).sum()
         out["nc4_agreement"] = np.mean([present[i] == s for i, s in zip(nearest, guess, strict=True)])
     return out
+
+
+def right_by_sum(logits, labels, groups):
+    """For each row, 1 where its own group has the highest sum of softmax probabilities, as a list; float16 logits."""
+    logits = np.asarray(logits, np.float16).astype(np.float64)
+    hits = []
+    for row, label in zip(logits, labels, strict=True):
+        chances = [np.exp(value - max(row)) for value in row]
+        sums = {}
+        for chance, group in zip(chances, groups, strict=True):
+            sums[group] = sums.get(group, 0.0) + chance
+        hits.append(int(max(sums, key=sums.get) == groups[label]))
+    return hits

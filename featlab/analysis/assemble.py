@@ -88,13 +88,13 @@ def analyze(
         A split whose class means are used in place of each split's own.
     rule
         "greedy": a group is right when it holds the most probable class; "sum": when its classes' probabilities sum
-        highest.
+        highest. For the latter `random_expected` is estimated, as no formula tells it.
     debias
         Take the share of estimation noise off squared Euclidean distances.
     allow_nonfinite
         Leave out rows with NaN or inf rather than refuse them.
     seed
-        Of controls, permutations and bootstrap.
+        Of controls, permutations and bootstrap, and of the random groups that are drawn with the "sum" rule.
     client
         A `dask.distributed.Client`; by default threads of this process.
     memory_limit
@@ -159,7 +159,7 @@ def analyze(
         options=options,
         induce=induce,
     )
-    decisions = decide(engine, run, plan.pairs, [space.labels for space in plan.spaces], rule=rule)
+    decisions = decide(engine, run, plan.pairs, [space.labels for space in plan.spaces], rule=rule, seed=seed)
     tables = _Tables(run, plan)
     groups = [list(group) for _, group in groupby(plan.requests, key=lambda request: (request.split, request.layer))]
     per_snapshot = steps(tables.reference, len(options.metrics), len(options.linkages))

@@ -167,6 +167,53 @@ def mean_distances(features, labels, metric, debias=False):
     return found
 
 
+def tree_scores(present, distances, merged, parents, classes, kind="path"):
+    """Scores of class-mean distances, and of the cophenetic ones of a tree on them, with a taxonomy, by definition.
+
+    present: class ids; distances, merged: {(class, class): value}, the smaller id first.
+    """
+
+    def at(table, i, j):
+        return table[min(i, j), max(i, j)]
+
+    def known(i, j, which=kind):
+        return tree_distance(parents, classes[i], classes[j], which)
+
+    pairs = list(distances)
+    concordance = [
+        np.sign(distances[p] - distances[q]) * np.sign(known(*p) - known(*q)) for p in pairs for q in pairs if p < q
+    ]
+    nearest = [known(i, min((j for j in present if j != i), key=lambda j: at(distances, i, j))) for i in present]
+    resolved = [
+        at(merged, a, b) < min(at(merged, a, c), at(merged, b, c))
+        for a in present
+        for b in present
+        for c in present
+        if a < b and c not in (a, b)
+        if known(a, b, "lca_height") < min(known(a, c, "lca_height"), known(b, c, "lca_height"))
+    ]
+    nodes = {frozenset(i for i in present if node in line_of(parents, classes[i])) for node in parents}
+    clades = [node for node in nodes if 1 < len(node) < len(present)]
+    clusters = {
+        frozenset([i] + [j for j in present if j != i and at(merged, i, j) <= height])
+        for i in present
+        for height in merged.values()
+    }
+    signs = [
+        np.sign(merged[p] - merged[q]) * np.sign(known(*p, "lca_height") - known(*q, "lca_height"))
+        for p in pairs
+        for q in pairs
+        if p < q
+    ]
+    return {
+        "rsa_kendall": np.mean(concordance),
+        "nearest_neighbor_distance": np.mean(nearest),
+        "triplet_agreement": np.mean(resolved),
+        "clade_recall": np.mean([clade in clusters for clade in clades]),
+        "bakers_gamma": np.sum(signs) / np.count_nonzero(signs),
+    }
+
+
 def hsic(one, other):
     """HSIC_1 of Song et al. 2012 over two Gram matrices, by its definition over quadruples of distinct samples."""
     n, total, count = len(one), 0.0, 0

@@ -13,6 +13,7 @@ from reference import (
     mean_distances,
     snapshot_columns,
     tree_distance,
+    tree_scores,
 )
 from scipy.cluster.hierarchy import cophenet, cut_tree, linkage
 from scipy.linalg import orthogonal_procrustes
@@ -201,6 +202,24 @@ def test_scores_among_the_classes_that_are_there(lacking):
         assert row.null_mean == pytest.approx(np.mean(null), abs=1e-6)
         assert row.null_std == pytest.approx(np.std(null, ddof=1), abs=1e-6)
         assert row.p == (1 + np.sum(np.array(null) >= row.value - 1e-9)) / 20
+
+
+def test_tree_scores_among_the_classes_that_are_there(lacking):
+    results, rows = lacking
+    table, checked = results.alignment, set()
+    for (epoch, metric), part in table.groupby(["epoch", "metric"]):
+        distances = mean_distances(*rows[epoch], metric)
+        present = sorted({number for pair in distances for number in pair})
+        for method in ("average", "ward"):
+            merged = cophenetic(distances, metric, method)
+            for kind in ("path", "lca_height"):
+                expected = tree_scores(present, distances, merged, PARENTS, CLASSES, kind)
+                for score, value in expected.items():
+                    row = part[(part.score == score) & part.linkage.isin([method, None])]
+                    row = row[row.taxonomy_distance.isin([kind, None])]
+                    assert row.value.tolist() == pytest.approx([value], abs=1e-9), (epoch, metric, method, score)
+                    checked.add(score)
+    assert len(checked) == 5
 
 
 def test_corrected_p_over_several_epochs_layers_and_spaces(tmp_path):

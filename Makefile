@@ -55,6 +55,8 @@ bench: $(STAMP)
 soak: $(STAMP)
 	@echo '==> pytest -m soak'
 	@$(BIN)/python -m pytest -q -m soak $(ARGS)
+	@echo '==> pytest -m hypothesis, with fresh seeds'
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m hypothesis --hypothesis-profile=fresh
 
 # pip may complain for the linters, which are not called here.
 # Without the demo's default data, which is the source of the installed versions and so another data set here.

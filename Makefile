@@ -58,6 +58,8 @@ bench: $(STAMP)
 soak: $(STAMP)
 	@echo '==> pytest -m soak'
 	@$(BIN)/python -m pytest -q -m soak $(ARGS)
+	@echo '==> pytest -m hypothesis, with fresh seeds'
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m hypothesis --hypothesis-profile=fresh
 
 FUZZ_SECONDS ?= 3600
 fuzz: $(STAMP)

@@ -60,6 +60,7 @@ _BIAS = (
     "relative_accuracy",
     "residual_error",
     "random_expected",
+    "random_expected_error",
     "hypernym_gain",
     "mistake_severity",
     "hierarchical_precision",
@@ -67,6 +68,7 @@ _BIAS = (
 )
 _NULL = ("value", "null_mean", "null_std", "z", "p", "p_corrected", "ceiling", "permutations")
 _SNAPSHOT = ("epoch", "split", "layer")
+ADDED = ("random_expected_error",)  # columns that results of an earlier featlab may lack: NaN there
 
 TABLES: dict[str, Schema] = {
     "classes": Schema("the classes, by id", ("class",), ("name", "synset")),
@@ -162,7 +164,10 @@ class Results:
         for name in TABLES:
             table = tables.get(name)
             columns = table_columns(name)
-            setattr(self, name, pd.DataFrame(columns=columns) if table is None or table.empty else table[columns])
+            if table is None or table.empty:
+                table = pd.DataFrame(columns=columns)
+            absent = {column: float("nan") for column in ADDED if column in columns and column not in table}
+            setattr(self, name, table.assign(**absent)[columns])
 
     def __getitem__(self, name: str) -> pd.DataFrame:
         if name not in TABLES:
@@ -249,7 +254,7 @@ def load_results(path: str | os.PathLike[str]) -> Results:
         raise ResultsError(f"{str(source)!r} lacks the tables {', '.join(missing)}: analyse the run again.")
     tables = {name: pd.read_parquet(source / f"{name}.parquet") for name in TABLES}
     for name, table in tables.items():
-        lacking = [column for column in table_columns(name) if column not in table]
+        lacking = [column for column in table_columns(name) if column not in table and column not in ADDED]
         if lacking:
             raise ResultsError(
                 f"the table {name!r} in {str(source)!r} lacks {', '.join(lacking)}: analyse the run again."

@@ -13,7 +13,8 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
 settings.register_profile("featlab", derandomize=True, deadline=None, print_blob=True)
-settings.load_profile("featlab")
+settings.register_profile("fresh", derandomize=False, deadline=None, print_blob=True, max_examples=300)
+settings.load_profile("featlab")  # and "fresh" by --hypothesis-profile, as make soak does
 
 
 @pytest.fixture(scope="module")

@@ -133,6 +133,17 @@ def test_corrected_p_is_never_below_the_plain_one():
     assert np.isnan(alignment.corrected_p(np.array([np.nan]), nulls[:1])).all()
 
 
+@pytest.mark.parametrize("shared", [0.0, 0.9], ids=["independent", "alike"])
+def test_corrected_p_errs_once_in_ten_families(shared):
+    """6,000 families of eight scores that know nothing: any of them at or below 0.1 in 10 %, alike or not."""
+    generator = np.random.default_rng(3)
+    common = generator.normal(size=(6000, 1, 60))
+    scores = np.sqrt(shared) * common + np.sqrt(1 - shared) * generator.normal(size=(6000, 8, 60))
+    least = [alignment.corrected_p(family[:, 0], family[:, 1:]).min() for family in scores]
+    for level in (0.05, 0.1, 0.5):
+        assert np.mean(np.array(least) <= level) == pytest.approx(level, abs=4 * np.sqrt(level * (1 - level) / 6000))
+
+
 def test_cka_is_unbiased_and_sees_through_rotation_and_scale():
     """Against HSIC_1 of Song et al. 2012 written over all quadruples of distinct samples."""
     one, two = GENERATOR.normal(size=(6, 3)), GENERATOR.normal(size=(6, 4))

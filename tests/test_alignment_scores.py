@@ -135,22 +135,6 @@ def test_unknown_taxonomy_distances_are_refused(tmp_path):
         featlab.analyze(path, distances=())
 
 
-def test_classes_without_rows_leave_the_others_scores_as_they_are():
-    """Scores among the present classes are those against the taxonomy of these classes alone."""
-    tree = planted(depth=3, branching=3, dim=48)
-    present = np.flatnonzero(np.arange(27) % 5 != 2)
-    means = tree.means[present] + 0.3 * np.random.default_rng(0).normal(size=(len(present), 48))
-    whole = align([summary(means, classes=present)], reference(tree))
-    names = [tree.classes[number] for number in present]
-    alone = make_reference(names, tree.taxonomy.restrict(names), ("path", "lca_height"), [], 99, 0)
-    few = {(each.row["score"], each.row["taxonomy_distance"]): each.row for each in align([summary(means)], alone)}
-    compared = [each.row for each in whole if each.row["space"] is None]
-    assert len(compared) == len(few)
-    for row in compared:
-        assert row["value"] == pytest.approx(few[row["score"], row["taxonomy_distance"]]["value"])
-        assert abs(row["null_mean"] - few[row["score"], row["taxonomy_distance"]]["null_mean"]) < 4 * row["null_std"]
-
-
 def test_the_tree_is_that_of_primary_parents():
     """The lion belongs to big cats, which hold more classes, not to the circus."""
     taxonomy = Taxonomy.from_parents(
@@ -221,8 +205,10 @@ def test_corrected_p_keeps_the_family_wise_error():
             below[key] = below.get(key, 0) + bool((rows.p_corrected <= 0.1).any())
             plain[key] = plain.get(key, 0) + bool((rows.p <= 0.1).any())
             assert (rows.p_corrected >= rows.p - 1e-12).all()
+    # One score may err 19 times by chance; their mean over 17 scores, some alike, not more than 13.
     for key, count in below.items():
         assert scipy.stats.binomtest(count, runs, 0.1, alternative="greater").pvalue > 0.001, (key, count)
+    assert np.mean(list(below.values())) <= 13
     assert plain["rsa_spearman", ""] / runs > 0.3  # without the correction it would be far off
 
 

@@ -192,8 +192,21 @@ def test_nonfinite_features_are_refused_or_left_out(tmp_path):
     expected = snapshot_columns(spoilt[kept], labels[kept])
     assert results.collapse.nc1_pinv.iloc[0] == pytest.approx(expected["nc1_pinv"], rel=1e-5)
     assert results.geometry.rows.iloc[0] == kept.sum()
-    with pytest.warns(FeatlabWarning, match="left out"):
+
+
+@pytest.mark.defect("B10", "inducing a hierarchy failed on rows that were to be left out, and warned of them twice")
+def test_a_hierarchy_is_induced_without_the_rows_that_are_not_finite(tmp_path):
+    features, labels, n_classes, _ = case("balanced")
+    spoilt = features.copy()
+    spoilt[3, 5], spoilt[8, 0] = np.nan, np.inf
+    with pytest.warns(FeatlabWarning, match="not finite"):
+        path = store(tmp_path / "run.zarr", spoilt, labels, n_classes)
+    with pytest.warns(FeatlabWarning) as warned:
         induced = featlab.analyze(path, hierarchy="induced", allow_nonfinite=True, permutations=0)
+    assert [str(each.message) for each in warned if "left out" in str(each.message)] == [
+        "layer 'last' at epoch 0, split 'val' holds 1 NaN and 1 infinite values; rows with such values are left out."
+    ]
+    kept = np.isfinite(spoilt).all(axis=1)
     clean = store(tmp_path / "clean.zarr", features[kept], labels[kept], n_classes)
     without = featlab.analyze(clean, hierarchy="induced", permutations=0)
     assert induced.parameters["hierarchy"] == without.parameters["hierarchy"]

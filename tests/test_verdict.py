@@ -8,11 +8,11 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+import reference
 from click.testing import CliRunner
 
 import featlab
 from featlab.demo.planted import PlantedCourse, planted_tree, write_course
-from featlab.metrics import bias
 from featlab.results import TABLES
 from featlab.verdict import Learned, layer_verdicts, moved_away, precedence
 from featlab_cli.show import command as show_command
@@ -69,11 +69,13 @@ def test_onsets_of_the_controls_are_those_of_their_mean_series(planted):
         rows = planted.collapse.query("layer == @layer and space == 'level1'", local_dict={"layer": layer})
         for series in ("ncc_accuracy", "nc1_pinv", "nc2_etf"):
             for fraction in (0.5, 0.9):
-                expected = bias.onset(epochs, rows[f"{series}_control"].to_numpy(), fraction)
-                assert found[layer, "level1", series, fraction] == pytest.approx(float(expected))
+                expected = reference.onset(epochs, rows[f"{series}_control"].to_numpy(), fraction)
+                assert found[layer, "level1", series, fraction] == pytest.approx(expected)
     chance = planted.accuracy.query("space == 'level1'").random_expected.to_numpy()
     rows = planted.onset.query("series == 'accuracy' and space == 'level1'").set_index("fraction").control_onset
-    assert rows[0.5] == pytest.approx(float(bias.onset(epochs, chance, 0.5)))
+    exact = planted.accuracy.query("space == 'hyponym'").accuracy.to_numpy()
+    assert chance == pytest.approx(exact + (1 - exact) * 3 * 3 * 2 / (9 * 8))  # three groups of three
+    assert rows[0.5] == pytest.approx(reference.onset(epochs, chance, 0.5))
     assert planted.onset.query("space == 'hyponym'").control_onset.isna().all()
     assert planted.onset.query("space == 'level1' and series == 'nc1_pinv'").control_onset.notna().all()
 

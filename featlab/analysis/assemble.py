@@ -88,13 +88,13 @@ def analyze(
         A split whose class means are used in place of each split's own.
     rule
         "greedy": a group is right when it holds the most probable class; "sum": when its classes' probabilities sum
-        highest.
+        highest. For the latter `random_expected` is estimated, as no formula tells it.
     debias
         Take the share of estimation noise off squared Euclidean distances.
     allow_nonfinite
         Leave out rows with NaN or inf rather than refuse them.
     seed
-        Of controls, permutations and bootstrap.
+        Of controls, permutations and bootstrap, and of the random groups that are drawn with the "sum" rule.
     client
         A `dask.distributed.Client`; by default threads of this process.
     memory_limit
@@ -144,12 +144,22 @@ def analyze(
     )
     place = cache_beside(run.path) if cache is True else None if cache is False else os.fspath(cache)
     engine = Engine(client, memory_limit, progress, StatisticsCache(place))
-    chosen = partial(make_plan, run, epochs=epochs, splits=splits, layers=layers, options=options)
+    induce = None
     if hierarchy in SOURCES:
-        requests = chosen(hierarchy=None, senses=None, spaces=None).requests
-        hierarchy = data_driven_taxonomy(engine, run, requests, str(hierarchy))
-    plan = chosen(hierarchy=hierarchy, senses=senses, spaces=spaces)
-    decisions = decide(engine, run, plan.pairs, [space.labels for space in plan.spaces], rule=rule)
+        source, hierarchy = str(hierarchy), None
+        induce = partial(data_driven_taxonomy, engine, run, source=source, finite_only=allow_nonfinite)
+    plan = make_plan(
+        run,
+        hierarchy=hierarchy,
+        senses=senses,
+        spaces=spaces,
+        epochs=epochs,
+        splits=splits,
+        layers=layers,
+        options=options,
+        induce=induce,
+    )
+    decisions = decide(engine, run, plan.pairs, [space.labels for space in plan.spaces], rule=rule, seed=seed)
     tables = _Tables(run, plan)
     groups = [list(group) for _, group in groupby(plan.requests, key=lambda request: (request.split, request.layer))]
     per_snapshot = steps(tables.reference, len(options.metrics), len(options.linkages))

@@ -42,7 +42,11 @@ def accuracy_table(
             accuracy = float(correct.sum() / len(labels))
             if space.is_identity:
                 hyponym_accuracy = accuracy
-            expected = accuracy if space.is_identity else bias.random_expected(hyponym_accuracy, space.sizes)
+            expected, error = accuracy, 0.0
+            if not space.is_identity:
+                expected = bias.random_expected(hyponym_accuracy, space.sizes)
+                if said.luck is not None:
+                    expected, error = expected + said.luck[index, 0], said.luck[index, 1]
             beside = bias.NAN if space.is_identity else expected
             by_class.setdefault((split, space.name), []).append((epoch, correct, counts, beside))
             precision, recall = _hierarchical(labels, said.predictions, space, plan.taxonomy)
@@ -56,6 +60,7 @@ def accuracy_table(
                     "rows": len(labels),
                     "accuracy": accuracy,
                     "random_expected": expected,
+                    "random_expected_error": error,
                     "hypernym_gain": accuracy - expected,
                     "mistake_severity": float("nan")
                     if heights is None

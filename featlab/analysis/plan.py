@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -91,8 +91,9 @@ def make_plan(
     splits: str | Sequence[str] | None,
     layers: str | Sequence[str] | None,
     options: Options,
+    induce: Callable[[Sequence[Request]], Taxonomy] | None = None,
 ) -> Plan:
-    """Resolve the user's choice against what the run holds.
+    """Resolve the user's choice against what the run holds; `induce` makes the hierarchy from the chosen snapshots.
 
     Raises
     ------
@@ -119,6 +120,8 @@ def make_plan(
         )
     _check_means_source(run, requests, options.means_from)
     _check_finite(run, requests, options)
+    if induce is not None:
+        taxonomy = induce(requests)
     chosen_spaces = _choose_spaces(run.classes, taxonomy, spaces)
     controls = {
         space.name: () if space.is_identity else tuple(labelspace.controls(space, options.controls, options.seed))
@@ -167,9 +170,11 @@ def _choose_splits(available: Sequence[str], chosen: str | Sequence[str] | None)
 
 def _choose_spaces(classes: Sequence[str], taxonomy: Taxonomy | None, chosen: Spaces | None) -> list[LabelSpace]:
     """The hyponym space first, then what was asked for, or the default cuts."""
-    identity = LabelSpace.identity(classes)
     if chosen is None:
         return labelspace.default_spaces(classes, taxonomy)
+    identity = LabelSpace.identity(classes)
+    if taxonomy is not None:
+        identity = replace(identity, nodes=identity.groups)
     if isinstance(chosen, Mapping):
         spaces = [_space_of_groups(name, groups, classes) for name, groups in chosen.items()]
     else:

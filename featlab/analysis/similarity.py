@@ -12,6 +12,7 @@ from featlab.metrics import alignment
 from featlab.metrics.linkage import Method, cophenetic_distances
 
 Floats = NDArray[np.floating]
+NAN = float("nan")
 
 
 def evolution(summaries: Sequence[SnapshotSummary]) -> list[Row]:
@@ -60,17 +61,18 @@ class _Vectors:
 def _compare(own: _Vectors, other: _Vectors) -> list[Row]:
     summary, reference = own.summary, other.summary
     common = np.intersect1d(summary.classes, reference.classes)
+    few = len(common) < 2  # a single class has no shape, and is no pair
     here, there = np.isin(summary.classes, common), np.isin(reference.classes, common)
     first, second = summary.means[here], reference.means[there]
     blank = {"metric": None, "linkage": None}
     rows: list[Row] = [
         {**blank, "score": "cka_linear", "value": alignment.cka_linear(first, second)},
-        {**blank, "score": "procrustes", "value": alignment.procrustes(first, second)},
+        {**blank, "score": "procrustes", "value": NAN if few else alignment.procrustes(first, second)},
     ]
 
     def correlated(metric: str, method: Method | None, score: str, *, ranks: bool = False) -> Row:
         one, two = own.take(metric, method, here, ranks=ranks), other.take(metric, method, there, ranks=ranks)
-        return {"metric": metric, "linkage": method, "score": score, "value": float(one @ two)}
+        return {"metric": metric, "linkage": method, "score": score, "value": NAN if few else float(one @ two)}
 
     for metric in summary.distances:
         rows.append(correlated(metric, None, "evolution_pearson"))

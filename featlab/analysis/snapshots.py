@@ -108,10 +108,7 @@ class TreeMeasure:
             return self._measured(statistics)
 
     def _measured(self, statistics: ClassStatistics) -> Trees:
-        noise = None
-        if self.debias:
-            counts = np.maximum(statistics.coordinates.counts, 1)
-            noise = statistics.coordinates.class_scatter / counts / statistics.weights
+        noise = statistics.mean_variances if self.debias else None
         distances = linkage.class_distances(statistics.means, self.metric, noise)
         methods = self.linkages if len(distances) and np.isfinite(distances).all() else ()
         trees = {method: linkage.linkage_tree(distances, self.metric, method) for method in methods}
@@ -168,7 +165,7 @@ def join_measures(
 
 def measured_columns(group: GroupStatistics) -> tuple[dict[str, float], dict[str, float]]:
     """Geometry and collapse columns of one label space."""
-    pairs = pair_statistics(group.means, group.variances, group.spectrum)
+    pairs = pair_statistics(group.means, group.variances, group.spectrum, group.blur)
     return (
         geometry.geometry(group.means, group.within_trace, group.spectrum, pairs),
         collapse.collapse(
@@ -262,7 +259,20 @@ def warn_gaps(summaries: Sequence[SnapshotSummary], names: Sequence[str]) -> Non
             FeatlabWarning,
             stacklevel=3,
         )
-    blurred = [each.request for each in summaries if any(not np.isfinite(d).all() for d in each.distances.values())]
+    unknown = [(each, metric) for each in summaries for metric, d in each.distances.items() if not np.isfinite(d).all()]
+    noisy = [each for each, metric in unknown if metric == "euclidean"]
+    if noisy:
+        request, counts = noisy[0].request, noisy[0].counts
+        fewest = min(noisy[0].classes.tolist(), key=counts.__getitem__)
+        rows = "one row" if counts[fewest] else "no row"
+        warnings.warn(
+            f"the class {names[fewest]!r} has {rows} at epoch {request.epoch}, layer {request.layer!r} "
+            f"({len(noisy)} snapshots): how noisy its mean is cannot be told, so debias leaves its distances unknown, "
+            "and no tree or alignment is given there.",
+            FeatlabWarning,
+            stacklevel=3,
+        )
+    blurred = [each.request for each, metric in unknown if metric == "cosine"]
     if blurred:
         warnings.warn(
             f"a class mean coincides with the mean of all at epoch {blurred[0].epoch}, layer {blurred[0].layer!r} "

@@ -22,6 +22,7 @@ T = TypeVar("T", np.float64, np.int64, np.uint8, np.uint16, np.uint32)
 NULL_WORK = 500_000  # values that the null of a score which shares no gathering with others may cost
 GATHERED_WORK = 5_000_000_000  # values that the shared gathering of one null may cost: all up to 3,000 classes
 LEAST_PERMUTATIONS = 99
+ROUNDING = 1e-12  # up to which scores are equal
 
 
 def standardized(values: NDArray[np.floating], *, ranks: bool) -> NDArray[np.floating]:
@@ -116,12 +117,13 @@ def judge(value: float, null: Floats) -> Judged:
         return Judged(value, NAN, NAN, NAN, NAN)
     mean = float(null.mean())
     std = float(null.std(ddof=1)) if len(null) > 1 else NAN
-    return Judged(value, mean, std, (value - mean) / std if std > 0 else NAN, exceedance(value, null))
+    z = (value - mean) / std if np.ptp(null) > ROUNDING else NAN
+    return Judged(value, mean, std, z, exceedance(value, null))
 
 
 def exceedance(value: float, null: Floats) -> float:
     """Share of permutations, the observed order among them, that reach the value (within rounding)."""
-    return float((np.sum(null >= value - 1e-12) + 1) / (len(null) + 1))
+    return float((np.sum(null >= value - ROUNDING) + 1) / (len(null) + 1))
 
 
 def corrected_p(values: Floats, nulls: Floats) -> Floats:

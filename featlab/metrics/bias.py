@@ -34,7 +34,7 @@ def correct_by_class(labels: Ints, predictions: Ints, groups: Ints) -> Ints:
 
 
 def random_expected(accuracy: float, sizes: Ints) -> float:
-    """Accuracy to expect in a random label space of these group sizes, exactly.
+    """Accuracy to expect of the greedy rule in a random label space of these group sizes, exactly.
 
     A right answer stays right; a wrong one is right by luck when both classes fall into one group.
 

@@ -91,7 +91,9 @@ class PairStatistics:
     normalised_variance: float
 
 
-def pair_statistics(means: Floats, variances: Floats | None = None, spectrum: Floats | None = None) -> PairStatistics:
+def pair_statistics(
+    means: Floats, variances: Floats | None = None, spectrum: Floats | None = None, blur: float = 0.0
+) -> PairStatistics:
     """Run once over all pairs of centred means.
 
     Parameters
@@ -102,6 +104,8 @@ def pair_statistics(means: Floats, variances: Floats | None = None, spectrum: Fl
         Within-group scatter traces, shape (n_means,), NaN for a group without rows; None where they do not matter.
     spectrum
         Eigenvalues of the between-group covariance M^T M / n, where they are known: they spare a product.
+    blur
+        Distance up to which two means coincide.
 
     Returns
     -------
@@ -129,6 +133,7 @@ def pair_statistics(means: Floats, variances: Floats | None = None, spectrum: Fl
             rows = np.arange(start, start + len(products))
             upper = np.triu(np.ones(2 * (len(rows),), np.bool_), 1)
             if variances is not None:
+                squared[squared <= blur**2] = 0
                 np.multiply(squared, 2, out=squared)
                 np.divide(variances[rows, None] + variances[start:], squared, out=squared)
                 squared[~known[rows]] = 0

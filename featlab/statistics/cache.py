@@ -27,7 +27,7 @@ from featlab.statistics.regroup import ClassStatistics
 from featlab.store.files import store_path, write_whole
 from featlab.store.reader import Run
 
-VERSION = 2  # of the numbers: another algorithm or layout finds none of the older files
+VERSION = 3  # of the numbers: another algorithm or layout finds none of the older files
 SUFFIX = ".npz"
 
 Arrays = dict[str, NDArray[Any]]

@@ -11,9 +11,9 @@ from dask.delayed import delayed
 from numpy.typing import NDArray
 
 from featlab.progress import progress_bar
-from featlab.statistics import cache, moments
+from featlab.statistics import cache, random_groups
 from featlab.statistics.engine import Engine, Footprint
-from featlab.statistics.moments import Ints
+from featlab.statistics.moments import Floats, Ints
 from featlab.statistics.slabs import Slab, cut_slabs, decoded, read_labels
 from featlab.statistics.working import borrowed
 from featlab.store.reader import Run
@@ -30,14 +30,18 @@ class Decisions:
     correct
         With the "sum" rule, rows of each class whose most probable group is the right one, shape
         (n_spaces, n_classes); None with the greedy rule, which follows from the predictions.
+    luck
+        With the "sum" rule, what it adds to the greedy rule's accuracy in random groups of the same sizes, and the
+        standard error of that, shape (n_spaces, 2); None with the greedy rule.
     """
 
     predictions: Ints
     correct: Ints | None
+    luck: Floats | None = None
 
 
 def decide(
-    engine: Engine, run: Run, pairs: Sequence[tuple[int, str]], spaces: Sequence[Ints], *, rule: str
+    engine: Engine, run: Run, pairs: Sequence[tuple[int, str]], spaces: Sequence[Ints], *, rule: str, seed: int
 ) -> dict[tuple[int, str], Decisions]:
     """The classifier's decisions at each (epoch, split).
 
@@ -51,9 +55,11 @@ def decide(
         Label spaces, for the "sum" rule.
     rule
         "greedy": the group of the most probable class; "sum": the group whose members' probabilities sum highest.
+    seed
+        Of the random groups that are drawn for the "sum" rule.
     """
     summed = tuple(spaces) if rule == "sum" else None
-    digests = None if summed is None else [cache.array_digest(space) for space in summed]
+    digests = None if summed is None else [seed, *(cache.array_digest(space) for space in summed)]
     kept = engine.cache.names()
     node, shared = delayed(run, pure=False), delayed(summed, pure=False, traverse=False)
     found: dict[tuple[int, str], Decisions] = {}
@@ -67,11 +73,11 @@ def decide(
         name = cache.digest("decisions", cache.VERSION, cache.content(run, epoch, split, array), classifier, digests)
         held = engine.cache.load(name) if name in kept else None
         if held is not None:
-            found[epoch, split] = Decisions(held["predictions"].astype(np.int64), held.get("correct"))
+            found[epoch, split] = Decisions(held["predictions"].astype(np.int64), held.get("correct"), held.get("luck"))
             continue
         slabs = cut_slabs(run, epoch, split, array)
         task = engine.task(_slab_decisions, counted=True)
-        parts = [task(node, slab, array, shared) for slab in slabs]
+        parts = [task(node, slab, array, shared, seed) for slab in slabs]
         tasks[epoch, split] = engine.task(_joined)(parts, engine.cache, name)
         steps += len(slabs)
         footprint |= _footprint(run, epoch, split, array)
@@ -96,39 +102,53 @@ def _footprint(run: Run, epoch: int, split: str, array: str) -> Footprint:
     return Footprint(task=info.chunk_rows * (5 * row_bytes + 12 * len(run.classes)), snapshot=1)
 
 
-def _slab_decisions(run: Run, slab: Slab, array: str, spaces: Sequence[Ints] | None) -> Decisions:
+@dataclass(frozen=True)
+class _Part:
+    """Decisions about the rows of a slab, and what sums add in random groups there."""
+
+    predictions: Ints
+    correct: Ints | None
+    excess: Ints | None
+
+
+def _slab_decisions(run: Run, slab: Slab, array: str, spaces: Sequence[Ints] | None, seed: int) -> _Part:
     labels = read_labels(run, slab.epoch, slab.split)
     classifier = None if array == "logits" else run.classifier(slab.epoch)
     predictions = []
-    correct = None if spaces is None else np.zeros((len(spaces), len(run.classes)), np.int64)
+    correct = excess = None
+    if spaces is not None:
+        correct = np.zeros((len(spaces), len(run.classes)), np.int64)
+        blocks = -(-len(labels) // random_groups.ROWS)
+        excess = np.zeros((len(spaces), random_groups.draws_for(len(labels)), blocks), np.int64)
     with borrowed() as scratch:
         for block, stored in zip(slab.blocks, decoded(slab, scratch), strict=True):
             values = stored.astype(np.float32, copy=False)  # of float16, an argmax would take twice as long
             logits = values if classifier is None else values @ classifier.weight.T + classifier.bias
             predictions.append(logits.argmax(axis=1))
-            if correct is not None and spaces is not None:
-                own = labels[block.offset : block.offset + block.rows]
-                correct += _correct_by_sum(logits, own, spaces)
-    return Decisions(np.concatenate(predictions), correct)
+            if correct is not None and excess is not None and spaces is not None:
+                own, by_class = labels[block.offset : block.offset + block.rows], _by_class(logits)
+                for index, groups in enumerate(spaces):
+                    right = random_groups.right_by_sum(by_class, own, groups)
+                    correct[index] += np.bincount(own[right], minlength=len(by_class))
+                random_groups.excess(by_class, own, predictions[-1], spaces, block.offset, excess, seed)
+    return _Part(np.concatenate(predictions), correct, excess)
 
 
-def _correct_by_sum(logits: NDArray[np.floating], labels: Ints, spaces: Sequence[Ints]) -> Ints:
+def _by_class(logits: NDArray[np.floating]) -> Floats:
+    """Softmax probabilities, shape (n_classes, n_rows)."""
     chances = np.exp(logits - logits.max(axis=1, keepdims=True)).astype(np.float64)
     chances /= chances.sum(axis=1, keepdims=True)
-    by_class = np.ascontiguousarray(chances.T)
-    correct = np.zeros((len(spaces), logits.shape[1]), np.int64)
-    for index, groups in enumerate(spaces):
-        by_group = moments.class_sums(by_class, groups, int(groups.max()) + 1)
-        right = by_group.argmax(axis=0) == groups[labels]
-        correct[index] = np.bincount(labels[right], minlength=logits.shape[1])
-    return correct
+    return np.ascontiguousarray(chances.T)
 
 
-def _joined(parts: list[Decisions], kept: cache.StatisticsCache, name: str) -> Decisions:
+def _joined(parts: list[_Part], kept: cache.StatisticsCache, name: str) -> Decisions:
+    predictions = np.concatenate([part.predictions for part in parts])
     correct = [part.correct for part in parts if part.correct is not None]
-    whole = Decisions(
-        np.concatenate([part.predictions for part in parts]), np.sum(correct, axis=0) if correct else None
-    )
-    counts = {} if whole.correct is None else {"correct": whole.correct}
+    excess = [part.excess for part in parts if part.excess is not None]
+    whole = Decisions(predictions, None)
+    if correct:
+        luck = random_groups.mean_excess(np.sum(excess, axis=0), len(predictions))
+        whole = Decisions(predictions, np.sum(correct, axis=0), luck)
+    counts = {key: values for key in ("correct", "luck") if (values := getattr(whole, key)) is not None}
     kept.save(name, {"predictions": whole.predictions.astype(np.int32), **counts})
     return whole

@@ -52,8 +52,8 @@ class Footprint:
 
         A slab's task holds a block, the next one encoded, decoded and put together, a piece in float32 with what it
         becomes, and its sums. A snapshot holds its class means in float64 while their columns are found (the means, the
-        centred ones, and three copies within LAPACK), later the columns, the products of the means with each other and
-        a few matrices of their size.
+        centred ones, and three copies within LAPACK), later the centred ones, the columns, the products of the means
+        with each other and a few matrices of their size.
         """
         rank = min(dim, n_classes)
         piece = min(BLOCK_BYTES, 2 * chunk_bytes)
@@ -62,7 +62,7 @@ class Footprint:
         second = 4 * piece + 12 * width * width
         return cls(
             task=4 * read_bytes + max(first, second),
-            snapshot=max(40 * n_classes * dim, 12 * n_classes * dim + 64 * rank * rank),
+            snapshot=max(40 * n_classes * dim, 20 * n_classes * dim + 64 * rank * rank),
         )
 
     def __or__(self, other: Footprint) -> Footprint:

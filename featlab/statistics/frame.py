@@ -42,6 +42,10 @@ class Frame:
         float32 vector of shape (n_features,) near the mean of the class means; taken off every row first.
     offsets
         Class means less `centre`, float32, shape (n_present, n_features).
+    grand_mean
+        Mean of the class means, float64, shape (n_features,).
+    centred
+        Class means less it, float64, shape (n_present, n_features), for what float32 cannot tell.
     means
         Centred class means in an orthonormal basis, float64, shape (n_present, rank).
     leading
@@ -62,6 +66,8 @@ class Frame:
     counts: Ints
     centre: Float32
     offsets: Float32
+    grand_mean: Floats
+    centred: Floats
     means: Floats
     leading: Float32
     columns: Float32 | None = None
@@ -132,7 +138,8 @@ def frame(moments: Moments, *, foreign: bool = False) -> Frame:
     offsets = np.empty(centred.shape, np.float32)
     np.add(centred, grand_mean - centre, out=offsets, casting="same_kind")
     seen = _along_columns(centred) if centred.shape[1] > FULL_WIDTH * len(classes) else _along_features(centred)
-    return Frame(classes, len(moments.counts), moments.counts[classes], centre, offsets, foreign=foreign, **seen)
+    counts = moments.counts[classes]
+    return Frame(classes, len(moments.counts), counts, centre, offsets, grand_mean, centred, foreign=foreign, **seen)
 
 
 def _along_features(centred: Floats) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from featlab.statistics.decisions import Decisions
 from featlab.statistics.engine import Engine, Footprint, Schedule, nothing_kept
 from featlab.statistics.frame import Frame, frame
 from featlab.statistics.moments import Ints
+from featlab.statistics.nearest import Decider
 from featlab.statistics.regroup import ClassStatistics, class_statistics
 from featlab.statistics.slabs import Keeping, Slab, block_bytes, cut_slabs, is_remote, read_slab
 from featlab.statistics.working import borrowed
@@ -36,7 +37,7 @@ P = TypeVar("P")
 T = TypeVar("T")
 FAN_IN = 4  # partial results merged by one task
 
-Prepared = tuple[Frame, coordinates.Decider]
+Prepared = tuple[Frame, Decider]
 Measures = Sequence[Callable[[ClassStatistics], P]]
 
 
@@ -259,7 +260,7 @@ def _slab_coordinates(
 
 def _prepare(own: moments.Moments, spaces: Sequence[Ints], foreign: bool) -> Prepared:
     found = frame(own, foreign=foreign)
-    return found, coordinates.Decider.build(found, spaces)
+    return found, Decider.build(found, spaces)
 
 
 def _finish(

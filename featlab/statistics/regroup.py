@@ -15,9 +15,13 @@ from functools import cached_property
 import numpy as np
 import scipy.sparse
 
-from featlab.statistics.coordinates import Coordinates, averaging
+from featlab.statistics.coordinates import Coordinates
 from featlab.statistics.frame import Frame
 from featlab.statistics.moments import Floats, Ints
+from featlab.statistics.nearest import averaging
+
+# Units of float32 rounding in a class mean, whose sums run over up to some hundred rows (`featlab.statistics.moments`).
+BLURRED = 32 * float(np.finfo(np.float32).eps) / 2
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,25 @@ class ClassStatistics:
         return int(self.coordinates.counts.sum())
 
     @cached_property
+    def blur(self) -> float:
+        """Length that float32 sums over rows cannot tell from zero: means that are no farther apart coincide."""
+        reach = np.linalg.norm(self.means, axis=1).max() + np.sqrt(_per_row(self.coordinates).max(initial=0))
+        return float(BLURRED * reach)
+
+    @cached_property
+    def mean_variances(self) -> Floats:
+        """Unbiased variance of each class mean, summed over features, shape (n_present,); NaN where no row tells it.
+
+        About their own mean, n rows scatter by n - 1 times the variance; about the mean of w others, each by it and by
+        the variance of that mean.
+        """
+        sums = self.coordinates
+        with np.errstate(divide="ignore", invalid="ignore"):
+            if sums.residuals is None:
+                return sums.class_scatter / (sums.counts - 1) / self.weights
+            return sums.class_scatter / sums.counts / (self.weights + 1)
+
+    @cached_property
     def gram(self) -> Floats:
         """Inner products of the class means, shape (n_present, n_present)."""
         return self.means @ self.means.T
@@ -82,7 +105,19 @@ def class_statistics(frame: Frame, coordinates: Coordinates, weight: Floats | No
         # One row is its own mean: what float32 leaves between the two is no scatter.
         alone = coordinates.counts <= 1
         coordinates = replace(coordinates, class_scatter=np.where(alone, 0.0, coordinates.class_scatter))
-    return ClassStatistics(frame.classes, frame.counts, frame.means, coordinates, classifier, outside)
+    statistics = ClassStatistics(frame.classes, frame.counts, frame.means, coordinates, classifier, outside)
+    return replace(statistics, means=_unblurred(statistics.means, statistics.blur))
+
+
+def _per_row(coordinates: Coordinates) -> Floats:
+    """Mean square of the residuals of each class that has rows."""
+    some = coordinates.counts > 0
+    return np.asarray(coordinates.class_scatter[some] / coordinates.counts[some])
+
+
+def _unblurred(means: Floats, blur: float) -> Floats:
+    """The same means, those that lie at the mean of all within rounding at zero, so that nothing is made of it."""
+    return np.where(np.linalg.norm(means, axis=1, keepdims=True) > blur, means, 0.0)
 
 
 @dataclass(frozen=True)
@@ -97,6 +132,8 @@ class GroupStatistics:
         Rows of each group, shape (n_groups,).
     means
         Group means less their mean, shape (n_groups, rank).
+    blur
+        Distance from which on they are told apart.
     variances
         Within-group scatter trace over rows of each group, shape (n_groups,); NaN for a group without rows here.
     within_trace
@@ -116,6 +153,7 @@ class GroupStatistics:
     rows: int
     counts: Ints
     means: Floats
+    blur: float
     variances: Floats
     within_trace: float
     spectrum: Floats
@@ -143,7 +181,7 @@ def regroup(statistics: ClassStatistics, labels: Ints, index: int) -> GroupStati
     n_groups = int(groups.max()) + 1
     averages = averaging(groups, statistics.weights, n_groups)
     raw_means: Floats = averages @ statistics.means
-    means = raw_means - raw_means.mean(axis=0)
+    means = _unblurred(raw_means - raw_means.mean(axis=0), statistics.blur)
     apart = statistics.means - raw_means[groups]  # mu_k - mu_g
     counts = np.bincount(groups, weights=sums.counts, minlength=n_groups).astype(np.int64)
     scatter = sums.class_scatter + sums.counts * np.square(apart).sum(axis=1)
@@ -166,6 +204,7 @@ def regroup(statistics: ClassStatistics, labels: Ints, index: int) -> GroupStati
         rows=statistics.rows,
         counts=counts,
         means=means,
+        blur=statistics.blur,
         variances=variances,
         within_trace=float(scatter.sum() / statistics.rows),
         spectrum=spectrum,

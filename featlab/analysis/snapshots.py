@@ -139,11 +139,12 @@ class TreeMeasure:
             statistics.coordinates.class_scatter / counts,
             statistics.weights,
             run_rows(int(statistics.classes.max()) + 1),
-            0.0 if noise is None else 2 * float(noise.max()),
+            scales=statistics.scales,
+            noise=0.0 if noise is None else 2 * float(noise.max()),
         )
         if self.metric == "cosine" and len(distances):
             shortest = float(np.linalg.norm(statistics.means, axis=1).min())
-            if shortest <= rounding.vector:  # a direction that is rounding and nothing else
+            if shortest <= rounding.whole:  # a direction that is rounding and nothing else
                 distances = np.full_like(distances, np.nan)
             else:
                 rounding = rounding.cosine(shortest)
@@ -160,15 +161,15 @@ def measure_trees(
     ties = exact_ties(distances, rounding)
     distances = ties.distances
     draws: dict[linkage.Method, tuple[Floats, ...]] = {}
-    if ties.found:
+    if ties.tolerance is not None:
         n_draws = number_of_draws(len(keys)) if len(distances) <= LONG else 1
-        draws = {method: drawn_trees(distances, metric, method, rounding, keys, n_draws) for method in linkages}
+        draws = {method: drawn_trees(ties, metric, method, keys, n_draws) for method in linkages}
         trees = {method: drawn[0] for method, drawn in draws.items()}
     else:
         trees = {method: linkage.linkage_tree(distances, metric, method) for method in linkages}
     if len(distances) > LONG:
         distances = distances.astype(np.float32)
-    return Trees(metric, distances, trees, draws, ties.found)
+    return Trees(metric, distances, trees, draws, ties.tolerance is not None)
 
 
 @dataclass(frozen=True)

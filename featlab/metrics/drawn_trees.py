@@ -14,10 +14,12 @@ from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.distance import squareform
 
 from featlab.metrics.linkage import Method, linkage_tree
-from featlab.metrics.rounding import Rounding
-from featlab.metrics.ties import tie_starts
+from featlab.metrics.ranking import SORTED_AT_ONCE
+from featlab.metrics.ties import Ties, tie_starts
+from featlab.metrics.trees import dendrogram
 
 Floats = NDArray[np.float64]
 Keys = NDArray[np.uint64]
@@ -49,22 +51,18 @@ def number_of_draws(n_classes: int) -> int:
     return max(LEAST_DRAWS, min(MOST_DRAWS, DRAWN_CLASSES // max(1, n_classes)))
 
 
-def drawn_trees(
-    distances: Floats, metric: str, method: Method, rounding: Rounding, keys: Keys, n_draws: int
-) -> tuple[Floats, ...]:
+def drawn_trees(ties: Ties, metric: str, method: Method, keys: Keys, n_draws: int) -> tuple[Floats, ...]:
     """Linkage matrices of distances whose ties are broken at random, heights that are tied made one.
 
-    Each draw adds to each distance between 0 and the tolerance within which distances are the same. This breaks ties
-    that linkage meets on its way, too: 2 and the mean of 1 and 3.
+    Each draw adds to each tied distance between 0 and the tolerance within which it is the same as others. This breaks
+    ties that linkage meets on its way, too: 2 and the mean of 1 and 3.
 
     Parameters
     ----------
-    distances
-        Condensed, ties made exact.
+    ties
+        Distances, some of which are tied.
     metric, method
         As for `linkage_tree`.
-    rounding
-        Of the distances.
     keys
         Random numbers of the classes, shape (n_classes,).
     n_draws
@@ -72,19 +70,23 @@ def drawn_trees(
 
     Examples
     --------
-    >>> trees = drawn_trees(np.ones(3), "euclidean", "average", Rounding(1e-8, 0.0), name_keys("abc", 0), 16)
+    >>> ties = Ties(np.ones(3), np.full(3, 1e-8))
+    >>> trees = drawn_trees(ties, "euclidean", "average", name_keys("abc", 0), 16)
     >>> sorted({tuple(sorted(tree[0, :2].astype(int).tolist())) for tree in trees})
     [(0, 1), (0, 2), (1, 2)]
     """
-    tolerance = rounding.tolerance(distances)
-    return tuple(
-        levelled_within(
-            linkage_tree(distances + tolerance * pair_noise(keys, draw), metric, method),
-            rounding.chords() if method == "ward" else rounding,
-            method,
-        )
-        for draw in range(n_draws)
-    )
+    tolerance = np.zeros(1) if ties.tolerance is None else ties.tolerance
+    drawn = []
+    for draw in range(n_draws):
+        noise = pair_noise(keys, draw)
+        noise *= tolerance
+        noise += ties.distances
+        drawn.append(linkage_tree(noise, metric, method))
+    if method == "ward" and metric == "cosine":  # whose heights are distances at unit length
+        tolerance = np.sqrt(2 * (ties.distances + tolerance)) - np.sqrt(2 * ties.distances)
+    if len(tolerance) > SORTED_AT_ONCE:  # the heights of so many classes are as good as all different
+        return tuple(drawn)
+    return tuple(_levelled_within(tree, tolerance, method) for tree in drawn)
 
 
 def pair_noise(keys: Keys, draw: int) -> Floats:
@@ -112,22 +114,25 @@ def pair_noise(keys: Keys, draw: int) -> Floats:
     return noise
 
 
-def levelled_within(tree: Floats, rounding: Rounding, method: Method) -> Floats:
-    """The same linkage matrix, heights that are the same within rounding, and what broke their ties, made one.
+def _levelled_within(tree: Floats, tolerance: Floats, method: Method) -> Floats:
+    """The same linkage matrix, heights made one that differ by no more than what broke the ties.
 
-    A height of Ward's is the distance of two centroids times sqrt(2 a b / (a + b)), for a and b classes in the two
-    clusters, and so is its error.
+    The height of a merge is known as the distances between its two clusters are on average. Ward's is the distance of
+    two centroids times sqrt(2 a b / (a + b)), for a and b classes in the two, and so is its error.
     """
-    if not len(tree):
-        return tree
-    factors = np.ones(len(tree))
+    laid = dendrogram(tree)
+    square = squareform(tolerance, checks=False)[np.ix_(laid.order, laid.order)]
+    sums = np.zeros((len(square) + 1, len(square) + 1))
+    np.cumsum(np.cumsum(square, axis=0), axis=1, out=sums[1:, 1:])
+    start, split, stop = laid.starts, laid.splits, laid.stops
+    left, right = split - start, stop - split
+    between = sums[split, stop] - sums[start, stop] - sums[split, split] + sums[start, split]
+    within = np.maximum(between / (left * right), 0)
     if method == "ward":
-        sizes = np.concatenate([np.ones(len(tree) + 1), tree[:, 3]])
-        left, right = sizes[tree[:, 0].astype(np.int64)], sizes[tree[:, 1].astype(np.int64)]
-        factors = np.sqrt(2 * left * right / (left + right))
+        within *= np.sqrt(2 * left * right / (left + right))
     order = np.argsort(tree[:, 2], kind="stable")
-    heights, factors = tree[order, 2], factors[order]
-    starts = tie_starts(heights, 2 * factors * rounding.tolerance(heights / factors))
+    heights = tree[order, 2]
+    starts = tie_starts(heights, 2 * within[order])
     groups = np.cumsum(np.bincount(starts, minlength=len(heights))) - 1
     changed = tree.copy()
     changed[order, 2] = heights[starts][groups]

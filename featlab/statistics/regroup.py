@@ -40,6 +40,9 @@ class ClassStatistics:
     outside
         Inner products of what these rows have outside of the span, shape (n_present, n_present); None where they have
         nothing there, or are none.
+    scales
+        Largest magnitude that class means, about the centre, have in the features that make up each direction, shape
+        (rank,); None in a cache of before. Rounding of the means is in proportion to it.
     """
 
     classes: Ints
@@ -48,6 +51,7 @@ class ClassStatistics:
     coordinates: Coordinates
     classifier: Floats | None
     outside: Floats | None = None
+    scales: Floats | None = None
 
     @property
     def rows(self) -> int:
@@ -82,7 +86,7 @@ def class_statistics(frame: Frame, coordinates: Coordinates, weight: Floats | No
         # One row is its own mean: what float32 leaves between the two is no scatter.
         alone = coordinates.counts <= 1
         coordinates = replace(coordinates, class_scatter=np.where(alone, 0.0, coordinates.class_scatter))
-    return ClassStatistics(frame.classes, frame.counts, frame.means, coordinates, classifier, outside)
+    return ClassStatistics(frame.classes, frame.counts, frame.means, coordinates, classifier, outside, frame.scales)
 
 
 @dataclass(frozen=True)

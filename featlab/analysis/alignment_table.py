@@ -249,7 +249,10 @@ def _neighbours(side: _Side, reference: Reference) -> list[Scored]:
     """How near in the taxonomy a class's nearest class is; the ceiling is the least that any neighbours could reach."""
     if not len(side.distances) or not np.isfinite(side.distances).all():
         return []
-    nearest = neighbors.nearest_neighbors(side.distances)
+    if side.untold:  # every class is nearest to every other
+        nearest = np.tile(np.arange(len(side.member.classes)), (2, 1))
+    else:
+        nearest = neighbors.nearest_neighbors(side.distances)
     scored = []
     for name, found in reference.distances.items():
         used = _affordable(nearest.shape[1], reference)

@@ -1,4 +1,4 @@
-"""Damaged and hostile input is refused in a sentence, or read right: some cases of what `make fuzz` tries for an hour."""
+"""Damaged and hostile input is refused in a sentence, or read right: a few of the cases of `make fuzz`."""
 
 from __future__ import annotations
 

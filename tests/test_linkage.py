@@ -55,7 +55,12 @@ def test_long_distances_take_turns_and_are_kept_in_single_precision(monkeypatch)
     metrics = ["euclidean", "cosine"]
     with ThreadPoolExecutor(2) as pool:
         measures = [snapshots.TreeMeasure(metric, ("average", "ward"), False) for metric in metrics]
-        found = list(pool.map(lambda measure: measure(SimpleNamespace(means=MEANS)), measures))
+        counts = np.full(9, 4)
+        sums = SimpleNamespace(counts=counts, class_scatter=np.ones(9))
+        statistics = SimpleNamespace(
+            means=MEANS, classes=np.arange(9), weights=counts, coordinates=sums, scales=np.abs(MEANS).max(axis=0)
+        )
+        found = list(pool.map(lambda measure: measure(statistics), measures))
     for metric, each in zip(metrics, found, strict=True):
         expected = linkage.class_distances(MEANS, metric)
         assert each.distances.dtype == np.float32

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import groupby
 from typing import Any, cast
 
@@ -15,8 +15,9 @@ from scipy.spatial.distance import squareform
 from featlab.analysis.reference import Reference
 from featlab.analysis.snapshots import Row, SnapshotSummary
 from featlab.metrics import alignment, cuts, levels, linkage, neighbors, trees
+from featlab.metrics.drawn_trees import has_structure
 from featlab.metrics.permuted import Square, correlations
-from featlab.metrics.ranking import SORTED_AT_ONCE, blocked_tau_a, kendall_tau_a, moments
+from featlab.metrics.ranking import BLOCKS, SORTED_AT_ONCE, blocked_tau_a, kendall_tau_a, moments
 from featlab.metrics.sides import Cophenetic, Distances, Side
 from featlab.metrics.threads import over_threads
 from featlab.progress import Advance
@@ -30,6 +31,9 @@ THREADED = 100  # classes from which on sides are scored side by side
 COUNTED = 4  # times that a count of shared classes costs what a gathered value does
 MEETING_WORK = 15_000_000  # places in clades that the null of the triplets may look at: 999 orders of ImageNet's
 FALLING = ("nearest_neighbor_distance",)  # scores that agreement makes small
+# Nulls in float32, or counted in blocks, miss the value by up to this where a permutation gives the very same. That
+# happens where distances are tied, and then it counts.
+SAME_WITH_TIES = 1e-5
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Scored:
 
     row: Row
     null: Floats
+    same: float = alignment.SAME_SCORE
 
     @property
     def family(self) -> tuple[object, ...]:
@@ -67,10 +72,11 @@ def _judged_together(members: Sequence[SnapshotSummary], reference: Reference, a
     """Score snapshots of the same classes: one gathering of a permuted taxonomy serves all their vectors."""
     sides = [_Side(member, metric, None) for member in members for metric in member.distances]
     merged = [_Side(member, metric, method) for member in members for metric, method in member.trees]
+    drawn = [Cophenetic(tree) for side in merged for tree in side.drawn]
     scored = []
     if reference.distances:
         vectors: list[Distances] = over_threads(_Side.ranked, sides, worth=_worth(reference))
-        scored = _correlate([*sides, *merged], [*vectors, *(Cophenetic(side.tree) for side in merged)], reference)
+        scored = _correlate([*sides, *merged], [*vectors, *drawn], reference)
         advance(2 * len(members) * len(reference.distances))
         scored += _kendall(sides, vectors, reference)
         advance(len(members) * len(reference.distances))
@@ -98,7 +104,8 @@ def corrected(scored: Sequence[Scored]) -> list[Row]:
         shortest = min(len(each.null) for each in family)
         values = np.array([each.row["value"] for each in family])
         nulls = np.stack([each.null[:shortest] for each in family])
-        for each, p in zip(family, alignment.corrected_p(sign * values, sign * nulls), strict=True):
+        same = max(each.same for each in family)
+        for each, p in zip(family, alignment.corrected_p(sign * values, sign * nulls, same), strict=True):
             each.row["p_corrected"] = float(p)
     return [each.row for each in scored]
 
@@ -117,9 +124,21 @@ class _Side:
         return self.member.distances[self.metric]
 
     @property
-    def tree(self) -> Floats:
-        """Built on the distances; for sides that have a linkage."""
-        return self.member.trees[self.metric, cast(linkage.Method, self.linkage)]
+    def drawn(self) -> Sequence[Floats]:
+        """Trees on the distances, for sides that have a linkage: one, or where distances are tied several draws."""
+        key = self.metric, cast(linkage.Method, self.linkage)
+        return self.member.draws.get(key) or (self.member.trees[key],)
+
+    @cached_property
+    def untold(self) -> bool:
+        """Rounding is all that tells the pairs apart: the distances, or the merges of the tree, are all the same."""
+        if len(self.distances) > 1 and self.distances.min() == self.distances.max():
+            return True
+        return self.linkage is not None and not all(map(has_structure, self.drawn))
+
+    def _same(self, score: str) -> float:
+        inexact = len(self.distances) > BLOCKS and score.startswith(("rsa", "cophenetic"))
+        return SAME_WITH_TIES if inexact and self.metric in self.member.tied else alignment.SAME_SCORE
 
     def ranked(self) -> Distances:
         """The distances beside their ranks."""
@@ -128,7 +147,10 @@ class _Side:
     def scored(self, score: str, value: float, null: Floats, **columns: Any) -> Scored:
         """The row of one score; p counts the permutations that reach the value, or come as low where low is good."""
         sign = _sign(score)
-        judged = alignment.judge(sign * value, sign * null)
+        if self.untold:
+            value, null = NAN, np.full(len(null), NAN)
+        same = self._same(score)
+        judged = alignment.judge(sign * value, sign * null, same)
         request = self.member.request
         row: Row = {
             "epoch": request.epoch,
@@ -148,7 +170,7 @@ class _Side:
             "p": judged.p,
             "permutations": len(null),
         }
-        return Scored(row, null)
+        return Scored(row, null, same)
 
 
 def _sign(score: str) -> int:
@@ -156,18 +178,20 @@ def _sign(score: str) -> int:
 
 
 def _correlate(sides: Sequence[_Side], vectors: Sequence[Side], reference: Reference) -> list[Scored]:
-    """Pearson and Spearman correlations of every side with every taxonomy distance."""
+    """Pearson and Spearman correlations of every side with every taxonomy distance; a tree's draws are vectors each."""
     n_classes = reference.permutations.shape[1]
     n_pairs = n_classes * (n_classes - 1) // 2
     orders = reference.permutations
     orders = orders[: alignment.affordable_permutations(n_pairs, len(orders), alignment.GATHERED_WORK)]
     squares = [Square(found.codes, found.units) for found in reference.distances.values()]
+    draws = [1 if side.linkage is None else len(side.drawn) for side in sides]
     scored = []
     for (name, found), correlated in zip(
         reference.distances.items(), correlations(vectors, squares, orders), strict=True
     ):
         kinds = (("pearson", NAN), ("spearman", levels.spearman_ceiling(found.counts)))
-        for (kind, ceiling), values, nulls in zip(kinds, correlated.values, correlated.nulls, strict=True):
+        both = _over_draws(correlated.values, draws), _over_draws(correlated.nulls, draws)
+        for (kind, ceiling), values, nulls in zip(kinds, *both, strict=True):
             scored += [
                 side.scored(
                     f"{'rsa' if side.linkage is None else 'cophenetic'}_{kind}",
@@ -225,10 +249,13 @@ def _neighbours(side: _Side, reference: Reference) -> list[Scored]:
     """How near in the taxonomy a class's nearest class is; the ceiling is the least that any neighbours could reach."""
     if not len(side.distances) or not np.isfinite(side.distances).all():
         return []
-    nearest = neighbors.nearest_neighbors(side.distances)
+    if side.untold:  # every class is nearest to every other
+        nearest = np.tile(np.arange(len(side.member.classes)), (2, 1))
+    else:
+        nearest = neighbors.nearest_neighbors(side.distances)
     scored = []
     for name, found in reference.distances.items():
-        used = _affordable(len(nearest), reference)
+        used = _affordable(nearest.shape[1], reference)
         means = neighbors.nearest_neighbor_distance(nearest, found, used)
         columns = {"taxonomy_distance": name, "ceiling": float(found.values[found.nearest].mean())}
         scored.append(side.scored("nearest_neighbor_distance", float(means[0]), means[1:], **columns))
@@ -237,41 +264,69 @@ def _neighbours(side: _Side, reference: Reference) -> list[Scored]:
 
 def _tree(side: _Side, reference: Reference) -> list[Scored]:
     """Scores of a dendrogram: with the distances it came from, with the taxonomy's tree, with each label space."""
-    laid = trees.dendrogram(linkage.levelled(side.tree))
-    found: list[tuple[str, str | None, Floats]] = []
+    laid = [trees.dendrogram(linkage.levelled(tree)) for tree in side.drawn]
+    scored: list[Scored] = []
+
+    def add(score: Callable[[trees.Dendrogram, Ints], dict[str, Floats]], used: Ints, space: str | None = None) -> None:
+        found = [score(each, used) for each in (laid[:1] if side.untold else laid)]
+        for name in found[0]:
+            values = found[0][name] if len(found) == 1 else np.mean([each[name] for each in found], axis=0)
+            scored.append(side.scored(name, float(values[0]), values[1:], space=space))
+
     if (taxonomy := reference.taxonomy) is not None and len(taxonomy.members):
         meeting = int(taxonomy.sizes.sum())
-        used = _affordable(meeting * COUNTED, reference)
-        found.append(("bakers_gamma", None, trees.bakers_gamma(laid, taxonomy, used)))
-        used = _affordable(meeting, reference, MEETING_WORK)
-        found.append(("triplet_agreement", None, trees.triplet_agreement(laid, taxonomy, used)))
-        used = _affordable(taxonomy.members.shape[1], reference)
-        found.append(("clade_recall", None, trees.clade_recall(laid, taxonomy, used)))
+        for each, work, most in (
+            (trees.bakers_gamma, meeting * COUNTED, alignment.NULL_WORK),
+            (trees.triplet_agreement, meeting, MEETING_WORK),
+            (trees.clade_recall, taxonomy.members.shape[1], alignment.NULL_WORK),
+        ):
+            add(partial(_against, each, taxonomy), _affordable(work, reference, most))
     for name, labels in reference.spaces.items():
-        groups = int(labels.max()) + 1
-        used = _affordable(len(labels) * COUNTED, reference)
-        found.append(("dendrogram_purity", name, trees.dendrogram_purity(laid, labels, used)))
-        indices = cuts.cut_scores(trees.cut_labels(laid, groups), labels, _affordable(len(labels), reference))
-        found += [(score, name, values) for score, values in indices.items()]
-    return [side.scored(score, float(each[0]), each[1:], space=space) for score, space, each in found]
+        add(partial(_purity, labels), _affordable(len(labels) * COUNTED, reference), name)
+        add(partial(_cut, labels), _affordable(len(labels), reference), name)
+    return scored
+
+
+def _against(
+    score: Callable[[trees.Dendrogram, trees.Clades, Ints], Floats],
+    taxonomy: trees.Clades,
+    tree: trees.Dendrogram,
+    orders: Ints,
+) -> dict[str, Floats]:
+    return {score.__name__: score(tree, taxonomy, orders)}
+
+
+def _purity(labels: Ints, tree: trees.Dendrogram, orders: Ints) -> dict[str, Floats]:
+    return {"dendrogram_purity": trees.dendrogram_purity(tree, labels, orders)}
+
+
+def _cut(labels: Ints, tree: trees.Dendrogram, orders: Ints) -> dict[str, Floats]:
+    return cuts.cut_scores(trees.cut_labels(tree, int(labels.max()) + 1), labels, orders)
 
 
 def _cophenetic_self(side: _Side, orders: Ints) -> list[Scored]:
     """How well the trees on some distances fit these: their inverse permutations do what those of a tree would."""
-    methods = [method for metric, method in side.member.trees if metric == side.metric]
-    if not methods:
+    merged = [replace(side, linkage=method) for metric, method in side.member.trees if metric == side.metric]
+    if not merged:
         return []
     used = orders[: alignment.affordable_permutations(len(side.distances), len(orders))]
     square = squareform(side.distances, checks=False)
     mean, length = moments(side.distances)
     square -= np.float64(mean)
     square /= length
-    vectors = [Cophenetic(side.member.trees[side.metric, method]) for method in methods]
+    vectors = [Cophenetic(tree) for each in merged for tree in each.drawn]
     (found,) = correlations(vectors, [Square(square)], np.argsort(used, axis=1))
-    return [
-        replace(side, linkage=method).scored("cophenetic_self", float(value), null)
-        for method, value, null in zip(methods, found.values[0], found.nulls[0], strict=True)
-    ]
+    draws = [len(each.drawn) for each in merged]
+    both = _over_draws(found.values, draws)[0], _over_draws(found.nulls, draws)[0]
+    return [each.scored("cophenetic_self", float(value), null) for each, value, null in zip(merged, *both, strict=True)]
+
+
+def _over_draws(values: Floats, draws: Sequence[int]) -> Floats:
+    """Mean over the vectors of each side, so many of them, along the second axis."""
+    if max(draws) == 1:
+        return values
+    starts = np.cumsum([0, *draws[:-1]])
+    return np.stack([part.mean(axis=1) for part in np.split(values, starts[1:], axis=1)], axis=1)
 
 
 def _affordable(values: int, reference: Reference, work: int = alignment.NULL_WORK) -> Ints:

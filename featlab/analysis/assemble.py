@@ -18,7 +18,16 @@ from featlab.analysis.learning import accuracy_onsets, accuracy_table, layer_ons
 from featlab.analysis.plan import Hierarchy, Options, Plan, Senses, Spaces, make_plan
 from featlab.analysis.reference import make_reference
 from featlab.analysis.similarity import evolution
-from featlab.analysis.snapshots import Row, distance_rows, join_measures, linkage_rows, snapshot_measures, warn_gaps
+from featlab.analysis.snapshots import (
+    Row,
+    distance_rows,
+    join_measures,
+    linkage_rows,
+    snapshot_measures,
+    warn_gaps,
+    warn_ties,
+)
+from featlab.metrics.drawn_trees import name_keys
 from featlab.metrics.linkage import Method
 from featlab.progress import Advance
 from featlab.results import Results
@@ -168,7 +177,7 @@ def analyze(
         run,
         groups,
         plan.partitions,
-        snapshot_measures(plan.families, options.metrics, options.linkages, debias),
+        snapshot_measures(plan.families, options.metrics, options.linkages, debias, name_keys(run.classes, seed)),
         partial(join_measures, n_classes=len(run.classes)),
         decisions=decisions,
         means_from=means_from,
@@ -203,6 +212,7 @@ class _Tables:
     def add(self, summaries: Sequence[Any], advance: Advance) -> None:
         """Take up the epochs of one layer and split."""
         warn_gaps(summaries, self.run.classes)
+        warn_ties(summaries)
         for summary in summaries:
             self.rows["geometry"] += summary.geometry
             self.rows["collapse"] += summary.collapse

@@ -39,7 +39,7 @@ def best_shifts(summary: SnapshotSummary, reference: Reference) -> dict[Place, t
     shifts = np.where(numbers % 2, (numbers + 1) // 2, -(numbers // 2))  # of equally good ones the least
     found: dict[Place, tuple[int, float]] = {}
     for metric, values in summary.distances.items():
-        if n_classes < 3 or not np.isfinite(values).all():
+        if n_classes < 3 or not np.isfinite(values).all() or values.min() == values.max():
             continue
         nearest = neighbors.nearest_neighbors(values)
         for name, levels in reference.among(summary.classes).distances.items():

@@ -6,7 +6,7 @@ import threading
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,13 @@ from numpy.typing import NDArray
 from featlab.errors import FeatlabWarning
 from featlab.hierarchy.labelspace import LabelSpace
 from featlab.metrics import collapse, geometry, linkage
+from featlab.metrics.drawn_trees import Keys, drawn_trees, has_structure, name_keys, number_of_draws
 from featlab.metrics.pairs import pair_statistics
+from featlab.metrics.ties import exact_ties
 from featlab.results import control_columns
 from featlab.statistics.gather import Request
 from featlab.statistics.regroup import ClassStatistics, GroupStatistics, regroup
+from featlab.statistics.rounding import Rounding
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -44,7 +47,8 @@ class SnapshotSummary:
     geometry, collapse
         Rows of these tables.
     distances
-        Condensed class-mean distances by metric; float32 beyond `LONG`, after the trees are built.
+        Condensed class-mean distances by metric, those that are the same within rounding equal; float32 beyond `LONG`,
+        after the trees are built.
     trees
         Linkage matrices by (metric, linkage).
     counts
@@ -53,6 +57,11 @@ class SnapshotSummary:
         Of them, those whose nearest mean is right, by space: shape (n_spaces, n_classes).
     left_out
         Rows left out because their class has no mean in the split that means are taken from.
+    draws
+        Where distances are tied, linkage matrices whose ties are broken at random, by (metric, linkage); the one above
+        is the first.
+    tied
+        Metrics with tied distances.
     """
 
     request: Request
@@ -65,6 +74,8 @@ class SnapshotSummary:
     counts: Ints
     nearest: Ints
     left_out: int
+    draws: dict[tuple[str, linkage.Method], tuple[Floats, ...]] = field(default_factory=dict)
+    tied: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -95,11 +106,20 @@ class Measured:
 
 @dataclass(frozen=True)
 class TreeMeasure:
-    """Measures the distances between class means in one metric, and builds trees on them."""
+    """Measures the distances between class means in one metric, and builds trees on them.
+
+    Attributes
+    ----------
+    metric, linkages, debias
+        As for `analyze`.
+    keys
+        Random numbers of all classes, by which ties are broken; None for their own numbers.
+    """
 
     metric: str
     linkages: tuple[linkage.Method, ...]
     debias: bool
+    keys: Keys | None = None
 
     def __call__(self, statistics: ClassStatistics) -> Trees:
         """Condensed distances, and linkage matrices by method; no tree where a distance is undefined."""
@@ -110,11 +130,37 @@ class TreeMeasure:
     def _measured(self, statistics: ClassStatistics) -> Trees:
         noise = statistics.mean_variances if self.debias else None
         distances = linkage.class_distances(statistics.means, self.metric, noise)
-        methods = self.linkages if len(distances) and np.isfinite(distances).all() else ()
-        trees = {method: linkage.linkage_tree(distances, self.metric, method) for method in methods}
-        if len(distances) > LONG:
-            distances = distances.astype(np.float32)
-        return Trees(self.metric, distances, trees)
+        rounding = statistics.rounding
+        if noise is not None:
+            rounding = rounding.less(2 * float(np.nanmax(noise, initial=0.0)))
+        if self.metric == "cosine" and len(distances):
+            shortest = float(np.linalg.norm(statistics.means, axis=1).min())
+            if shortest <= rounding.whole:  # a direction that is rounding and nothing else
+                distances = np.full_like(distances, np.nan)
+            else:
+                rounding = rounding.cosine(shortest)
+        keys = name_keys(map(str, statistics.classes), 0) if self.keys is None else self.keys[statistics.classes]
+        return measure_trees(distances, self.metric, self.linkages, rounding, keys)
+
+
+def measure_trees(
+    distances: Floats, metric: str, linkages: Sequence[linkage.Method], rounding: Rounding, keys: Keys
+) -> Trees:
+    """Make ties of distances exact, and build trees; several by each method where there are ties."""
+    if not len(distances) or not np.isfinite(distances).all():
+        return Trees(metric, distances.astype(np.float32) if len(distances) > LONG else distances, {})
+    ties = exact_ties(distances, rounding)
+    distances = ties.distances
+    draws: dict[linkage.Method, tuple[Floats, ...]] = {}
+    if ties.tolerance is not None:
+        n_draws = number_of_draws(len(keys)) if len(distances) <= LONG else 1
+        draws = {method: drawn_trees(ties, metric, method, keys, n_draws) for method in linkages}
+        trees = {method: drawn[0] for method, drawn in draws.items()}
+    else:
+        trees = {method: linkage.linkage_tree(distances, metric, method) for method in linkages}
+    if len(distances) > LONG:
+        distances = distances.astype(np.float32)
+    return Trees(metric, distances, trees, draws, ties.tolerance is not None)
 
 
 @dataclass(frozen=True)
@@ -124,6 +170,8 @@ class Trees:
     metric: str
     distances: NDArray[np.floating]
     trees: dict[linkage.Method, Floats]
+    draws: dict[linkage.Method, tuple[Floats, ...]] = field(default_factory=dict)
+    tied: bool = False
 
 
 def snapshot_measures(
@@ -131,10 +179,11 @@ def snapshot_measures(
     metrics: Sequence[str],
     linkages: tuple[linkage.Method, ...],
     debias: bool,
+    keys: Keys | None = None,
 ) -> list[FamilyMeasure | TreeMeasure]:
     """All that is measured on one snapshot, each piece a task of its own."""
     places = np.cumsum([0, *map(len, families)])
-    measures: list[FamilyMeasure | TreeMeasure] = [TreeMeasure(metric, linkages, debias) for metric in metrics]
+    measures: list[FamilyMeasure | TreeMeasure] = [TreeMeasure(metric, linkages, debias, keys) for metric in metrics]
     return measures + [FamilyMeasure(family, int(place)) for family, place in zip(families, places, strict=False)]
 
 
@@ -160,6 +209,8 @@ def join_measures(
         counts=counts,
         nearest=nearest,
         left_out=statistics.coordinates.left_out,
+        draws={(part.metric, method): drawn for part in trees for method, drawn in part.draws.items()},
+        tied=frozenset(part.metric for part in trees if part.tied),
     )
 
 
@@ -277,6 +328,39 @@ def warn_gaps(summaries: Sequence[SnapshotSummary], names: Sequence[str]) -> Non
         warnings.warn(
             f"a class mean coincides with the mean of all at epoch {blurred[0].epoch}, layer {blurred[0].layer!r} "
             f"({len(blurred)} snapshots): its cosine is undefined, so no cosine tree or alignment is given there.",
+            FeatlabWarning,
+            stacklevel=3,
+        )
+
+
+def warn_ties(summaries: Sequence[SnapshotSummary]) -> None:
+    """Name the snapshots whose distances, or all merges of a tree on them, are the same within rounding."""
+    level = [
+        (each.request, metric)
+        for each in summaries
+        for metric, distances in each.distances.items()
+        if len(distances) > 1 and distances.min() == distances.max()
+    ]
+    if level:
+        request, metric = level[0]
+        warnings.warn(
+            f"all class means are equally far apart within rounding at epoch {request.epoch}, layer {request.layer!r} "
+            f"({metric}; {len(level)} such cases): nothing is to be ranked or clustered there, so the alignment scores "
+            "of these distances and their trees are NaN.",
+            FeatlabWarning,
+            stacklevel=3,
+        )
+    flat = [
+        (each.request, *key)
+        for each in summaries
+        for key, tree in each.trees.items()
+        if (each.request, key[0]) not in level and not has_structure(tree)
+    ]
+    if flat:
+        request, metric, method = flat[0]
+        warnings.warn(
+            f"all classes merge at one height within rounding at epoch {request.epoch}, layer {request.layer!r} "
+            f"({metric}, {method} linkage; {len(flat)} such trees): the scores of these trees are NaN.",
             FeatlabWarning,
             stacklevel=3,
         )

@@ -22,7 +22,7 @@ T = TypeVar("T", np.float64, np.int64, np.uint8, np.uint16, np.uint32)
 NULL_WORK = 500_000  # values that the null of a score which shares no gathering with others may cost
 GATHERED_WORK = 5_000_000_000  # values that the shared gathering of one null may cost: all up to 3,000 classes
 LEAST_PERMUTATIONS = 99
-ROUNDING = 1e-12  # up to which scores are equal
+SAME_SCORE = 1e-12  # difference of a permutation's score from the value up to which the two are one
 
 
 def standardized(values: NDArray[np.floating], *, ranks: bool) -> NDArray[np.floating]:
@@ -104,8 +104,8 @@ class Judged:
     p: float
 
 
-def judge(value: float, null: Floats) -> Judged:
-    """Set a score against its null: p = (b + 1) / (n + 1) with b of n permutations at least as high.
+def judge(value: float, null: Floats, same: float = SAME_SCORE) -> Judged:
+    """Set a score against its null: p = (b + 1) / (n + 1) with b of n permutations at least as high, within `same`.
 
     Examples
     --------
@@ -117,16 +117,16 @@ def judge(value: float, null: Floats) -> Judged:
         return Judged(value, NAN, NAN, NAN, NAN)
     mean = float(null.mean())
     std = float(null.std(ddof=1)) if len(null) > 1 else NAN
-    z = (value - mean) / std if np.ptp(null) > ROUNDING else NAN
-    return Judged(value, mean, std, z, exceedance(value, null))
+    z = (value - mean) / std if np.ptp(null) > same else NAN
+    return Judged(value, mean, std, z, exceedance(value, null, same))
 
 
-def exceedance(value: float, null: Floats) -> float:
+def exceedance(value: float, null: Floats, same: float = SAME_SCORE) -> float:
     """Share of permutations, the observed order among them, that reach the value (within rounding)."""
-    return float((np.sum(null >= value - ROUNDING) + 1) / (len(null) + 1))
+    return float((np.sum(null >= value - same) + 1) / (len(null) + 1))
 
 
-def corrected_p(values: Floats, nulls: Floats) -> Floats:
+def corrected_p(values: Floats, nulls: Floats, same: float = SAME_SCORE) -> Floats:
     """p-values against the largest score that each permutation reaches anywhere in the family (max-statistic).
 
     Parameters
@@ -135,6 +135,8 @@ def corrected_p(values: Floats, nulls: Floats) -> Floats:
         Scores of the family, shape (n_scores,).
     nulls
         The same permutations for all, shape (n_scores, n_permutations).
+    same
+        Difference up to which two scores are one.
 
     Examples
     --------
@@ -146,7 +148,7 @@ def corrected_p(values: Floats, nulls: Floats) -> Floats:
     result = np.full(len(values), NAN)
     if known.any() and nulls.shape[1]:
         largest = nulls[known].max(axis=0)
-        result[known] = [exceedance(value, largest) for value in values[known]]
+        result[known] = [exceedance(value, largest, same) for value in values[known]]
     return result
 
 

@@ -14,7 +14,9 @@ from featlab.metrics.pairs import squared_distances
 Floats = NDArray[np.float64]
 
 METRICS = ("euclidean", "cosine")
-SAME_HEIGHT = 1e-6  # relative to the tree's height
+# Rounding of float64 in heights, in units of eps, the number of merges and the tree's height: a height is a mean of as
+# many distances. Heights that distances known to float32 cannot tell apart are made one where the tree is built.
+SAME_HEIGHT = 16 * float(np.finfo(np.float64).eps)
 Method = Literal["average", "ward", "single", "complete"]
 LINKAGES: tuple[Method, ...] = ("average", "ward", "single", "complete")
 
@@ -103,7 +105,7 @@ def linkage_tree(distances: Floats, metric: str, method: Method) -> Floats:
 def cophenetic_distances(tree: Floats) -> Floats:
     """Height at which each pair of classes first joins, condensed.
 
-    Heights that float32 features cannot tell apart are made one, so that the ties of an exact tree stay ties.
+    Heights that rounding alone keeps apart are made one, so that the ties of an exact tree stay ties.
 
     Examples
     --------
@@ -115,18 +117,18 @@ def cophenetic_distances(tree: Floats) -> Floats:
 
 
 def levelled(tree: Floats) -> Floats:
-    """The same linkage matrix, heights that float32 features cannot tell apart made one.
+    """The same linkage matrix, heights that rounding in float64 alone keeps apart made one.
 
     Examples
     --------
-    >>> levelled(np.array([[0, 1, 1.0, 2], [2, 4, 1.0000001, 3]]))[:, 2]
+    >>> levelled(np.array([[0, 1, 1.0, 2], [2, 4, 1.000000000000001, 3]]))[:, 2]
     array([1., 1.])
     """
     if not len(tree):
         return tree
     order = np.argsort(tree[:, 2], kind="stable")
     heights = tree[order, 2]
-    apart = np.diff(heights, prepend=-np.inf) > SAME_HEIGHT * heights[-1]
+    apart = np.diff(heights, prepend=-np.inf) > SAME_HEIGHT * len(tree) * heights[-1]
     changed = tree.copy()
     changed[order, 2] = heights[apart][np.cumsum(apart) - 1]
     return changed

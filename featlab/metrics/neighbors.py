@@ -10,36 +10,52 @@ from featlab.metrics.levels import Levels
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+TOGETHER = 1 << 20  # neighbours looked up at a time
 
 
 def nearest_neighbors(distances: NDArray[np.floating]) -> Ints:
-    """Nearest other class of each class, from condensed distances; of several equally near, the first.
+    """Nearest other classes of each class, from condensed distances.
+
+    Returns
+    -------
+    ndarray of shape (2, n_neighbors)
+        Class and neighbour, class after class; of several equally near, all.
 
     Examples
     --------
     >>> nearest_neighbors(np.array([1.0, 5.0, 4.0])).tolist()
-    [1, 0, 1]
+    [[0, 1, 2], [1, 0, 1]]
+    >>> nearest_neighbors(np.array([1.0, 4.0, 4.0])).tolist()
+    [[0, 1, 2, 2], [1, 0, 0, 1]]
     """
     n_classes = num_obs_y(distances)
-    nearest, least = np.zeros(n_classes, np.int64), np.full(n_classes, np.inf)
-    stop = 0
-    for row in range(n_classes - 1):
-        start, stop = stop, stop + n_classes - row - 1
-        own = distances[start:stop]
-        closer = np.flatnonzero(own < least[row + 1 :]) + row + 1
-        least[closer], nearest[closer] = own[closer - row - 1], row
-        if own[best := int(own.argmin())] < least[row]:
-            nearest[row] = row + 1 + best
-    return nearest
+    least = np.full(n_classes, np.inf)
+    rows = [slice(row * n_classes - row * (row + 1) // 2, None) for row in range(n_classes - 1)]
+    rows = [slice(part.start, part.start + n_classes - row - 1) for row, part in enumerate(rows)]
+    for row, part in enumerate(rows):
+        own = distances[part]
+        np.minimum(least[row + 1 :], own, out=least[row + 1 :], casting="same_kind")
+        least[row] = min(least[row], own.min())
+    found = [np.zeros((2, 0), np.int64)]
+    for row, part in enumerate(rows):
+        own = distances[part]
+        for mine, its in ((own == least[row], False), (own == least[row + 1 :], True)):
+            others = np.flatnonzero(mine) + row + 1
+            pair = np.stack([np.full(len(others), row), others])
+            found.append(pair[::-1] if its else pair)
+    pairs = np.concatenate(found, axis=1)
+    return np.asarray(pairs[:, np.lexsort(pairs[::-1])])
 
 
 def nearest_neighbor_distance(nearest: Ints, taxonomy: Levels, orders: Ints) -> Floats:
     """Mean taxonomy distance from a class to its nearest class in feature space; small is good.
 
+    Of several that are equally near, the mean counts.
+
     Parameters
     ----------
     nearest
-        From `nearest_neighbors`, shape (n_classes,).
+        From `nearest_neighbors`, shape (2, n_neighbors).
     taxonomy
         Taxonomy distances of the classes.
     orders
@@ -52,7 +68,15 @@ def nearest_neighbor_distance(nearest: Ints, taxonomy: Levels, orders: Ints) -> 
     Examples
     --------
     >>> levels = Levels.of(np.array([[0.0, 2, 4], [2, 0, 4], [4, 4, 0]]))
-    >>> nearest_neighbor_distance(np.array([1, 0, 1]), levels, np.array([[0, 1, 2], [2, 1, 0]])).round(3)
+    >>> nearest = np.array([[0, 1, 2], [1, 0, 1]])
+    >>> nearest_neighbor_distance(nearest, levels, np.array([[0, 1, 2], [2, 1, 0]])).round(3)
     array([2.667, 3.333])
     """
-    return np.asarray(taxonomy.values[taxonomy.codes[orders, orders[:, nearest]]].mean(axis=1))
+    here, there = nearest
+    n_classes = orders.shape[1]
+    if len(here) == n_classes:
+        return np.asarray(taxonomy.values[taxonomy.codes[orders, orders[:, there]]].mean(axis=1))
+    weights = 1 / np.bincount(here, minlength=n_classes)[here] / n_classes
+    together = max(1, TOGETHER // len(here))
+    parts = [orders[start : start + together] for start in range(0, len(orders), together)]
+    return np.concatenate([taxonomy.values[taxonomy.codes[some[:, here], some[:, there]]] @ weights for some in parts])

@@ -30,6 +30,8 @@ def moments(values: NDArray[np.floating]) -> tuple[float, float]:
     mean = float(values.mean(dtype=np.float64)) if len(values) else NAN
     if not np.isfinite(mean):
         return NAN, NAN
+    if values.min() == values.max():  # else rounding of the mean would be left
+        return mean, NAN
     squares = 0.0
     for piece in _pieces(len(values)):
         part = values[piece].astype(np.float64) - mean

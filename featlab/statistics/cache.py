@@ -123,7 +123,7 @@ def classifier_content(run: Run, epoch: int) -> Any:
     return [list(run.feeds(epoch)), run.classifier_digests(epoch)]
 
 
-_CORE = ("classes", "weights", "means", "classifier", "outside")
+_CORE = ("classes", "weights", "means", "classifier", "outside", "scales")
 _SUMS = tuple(field.name for field in fields(Coordinates) if field.name not in ("nearest", "agreement"))
 
 

@@ -95,6 +95,25 @@ class Frame:
         columns = self.columns.T.astype(np.float64)
         return columns if self.rotation is None else columns @ self.rotation
 
+    @cached_property
+    def scales(self) -> Floats:
+        """Largest offset in the features that make up each direction of the basis, shape (rank,).
+
+        The root of the sum over features of that, squared, times the share of the feature in the direction. Where one
+        feature is far larger than the others, it stands in one direction, and the others keep their own scale. Of the
+        directions that rotation makes, those that are not among the columns share what is left.
+        """
+        largest = np.square(np.maximum(self.offsets.max(axis=0), -self.offsets.min(axis=0)), dtype=np.float64)
+        if self.columns is None:
+            return np.asarray(np.sqrt(largest))
+        rank = self.means.shape[1]
+        leading = rank if self.rotation is None else self.leading.shape[1]
+        shares = [np.square(column, dtype=np.float64) for column in self.columns[:leading]]
+        squares = np.array([share @ largest for share in shares])
+        left = largest.sum() - squares.sum() if leading < rank else 0.0
+        others = np.full(rank - leading, max(0.0, left) / max(1, rank - leading))
+        return np.asarray(np.sqrt(np.concatenate([squares, others])))
+
     def to_basis(self, vectors: Floats) -> Floats:
         """Express products with the columns, shape (n, n_columns), in the basis, shape (n, rank)."""
         return vectors if self.rotation is None else vectors @ self.rotation

@@ -56,6 +56,17 @@ def row_blocks(rows: int, width: int, size: int, most: int = 1 << 20) -> Iterato
         yield slice(start, min(start + step, rows))
 
 
+def run_rows(n_classes: int) -> int:
+    """Most rows whose sums run in float32.
+
+    Examples
+    --------
+    >>> run_rows(10), run_rows(1000)
+    (640, 8192)
+    """
+    return min(LARGEST_RUN_ROWS, max(256, RUN_ROWS * n_classes))
+
+
 def class_sums(values: NDArray[np.floating], labels: Ints, n_classes: int) -> NDArray[np.floating]:
     """Sum rows by class: one sequential sweep, ndarray of shape (n_classes, n_features)."""
     rows = len(labels)
@@ -92,7 +103,7 @@ class MomentSums:
         self._shift: NDArray[np.floating] | None = None
         self._sums: Floats
         self._recent: NDArray[np.floating]
-        self._run_rows = min(LARGEST_RUN_ROWS, max(256, RUN_ROWS * n_classes))
+        self._run_rows = run_rows(n_classes)
         self._pending = 0
 
     def add(self, features: NDArray[np.floating], labels: Ints) -> None:

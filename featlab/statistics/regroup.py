@@ -17,11 +17,9 @@ import scipy.sparse
 
 from featlab.statistics.coordinates import Coordinates
 from featlab.statistics.frame import Frame
-from featlab.statistics.moments import Floats, Ints
+from featlab.statistics.moments import Floats, Ints, run_rows
 from featlab.statistics.nearest import averaging
-
-# Units of float32 rounding in a class mean, whose sums run over up to some hundred rows (`featlab.statistics.moments`).
-BLURRED = 32 * float(np.finfo(np.float32).eps) / 2
+from featlab.statistics.rounding import Rounding, mean_rounding
 
 
 @dataclass(frozen=True)
@@ -44,6 +42,9 @@ class ClassStatistics:
     outside
         Inner products of what these rows have outside of the span, shape (n_present, n_present); None where they have
         nothing there, or are none.
+    scales
+        Largest magnitude that class means, about the centre, have in the features that make up each direction, shape
+        (rank,); None in a cache of before. Rounding of the means is in proportion to it.
     """
 
     classes: Ints
@@ -52,6 +53,7 @@ class ClassStatistics:
     coordinates: Coordinates
     classifier: Floats | None
     outside: Floats | None = None
+    scales: Floats | None = None
 
     @property
     def rows(self) -> int:
@@ -59,10 +61,10 @@ class ClassStatistics:
         return int(self.coordinates.counts.sum())
 
     @cached_property
-    def blur(self) -> float:
-        """Length that float32 sums over rows cannot tell from zero: means that are no farther apart coincide."""
-        reach = np.linalg.norm(self.means, axis=1).max() + np.sqrt(_per_row(self.coordinates).max(initial=0))
-        return float(BLURRED * reach)
+    def rounding(self) -> Rounding:
+        """Bounds on the errors of the class means."""
+        run = run_rows(int(self.classes.max()) + 1)
+        return mean_rounding(self.means, _per_row(self.coordinates), self.weights, run, scales=self.scales)
 
     @cached_property
     def mean_variances(self) -> Floats:
@@ -105,12 +107,13 @@ def class_statistics(frame: Frame, coordinates: Coordinates, weight: Floats | No
         # One row is its own mean: what float32 leaves between the two is no scatter.
         alone = coordinates.counts <= 1
         coordinates = replace(coordinates, class_scatter=np.where(alone, 0.0, coordinates.class_scatter))
-    statistics = ClassStatistics(frame.classes, frame.counts, frame.means, coordinates, classifier, outside)
-    return replace(statistics, means=_unblurred(statistics.means, statistics.blur))
+    scales = frame.scales
+    statistics = ClassStatistics(frame.classes, frame.counts, frame.means, coordinates, classifier, outside, scales)
+    return replace(statistics, means=_unblurred(statistics.means, statistics.rounding.whole))
 
 
 def _per_row(coordinates: Coordinates) -> Floats:
-    """Mean square of the residuals of each class that has rows."""
+    """Return the mean square of the residuals of each class that has rows."""
     some = coordinates.counts > 0
     return np.asarray(coordinates.class_scatter[some] / coordinates.counts[some])
 
@@ -181,7 +184,7 @@ def regroup(statistics: ClassStatistics, labels: Ints, index: int) -> GroupStati
     n_groups = int(groups.max()) + 1
     averages = averaging(groups, statistics.weights, n_groups)
     raw_means: Floats = averages @ statistics.means
-    means = _unblurred(raw_means - raw_means.mean(axis=0), statistics.blur)
+    means = _unblurred(raw_means - raw_means.mean(axis=0), statistics.rounding.whole)
     apart = statistics.means - raw_means[groups]  # mu_k - mu_g
     counts = np.bincount(groups, weights=sums.counts, minlength=n_groups).astype(np.int64)
     scatter = sums.class_scatter + sums.counts * np.square(apart).sum(axis=1)
@@ -204,7 +207,7 @@ def regroup(statistics: ClassStatistics, labels: Ints, index: int) -> GroupStati
         rows=statistics.rows,
         counts=counts,
         means=means,
-        blur=statistics.blur,
+        blur=statistics.rounding.whole,
         variances=variances,
         within_trace=float(scatter.sum() / statistics.rows),
         spectrum=spectrum,

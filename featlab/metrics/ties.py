@@ -1,0 +1,170 @@
+"""Ties of distances: those that rounding alone keeps apart get one value, before anything ranks or merges them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featlab.metrics.ranking import SORTED_AT_ONCE
+from featlab.statistics.rounding import Rounding
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+NONE = np.zeros(0)
+AROUND = 16  # times the tolerance, from which it is told how many values lie that close by chance
+ASKED = 50_000  # values whose neighbours are counted
+
+
+@dataclass(frozen=True)
+class Ties:
+    """Distances with their ties made exact.
+
+    Attributes
+    ----------
+    distances
+        Condensed, tied ones equal.
+    tolerance
+        Of the tied ones what they may differ by, 0 of all others; None where there are no ties.
+    """
+
+    distances: Floats
+    tolerance: Floats | None = None
+
+
+def exact_ties(distances: Floats, rounding: Rounding) -> Ties:
+    """Give distances that are the same within rounding the same value; where there are none, change nothing.
+
+    What lies within the tolerance of 0 becomes 0. Of many distances some lie as close as that by chance, without being
+    tied: as long as there are no more of them than chance explains, all stay as they are to the last bit. The same
+    holds of each stretch of distances that lies apart from all others.
+
+    Beyond `SORTED_AT_ONCE` distances, of more than 5,793 classes, only those that are all tied are made one: others
+    keep their values, and a tolerance by which trees break what ties there are.
+
+    Parameters
+    ----------
+    distances
+        Condensed, finite.
+    rounding
+        Of these distances.
+
+    Examples
+    --------
+    >>> exact_ties(np.array([1.0, 2.0, 1.0 + 1e-9]), Rounding(1e-8, 0.0)).distances.round(10)
+    array([1., 2., 1.])
+    """
+    long = len(distances) > SORTED_AT_ONCE
+    if not len(rounding.axes) or long:
+        ordered = np.sort(distances)
+        if not _more_than_chance(ordered, rounding):
+            return Ties(distances)
+        if long:
+            isotropic = replace(rounding, vector=rounding.whole, axes=NONE)
+            tolerance = isotropic.tolerance(distances)
+            same = ordered[-1] - ordered[0] <= tolerance.min()
+            return Ties(np.full_like(distances, ordered[0]) if same else distances, tolerance)
+    order = np.argsort(distances, kind="stable")
+    ordered = distances[order]
+    tolerance = rounding.tolerance(ordered, order)
+    near, around = close_values(ordered, tolerance, np.arange(len(ordered)))
+    if not beyond_chance(near.sum(), around.sum()):
+        return Ties(distances)
+    starts = tie_starts(ordered, tolerance)
+    lasts = np.append(starts[1:], len(ordered)) - 1
+    shared = (ordered[starts] + ordered[lasts]) / 2
+    if ordered[0] <= tolerance[0]:
+        shared[0] = 0.0
+    stretches = np.append(0, np.flatnonzero(np.diff(ordered) > (1 + AROUND) * tolerance[:-1]) + 1)
+    real = beyond_chance(np.add.reduceat(near, stretches), np.add.reduceat(around, stretches))
+    tied = real[np.searchsorted(stretches, starts, side="right") - 1] & ((lasts > starts) | (shared == 0))
+    group = np.repeat(np.arange(len(starts)), lasts - starts + 1)
+    kept = tied[group]
+    ordered[kept] = shared[group[kept]]
+    tolerance[~kept] = 0
+    found, within = np.empty_like(ordered), np.empty_like(ordered)
+    found[order], within[order] = ordered, tolerance
+    return Ties(found, within)
+
+
+def _more_than_chance(ordered: Floats, rounding: Rounding) -> bool:
+    """Whether more values are tied than chance puts within the tolerance, from a part of them."""
+    asked = np.arange(0, len(ordered), max(1, len(ordered) // ASKED))
+    near, around = close_values(ordered, replace(rounding, axes=NONE).tolerance(ordered[asked]), asked)
+    return bool(beyond_chance(near.sum(), around.sum()))
+
+
+def close_values(ordered: Floats, tolerance: Floats, asked: Ints) -> tuple[Ints, Ints]:
+    """How many values follow within the tolerance, and how many in the `AROUND` steps of that width after it.
+
+    Parameters
+    ----------
+    ordered
+        Ascending.
+    tolerance
+        At each asked value.
+    asked
+        Places of these.
+
+    Examples
+    --------
+    >>> close_values(np.array([0.0, 0.5, 3.0, 40.0]), np.ones(2), np.array([0, 2]))
+    (array([1, 0]), array([1, 0]))
+    """
+    values = ordered[asked]
+    near = np.searchsorted(ordered, values + tolerance, side="right")
+    around = np.searchsorted(ordered, values + (1 + AROUND) * tolerance, side="right")
+    return near - asked - 1, around - near
+
+
+def beyond_chance(near: Ints | np.int64, around: Ints | np.int64) -> NDArray[np.bool_]:
+    """Whether so many values are close together that chance does not explain it.
+
+    Chance would put as many within the tolerance as in each of the `AROUND` steps that follow. For instance, 1,000
+    classes whose distances are all over the place have 500,000 of them, a few per cent within 1e-7 of the next.
+
+    Examples
+    --------
+    >>> beyond_chance(np.array([1, 1, 100]), np.array([0, 16, 160])).tolist()
+    [True, False, True]
+    """
+    chance = np.asarray(around) / AROUND
+    return np.asarray(near > 1.25 * chance + 3 * np.sqrt(chance))
+
+
+def tie_starts(ordered: Floats, tolerance: Floats) -> Ints:
+    """Where each group of tied values begins.
+
+    Neighbours within the tolerance are one group as long as its ends are, too. A longer chain, such as 0, 1, 2, 3 at a
+    tolerance of 1, is cut at its widest gap, of equal ones that in the middle, until the ends of each part are within
+    it. Tied values stand closer to each other than to what else the chain holds, so they stay together.
+
+    Parameters
+    ----------
+    ordered
+        Ascending, shape (n,).
+    tolerance
+        At each value, shape (n,).
+
+    Examples
+    --------
+    >>> tie_starts(np.array([0.0, 0.5, 1.4, 1.5, 9.0]), np.ones(5)).tolist()
+    [0, 2, 4]
+    """
+    gaps = np.diff(ordered)
+    starts = np.append(0, np.flatnonzero(gaps > np.maximum(tolerance[1:], tolerance[:-1])) + 1)
+    stops = np.append(starts[1:], len(ordered))
+    wide = np.flatnonzero(ordered[stops - 1] - ordered[starts] > np.maximum.reduceat(tolerance, starts))
+    pending = [(int(starts[run]), int(stops[run])) for run in wide]
+    cuts = []
+    while pending:
+        start, stop = pending.pop()
+        if ordered[stop - 1] - ordered[start] <= tolerance[start:stop].max():
+            continue
+        inside = gaps[start : stop - 1]
+        widest = np.flatnonzero(inside == inside.max())
+        cut = start + int(widest[len(widest) // 2]) + 1
+        cuts.append(cut)
+        pending += [(start, cut), (cut, stop)]
+    return np.sort(np.append(starts, np.array(cuts, np.int64)))

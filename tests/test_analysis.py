@@ -101,6 +101,71 @@ def test_a_planted_course_has_its_planted_onsets(tmp_path):
     assert not (results.evolution.query("reference == 'last'").epoch == 5).any()
 
 
+GAPS = {0: 0.1, 1: 0.5, 2: 0.8, 3: 0.9}  # share of right answers by epoch; the first layer lacks epoch 1
+
+
+@pytest.fixture(scope="module")
+def gapped(tmp_path_factory):
+    """A run whose first layer lacks a middle epoch, and its logits by epoch."""
+    path = tmp_path_factory.mktemp("gapped") / "run.zarr"
+    generator = np.random.default_rng(0)
+    labels = np.arange(400) % 8
+    logits = {}
+    for epoch, share in GAPS.items():
+        wrong = generator.random(400) > share
+        logits[epoch] = np.eye(8)[np.where(wrong, generator.integers(0, 8, 400), labels)]
+        middles = generator.normal(size=(8, 6)) * (1 + epoch)
+        features = {"late": middles[labels] + generator.normal(size=(400, 6))}
+        if epoch != 1:
+            features = {"early": features["late"][:, :4], **features}
+        featlab.write_epoch(path, epoch=epoch, features=features, labels=labels, logits=logits[epoch])
+    return path, labels, logits
+
+
+def crossing(epochs, series, fraction):
+    """Epoch at which a rising series first reaches a fraction of its way, by a plain loop."""
+    goal = series[0] + fraction * (series[-1] - series[0])
+    for before in range(len(series) - 1):
+        if series[before] < goal <= series[before + 1]:
+            part = (goal - series[before]) / (series[before + 1] - series[before])
+            return epochs[before] + part * (epochs[before + 1] - epochs[before])
+    return float("nan")
+
+
+@pytest.mark.defect("B5", "a layer without a middle epoch put the epochs of accuracy in a wrong order")
+@pytest.mark.parametrize("rule", ["greedy", "sum"])
+def test_a_layer_that_lacks_an_epoch_does_not_change_their_order(gapped, rule):
+    path, labels, logits = gapped
+    groups = np.arange(8) // 4
+    results = featlab.analyze(path, spaces={"half": groups.tolist()}, permutations=0, rule=rule)
+    for space, partition in (("hyponym", np.arange(8)), ("half", groups)):
+        member = np.eye(partition.max() + 1)[partition]
+        said = [
+            ((np.exp(logits[epoch]) @ member).argmax(axis=1) if rule == "sum" else partition[logits[epoch].argmax(1)])
+            for epoch in GAPS
+        ]
+        share = np.array([(each == partition[labels]).mean() for each in said])
+        table = results.accuracy[results.accuracy.space == space]
+        assert table.epoch.tolist() == list(GAPS)
+        np.testing.assert_allclose(table.accuracy, share, rtol=1e-12)
+        np.testing.assert_allclose(table.relative_accuracy, share / share[-1], rtol=1e-12)
+        np.testing.assert_allclose(table.residual_error, 1 - share / share[-1], atol=1e-12)
+        onset = results.onset.query("series == 'accuracy' and space == @space", local_dict={"space": space})
+        for fraction, found in zip(onset.fraction, onset.onset, strict=True):
+            assert found == pytest.approx(crossing(list(GAPS), share, fraction))
+
+
+@pytest.mark.defect("B5", "the verdict and the demo's table were taken over epochs in a wrong order")
+def test_the_verdict_does_not_depend_on_which_epochs_a_layer_lacks(gapped):
+    path, _, _ = gapped
+    spaces = {"half": [0, 0, 0, 0, 1, 1, 1, 1]}
+    told = [
+        featlab.analyze(path, spaces=spaces, permutations=0, layers=layers).verdict().sentence[0]
+        for layers in (["early", "late"], ["late"])
+    ]
+    assert told[0] == told[1]
+
+
 def test_accuracy_rules(tmp_path):
     """Three classes in two groups: the most probable class is alone, its rivals' probabilities sum higher."""
     logits = np.log(np.array([[0.4, 0.35, 0.25]]))

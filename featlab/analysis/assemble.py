@@ -191,7 +191,8 @@ class _Tables:
         )
 
     def add(self, summaries: Sequence[Any], advance: Advance) -> None:
-        """Take up the epochs of one layer and split."""
+        """Take up the epochs of one layer and split, first to last whatever order they come in."""
+        summaries = sorted(summaries, key=lambda summary: summary.request.epoch)
         warn_gaps(summaries, self.run.classes)
         for summary in summaries:
             self.rows["geometry"] += summary.geometry

@@ -32,7 +32,10 @@ def accuracy_table(
     heights = plan.taxonomy.lca_links(run.classes) if plan.taxonomy is not None and decisions else None
     rows: list[Row] = []
     by_class: dict[tuple[str, str], Course] = {}
-    for (epoch, split), said in decisions.items():
+    splits = list(dict.fromkeys(split for _, split in decisions))
+    # "Last" below, and the courses, are by epoch, in whatever order the decisions come.
+    ordered = sorted(decisions.items(), key=lambda item: (splits.index(item[0][1]), item[0][0]))
+    for (epoch, split), said in ordered:
         labels = run.labels(epoch, split)
         counts = np.bincount(labels, minlength=len(run.classes))
         for index, space in enumerate(plan.spaces):

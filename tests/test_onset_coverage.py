@@ -55,7 +55,8 @@ def test_the_table_has_a_row_for_every_design():
 @pytest.mark.parametrize("curve", CURVES)
 @pytest.mark.parametrize("design", DESIGNS, ids=lambda design: f"{len(design.groups)} {design.name}")
 def test_intervals_hold_the_onset_in_every_design(design, curve):
+    """The table in docs/onsets.md, cell by cell."""
     for fraction in (0.5, 0.9):
-        given, held = coverage(design, curve, fraction, runs=2000, seed=1)
+        given, held = coverage(design, curve, fraction, runs=2000, seed=0)
         assert given in (0, 1)
         assert not given or 0.92 <= held <= 0.97

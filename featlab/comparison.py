@@ -21,6 +21,7 @@ Floats = NDArray[np.float64]
 COMPARED = tuple(name for name in TABLES if name not in ("classes", "spaces"))
 # What only describes a row is no measure; nor is a probability under one run's null one to take a mean of.
 _DESCRIBING = {"groups", "rows", "rule", "permutations", "left", "right", "size"}
+_DESCRIBING |= {"population", "sampled", "needed", "interval", "missing"}
 _UNREPEATED = {"p", "p_corrected"}
 
 

@@ -29,6 +29,7 @@ class Schema:
     about: str
     keys: tuple[str, ...]
     columns: tuple[str, ...]
+    later: tuple[str, ...] = ()  # added since results were first saved; NaN in those that lack them
     controlled: bool = False  # each measured column has a mean and spread over random controls beside it
 
 
@@ -60,7 +61,6 @@ _BIAS = (
     "relative_accuracy",
     "residual_error",
     "random_expected",
-    "random_expected_error",
     "hypernym_gain",
     "mistake_severity",
     "hierarchical_precision",
@@ -68,7 +68,6 @@ _BIAS = (
 )
 _NULL = ("value", "null_mean", "null_std", "z", "p", "p_corrected", "ceiling", "permutations")
 _SNAPSHOT = ("epoch", "split", "layer")
-ADDED = ("random_expected_error",)  # columns that results of an earlier featlab may lack: NaN there
 
 TABLES: dict[str, Schema] = {
     "classes": Schema("the classes, by id", ("class",), ("name", "synset")),
@@ -78,7 +77,10 @@ TABLES: dict[str, Schema] = {
         ("class_name", "group", "group_name", "groups"),
     ),
     "accuracy": Schema(
-        "accuracy and mistakes in every label space", ("epoch", "split", "space"), ("groups", "rule", "rows", *_BIAS)
+        "accuracy and mistakes in every label space",
+        ("epoch", "split", "space"),
+        ("groups", "rule", "rows", *_BIAS),
+        ("random_expected_error",),
     ),
     "geometry": Schema(
         "norms, angles and traces of the means", (*_SNAPSHOT, "space"), ("groups", "rows", *_GEOMETRY), controlled=True
@@ -104,6 +106,7 @@ TABLES: dict[str, Schema] = {
         "the epoch by which a series has covered a fraction of its way",
         ("split", "layer", "space", "series", "fraction"),
         ("onset", "low", "high", "control_onset"),
+        ("population", "sampled", "needed", "interval", "missing"),
     ),
 }
 
@@ -126,7 +129,7 @@ def table_columns(name: str) -> list[str]:
     if schema.controlled:
         measures = [column for column in schema.columns if column not in ("groups", "rows")]
         columns += [column for measure in measures for column in control_columns(measure)]
-    return columns
+    return [*columns, *schema.later]
 
 
 class Results:
@@ -161,13 +164,14 @@ class Results:
 
     def __init__(self, tables: Mapping[str, pd.DataFrame], parameters: Mapping[str, Any]) -> None:
         self.parameters = dict(parameters)
-        for name in TABLES:
+        for name, schema in TABLES.items():
             table = tables.get(name)
             columns = table_columns(name)
             if table is None or table.empty:
-                table = pd.DataFrame(columns=columns)
-            absent = {column: float("nan") for column in ADDED if column in columns and column not in table}
-            setattr(self, name, table.assign(**absent)[columns])
+                setattr(self, name, pd.DataFrame(columns=columns))
+                continue
+            lacking = [column for column in schema.later if column not in table]
+            setattr(self, name, table.assign(**dict.fromkeys(lacking, float("nan")))[columns])
 
     def __getitem__(self, name: str) -> pd.DataFrame:
         if name not in TABLES:
@@ -254,7 +258,8 @@ def load_results(path: str | os.PathLike[str]) -> Results:
         raise ResultsError(f"{str(source)!r} lacks the tables {', '.join(missing)}: analyse the run again.")
     tables = {name: pd.read_parquet(source / f"{name}.parquet") for name in TABLES}
     for name, table in tables.items():
-        lacking = [column for column in table_columns(name) if column not in table and column not in ADDED]
+        needed = [column for column in table_columns(name) if column not in TABLES[name].later]
+        lacking = [column for column in needed if column not in table]
         if lacking:
             raise ResultsError(
                 f"the table {name!r} in {str(source)!r} lacks {', '.join(lacking)}: analyse the run again."

@@ -32,6 +32,8 @@ class Learned:
         The same in random groups of the same sizes, where there are any.
     away, control_away
         Whether the series, or that of random groups, ended worse than it began; then it has no `half`.
+    missing
+        Epochs at which the series has no value; the onsets are those over the others.
     """
 
     space: str
@@ -44,6 +46,7 @@ class Learned:
     control_most: float = NAN
     away: bool = False
     control_away: bool = False
+    missing: int = 0
 
     @property
     def moved(self) -> bool:
@@ -55,7 +58,8 @@ def precedence(coarse: Learned, fine: Learned) -> str:
     """Say whether a coarse label space was learned before a fine one.
 
     It was when it had covered half of its way earlier; no hierarchy is needed for that when random groups of the same
-    sizes were as early, and it is uncertain when the two intervals meet.
+    sizes were as early, it is uncertain when the two intervals meet, and how certain it is nobody knows where there are
+    none: then the sentence says so.
 
     Parameters
     ----------
@@ -68,11 +72,15 @@ def precedence(coarse: Learned, fine: Learned) -> str:
     'Broad before specific'
     >>> precedence(Learned("kind", 2, 0.5, control_half=0.5), Learned("hyponym", 8, 2.0))
     'Broad before specific, but no earlier than random groups'
+    >>> precedence(Learned("kind", 2, 0.5), Learned("hyponym", 8, 2.0))
+    'Broad before specific, with too few classes or groups for an interval'
     """
     if not coarse.half < fine.half:
         return "These numbers do not show broad before specific"
     if coarse.control_half <= coarse.half:
         return "Broad before specific, but no earlier than random groups"
+    if not np.isfinite([coarse.high, fine.low]).all():
+        return "Broad before specific, with too few classes or groups for an interval"
     return "Broad before specific" + ("" if coarse.high < fine.low else ", but within the uncertainty")
 
 
@@ -91,13 +99,14 @@ def moved_away(accuracy: pd.DataFrame, collapse: pd.DataFrame) -> set[tuple[str,
     """
     found = set()
     accuracy = accuracy.assign(layer=None).rename(columns={"random_expected": "accuracy_control"})
+    keys = ["split", "layer", "space"]
     for table, every in ((accuracy, ["accuracy"]), (collapse, _collapse_series(collapse))):
         ordered = table.sort_values("epoch", kind="stable").astype({"layer": object})
-        keys = ["split", "layer", "space"]
-        first = ordered.drop_duplicates(keys, keep="first").set_index(keys)
-        last = ordered.drop_duplicates(keys, keep="last").set_index(keys)
         for series in [name + end for name in every for end in ("", "_control")]:
-            change = (last[series] - first[series].reindex(last.index)).to_numpy(np.float64)
+            known = ordered[ordered[series].notna()]  # as the onset is: from the first value to the last
+            first = known.drop_duplicates(keys, keep="first").set_index(keys)[series]
+            last = known.drop_duplicates(keys, keep="last").set_index(keys)[series]
+            change = (last - first.reindex(last.index)).to_numpy(np.float64)
             worse = change < 0 if series.removesuffix("_control") in _RISING else change > 0
             for split, layer, space in last.index[worse]:
                 found.add((split, layer if isinstance(layer, str) else None, space, series))
@@ -168,8 +177,11 @@ def _courses(
             half = most = low = high = NAN
         if control_away:
             control_half = control_most = NAN
+        missing = int(table["missing"].fillna(0).max()) if "missing" in table else 0
         found.append(
-            Learned(space, groups[space], half, most, low, high, control_half, control_most, away, control_away)
+            Learned(
+                space, groups[space], half, most, low, high, control_half, control_most, away, control_away, missing
+            )
         )
     return sorted(found, key=lambda learned: (learned.space == HYPONYM, learned.groups))
 
@@ -226,7 +238,9 @@ def _collapse_clauses(courses: Mapping[str, list[Learned]]) -> list[str]:
             told = ", ".join(spread) if len(spread) < len(spaces) else "every label space"
             (worse if spread else still).append(f"{series} ({told})" if spread else series)
             continue
-        told = f"{series} ({coarse.space} {_pair(coarse)}, {_control(coarse)}classes {_pair(fine)})"
+        told = (
+            f"{series} ({coarse.space} {_pair(coarse)}, {_control(coarse)}classes {_pair(fine)}{_gaps(coarse, fine)})"
+        )
         first = coarse.half < fine.half
         (after if not first else chance if coarse.control_half <= coarse.half else before).append(told)
     clauses = [
@@ -255,6 +269,11 @@ def _control(learned: Learned) -> str:
         return "random groups got worse, "
     known = np.isfinite(learned.control_half)
     return f"random groups {learned.control_half:.2f} / {learned.control_most:.2f}, " if known else ""
+
+
+def _gaps(*spaces: Learned) -> str:
+    missing = max(learned.missing for learned in spaces)
+    return f", {missing} epoch{'s' * (missing > 1)} without a value" if missing else ""
 
 
 def _beside(learned: Learned) -> str:

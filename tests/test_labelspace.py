@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from taxonomy_strategies import taxonomies, trees
 
 from featlab.errors import OptionError, TaxonomyError
-from featlab.hierarchy.labelspace import LabelSpace, controls, cut, default_spaces, depth, height, level
+from featlab.hierarchy.labelspace import LabelSpace, branches, controls, cut, default_spaces, depth, height, level
 from featlab.hierarchy.taxonomy import Taxonomy
 
 SUPERCLASSES = {f"super{row:02}": [f"class{row:02}{column}" for column in range(5)] for row in range(20)}
@@ -99,6 +99,51 @@ def test_depths_and_heights_are_nested(taxonomy: Taxonomy) -> None:
         assert spaces[-1].is_identity
         assert all(refines(fine, coarse) for coarse, fine in pairwise(spaces))
     assert [space.name for space in (depths[3], heights[2])] == ["depth3", "height2"]
+
+
+@given(trees(), st.integers(1, 9))
+def test_branches_keep_sibling_classes_together(taxonomy: Taxonomy, fewest: int) -> None:
+    """A group is the classes at or below one node, or those right below it; only the root's own stand alone."""
+    space = branches(taxonomy, taxonomy.leaves, fewest)
+    group = dict(zip(taxonomy.leaves, groups_of(space), strict=True))
+    top = taxonomy.root
+    while len(taxonomy.children(top)) == 1:
+        top = taxonomy.children(top)[0]
+    for node in taxonomy.nodes:
+        lone = [child for child in taxonomy.children(node) if not taxonomy.children(child)]
+        if node != top:
+            assert len({group[child] for child in lone}) <= 1
+    for name in space.groups:
+        members = {leaf for leaf in taxonomy.leaves if group[leaf] == name}
+        below = {leaf for leaf in taxonomy.leaves if leaf == name or name in taxonomy.ancestors(leaf)}
+        assert members == below or all(name in taxonomy.parents(_first_branching(taxonomy, leaf)) for leaf in members)
+
+
+def _first_branching(taxonomy: Taxonomy, leaf: str) -> str:
+    """Return the highest node above a class that holds no other class."""
+    while len(taxonomy.children(taxonomy.parents(leaf)[0])) == 1:
+        leaf = taxonomy.parents(leaf)[0]
+    return leaf
+
+
+@given(trees(), st.integers(1, 9))
+def test_branches_are_split_no_further_than_it_takes(taxonomy: Taxonomy, fewest: int) -> None:
+    wanted, fewer = (branches(taxonomy, taxonomy.leaves, number) for number in (fewest, 1))
+    assert refines(wanted, fewer)
+    if round(len(wanted.labels) ** 2 / np.square(wanted.sizes).sum()) < fewest:
+        assert refines(wanted, branches(taxonomy, taxonomy.leaves, 10**6))
+        assert wanted.n_groups == branches(taxonomy, taxonomy.leaves, 10**6).n_groups
+
+
+def test_branches_of_superclasses_are_the_superclasses_however_few() -> None:
+    taxonomy = Taxonomy.from_superclasses(dict(list(SUPERCLASSES.items())[:4]))
+    assert branches(taxonomy, taxonomy.leaves, 6).groups == ("super00", "super01", "super02", "super03")
+    assert cut(taxonomy, taxonomy.leaves, 6).n_groups > 6
+
+
+def test_branches_of_a_flat_hierarchy_are_the_classes() -> None:
+    taxonomy = Taxonomy.from_nested({"thing": ["a", "b", "c"]})
+    assert branches(taxonomy, ["c", "a", "b"], 2).is_identity
 
 
 @given(taxonomies(max_classes=20), st.integers(0, 2**40))

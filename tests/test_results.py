@@ -62,6 +62,16 @@ def test_what_holds_no_results_is_named(results, tmp_path):
         featlab.load_results(tmp_path / "a.results")
 
 
+def test_results_of_before_the_population_was_stored_can_be_read(results, tmp_path):
+    later = list(TABLES["onset"].later)
+    results.save(tmp_path / "a.results")
+    results.onset.drop(columns=later).to_parquet(tmp_path / "a.results" / "onset.parquet")
+    loaded = featlab.load_results(tmp_path / "a.results")
+    assert list(loaded.onset.columns) == list(results.onset.columns)
+    assert loaded.onset[later].isna().all(axis=None)
+    pd.testing.assert_frame_equal(loaded.verdict(), results.verdict())
+
+
 def test_unknown_table(results):
     with pytest.raises(OptionError, match="no table 'colapse'"):
         results["colapse"]

@@ -67,7 +67,7 @@ def _tell(story: Story) -> None:
             f"{row['first']:.1%}",
             f"{row['last']:.1%}",
             _number(row["half"]),
-            f"{_number(row['low'])} - {_number(row['high'])}",
+            f"{_number(row['low'])} - {_number(row['high'])}" if math.isfinite(row["low"]) else "none",
             _number(row["nine_tenths"]),
         ]
         for row in story.onsets.to_dict("records")

@@ -16,6 +16,7 @@ from featlab.analysis.class_order import Place, best_shifts, warn_class_order
 from featlab.analysis.data_driven import SOURCES, data_driven_taxonomy
 from featlab.analysis.learning import accuracy_onsets, accuracy_table, layer_onsets
 from featlab.analysis.plan import Hierarchy, Options, Plan, Senses, Spaces, make_plan
+from featlab.analysis.population import choose_population
 from featlab.analysis.reference import make_reference
 from featlab.analysis.similarity import evolution
 from featlab.analysis.snapshots import (
@@ -204,13 +205,15 @@ class _Tables:
         self.distances_kept = "every epoch" if per_snapshot * len(plan.requests) <= DISTANCE_ROWS else LAST_EPOCH
         if per_snapshot > DISTANCE_ROWS:
             self.distances_kept = "none"
+        self.sampled = choose_population(run.classes, plan.taxonomy, plan.spaces)
         options = plan.options
         self.reference = make_reference(
             run.classes, plan.taxonomy, options.distances, plan.spaces, options.permutations, options.seed
         )
 
     def add(self, summaries: Sequence[Any], advance: Advance) -> None:
-        """Take up the epochs of one layer and split."""
+        """Take up the epochs of one layer and split, first to last whatever order they come in."""
+        summaries = sorted(summaries, key=lambda summary: summary.request.epoch)
         warn_gaps(summaries, self.run.classes)
         warn_ties(summaries)
         for summary in summaries:
@@ -221,7 +224,7 @@ class _Tables:
         for summary in kept:
             self.distances.append(pd.DataFrame(distance_rows(summary, self.run.classes)))
         self.rows["evolution"] += evolution(summaries)
-        self.rows["onset"] += layer_onsets(summaries, self.plan)
+        self.rows["onset"] += layer_onsets(summaries, self.plan, self.sampled)
         self.scored += align(summaries, self.reference, advance)
         self.shifts.update(best_shifts(summaries[-1], self.reference))
 
@@ -230,7 +233,7 @@ class _Tables:
         accuracy, by_class = accuracy_table(self.run, self.plan, decisions)
         alignment = corrected(self.scored)
         warn_class_order(alignment, self.shifts)
-        onsets = accuracy_onsets(by_class, self.plan.options.seed) + self.rows["onset"]
+        onsets = accuracy_onsets(by_class, self.sampled, self.plan.options.seed) + self.rows["onset"]
         tables = {
             "classes": self._classes(),
             "spaces": self._spaces(),

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from featlab.analysis.plan import Plan
+from featlab.analysis.population import Population
 from featlab.analysis.snapshots import Row, SnapshotSummary
 from featlab.hierarchy.labelspace import LabelSpace
 from featlab.hierarchy.taxonomy import Taxonomy
@@ -32,7 +33,10 @@ def accuracy_table(
     heights = plan.taxonomy.lca_links(run.classes) if plan.taxonomy is not None and decisions else None
     rows: list[Row] = []
     by_class: dict[tuple[str, str], Course] = {}
-    for (epoch, split), said in decisions.items():
+    splits = list(dict.fromkeys(split for _, split in decisions))
+    # "Last" below, and the courses, are by epoch, in whatever order the decisions come.
+    ordered = sorted(decisions.items(), key=lambda item: (splits.index(item[0][1]), item[0][0]))
+    for (epoch, split), said in ordered:
         labels = run.labels(epoch, split)
         counts = np.bincount(labels, minlength=len(run.classes))
         for index, space in enumerate(plan.spaces):
@@ -84,17 +88,17 @@ def _hierarchical(labels: Ints, predictions: Ints, space: LabelSpace, taxonomy: 
     return bias.hierarchical_scores(space.labels[labels], space.labels[predictions], ancestors)
 
 
-def accuracy_onsets(by_class: Mapping[tuple[str, str], Course], seed: int) -> list[Row]:
+def accuracy_onsets(by_class: Mapping[tuple[str, str], Course], sampled: Population, seed: int) -> list[Row]:
     """Onsets of the classifier's accuracy in each label space, and of what random groups of its sizes would reach."""
     rows: list[Row] = []
     for (split, space), series in by_class.items():
         epochs, correct, counts, expected = zip(*series, strict=True)
         key = {"split": split, "layer": None, "space": space, "series": "accuracy"}
-        rows += _counted(key, epochs, correct, counts, expected, seed)
+        rows += _counted(key, epochs, correct, counts, expected, sampled, seed)
     return rows
 
 
-def layer_onsets(summaries: Sequence[SnapshotSummary], plan: Plan) -> list[Row]:
+def layer_onsets(summaries: Sequence[SnapshotSummary], plan: Plan, sampled: Population) -> list[Row]:
     """Onsets of nearest-mean accuracy and of every collapse column, over the epochs of one layer and split."""
     first = summaries[0].request
     epochs = [summary.request.epoch for summary in summaries]
@@ -108,12 +112,14 @@ def layer_onsets(summaries: Sequence[SnapshotSummary], plan: Plan) -> list[Row]:
             [summary.nearest[index] for summary in summaries],
             [summary.counts for summary in summaries],
             control["ncc_accuracy"],
+            sampled,
             plan.options.seed,
         )
         for series in _SERIES:
             if series == "ncc_accuracy":
                 continue
             values = _course(summaries, index, series)
+            gaps = int(np.isnan(values).sum())
             for fraction in FRACTIONS:
                 rows.append(
                     {
@@ -124,6 +130,11 @@ def layer_onsets(summaries: Sequence[SnapshotSummary], plan: Plan) -> list[Row]:
                         "low": bias.NAN,
                         "high": bias.NAN,
                         "control_onset": _onset(epochs, control[series], fraction),
+                        "population": None,
+                        "sampled": bias.NAN,
+                        "needed": bias.NAN,
+                        "interval": None,
+                        "missing": gaps,
                     }
                 )
     return rows
@@ -138,7 +149,8 @@ def _course(summaries: Sequence[SnapshotSummary], index: int, column: str) -> Fl
 
 def _onset(epochs: Sequence[int], values: Sequence[float] | Floats, fraction: float) -> float:
     values = np.asarray(values, np.float64)
-    if not np.isfinite(values).all() or np.ptp(values) <= ROUNDING:
+    known = values[~np.isnan(values)]
+    if not np.isfinite(known).all() or len(known) < 2 or np.ptp(known) <= ROUNDING:
         return bias.NAN
     return float(bias.onset(np.array(epochs, float), values, fraction))
 
@@ -149,14 +161,16 @@ def _counted(
     correct: Sequence[Ints],
     counts: Sequence[Ints],
     control: Sequence[float] | Floats,
+    sampled: Population,
     seed: int,
 ) -> list[Row]:
-    """Onsets of a share of rows, with an interval from resampling classes."""
+    """Onsets of a share of rows, with an interval for the population that the classes come from."""
     times, right, rows = np.array(epochs, float), np.stack(correct), np.stack(counts)
     share = right.sum(axis=1) / rows.sum(axis=1)
     table = []
+    effective = bias.effective_groups(bias.by_group(rows, sampled.groups))
     for fraction in FRACTIONS:
-        low, high = bias.onset_interval(times, right, rows, fraction, seed=seed)
+        low, high = bias.onset_interval(times, right, rows, fraction, groups=sampled.groups, seed=seed)
         table.append(
             {
                 **key,
@@ -165,6 +179,11 @@ def _counted(
                 "low": low,
                 "high": high,
                 "control_onset": _onset(epochs, control, fraction),
+                "population": sampled.name,
+                "sampled": effective,
+                "needed": bias.fewest_groups(fraction),
+                "interval": bias.interval_method(effective, fraction),
+                "missing": 0,
             }
         )
     return table

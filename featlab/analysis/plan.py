@@ -67,8 +67,13 @@ class Plan:
 
     @property
     def pairs(self) -> list[tuple[int, str]]:
-        """Each (epoch, split) once, in order."""
-        return list(dict.fromkeys((request.epoch, request.split) for request in self.requests))
+        """Each (epoch, split) once: the splits in order, the epochs of each ascending.
+
+        A layer may lack epochs that a later layer has, so the order of the requests is not that of the epochs.
+        """
+        splits = list(dict.fromkeys(request.split for request in self.requests))
+        pairs = {(request.epoch, request.split) for request in self.requests}
+        return sorted(pairs, key=lambda pair: (splits.index(pair[1]), pair[0]))
 
     @property
     def partitions(self) -> list[NDArray[np.int64]]:

@@ -32,7 +32,8 @@ def onset_table(results: Results, finest: str | None = None) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Columns space, groups, first, last (accuracy), half, low, high (its bootstrap interval), nine_tenths.
+        Columns space, groups, first, last (accuracy), half, low, high (its 95 % interval, NaN where none is given),
+        nine_tenths.
     """
     rows = []
     accuracy = results.accuracy.query("split == @split and rule == 'greedy'", local_dict={"split": SPLIT})
@@ -90,7 +91,7 @@ def tell(onsets: pd.DataFrame, alignment: pd.DataFrame) -> str:
     """Say in one sentence what the numbers show, or that they do not show it.
 
     Broad comes before specific when the coarsest label space is half-way earlier than the classes; it does so beyond
-    the uncertainty when the two bootstrap intervals do not meet.
+    the uncertainty when the two intervals do not meet.
 
     Parameters
     ----------

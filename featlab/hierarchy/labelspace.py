@@ -151,6 +151,61 @@ def cut(taxonomy: Taxonomy, classes: Sequence[str], n: int, name: str | None = N
     )
 
 
+def branches(taxonomy: Taxonomy, classes: Sequence[str], fewest: int) -> LabelSpace:
+    """Cut the taxonomy into the broadest branches of which there are enough, and never between sibling classes.
+
+    Like `cut`, the group with most classes is split first, until there are enough groups by their effective number,
+    (sum n)^2 / sum n^2 over classes (Kish 1965). Unlike there, classes of one parent stay together: where it is split,
+    they form a group under its name. Only classes right below the root are groups of their own. Where groups are taken
+    for a sample of all that there could be, classes that resemble each other through a common parent thus never stand
+    on both sides of a comparison.
+
+    Parameters
+    ----------
+    taxonomy, classes
+        As in `cut`.
+    fewest
+        Number of groups wanted; there are fewer where the taxonomy has not so many parents of classes.
+
+    Examples
+    --------
+    >>> taxonomy = Taxonomy.from_nested({"pet": ["cat", "dog"], "fish": {"flat": ["sole", "ray"], "eel": None}})
+    >>> branches(taxonomy, taxonomy.leaves, 2).groups
+    ('pet', 'fish')
+    >>> branches(taxonomy, taxonomy.leaves, 9).groups
+    ('pet', 'flat', 'fish')
+    """
+    tree = _Tree(_over(taxonomy, classes))
+    top = tree.branching(tree.root)
+    group = {leaf: leaf for leaf in classes}
+    waiting: list[tuple[int, str]] = []
+    squares = 0
+
+    def split(node: str) -> None:
+        nonlocal squares
+        children = [tree.branching(child) for child in tree.children[node]]
+        lone = [child for child in children if not tree.children[child]]
+        for child in children:
+            if tree.children[child]:
+                heapq.heappush(waiting, (-tree.counts[child], child))
+                squares += tree.counts[child] ** 2
+        group.update(dict.fromkeys(lone, node) if node != top else {})
+        squares += len(lone) ** 2 if node != top else len(lone)
+
+    split(top)
+    closed: list[str] = []
+    while waiting and round(len(classes) ** 2 / squares) < fewest:
+        node = heapq.heappop(waiting)[1]
+        if any(tree.children[tree.branching(child)] for child in tree.children[node]):
+            squares -= tree.counts[node] ** 2
+            split(node)
+        else:
+            closed.append(node)
+    for node in (*closed, *(node for _, node in waiting)):
+        group.update(dict.fromkeys(tree.leaves_below(node), node))
+    return LabelSpace.from_groups(f"branches{fewest}", [group[leaf] for leaf in classes], from_taxonomy=True)
+
+
 def depth(taxonomy: Taxonomy, classes: Sequence[str], d: int, name: str | None = None) -> LabelSpace:
     """Group the classes by their ancestor at depth d; a class less deep is a group of its own.
 

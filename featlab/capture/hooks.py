@@ -59,23 +59,14 @@ class Hooks:
 
         self._handles.append(module.register_forward_pre_hook(Hook(before), with_kwargs=True))
 
-    def on_call(self, module: nn.Module, call: Callable[[], Any], *, prepend: bool = True) -> None:
-        """Call before each call of the module, and before what hangs on it already."""
-
-        def before(module: nn.Module, args: Any) -> None:
-            if not in_backward():
-                call()
-
-        self._handles.append(module.register_forward_pre_hook(Hook(before), prepend=prepend))
-
-    def on_arguments(self, module: nn.Module, call: Callable[[Any], None]) -> None:
-        """Call before each call of the module, with all that it is called with."""
+    def on_arguments(self, module: nn.Module, call: Callable[[Any], None], *, prepend: bool = True) -> None:
+        """Call before each call of the module, with all that it is called with; by default before other hooks."""
 
         def before(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
             if not in_backward():
                 call((args, kwargs))
 
-        self._handles.append(module.register_forward_pre_hook(Hook(before), prepend=True, with_kwargs=True))
+        self._handles.append(module.register_forward_pre_hook(Hook(before), prepend=prepend, with_kwargs=True))
 
     def remove(self) -> None:
         """Take all of them off."""

@@ -61,7 +61,7 @@ class Recording:
         self.failure: Exception | None = None
         self._batches = 0
         self._eager = ExitStack()
-        self._taps = Taps(setup.model, setup.layers, DTYPES[setup.dtype], self._guarded)
+        self._taps = Taps(setup.model, setup.layers, DTYPES[setup.dtype], self._guarded, setup.masks)
         self._head: tuple[str, nn.Linear] | None = None
         self._feeds: tuple[str, ...] = ()
         self._writer: SnapshotWriter | None = None
@@ -149,6 +149,7 @@ class Recording:
         self._take_penultimate(len(classes))
         check_rows(self._taps.fired, len(label), output, ids, self._batch_name())
         if self._writer is None:
+            self._note_masks()
             self._writer = self._open(classes, has_logits=output is not None)
             self._queue = WriterQueue(
                 self._write,
@@ -184,6 +185,20 @@ class Recording:
             return
         listed = ", ".join(f"{name} ({calls[name]} times, {call})" for name, call in several.items())
         self._setup.tell_once("calls", f"called more than once in a forward pass: {listed}; call= says which count.")
+
+    def _note_masks(self) -> None:
+        if messages := self._taps.tokens_without_mask():
+            self._setup.tell_once("masks", " ".join(messages))
+
+    def _note_empty(self) -> None:
+        mask, rows = self._taps.most_empty()
+        if rows and "empty" not in self._setup.told:
+            self._setup.told.add("empty")
+            self._setup.notify(
+                f"{rows} samples of {self._where} have no token that mask {mask!r} keeps, so their features are NaN "
+                "where tokens are reduced: take them out of the data, or name the mask with mask= or --mask, ~NAME if "
+                "True is padding in it."
+            )
 
     def _run_eagerly(self) -> None:
         """Let no compiled code run: it has other hooks traced into it, or none."""
@@ -334,6 +349,7 @@ class Recording:
             )
         self._taps.close()
         self._eager.close()
+        self._note_empty()
         self._queue.drain()
         if self._sample is not None:
             for rows in self._sample.rest():

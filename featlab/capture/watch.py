@@ -383,6 +383,7 @@ class ScriptWatch(PassObserver):
         for name in (layer.name for layer in setup.layers):
             spec = setup.specs[name]
             how = f"{spec['reduce']} over axes {spec['axes']}" if spec["axes"] else spec["reduce"]
+            how += f" of what {spec['mask']} keeps" if spec.get("mask") else ""
             self._note(f"layer {name} ({spec['module']}): {tuple(spec['shape'])} -> {how} -> {spec['dim']}.")
         if setup.classifier_name is not None:
             reads = f"reads {', '.join(setup.feeds)}" if setup.feeds else "reads no captured layer"

@@ -50,6 +50,15 @@ class Hooks:
 
         self._handles.append(module.register_forward_hook(Hook(after)))
 
+    def on_return(self, module: nn.Module, call: Callable[[Any, Any], None]) -> None:
+        """Call with all that each call of the module came with, and its output."""
+
+        def after(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+            if not in_backward():
+                call((args, kwargs), output)
+
+        self._handles.append(module.register_forward_hook(Hook(after), with_kwargs=True))
+
     def on_input(self, module: nn.Module, call: Callable[[Any], None]) -> None:
         """Call with the first input of each call of the module."""
 

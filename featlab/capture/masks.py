@@ -26,6 +26,7 @@ _KINDS = {
 }
 _KIND_OF = {name: kind for kind, names in _KINDS.items() for name in names}
 _DEPTH = 3  # of mappings and tuples in one another
+_LENGTH = 64  # of tuples that are looked into
 
 
 @dataclass(frozen=True)
@@ -136,14 +137,16 @@ def _leaves(name: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
 def _parts(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping):
         yield from ((str(key), inner) for key, inner in value.items())
-    elif isinstance(value, (list, tuple)):
+    elif isinstance(value, (list, tuple)) and len(value) <= _LENGTH:
         keys = getattr(value, "_fields", [f"{name}.{place}" for place in range(len(value))])
         yield from zip(keys, value, strict=True)
     elif is_dataclass(value) and not isinstance(value, type):
         yield from ((field.name, getattr(value, field.name)) for field in fields(value))
 
 
-def find_masks(arguments: Mapping[str, Any], conventions: dict[str, str], prefix: str = "") -> list[TokenMask]:
+def find_masks(
+    arguments: Mapping[str, Any], conventions: dict[str, str], prefix: str = "", *, decide: bool = True
+) -> list[TokenMask]:
     """Find what tells of padding among named arguments, by names of the field; the most reliable comes first.
 
     Parameters
@@ -154,6 +157,8 @@ def find_masks(arguments: Mapping[str, Any], conventions: dict[str, str], prefix
         Argument to what it means, for those whose names say nothing; a batch that tells it adds it here.
     prefix
         What is put before the names of the masks, such as ``"encoder:"``.
+    decide
+        Whether content may be looked at for a convention, which waits for the device.
     """
     found: dict[str, list[TokenMask]] = {kind: [] for kind in _KINDS}
     for name, value in arguments.items():
@@ -162,7 +167,7 @@ def find_masks(arguments: Mapping[str, Any], conventions: dict[str, str], prefix
             continue
         shown, meaning = prefix + name, kind
         if kind == "either":
-            told = conventions.get(shown) or _meaning_of(value)
+            told = conventions.get(shown) or (_meaning_of(value) if decide else None)
             if told is None:
                 continue
             conventions[shown] = meaning = told
@@ -173,9 +178,10 @@ def find_masks(arguments: Mapping[str, Any], conventions: dict[str, str], prefix
 
 
 def read_named(given: str, arguments: Mapping[str, Any]) -> TokenMask | None:
-    """Read the argument that was named: a mask, True for what is kept unless `given` begins with ``~``, or lengths.
+    """Read the argument that was named: a mask, lengths, or ids of which 0 is padding; None where it is none of these.
 
-    Names that the field uses for padding, such as ``src_key_padding_mask``, keep their meaning without ``~``.
+    True is what is kept, unless `given` begins with ``~`` or the field uses the name for padding, as it does with
+    ``src_key_padding_mask``.
     """
     name = given.removeprefix("~").rpartition(":")[2]
     value = arguments.get(name)
@@ -242,7 +248,7 @@ def lengths_of_packed(packed: PackedSequence) -> torch.Tensor:
 
 
 def _as_two_dimensional(value: Any) -> torch.Tensor | None:
-    """Bring a mask to (N, T): of (N, heads, queries, T) what the last query sees, of (N, T, 1) the tokens."""
+    """Bring a mask to (N, T): of (N, heads, T, T) or (N, T, T) what the last query sees."""
     if not isinstance(value, (torch.Tensor, np.ndarray)):
         return None
     mask = torch.as_tensor(value).detach()
@@ -250,8 +256,10 @@ def _as_two_dimensional(value: Any) -> torch.Tensor | None:
         return None
     if mask.ndim == 4:
         mask = mask[:, 0]
+    if mask.ndim == 3 and mask.shape[2] == 1 and mask.shape[1] > 1:
+        return mask[..., 0]
     if mask.ndim == 3:
-        mask = mask[..., 0] if mask.shape[2] == 1 else mask[:, -1]
+        return mask[:, -1] if mask.shape[1] in (1, mask.shape[2]) else None
     return mask
 
 

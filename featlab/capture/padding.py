@@ -35,13 +35,13 @@ class Chosen:
     mask
         Name of the mask; None if there is none.
     misfit
-        The mask that there was, of another number of tokens; None if there was none or it fits.
+        The mask that there was, of another number of tokens, in words; None if there was none or it fits.
     is_tokens_first
         Whether activations are (T, N, D).
     """
 
     mask: str | None = None
-    misfit: TokenMask | None = None
+    misfit: str | None = None
     is_tokens_first: bool = False
 
 
@@ -98,6 +98,10 @@ class Padding:
         Modules of the model by name.
     suppliers
         Those that may be called with a mask, and the names of their arguments.
+    is_partial
+        Whether the arguments by name of the call that is under way are unknown.
+    late
+        A mask that came after layers had been settled to have none.
     """
 
     def __init__(self, model: nn.Module, layers: tuple[Layer, ...], choices: MaskChoices) -> None:
@@ -108,6 +112,9 @@ class Padding:
         inside = {name for name in self.suppliers for other in self.suppliers if other.startswith(f"{name}.")}
         self._leaves = set(self.suppliers) - inside
         self._empty: dict[str, torch.Tensor] = {}
+        self._passes = 0
+        self._is_unsettled = not choices.layers
+        self.late: str | None = None
         self.forget()
 
     def forget(self) -> None:
@@ -119,12 +126,26 @@ class Padding:
         self._kept: dict[tuple[str, int, torch.device], KeptTokens] = {}
         self._unmasked: dict[str, tuple[Layer, torch.Size, tuple[int, ...]]] = {}
         self._is_unmasked = False
+        self.is_partial = False
 
     def begin(self, args: Any, kwargs: Mapping[str, Any]) -> None:
         """Look for masks among the arguments of the model, which is about to run."""
         self.forget()
+        self._passes += 1
         self._arguments = read_arguments(self._names, args, kwargs)
-        self._own = find_masks(self._arguments, self._choices.conventions)
+        self._own = find_masks(self._arguments, self._choices.conventions, decide=self._decides)
+
+    def complete(self, args: Any, kwargs: Mapping[str, Any]) -> None:
+        """Look once more among the arguments of the model, which has run, if some of them were unknown."""
+        if not self.is_partial:
+            return
+        self.is_partial = False
+        self._arguments = read_arguments(self._names, args, kwargs)
+        self._own = find_masks(self._arguments, self._choices.conventions, decide=self._decides)
+        for chosen in self._choices.layers.values():
+            inner = self._masks.get(chosen.mask or "")
+            if inner is not None:  # it is called by the model's name for it in any case
+                chosen.mask = next((mask.name for mask in self._own if _are_same(mask, inner)), chosen.mask)
 
     def hear(self, name: str, args: Any, kwargs: Mapping[str, Any]) -> bool:
         """Look for masks among the arguments of a module, which is about to run; whether there is news for layers.
@@ -136,7 +157,7 @@ class Padding:
         """
         names = self.suppliers[name]
         arguments = self._inner[name] = read_arguments(names, args, kwargs)
-        masks = find_masks(arguments, self._choices.conventions, f"{name}:")
+        masks = find_masks(arguments, self._choices.conventions, f"{name}:", decide=self._decides)
         for mask in masks:
             self._masks.pop(mask.name, None)  # what was called last stands last
             self._masks[mask.name] = mask
@@ -180,16 +201,25 @@ class Padding:
             if fitted is not None:
                 if chosen is None:
                     self._choices.layers[layer.name] = Chosen(mask.name, None, fitted.is_tokens_first)
+                elif chosen.mask is None:
+                    self.late = mask.name
                 tokens = shape[0 if fitted.is_tokens_first else fitted.axis]
                 return Found(self._tokens(mask, tokens, values.device), *fitted)
         if not over and self._may_come(layer, chosen):
             return None
         has_several = any(shape[axis] > 1 for axis in axes)
         if chosen is None:
-            self._choices.layers[layer.name] = Chosen(None, candidates[0] if candidates and has_several else None)
+            misfit = _described(candidates[0]) if candidates and has_several else None
+            self._choices.layers[layer.name] = Chosen(None, misfit)
         elif chosen.mask is not None and candidates:
+            mask = candidates[0]
+            if _fits(mask, shape, axes):
+                raise CaptureError(
+                    f"layer {layer.name!r} gives {tuple(shape)}, and an earlier batch had as many tokens as samples, "
+                    "so that their order could not be told: choose another batch size."
+                )
             raise CaptureError(
-                f"mask {chosen.mask!r} of {_size(candidates[0])} fitted the tokens of layer {layer.name!r} in an "
+                f"mask {_described(mask)} fitted the tokens of layer {layer.name!r} in an "
                 f"earlier batch, and does not fit its shape {tuple(shape)} now: name another, with "
                 f"mask={{{layer.name!r}: NAME}}, or none, with 'none'."
             )
@@ -246,10 +276,9 @@ class Padding:
                 "token and ~NAME if True is padding; if they are not, 'none' says so."
             )
         if misfits:
-            mask = misfits[0][1]
             messages.append(
                 f"the tokens of {_listed([name for name, _ in misfits])} are reduced all alike, padding too, for mask "
-                f"{mask.name!r} of {_size(mask)} does not fit them: name another with mask= or --mask, or the axis of "
+                f"{misfits[0][1]} does not fit them: name another with mask= or --mask, or the axis of "
                 "the tokens as in reduce='mean:2'; where nothing is padded, 'none' says so."
             )
         return messages
@@ -264,20 +293,28 @@ class Padding:
         module, _, name = layer.mask.removeprefix("~").rpartition(":")
         arguments = self._inner.get(module, {}) if module else self._arguments
         known = self.suppliers[module] if module else self._names
-        if name not in arguments and name not in known and (arguments or not module):
+        is_heard = bool(arguments) if module else not self.is_partial
+        if is_heard and name not in arguments and name not in known:
             among = ", ".join(dict.fromkeys([*known, *arguments])) or "it has none"
             raise CaptureError(
                 f"mask {layer.mask!r} is no argument of {f'module {module!r}' if module else 'the model'} ({among}): "
                 "name one of these, or MODULE:ARGUMENT of a module inside, or say 'none'."
             )
         mask = read_named(layer.mask, arguments)
+        if mask is None and (value := arguments.get(name)) is not None:
+            raise CaptureError(
+                f"mask {layer.mask!r} is a {type(value).__name__} of shape {tuple(getattr(value, 'shape', ()))}: name "
+                "a mask (N, T), lengths (N,), or ids (N, T) of which 0 is padding."
+            )
         return [] if mask is None else [mask]
+
+    @property
+    def _decides(self) -> bool:
+        return self._passes <= 1 and self._is_unsettled  # later, the device would be waited for in every batch
 
     def _fit(self, layer: Layer, mask: TokenMask, shape: torch.Size, axes: tuple[int, ...]) -> Fit | None:
         """Find where a mask's tokens are in activations of a shape; None where it does not fit."""
-        fits = [Fit(axis, False) for axis in axes if shape[0] == mask.rows and mask.fits(shape[axis])][:1]
-        if len(shape) == 3 and axes == (1,) and shape[1] == mask.rows and mask.fits(shape[0]):
-            fits.append(Fit(1, True))
+        fits = _fits(mask, shape, axes)
         chosen = self._choices.layers.get(layer.name)
         if chosen is not None and chosen.mask is not None:
             return next((fit for fit in fits if fit.is_tokens_first == chosen.is_tokens_first), None)
@@ -287,8 +324,11 @@ class Padding:
 
     def _may_come(self, layer: Layer, chosen: Chosen | None) -> bool:
         if layer.mask != "auto":
-            module = layer.mask.removeprefix("~").rpartition(":")[0]
-            return bool(module) and module not in self._inner
+            module, _, name = layer.mask.removeprefix("~").rpartition(":")
+            return module not in self._inner if module else self.is_partial and name not in self._arguments
+        unknown = [name for name in self._names if name not in self._arguments]
+        if self.is_partial and (takes_mask(unknown) or not self._names):
+            return True
         if chosen is None:
             return bool(self.suppliers) and not self._is_unmasked
         module = "" if chosen.mask is None else chosen.mask.removeprefix("~").rpartition(":")[0]
@@ -338,8 +378,27 @@ def _is_tokens_first(layer: str, modules: Mapping[str, nn.Module]) -> bool:
     return False
 
 
-def _size(mask: TokenMask) -> str:
-    return "so many tokens" if mask.kept is None else f"{mask.kept.shape[1]} tokens"
+def _fits(mask: TokenMask, shape: torch.Size, axes: tuple[int, ...]) -> list[Fit]:
+    fits = [Fit(axis, False) for axis in axes if shape[0] == mask.rows and mask.fits(shape[axis])][:1]
+    if len(shape) == 3 and axes == (1,) and shape[1] == mask.rows and mask.fits(shape[0]):
+        fits.append(Fit(1, True))
+    return fits
+
+
+def _are_same(one: TokenMask, other: TokenMask) -> bool:
+    """Whether two masks keep the same tokens; waits for the device."""
+    sizes = [mask.kept.shape[1] for mask in (one, other) if mask.kept is not None]
+    if one.rows != other.rows or any(not mask.fits(size) for mask in (one, other) for size in sizes):
+        return False
+    if not sizes:
+        return torch.equal(one.counts().cpu(), other.counts().cpu())
+    cpu = torch.device("cpu")
+    return torch.equal(one.of(sizes[0], cpu), other.of(sizes[0], cpu))
+
+
+def _described(mask: TokenMask) -> str:
+    sizes = sorted(mask.sizes) if mask.kept is None else [mask.kept.shape[1]]
+    return f"{mask.name!r} of {' or '.join(map(str, sizes))} tokens"
 
 
 def _listed(names: Sequence[str]) -> str:

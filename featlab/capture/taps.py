@@ -83,7 +83,7 @@ class Taps:
                 self._hooks.on_output(layer.module, partial(self._on_layer, layer))
         for name, module in candidates.items():
             self._hooks.on_input(module, partial(self._on_read, name))
-        self._hooks.on_output(self._model, self._on_model)
+        self._hooks.on_return(self._model, self._on_model)
 
     def close(self) -> None:
         """Take the hooks off and forget what they took."""
@@ -99,6 +99,9 @@ class Taps:
     def gather(self) -> dict[str, int]:
         """Bring together the calls of layers of which all count; how often each layer was called more than once."""
         self._reduce_waiting(over=True)
+        for name, spec in self.specs.items():
+            if "mask" in spec and name in self._choices.layers:
+                spec["mask"] = self._choices.layers[name].mask
         for layer in self._layers:
             if (series := self._series.pop(layer.name, None)) is not None:
                 rows = _joined(layer, series)
@@ -114,7 +117,12 @@ class Taps:
 
     def tokens_without_mask(self) -> list[str]:
         """Say of which layers tokens were reduced without a mask, in sentences."""
-        return self._padding.describe_missing(list(self._over_tokens))
+        return self._padding.describe_missing(list(self._over_tokens)) if self._over_tokens else []
+
+    @property
+    def late_mask(self) -> str | None:
+        """The mask that came after layers had been settled to have none."""
+        return self._padding.late
 
     def most_empty(self) -> tuple[str, int]:
         """Return the largest number of samples without a token, and the mask or layer that it is of."""
@@ -128,6 +136,11 @@ class Taps:
             self._forward += 1
             with self._guarded(), torch.no_grad():
                 self._padding.begin(*called_with)
+
+    def begin_with(self, args: Any, kwargs: Mapping[str, Any]) -> None:
+        """Take a call of the model that is under way, and whose arguments by name come when it returns."""
+        self._on_start((args, kwargs))
+        self._padding.is_partial = True
 
     def _on_supplier(self, name: str, called_with: tuple[Any, Any]) -> None:
         if not self.paused:
@@ -151,13 +164,14 @@ class Taps:
             with self._guarded():
                 self.read[name] = values.detach().clone()
 
-    def _on_model(self, module: nn.Module, output: Any) -> None:
+    def _on_model(self, called_with: tuple[Any, Any], output: Any) -> None:
         if self.paused:
             return
         self._is_running = False
         if self.training is None:
             self.training = self._model.training
         with self._guarded(), torch.no_grad():
+            self._padding.complete(*called_with)
             self._reduce_waiting(over=True)
             logits = _logits_in(output)
             self.output = None if logits is None else logits.detach().clone()
@@ -203,6 +217,9 @@ class Taps:
         if found.is_tokens_first:
             values = values.transpose(0, 1)
         reduction = self._reduction(layer, values)
+        is_over_tokens = values.ndim == 3 and any(values.shape[axis] > 1 for axis in reduction.axes)
+        if found.kept is None and is_over_tokens and reduction.op != "cls" and layer.mask != "none":
+            self._over_tokens[layer.name] = None
         reduced = reduction(values, found.kept, found.axis)
         if layer.call in ("mean", "all"):
             wide = torch.float32 if layer.call == "mean" and reduced.dtype in _HALF else reduced.dtype
@@ -224,10 +241,7 @@ class Taps:
             source = PENULTIMATE if layer.module is None else type(layer.module).__name__
             spec = {"module": source, **reduction.spec(values.shape)}
             if values.ndim == 3 and token_axes(layer.reduce, 3):
-                chosen = self._choices.layers.get(layer.name)
-                spec["mask"] = None if chosen is None else chosen.mask
-                if layer.mask != "none" and reduction.op != "cls" and values.shape[reduction.axes[0]] > 1:
-                    self._over_tokens[layer.name] = None
+                spec["mask"] = None  # until `gather`
             self.specs.setdefault(layer.name, spec if layer.call == "last" else {**spec, "call": layer.call})
         return self._reductions[key]
 

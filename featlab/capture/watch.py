@@ -256,6 +256,8 @@ class ScriptWatch(PassObserver):
             at.pending.calls += 1
             if at.split is None and self.capture is not None:
                 self._classify(at, model, self.capture)
+                if (recording := at.open_recording) is not None:
+                    recording.begin_with(*values)  # its own hooks hear of the next call
             if at.pending.calls == 2 and at.recording is not None:
                 self._tell_once("the model is called more than once on a batch: the first call is captured.")
         for one in self._live:

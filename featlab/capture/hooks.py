@@ -53,8 +53,10 @@ class Hooks:
     def on_return(self, module: nn.Module, call: Callable[[Any, Any], None]) -> None:
         """Call with all that each call of the module came with, and its output."""
 
-        def after(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
-            if not in_backward():
+        def after(module: nn.Module, args: Any, *kwargs_and_output: Any) -> None:
+            # A hook that is taken off during the call is still called, but without the keywords.
+            if len(kwargs_and_output) == 2 and not in_backward():
+                kwargs, output = kwargs_and_output
                 call((args, kwargs), output)
 
         self._handles.append(module.register_forward_hook(Hook(after), with_kwargs=True))
@@ -71,8 +73,9 @@ class Hooks:
     def on_arguments(self, module: nn.Module, call: Callable[[Any], None], *, prepend: bool = True) -> None:
         """Call before each call of the module, with all that it is called with; by default before other hooks."""
 
-        def before(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-            if not in_backward():
+        def before(module: nn.Module, args: Any, kwargs: dict[str, Any] | None = None) -> None:
+            # A hook that is taken off during the call is still called, but without the keywords.
+            if kwargs is not None and not in_backward():
                 call((args, kwargs))
 
         self._handles.append(module.register_forward_pre_hook(Hook(before), prepend=prepend, with_kwargs=True))

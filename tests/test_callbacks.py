@@ -267,7 +267,7 @@ def assert_logits_are_the_models(run, epoch, data, model, split="val"):
 
 
 def test_transformers_evaluations_are_recorded(store, tmp_path):
-    trainer = train(callbacks.TransformersCapture(store, BERT_LAYERS), tmp_path, eval_on_start=True)
+    trainer = train(callbacks.TransformersCapture(store, BERT_LAYERS, mask="none"), tmp_path, eval_on_start=True)
     trainer.evaluate()  # once more: nothing new
     run = featlab.open_run(store)
     assert run.committed == [(0, "val"), (1, "val"), (2, "val")]
@@ -278,13 +278,13 @@ def test_transformers_evaluations_are_recorded(store, tmp_path):
 
 
 def test_transformers_evaluations_within_an_epoch_are_not_recorded(store, tmp_path):
-    train(callbacks.TransformersCapture(store, BERT_LAYERS), tmp_path, eval_strategy="steps", eval_steps=3)
+    train(callbacks.TransformersCapture(store, BERT_LAYERS, mask="none"), tmp_path, eval_strategy="steps", eval_steps=3)
     assert featlab.open_run(store).committed == [(1, "val"), (2, "val")]
 
 
 def test_transformers_data_of_ones_own(store, tmp_path):
     data = DataLoader(hf_blobs.Tokens(5, 30), batch_size=8, shuffle=True)
-    callback = callbacks.TransformersCapture(store, BERT_LAYERS, data=data)
+    callback = callbacks.TransformersCapture(store, BERT_LAYERS, mask="none", data=data)
     captured = train(callback, tmp_path, eval_strategy="no").model
     run = featlab.open_run(store)
     assert run.committed == [(0, "val"), (1, "val"), (2, "val")]
@@ -295,7 +295,7 @@ def test_transformers_data_of_ones_own(store, tmp_path):
 
 def test_transformers_data_sets_are_splits(store, tmp_path):
     sets = {"near": hf_blobs.Tokens(2, 50), "far": hf_blobs.Tokens(3, 20)}
-    callback = callbacks.TransformersCapture(store, BERT_LAYERS, splits=["val", "val2"])
+    callback = callbacks.TransformersCapture(store, BERT_LAYERS, mask="none", splits=["val", "val2"])
     trainer = train(callback, tmp_path, eval_dataset=sets)
     run = featlab.open_run(store)
     assert run.committed == [(1, "val"), (1, "val2"), (2, "val"), (2, "val2")]
@@ -303,14 +303,14 @@ def test_transformers_data_sets_are_splits(store, tmp_path):
 
 
 def test_transformers_epochs_that_are_stored_are_not_replaced(store, tmp_path):
-    train(callbacks.TransformersCapture(store, BERT_LAYERS), tmp_path)
+    train(callbacks.TransformersCapture(store, BERT_LAYERS, mask="none"), tmp_path)
     before = featlab.open_run(store).snapshot(epoch=1, split="val", layer="penultimate").features.compute()
     with pytest.warns(featlab.FeatlabWarning, match="is stored already: it is kept"):
-        train(callbacks.TransformersCapture(store, BERT_LAYERS), tmp_path)
+        train(callbacks.TransformersCapture(store, BERT_LAYERS, mask="none"), tmp_path)
     after = featlab.open_run(store).snapshot(epoch=1, split="val", layer="penultimate").features.compute()
     np.testing.assert_array_equal(before, after)
     with pytest.raises(EpochExistsError):
-        train(callbacks.TransformersCapture(store, BERT_LAYERS, resume=False), tmp_path)
+        train(callbacks.TransformersCapture(store, BERT_LAYERS, mask="none", resume=False), tmp_path)
 
 
 def printed(text):

@@ -41,6 +41,15 @@ from featlab.errors import OptionError
     help="What counts of a module that runs several times in a forward pass: last, first, mean or all. Repeatable.",
 )
 @click.option(
+    "--mask",
+    multiple=True,
+    default=("auto",),
+    show_default=True,
+    metavar="[GLOB=]NAME",
+    help="The model's argument that tells which tokens are padding, so that they are not reduced: auto, none, NAME if "
+    "1 or True is a token (or lengths), ~NAME if True is padding, MODULE:NAME of a module inside. Repeatable.",
+)
+@click.option(
     "--when-full",
     type=click.Choice(["block", "drop", "fail"]),
     default="block",
@@ -98,6 +107,7 @@ def command(
     classes: str | None,
     reduce: tuple[str, ...],
     call: tuple[str, ...],
+    mask: tuple[str, ...],
     when_full: str,
     dtype: str,
     codec: str,
@@ -139,6 +149,7 @@ def command(
         classes=None if classes is None else read_classes(classes),
         reduce=read_reducers(reduce),
         call=read_reducers(call),
+        mask=read_reducers(mask),
         when_full=when_full,
         dtype=dtype,
         codec=codec,

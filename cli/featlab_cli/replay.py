@@ -42,6 +42,15 @@ from featlab_cli.capture import read_classes, read_reducers
     metavar="[GLOB=]NAME",
     help="auto, mean, max, cls, last, flatten or none. Repeatable.",
 )
+@click.option(
+    "--mask",
+    multiple=True,
+    default=("auto",),
+    show_default=True,
+    metavar="[GLOB=]NAME",
+    help="The model's argument that tells which tokens are padding, so that they are not reduced: auto, none, NAME if "
+    "1 or True is a token (or lengths), ~NAME if True is padding, MODULE:NAME of a module inside. Repeatable.",
+)
 @click.option("--dtype", type=click.Choice(["float16", "bfloat16", "float32"]), default="float16", show_default=True)
 @click.option("--codec", type=click.Choice(["fast", "small", "none"]), default="fast", show_default=True)
 @click.option("--classifier", default="auto", show_default=True, metavar="MODULE", help='"none" stores no classifier.')
@@ -54,6 +63,7 @@ def command(
     data: str,
     classes: str | None,
     reduce: tuple[str, ...],
+    mask: tuple[str, ...],
     classifier: str,
     checkpoints: tuple[str, ...],
     **options: Any,
@@ -77,6 +87,7 @@ def command(
         data=import_factory(data, "--data"),
         classes=None if classes is None else read_classes(classes),
         reduce=read_reducers(reduce),
+        mask=read_reducers(mask),
         classifier=None if classifier == "none" else classifier,
         notify=lambda message: click.echo(f"featlab: {message}", err=True),
         **options,

@@ -24,7 +24,8 @@ class ModelFinder:
     found
         Called once, before `called`.
     called
-        Called before each forward pass of the model with its arguments; of the first call, only the positional ones.
+        Called before each forward pass of the model with its arguments, positional and by name; of the first call,
+        only the positional ones.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class ModelFinder:
         self._hooks.on_arguments(inner, lambda values: self._on_call(inner, values))
         self._found(module)
         if inner is module:
-            self._called(module, args)
+            self._called(module, (args, {}))
 
     def _after_call(self, module: nn.Module, args: Any, output: Any) -> None:
         self._depth -= 1

@@ -50,6 +50,17 @@ class Hooks:
 
         self._handles.append(module.register_forward_hook(Hook(after)))
 
+    def on_return(self, module: nn.Module, call: Callable[[Any, Any], None]) -> None:
+        """Call with all that each call of the module came with, and its output."""
+
+        def after(module: nn.Module, args: Any, *kwargs_and_output: Any) -> None:
+            # A hook that is taken off during the call is still called, but without the keywords.
+            if len(kwargs_and_output) == 2 and not in_backward():
+                kwargs, output = kwargs_and_output
+                call((args, kwargs), output)
+
+        self._handles.append(module.register_forward_hook(Hook(after), with_kwargs=True))
+
     def on_input(self, module: nn.Module, call: Callable[[Any], None]) -> None:
         """Call with the first input of each call of the module."""
 
@@ -59,23 +70,15 @@ class Hooks:
 
         self._handles.append(module.register_forward_pre_hook(Hook(before), with_kwargs=True))
 
-    def on_call(self, module: nn.Module, call: Callable[[], Any], *, prepend: bool = True) -> None:
-        """Call before each call of the module, and before what hangs on it already."""
+    def on_arguments(self, module: nn.Module, call: Callable[[Any], None], *, prepend: bool = True) -> None:
+        """Call before each call of the module, with all that it is called with; by default before other hooks."""
 
-        def before(module: nn.Module, args: Any) -> None:
-            if not in_backward():
-                call()
-
-        self._handles.append(module.register_forward_pre_hook(Hook(before), prepend=prepend))
-
-    def on_arguments(self, module: nn.Module, call: Callable[[Any], None]) -> None:
-        """Call before each call of the module, with all that it is called with."""
-
-        def before(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-            if not in_backward():
+        def before(module: nn.Module, args: Any, kwargs: dict[str, Any] | None = None) -> None:
+            # A hook that is taken off during the call is still called, but without the keywords.
+            if kwargs is not None and not in_backward():
                 call((args, kwargs))
 
-        self._handles.append(module.register_forward_pre_hook(Hook(before), prepend=True, with_kwargs=True))
+        self._handles.append(module.register_forward_pre_hook(Hook(before), prepend=prepend, with_kwargs=True))
 
     def remove(self) -> None:
         """Take all of them off."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from torch import nn
 
 from featlab.capture.reducers import check_reducer
 from featlab.capture.wrappers import is_compiled, named_modules, unwrap
-from featlab.errors import LayerNotFoundError
+from featlab.errors import LayerNotFoundError, OptionError
 from featlab.globs import match_glob
 from featlab.store.layout import check_choice
 
@@ -24,8 +25,8 @@ _LISTING = "`[name for name, _ in model.named_modules()]`"
 class Layer:
     """A module whose output is captured; `module` is None for the classifier's input.
 
-    `path` leads to the tensor in an output of several, and `call` says which of several calls in a forward pass
-    counts.
+    `path` leads to the tensor in an output of several, `call` says which of several calls in a forward pass
+    counts, and `mask` which argument tells of padding.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Layer:
     reduce: str
     path: str = ""
     call: str = "last"
+    mask: str = "auto"
 
 
 def select_layers(
@@ -40,6 +42,7 @@ def select_layers(
     globs: str | Iterable[str],
     reduce: str | Mapping[str, str] = "auto",
     call: str | Mapping[str, str] = "last",
+    mask: str | Mapping[str, str] = "auto",
 ) -> tuple[Layer, ...]:
     """Choose a model's layers by globs over their names.
 
@@ -57,6 +60,8 @@ def select_layers(
     call
         Which of several calls in one forward pass: ``last``, ``first``, ``mean``, or ``all`` side by side; or a
         mapping, as for `reduce`.
+    mask
+        Which argument tells of padding, see `Capture`; or a mapping, as for `reduce`.
 
     Returns
     -------
@@ -68,7 +73,7 @@ def select_layers(
     LayerNotFoundError
         A glob matches no module.
     OptionError
-        A reducer, a call or a glob cannot be read.
+        A reducer, a call, a mask or a glob cannot be read.
     CaptureError
         A module is sharded by FSDP.
 
@@ -95,7 +100,10 @@ def select_layers(
     calls = _assign("last", call, names, _check_call)
     # The classifier's input is that of its last call in any case.
     calls |= {layer.name: "last" for layer in layers if layer.module is None}
-    return tuple(replace(layer, reduce=reducers[layer.name], call=calls[layer.name]) for layer in layers)
+    masks = _assign("auto", mask, names, partial(_check_mask, modules))
+    return tuple(
+        replace(layer, reduce=reducers[layer.name], call=calls[layer.name], mask=masks[layer.name]) for layer in layers
+    )
 
 
 def _choose(globs: list[str], names: list[str]) -> list[tuple[str, str]]:
@@ -136,6 +144,17 @@ def _matching(glob: str, layers: list[str]) -> set[str]:
     heads = {layer: layer.partition(":")[0] for layer in layers}
     matched = match_glob(glob, list(heads.values()), what="captured layer")
     return {layer for layer, head in heads.items() if head in matched}
+
+
+def _check_mask(modules: Mapping[str, nn.Module | None], value: object) -> None:
+    module, colon, name = value.removeprefix("~").rpartition(":") if isinstance(value, str) else ("", "", "")
+    if not name:
+        raise OptionError(
+            f"mask is {value!r}: give 'auto', 'none' or the name of an argument, ~NAME if True is padding in it, "
+            "MODULE:NAME if a module inside the model takes it."
+        )
+    if colon and modules.get(module) is None:
+        raise OptionError(f"mask {value!r} names module {module!r}, which the model lacks: {_LISTING} lists them.")
 
 
 def _check_call(value: object) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
@@ -188,6 +189,8 @@ def row_count(values: Any) -> int | None:
     """
     if isinstance(values, torch.Tensor):
         return len(values) if values.ndim else None
+    if isinstance(values, PackedSequence):
+        return int(values.batch_sizes[0])
     if isinstance(values, Mapping):
         values = list(values.values())
     if isinstance(values, (list, tuple)):

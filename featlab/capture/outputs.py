@@ -7,12 +7,13 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
+from torch.nn.utils.rnn import PackedSequence
 
 from featlab.errors import CaptureError
 
 
-def pick_output(output: Any, path: str, layer: str) -> torch.Tensor:
-    """Follow a path into a module's output to a tensor of floating-point numbers.
+def pick_output(output: Any, path: str, layer: str) -> torch.Tensor | PackedSequence:
+    """Follow a path into a module's output to a tensor, or a packed sequence, of floating-point numbers.
 
     Parameters
     ----------
@@ -35,8 +36,9 @@ def pick_output(output: Any, path: str, layer: str) -> torch.Tensor:
     """
     for step in path.split(".") if path else ():
         output = _step(output, step, layer)
-    if isinstance(output, torch.Tensor) and output.is_floating_point():
-        return output
+    values = output.data if isinstance(output, PackedSequence) else output
+    if isinstance(values, torch.Tensor) and values.is_floating_point():
+        return output  # type: ignore[no-any-return]
     kind = f"a tensor of {output.dtype}" if isinstance(output, torch.Tensor) else f"a {type(output).__name__}"
     inside = ", ".join(f"{layer}{'.' if path else ':'}{step}" for step in _steps(output))
     remedy = f"name one of its parts ({inside})" if inside else "capture a module inside it"

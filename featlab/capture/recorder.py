@@ -60,6 +60,12 @@ class Capture:
     call
         What counts of a module that runs several times in one forward pass: its ``last`` call (the default), its
         ``first``, the ``mean`` of all, or ``all`` side by side in one row; or a mapping from globs to these.
+    mask
+        Which argument of the model tells what tokens are padding, so that ``mean``, ``max``, ``last`` (the last token)
+        and ``cls`` (the first) pass over it. ``"auto"`` finds ``attention_mask``, ``src_key_padding_mask``,
+        ``lengths``, packed sequences and the like, also where a module inside is called with them. ``"NAME"``: True or
+        1 is a token, or lengths; ``"~NAME"``: True is padding; ``"MODULE:NAME"``: an argument of a module inside;
+        ``"none"``: all tokens count; or a mapping from globs to these.
     dtype, codec
         As stored: "float16", "bfloat16" or "float32"; "fast", "small" or "none".
     classifier
@@ -126,6 +132,7 @@ class Capture:
         synsets: Sequence[str] | None = None,
         reduce: str | Mapping[str, str] = "auto",
         call: str | Mapping[str, str] = "last",
+        mask: str | Mapping[str, str] = "auto",
         dtype: str = "float16",
         codec: str = "fast",
         classifier: str | None = "auto",
@@ -157,7 +164,7 @@ class Capture:
         self._setup = Setup(
             model=bare,
             is_compiled=is_compiled(model),
-            layers=select_layers(bare, layers, reduce, call),
+            layers=select_layers(bare, layers, reduce, call, mask),
             classifier=Classifier(bare, classifier),
             store=store,
             classes=_class_names(classes, store),

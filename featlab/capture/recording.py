@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -61,7 +61,7 @@ class Recording:
         self.failure: Exception | None = None
         self._batches = 0
         self._eager = ExitStack()
-        self._taps = Taps(setup.model, setup.layers, DTYPES[setup.dtype], self._guarded)
+        self._taps = Taps(setup.model, setup.layers, DTYPES[setup.dtype], self._guarded, setup.masks)
         self._head: tuple[str, nn.Linear] | None = None
         self._feeds: tuple[str, ...] = ()
         self._writer: SnapshotWriter | None = None
@@ -137,6 +137,11 @@ class Recording:
         """Let the hooks take nothing until further notice."""
         self._taps.paused = paused
 
+    def begin_with(self, args: Any, kwargs: Mapping[str, Any]) -> None:
+        """Take a call of the model that is under way already, of whose arguments those by name may be unknown."""
+        if self._active:
+            self._taps.begin_with(args, kwargs)
+
     def _record(self, labels: Values, logits: Values | None, sample_ids: Values | None) -> None:
         self._note_calls(self._taps.gather())
         self._check_fired()
@@ -148,6 +153,7 @@ class Recording:
             self._head = self._setup.classifier.find(len(classes))
         self._take_penultimate(len(classes))
         check_rows(self._taps.fired, len(label), output, ids, self._batch_name())
+        self._note_masks()
         if self._writer is None:
             self._writer = self._open(classes, has_logits=output is not None)
             self._queue = WriterQueue(
@@ -184,6 +190,26 @@ class Recording:
             return
         listed = ", ".join(f"{name} ({calls[name]} times, {call})" for name, call in several.items())
         self._setup.tell_once("calls", f"called more than once in a forward pass: {listed}; call= says which count.")
+
+    def _note_masks(self) -> None:
+        if "masks" not in self._setup.told and (messages := self._taps.tokens_without_mask()):
+            self._setup.tell_once("masks", " ".join(messages))
+        if (mask := self._taps.late_mask) is not None:
+            self._setup.tell_once(
+                "late mask",
+                f"mask {mask!r} came with {self._batch_name()} and not with the first: padding is passed over from "
+                "there on, and the run says that there is no mask; name it with mask= or --mask.",
+            )
+
+    def _note_empty(self) -> None:
+        mask, rows = self._taps.most_empty()
+        if rows and "empty" not in self._setup.told:
+            self._setup.told.add("empty")
+            self._setup.notify(
+                f"{rows} samples of {self._where} have no token that mask {mask!r} keeps, so their features are NaN "
+                "where tokens are reduced: take them out of the data, or name the mask with mask= or --mask, ~NAME if "
+                "True is padding in it."
+            )
 
     def _run_eagerly(self) -> None:
         """Let no compiled code run: it has other hooks traced into it, or none."""
@@ -334,6 +360,7 @@ class Recording:
             )
         self._taps.close()
         self._eager.close()
+        self._note_empty()
         self._queue.drain()
         if self._sample is not None:
             for rows in self._sample.rest():

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from featlab.capture.tokens import KeptTokens, reduce_kept
 from featlab.errors import CaptureError, OptionError
 
 REDUCERS = ("auto", "mean", "max", "cls", "last", "flatten", "none")
@@ -21,10 +22,15 @@ class Reduction:
     op: str
     axes: tuple[int, ...] = ()
 
-    def __call__(self, values: torch.Tensor) -> torch.Tensor:
-        """Reduce (N, ...) to (N, D); the result may share memory with `values`."""
+    def __call__(self, values: torch.Tensor, kept: KeptTokens | None = None, axis: int = 1) -> torch.Tensor:
+        """Reduce (N, ...) to (N, D); the result may share memory with `values`.
+
+        Of tokens on `axis`, only those that are kept count, if that is known.
+        """
         rows = values.shape[0]
-        if self.op == "mean":
+        if kept is not None:
+            values = reduce_kept(values, self.op, self.axes, axis, kept)
+        elif self.op == "mean":
             # Half precision would be rounded twice: once here, once by the cast to the stored dtype.
             wide = torch.float32 if values.dtype in (torch.float16, torch.bfloat16) else values.dtype
             values = values.mean(self.axes, dtype=wide)
@@ -59,6 +65,22 @@ def check_reducer(name: str) -> None:
         )
 
 
+def token_axes(name: str, dims: int) -> tuple[int, ...]:
+    """Return the axes that tokens may be on which a reducer brings together; none where it keeps all values.
+
+    Examples
+    --------
+    >>> token_axes("auto", 3), token_axes("auto", 4), token_axes("mean:2", 3)
+    ((1,), (), (2,))
+    """
+    op, _, listed = name.partition(":")
+    if op in ("flatten", "none"):
+        return ()
+    if listed:
+        return tuple(sorted({axis for axis in map(int, listed.split(",")) if axis < dims}))
+    return (1,) if dims == 3 else ()
+
+
 def plan_reduction(name: str, shape: torch.Size, layer: str) -> Reduction:
     """Choose the operation and its axes for activations of one shape.
 
@@ -70,7 +92,8 @@ def plan_reduction(name: str, shape: torch.Size, layer: str) -> Reduction:
     name
         ``auto`` and ``mean`` average over positions, ``max`` takes the largest value over them, ``cls`` and ``last``
         take the first and the last token of (N, T, D), ``flatten`` and ``none`` keep every value. Where there are
-        no positions, all of them keep every value.
+        no positions, all of them keep every value. Where a mask tells which tokens are padding, all but ``flatten``
+        and ``none`` pass over it.
     shape
         Shape of the activations, samples first.
     layer

@@ -72,6 +72,7 @@ def run_script(
     classes: Sequence[str] | int | None = None,
     reduce: str | Mapping[str, str] = "auto",
     call: str | Mapping[str, str] = "last",
+    mask: str | Mapping[str, str] = "auto",
     when_full: str = "block",
     dtype: str = "float16",
     codec: str = "fast",
@@ -101,7 +102,7 @@ def run_script(
         See `parse_command`.
     store
         Path or URL of the run.
-    layers, classes, reduce, call, when_full, dtype, codec, classifier, on_error, overwrite, resume, rank_timeout
+    layers, classes, reduce, call, mask, when_full, dtype, codec, classifier, on_error, overwrite, resume, rank_timeout
         As for `Capture`. A script that starts anew passes through the epochs that the run holds, and they are kept.
     max_per_class, max_samples, every, epochs, total_epochs, check_space
         As for `Capture`.
@@ -136,6 +137,7 @@ def run_script(
             classes=classes,
             reduce=reduce,
             call=call,
+            mask=mask,
             when_full=when_full,
             dtype=dtype,
             codec=codec,

@@ -11,6 +11,7 @@ from torch import nn
 from featlab.capture.classifier import Classifier
 from featlab.capture.estimate import Estimate
 from featlab.capture.layers import Layer
+from featlab.capture.padding import MaskChoices
 from featlab.capture.pinned import PinnedRing
 from featlab.capture.ranks import own_rank
 from featlab.capture.resume import Held
@@ -60,6 +61,7 @@ class Setup:
     estimates: dict[str, Estimate] = field(default_factory=dict)
     held: Held = frozenset()
     continued: set[str] = field(default_factory=set)
+    masks: MaskChoices = field(default_factory=MaskChoices)
     rank_timeout: float = 600.0
     published: tuple[AnyPath, str] | None = None
 

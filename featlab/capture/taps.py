@@ -12,9 +12,12 @@ from torch import nn
 
 from featlab.capture.hooks import Hooks
 from featlab.capture.layers import PENULTIMATE, Layer
+from featlab.capture.masks import TokenMask
 from featlab.capture.outputs import pick_output
-from featlab.capture.reducers import Reduction, plan_reduction
+from featlab.capture.padding import Found, MaskChoices, Padding
+from featlab.capture.reducers import Reduction, plan_reduction, token_axes
 from featlab.capture.staging import Staged, stage
+from featlab.capture.tokens import pad_ragged
 from featlab.errors import CaptureError
 
 _HALF = (torch.float16, torch.bfloat16)
@@ -33,6 +36,8 @@ class Taps:
         The dtype on disk.
     guarded
         What runs round every hook: it decides what an error does to the training.
+    choices
+        What was settled about masks before.
     """
 
     def __init__(
@@ -41,6 +46,7 @@ class Taps:
         layers: tuple[Layer, ...],
         dtype: torch.dtype,
         guarded: Callable[[], AbstractContextManager[None]],
+        choices: MaskChoices,
     ) -> None:
         self.paused = False
         self.is_first = True
@@ -55,6 +61,10 @@ class Taps:
         self._dtype = dtype
         self._guarded = guarded
         self._hooks = Hooks()
+        self._choices = choices
+        self._padding = Padding(model, layers, choices)
+        self._waiting: list[tuple[Layer, torch.Tensor]] = []
+        self._over_tokens: dict[str, None] = {}
         self._reductions: dict[tuple[str, int], Reduction] = {}
         self._widths: set[int] = set()
         self._series: dict[str, list[torch.Tensor]] = {}
@@ -65,13 +75,15 @@ class Taps:
     def open(self, candidates: dict[str, nn.Linear]) -> None:
         """Put the hooks on; `candidates` are the modules of which one is the classifier."""
         self._widths = {module.in_features for module in candidates.values()}
-        self._hooks.on_call(self._model, self._on_start, prepend=False)  # after what may pause
+        self._hooks.on_arguments(self._model, self._on_start, prepend=False)  # after what may pause
+        for name in self._padding.suppliers:
+            self._hooks.on_arguments(self._padding.modules[name], partial(self._on_supplier, name))
         for layer in self._layers:
             if layer.module is not None:
                 self._hooks.on_output(layer.module, partial(self._on_layer, layer))
         for name, module in candidates.items():
             self._hooks.on_input(module, partial(self._on_read, name))
-        self._hooks.on_output(self._model, self._on_model)
+        self._hooks.on_return(self._model, self._on_model)
 
     def close(self) -> None:
         """Take the hooks off and forget what they took."""
@@ -81,10 +93,15 @@ class Taps:
     def forget(self) -> None:
         """Make ready for the next forward pass."""
         self.fired, self.reduced, self.read, self.output = {}, {}, {}, None
-        self._series, self._calls, self._forward = {}, {}, 0
+        self._series, self._calls, self._forward, self._waiting = {}, {}, 0, []
+        self._padding.forget()
 
     def gather(self) -> dict[str, int]:
         """Bring together the calls of layers of which all count; how often each layer was called more than once."""
+        self._reduce_waiting(over=True)
+        for name, spec in self.specs.items():
+            if "mask" in spec and name in self._choices.layers:
+                spec["mask"] = self._choices.layers[name].mask
         for layer in self._layers:
             if (series := self._series.pop(layer.name, None)) is not None:
                 rows = _joined(layer, series)
@@ -96,14 +113,40 @@ class Taps:
         """Make the classifier's input a layer, if it is one of the layers."""
         for layer in self._layers:
             if layer.module is None and classifier in self.read:
-                self._take(layer, self.read[classifier])
+                self._take(layer, self.read[classifier], over=True)
 
-    def _on_start(self) -> None:
+    def tokens_without_mask(self) -> list[str]:
+        """Say of which layers tokens were reduced without a mask, in sentences."""
+        return self._padding.describe_missing(list(self._over_tokens)) if self._over_tokens else []
+
+    @property
+    def late_mask(self) -> str | None:
+        """The mask that came after layers had been settled to have none."""
+        return self._padding.late
+
+    def most_empty(self) -> tuple[str, int]:
+        """Return the largest number of samples without a token, and the mask or layer that it is of."""
+        return self._padding.most_empty()
+
+    def _on_start(self, called_with: tuple[Any, Any]) -> None:
         if not self.paused:
             if self._is_running:
                 self.forget()  # the forward pass before broke off
             self._is_running = True
             self._forward += 1
+            with self._guarded(), torch.no_grad():
+                self._padding.begin(*called_with)
+
+    def begin_with(self, args: Any, kwargs: Mapping[str, Any]) -> None:
+        """Take a call of the model that is under way, and whose arguments by name come when it returns."""
+        self._on_start((args, kwargs))
+        self._padding.is_partial = True
+
+    def _on_supplier(self, name: str, called_with: tuple[Any, Any]) -> None:
+        if not self.paused:
+            with self._guarded(), torch.no_grad():
+                if self._padding.hear(name, *called_with):
+                    self._reduce_waiting(over=False)
 
     def _on_layer(self, layer: Layer, module: nn.Module, output: Any) -> None:
         if not self.paused:
@@ -121,17 +164,19 @@ class Taps:
             with self._guarded():
                 self.read[name] = values.detach().clone()
 
-    def _on_model(self, module: nn.Module, output: Any) -> None:
+    def _on_model(self, called_with: tuple[Any, Any], output: Any) -> None:
         if self.paused:
             return
         self._is_running = False
         if self.training is None:
             self.training = self._model.training
-        with self._guarded():
+        with self._guarded(), torch.no_grad():
+            self._padding.complete(*called_with)
+            self._reduce_waiting(over=True)
             logits = _logits_in(output)
             self.output = None if logits is None else logits.detach().clone()
 
-    def _take(self, layer: Layer, output: Any) -> None:
+    def _take(self, layer: Layer, output: Any, *, over: bool = False) -> None:
         name = layer.name
         if self._forward > 1 and name in self._calls:
             raise CaptureError(
@@ -141,14 +186,46 @@ class Taps:
         self._calls[name] = self._calls.get(name, 0) + 1
         if layer.call == "first" and self._calls[name] > 1:
             return
-        values = pick_output(output, layer.path, name)
+        picked = pick_output(output, layer.path, name)
+        if (ragged := pad_ragged(picked)) is not None:
+            self._reduce_ragged(layer, *ragged)
+        elif not self._reduce(layer, picked.data.detach(), over=over):
+            self._waiting.append((layer, picked.data.detach().clone()))  # the model may write into it
+
+    def _reduce_waiting(self, *, over: bool) -> None:
+        self._waiting = [one for one in self._waiting if not self._reduce(*one, over=over)]
+
+    def _reduce(self, layer: Layer, values: torch.Tensor, *, over: bool) -> bool:
+        """Reduce a layer's activations; False if the mask of its tokens has yet to come."""
+        found: Found | None = Found()
+        if axes := token_axes(layer.reduce, values.ndim):
+            found = self._padding.find(layer, values, axes, over=over)
+        if found is not None:
+            self._reduce_found(layer, values, found)
+        return found is not None
+
+    def _reduce_ragged(self, layer: Layer, values: torch.Tensor, lengths: TokenMask) -> None:
+        if not token_axes(layer.reduce, values.ndim):
+            raise CaptureError(
+                f"layer {layer.name!r} gives sequences of different lengths, of which reducer {layer.reduce!r} makes "
+                f"no rows of one width: choose another with reduce={{{layer.name!r}: 'mean'}}."
+            )
+        self._padding.name_ragged(layer, lengths)
+        self._reduce_found(layer, values, Found(self._padding.tokens_of(layer, lengths, values)))
+
+    def _reduce_found(self, layer: Layer, values: torch.Tensor, found: Found) -> None:
+        if found.is_tokens_first:
+            values = values.transpose(0, 1)
         reduction = self._reduction(layer, values)
-        reduced = reduction(values.detach())
+        is_over_tokens = values.ndim == 3 and any(values.shape[axis] > 1 for axis in reduction.axes)
+        if found.kept is None and is_over_tokens and reduction.op != "cls" and layer.mask != "none":
+            self._over_tokens[layer.name] = None
+        reduced = reduction(values, found.kept, found.axis)
         if layer.call in ("mean", "all"):
             wide = torch.float32 if layer.call == "mean" and reduced.dtype in _HALF else reduced.dtype
-            self._series.setdefault(name, []).append(reduced.to(wide, copy=reduction.shares_memory))
+            self._series.setdefault(layer.name, []).append(reduced.to(wide, copy=reduction.shares_memory))
         else:
-            self._keep(name, reduced, owned=not reduction.shares_memory)
+            self._keep(layer.name, reduced, owned=not reduction.shares_memory)
 
     def _keep(self, name: str, reduced: torch.Tensor, *, owned: bool) -> None:
         self.fired[name] = stage(reduced, self._dtype, owned=owned)
@@ -163,6 +240,8 @@ class Taps:
             reduction = self._reductions[key] = plan_reduction(layer.reduce, values.shape, layer.name)
             source = PENULTIMATE if layer.module is None else type(layer.module).__name__
             spec = {"module": source, **reduction.spec(values.shape)}
+            if values.ndim == 3 and token_axes(layer.reduce, 3):
+                spec["mask"] = None  # until `gather`
             self.specs.setdefault(layer.name, spec if layer.call == "last" else {**spec, "call": layer.call})
         return self._reductions[key]
 

@@ -256,6 +256,8 @@ class ScriptWatch(PassObserver):
             at.pending.calls += 1
             if at.split is None and self.capture is not None:
                 self._classify(at, model, self.capture)
+                if (recording := at.open_recording) is not None:
+                    recording.begin_with(*values)  # its own hooks hear of the next call
             if at.pending.calls == 2 and at.recording is not None:
                 self._tell_once("the model is called more than once on a batch: the first call is captured.")
         for one in self._live:
@@ -383,6 +385,7 @@ class ScriptWatch(PassObserver):
         for name in (layer.name for layer in setup.layers):
             spec = setup.specs[name]
             how = f"{spec['reduce']} over axes {spec['axes']}" if spec["axes"] else spec["reduce"]
+            how += f" of what {spec['mask']} keeps" if spec.get("mask") else ""
             self._note(f"layer {name} ({spec['module']}): {tuple(spec['shape'])} -> {how} -> {spec['dim']}.")
         if setup.classifier_name is not None:
             reads = f"reads {', '.join(setup.feeds)}" if setup.feeds else "reads no captured layer"

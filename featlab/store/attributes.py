@@ -73,7 +73,15 @@ class RunAttributes:
         if self.synsets is not None and new.synsets is not None:
             _check_same("synsets", self.synsets, new.synsets, where)
         for name, spec in new.layers.items():
-            if self.layers.get(name, spec) != spec:
+            old = self.layers.get(name, spec)
+            known, now = _mask_of(old), _mask_of(spec)
+            if known != now:
+                raise DataError(
+                    f"tokens of layer {name!r} were reduced with {_said_mask(known)} in {where} and would now be with "
+                    f"{_said_mask(now)}; go on as before with mask= or --mask ('none' for no mask), or capture into "
+                    "another store"
+                )
+            if _without_padding(old) != _without_padding(spec):
                 raise DataError(
                     f"layer {name!r} was captured into {where} as {self.layers[name]} and would now be {spec}; "
                     "capture it the same way, or into another store"
@@ -86,7 +94,7 @@ class RunAttributes:
             self,
             synsets=new.synsets if self.synsets is None else self.synsets,
             model=new.model if self.model is None else self.model,
-            layers={**self.layers, **new.layers},
+            layers={**new.layers, **self.layers},  # what stands stays
         )
 
 
@@ -96,6 +104,25 @@ def check_names(values: Sequence[str], what: str) -> list[str]:
     if not names or not all(isinstance(name, str) and name for name in names):
         raise OptionError(f"{what} is {values!r:.80}, but must be a list of one name (a str) for each class")
     return [str(name) for name in names]
+
+
+def _mask_of(spec: Any) -> Any:
+    return spec.get("mask") if isinstance(spec, Mapping) else None  # older runs have none: no mask was applied
+
+
+def _said_mask(mask: Any) -> str:
+    return "no mask" if mask is None else f"mask {mask!r}"
+
+
+def _without_padding(spec: Any) -> Any:
+    """Leave out of a layer's spec the mask, and how long the first batch was padded where there is one."""
+    if not isinstance(spec, Mapping):
+        return spec
+    plain = {key: value for key, value in spec.items() if key != "mask"}
+    if _mask_of(spec) is not None:
+        shape, reduced = spec.get("shape", ()), spec.get("axes", ())
+        plain["shape"] = [size for axis, size in enumerate(shape, 1) if axis not in reduced]
+    return plain
 
 
 def _check_same(what: str, old: list[str], new: list[str], where: AnyPath) -> None:

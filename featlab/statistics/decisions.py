@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,8 @@ from featlab.statistics.slabs import Slab, cut_slabs, decoded, read_labels
 from featlab.statistics.working import borrowed
 from featlab.store.reader import Run
 
+Bools = NDArray[np.bool_]
+
 
 @dataclass(frozen=True)
 class Decisions:
@@ -26,7 +28,7 @@ class Decisions:
     Attributes
     ----------
     predictions
-        Class of each row, shape (n_rows,).
+        Class of each row, shape (n_rows,); -1 for a row that is left out, or whose logits tell no class.
     correct
         With the "sum" rule, rows of each class whose most probable group is the right one, shape
         (n_spaces, n_classes); None with the greedy rule, which follows from the predictions.
@@ -37,7 +39,13 @@ class Decisions:
 
 
 def decide(
-    engine: Engine, run: Run, pairs: Sequence[tuple[int, str]], spaces: Sequence[Ints], *, rule: str
+    engine: Engine,
+    run: Run,
+    pairs: Sequence[tuple[int, str]],
+    spaces: Sequence[Ints],
+    *,
+    rule: str,
+    rows: Mapping[tuple[int, str], Bools] | None = None,
 ) -> dict[tuple[int, str], Decisions]:
     """The classifier's decisions at each (epoch, split).
 
@@ -51,7 +59,10 @@ def decide(
         Label spaces, for the "sum" rule.
     rule
         "greedy": the group of the most probable class; "sum": the group whose members' probabilities sum highest.
+    rows
+        Whether each row counts, shape (n_rows,), by (epoch, split); by default all do.
     """
+    rows = rows or {}
     summed = tuple(spaces) if rule == "sum" else None
     digests = None if summed is None else [cache.array_digest(space) for space in summed]
     kept = engine.cache.names()
@@ -64,14 +75,17 @@ def decide(
         if array is None:
             continue
         classifier = None if array == "logits" else cache.classifier_content(run, epoch)
-        name = cache.digest("decisions", cache.VERSION, cache.content(run, epoch, split, array), classifier, digests)
+        counted = rows.get((epoch, split))
+        mask = None if counted is None else cache.array_digest(counted)
+        content = cache.content(run, epoch, split, array)
+        name = cache.digest("decisions, -1 for none", cache.VERSION, content, classifier, digests, mask)
         held = engine.cache.load(name) if name in kept else None
         if held is not None:
             found[epoch, split] = Decisions(held["predictions"].astype(np.int64), held.get("correct"))
             continue
         slabs = cut_slabs(run, epoch, split, array)
         task = engine.task(_slab_decisions, counted=True)
-        parts = [task(node, slab, array, shared) for slab in slabs]
+        parts = [task(node, slab, array, shared, counted) for slab in slabs]
         tasks[epoch, split] = engine.task(_joined)(parts, engine.cache, name)
         steps += len(slabs)
         footprint |= _footprint(run, epoch, split, array)
@@ -96,7 +110,9 @@ def _footprint(run: Run, epoch: int, split: str, array: str) -> Footprint:
     return Footprint(task=info.chunk_rows * (5 * row_bytes + 12 * len(run.classes)), snapshot=1)
 
 
-def _slab_decisions(run: Run, slab: Slab, array: str, spaces: Sequence[Ints] | None) -> Decisions:
+def _slab_decisions(
+    run: Run, slab: Slab, array: str, spaces: Sequence[Ints] | None, counted: Bools | None
+) -> Decisions:
     labels = read_labels(run, slab.epoch, slab.split)
     classifier = None if array == "logits" else run.classifier(slab.epoch)
     predictions = []
@@ -104,11 +120,20 @@ def _slab_decisions(run: Run, slab: Slab, array: str, spaces: Sequence[Ints] | N
     with borrowed() as scratch:
         for block, stored in zip(slab.blocks, decoded(slab, scratch), strict=True):
             values = stored.astype(np.float32, copy=False)  # of float16, an argmax would take twice as long
-            logits = values if classifier is None else values @ classifier.weight.T + classifier.bias
-            predictions.append(logits.argmax(axis=1))
+            with np.errstate(invalid="ignore", over="ignore"):
+                logits = values if classifier is None else values @ classifier.weight.T + classifier.bias
+            places = slice(block.offset, block.offset + block.rows)
+            chosen = logits.argmax(axis=1)
+            # The first NaN of a row counts as its largest value. A class may be masked by -inf; +inf has overflowed.
+            decided = np.isfinite(logits[np.arange(len(logits)), chosen])
+            if counted is not None:
+                decided &= counted[places]
+            predictions.append(np.where(decided, chosen, -1))
             if correct is not None and spaces is not None:
-                own = labels[block.offset : block.offset + block.rows]
-                correct += _correct_by_sum(logits, own, spaces)
+                every = decided.all()
+                correct += _correct_by_sum(
+                    logits if every else logits[decided], labels[places] if every else labels[places][decided], spaces
+                )
     return Decisions(np.concatenate(predictions), correct)
 
 

@@ -216,6 +216,11 @@ def _remarks(where: str, record: CommitRecord, overflow: dict[str, int]) -> list
             f"{where} holds values that are not finite ({counts}); the analysis will refuse them unless allowed, so "
             "look for their cause in the model."
         )
+    if record.logits_nonfinite is not None and record.logits_nonfinite["nan"]:
+        remarks.append(
+            f"{where} holds {record.logits_nonfinite['nan']} NaN in the logits, which tell no class; the analysis will "
+            "refuse such rows unless allowed, so look for their cause in the model."
+        )
     # padding gives each rank but the last at most one row twice; more is a mistake in the ids
     if record.rows - record.unique >= len(record.parts) and record.unique != record.expected:
         remarks.append(

@@ -100,8 +100,8 @@ def test_of_two_losses_the_classifying_one_tells(capture, capsys):
     assert_is_what_was_printed(run, capsys.readouterr().out)
 
 
-@pytest.mark.parametrize("more", [("--compile",), ("--eval-loss", "--evaluate-first")])
-def test_compiled_or_with_a_loss_in_the_evaluation(capture, capsys, more):
+@pytest.mark.parametrize("more", [("--compile",), ("--ddp",), ("--keep-graph",), ("--eval-loss", "--evaluate-first")])
+def test_loops_of_every_form(capture, capsys, more):
     run, _ = capture("tuple", *more)
     assert run.epochs == ([0, 1, 2] if "--evaluate-first" in more else [1, 2])
     assert_is_what_was_printed(run, capsys.readouterr().out)

@@ -30,8 +30,10 @@ _CLASSIFYING = {
 _PRODUCTS = re.compile("[mM]m|Mv|Dot|Conv|Linear|[dD]ist|BatchNorm|LayerNorm|GroupNorm|Attention|Rnn|Embedding")
 # Below a softmax, a sum over what it came from is a distance or a norm. Above it, it is the mean over the batch.
 _REDUCTIONS = re.compile("^(Sum|Mean|Prod|Amax|Amin|Max|Min|Var|Std|LinalgVectorNorm|Norm)|Pool")
+_PASSES_ON = "_DDPSink"  # gives each of its inputs on, as DistributedDataParallel's last act
 _HIDDEN = "behind a product"
-_MOST_BACKWARD = 64
+_MARK = "featlab output"
+_MOST_WALKS = 16
 
 
 @dataclass
@@ -57,8 +59,7 @@ class LossEvidence:
     hidden: bool = False
     widths: dict[str, int | None] = field(default_factory=dict)
     is_final: bool = False
-    _nodes: dict[tuple[Any, int], str] = field(default_factory=dict)
-    _passes: int = 0
+    _walks: int = 0
 
     def saw_outputs(self, outputs: Mapping[str, torch.Tensor]) -> None:
         """Note where the outputs of a forward pass stand in the graph."""
@@ -66,38 +67,36 @@ class LossEvidence:
             return
         for path, tensor in outputs.items():
             if tensor.grad_fn is not None and tensor.ndim > 1:
-                self._nodes.setdefault((tensor.grad_fn, tensor.output_nr), path)
+                mark_output(tensor, path)
                 self.widths[path] = tensor.shape[1] if tensor.ndim == 2 else None
 
     def saw_backward(self, losses: Iterable[torch.Tensor]) -> None:
         """Find the outputs that these losses, about to run backward, are computed from."""
-        if self.is_final or not self._nodes:
+        if self.is_final or not self.widths:
             return
-        for path, function in reached_outputs([loss.grad_fn for loss in losses], self._nodes):
+        for path, function in reached_outputs(losses):
             if function == _HIDDEN:
                 self.hidden = True
             elif function is None:
                 self.reached.add(path)
             else:
                 self.classified.setdefault(path, function)
-        self._passes += 1
-        self._nodes.clear()
-        self.is_final = self._passes >= _MOST_BACKWARD
+        self._walks += 1
+        self.is_final = self._walks >= _MOST_WALKS
 
     def saw_step(self) -> None:
         """Settle what was found: all losses of a step have run backward."""
         self.is_final = self.is_final or bool(self.classified)
 
 
-def reached_outputs(roots: Iterable[Any], nodes: Mapping[tuple[Any, int], str]) -> set[tuple[str, str | None]]:
-    """Walk from losses to the nearest outputs of a model, and tell through which function each is reached.
+def mark_output(output: torch.Tensor, path: str) -> None:
+    """Mark where an output of a model stands in the graph; the mark goes when the graph goes."""
+    node: Any = output.grad_fn
+    node.metadata.setdefault(_MARK, {}).setdefault(output.output_nr, path)
 
-    Parameters
-    ----------
-    roots
-        Nodes of autograd's graph.
-    nodes
-        Node and number of its output to the path of an output; the walk goes no further there.
+
+def reached_outputs(losses: Iterable[torch.Tensor]) -> set[tuple[str, str | None]]:
+    """Walk from losses to the nearest marked outputs of a model, and tell through which function each is reached.
 
     Returns
     -------
@@ -108,26 +107,30 @@ def reached_outputs(roots: Iterable[Any], nodes: Mapping[tuple[Any, int], str]) 
     --------
     >>> features = torch.ones(2, 4, requires_grad=True) * 2
     >>> logits = features @ torch.ones(4, 3)
-    >>> loss = torch.nn.functional.cross_entropy(logits, torch.tensor([0, 2]))
-    >>> reached_outputs([loss.grad_fn], {(features.grad_fn, 0): "0", (logits.grad_fn, 0): "1"})
+    >>> mark_output(features, "0")
+    >>> mark_output(logits, "1")
+    >>> reached_outputs([torch.nn.functional.cross_entropy(logits, torch.tensor([0, 2]))])
     {('1', 'log_softmax')}
     """
     found: set[tuple[str, str | None]] = set()
-    waiting: list[tuple[Any, int, str | None]] = [(root, 0, None) for root in roots]
+    waiting: list[tuple[Any, int, str | None]] = [(loss.grad_fn, 0, None) for loss in losses]
     seen = set(waiting)
     while waiting:
         node, number, function = waiting.pop()
         if node is None:
             continue
-        if (node, number) in nodes:
-            found.add((nodes[node, number], function))
+        if (path := node.metadata.get(_MARK, {}).get(number)) is not None:
+            found.add((path, function))
             continue
         name = re.sub(r"Backward\d*$", "", node.name())
         if name in _CLASSIFYING:
             function = re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
         elif _PRODUCTS.search(name) or (function is not None and _REDUCTIONS.search(name)):
             function = _HIDDEN
-        for following, place in node.next_functions:
+        inputs = node.next_functions
+        if name == _PASSES_ON and number < len(inputs):
+            inputs = inputs[number : number + 1]
+        for following, place in inputs:
             step = following, place, function
             if step not in seen:
                 seen.add(step)

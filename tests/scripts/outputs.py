@@ -8,7 +8,7 @@ from collections import namedtuple
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import distributed, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
@@ -132,12 +132,16 @@ parser.add_argument("--evaluate-first", action="store_true")
 parser.add_argument("--eval-loss", action="store_true")
 parser.add_argument("--center", action="store_true")
 parser.add_argument("--compile", action="store_true")
-parser.add_argument("--broken", action="store_true", help="Some logits are NaN.")
+parser.add_argument("--ddp", action="store_true")
+parser.add_argument("--keep-graph", action="store_true", help="Evaluate without no_grad.")
 args = parser.parse_args()
 
 torch.manual_seed(0)
 model, outer, centers = Net(args.form), nn.Linear(FEATURES, CLASSES), torch.randn(CLASSES, FEATURES)
 trained = torch.compile(model, backend="eager") if args.compile else model
+if args.ddp:
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    trained = nn.parallel.DistributedDataParallel(model, find_unused_parameters=True)
 optimizer = torch.optim.SGD([*model.parameters(), *outer.parameters()], lr=0.2)
 train_loader = DataLoader(Blobs(1, 96), batch_size=16, shuffle=True)
 val_loader = DataLoader(Blobs(2, 50), batch_size=16)
@@ -147,7 +151,7 @@ loss = LOSSES[args.loss]
 def evaluate():
     trained.eval()
     correct = 0
-    with torch.no_grad():
+    with torch.set_grad_enabled(args.keep_graph):
         for x, y in val_loader:
             logits = logits_of(trained(x))
             if args.eval_loss:
@@ -171,3 +175,5 @@ for _ in range(2):
         total.backward()
         optimizer.step()
     evaluate()
+if args.ddp:
+    distributed.destroy_process_group()

@@ -69,7 +69,11 @@ class Size(click.ParamType[int]):
 @click.option("--means-from", help="Take class means from this split.")
 @click.option("--rule", type=click.Choice(["greedy", "sum"]), default="greedy", show_default=True)
 @click.option("--debias", is_flag=True, help="Take estimation noise off Euclidean distances.")
-@click.option("--allow-nonfinite", is_flag=True, help="Leave out rows with NaN or inf rather than refuse.")
+@click.option(
+    "--allow-nonfinite",
+    is_flag=True,
+    help="Leave out rows with NaN or inf, in a layer or in the logits, rather than refuse.",
+)
 @click.option("--memory", "memory_limit", type=Size(), help="Memory to stay within, such as 4GB.")
 @click.option("--workers", type=click.IntRange(1), help="Analyse with so many processes of this machine.")
 @click.option("--scheduler", help="Analyse on a running Dask cluster, such as tcp://host:8786.")

@@ -60,6 +60,11 @@ from featlab.errors import OptionError
 @click.option("--codec", type=click.Choice(["fast", "small", "none"]), default="fast", show_default=True)
 @click.option("--classifier", default="auto", show_default=True, metavar="MODULE", help='"none" stores no classifier.')
 @click.option(
+    "--logits",
+    metavar="PATH",
+    help="Which output of the model is the logits: 1, NAME or MODULE:0. By default the one that reaches the loss.",
+)
+@click.option(
     "--on-error",
     type=click.Choice(["raise", "warn"]),
     default="raise",
@@ -112,6 +117,7 @@ def command(
     dtype: str,
     codec: str,
     classifier: str,
+    logits: str | None,
     on_error: str,
     overwrite: bool,
     max_per_class: int | None,
@@ -154,6 +160,7 @@ def command(
         dtype=dtype,
         codec=codec,
         classifier=None if classifier == "none" else classifier,
+        logits=logits,
         on_error=on_error,
         overwrite=overwrite,
         max_per_class=max_per_class,

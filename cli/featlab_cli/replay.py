@@ -54,6 +54,11 @@ from featlab_cli.capture import read_classes, read_reducers
 @click.option("--dtype", type=click.Choice(["float16", "bfloat16", "float32"]), default="float16", show_default=True)
 @click.option("--codec", type=click.Choice(["fast", "small", "none"]), default="fast", show_default=True)
 @click.option("--classifier", default="auto", show_default=True, metavar="MODULE", help='"none" stores no classifier.')
+@click.option(
+    "--logits",
+    metavar="PATH",
+    help="Which output of the model is the logits: 1, NAME or MODULE:0. By default the one that fits the classes.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace epochs that are stored already, instead of passing over them.")
 @click.argument("checkpoints", nargs=-1, required=True)
 def command(

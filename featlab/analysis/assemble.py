@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from typing import Any
@@ -15,6 +16,7 @@ from featlab.analysis.alignment_table import Scored, align, corrected, steps
 from featlab.analysis.class_order import Place, best_shifts, warn_class_order
 from featlab.analysis.data_driven import SOURCES, data_driven_taxonomy
 from featlab.analysis.learning import accuracy_onsets, accuracy_table, layer_onsets
+from featlab.analysis.left_out import refuse_undecided, warn_left_out
 from featlab.analysis.plan import Hierarchy, Options, Plan, Senses, Spaces, make_plan
 from featlab.analysis.population import choose_population
 from featlab.analysis.reference import make_reference
@@ -33,9 +35,10 @@ from featlab.metrics.linkage import Method
 from featlab.progress import Advance
 from featlab.results import Results
 from featlab.statistics.cache import StatisticsCache, cache_beside
-from featlab.statistics.decisions import decide
+from featlab.statistics.decisions import Bools, Decisions, decide
 from featlab.statistics.engine import Engine
 from featlab.statistics.gather import gather
+from featlab.statistics.usable import Pair, counted_rows, finite_rows
 from featlab.store.reader import Run, open_run
 
 DISTANCE_ROWS = 5_000_000  # a larger table keeps the last epoch of each layer, or if that is larger still nothing
@@ -102,7 +105,8 @@ def analyze(
     debias
         Take the share of estimation noise off squared Euclidean distances.
     allow_nonfinite
-        Leave out rows with NaN or inf rather than refuse them.
+        Leave out rows with NaN or inf in one of the layers, or with logits that tell no class (NaN, +inf, or -inf
+        throughout), rather than refuse them; every table then counts the same rows.
     seed
         Of controls, permutations and bootstrap, and of the random groups that are drawn with the "sum" rule.
     client
@@ -169,7 +173,7 @@ def analyze(
         options=options,
         induce=induce,
     )
-    decisions = decide(engine, run, plan.pairs, [space.labels for space in plan.spaces], rule=rule, seed=seed)
+    decisions, rows = _decide(engine, run, plan)
     tables = _Tables(run, plan)
     groups = [list(group) for _, group in groupby(plan.requests, key=lambda request: (request.split, request.layer))]
     per_snapshot = steps(tables.reference, len(options.metrics), len(options.linkages))
@@ -183,10 +187,27 @@ def analyze(
         decisions=decisions,
         means_from=means_from,
         finite_only=allow_nonfinite,
+        rows=rows,
         further_steps=per_snapshot * len(plan.requests),
     ):
         tables.add(summaries, advance)
     return tables.results(decisions)
+
+
+def _decide(engine: Engine, run: Run, plan: Plan) -> tuple[dict[Pair, Decisions], dict[Pair, Bools]]:
+    """Take the classifier's decisions, and find the rows that count where not all do."""
+    options, spaces = plan.options, [space.labels for space in plan.spaces]
+    if not options.allow_nonfinite:
+        decisions = decide(engine, run, plan.pairs, spaces, rule=options.rule, seed=options.seed)
+        refuse_undecided(run, decisions)
+        return decisions, {}
+    sources = [replace(request, split=options.means_from or request.split) for request in plan.requests]
+    finite = finite_rows(engine, run, [*plan.requests, *sources])
+    pairs = list(dict.fromkeys([*plan.pairs, *((source.epoch, source.split) for source in sources)]))
+    decisions = decide(engine, run, pairs, spaces, rule=options.rule, seed=options.seed, rows=finite)
+    counted = counted_rows(finite, decisions)
+    warn_left_out(counted)
+    return {pair: decisions[pair] for pair in plan.pairs if pair in decisions}, counted
 
 
 class _Tables:

@@ -37,10 +37,11 @@ def accuracy_table(
     # "Last" below, and the courses, are by epoch, in whatever order the decisions come.
     ordered = sorted(decisions.items(), key=lambda item: (splits.index(item[0][1]), item[0][0]))
     for (epoch, split), said in ordered:
-        labels = run.labels(epoch, split)
+        decided = said.predictions >= 0
+        labels, predictions = run.labels(epoch, split)[decided], said.predictions[decided]
         counts = np.bincount(labels, minlength=len(run.classes))
         for index, space in enumerate(plan.spaces):
-            correct = bias.correct_by_class(labels, said.predictions, space.labels)
+            correct = bias.correct_by_class(labels, predictions, space.labels)
             if said.correct is not None and not space.is_identity:
                 correct = said.correct[index]
             accuracy = float(correct.sum() / len(labels))
@@ -53,7 +54,7 @@ def accuracy_table(
                     expected, error = expected + said.luck[index, 0], said.luck[index, 1]
             beside = bias.NAN if space.is_identity else expected
             by_class.setdefault((split, space.name), []).append((epoch, correct, counts, beside))
-            precision, recall = _hierarchical(labels, said.predictions, space, plan.taxonomy)
+            precision, recall = _hierarchical(labels, predictions, space, plan.taxonomy)
             rows.append(
                 {
                     "epoch": epoch,
@@ -68,7 +69,7 @@ def accuracy_table(
                     "hypernym_gain": accuracy - expected,
                     "mistake_severity": float("nan")
                     if heights is None
-                    else bias.mistake_severity(labels, said.predictions, space.labels, heights),
+                    else bias.mistake_severity(labels, predictions, space.labels, heights),
                     "hierarchical_precision": precision,
                     "hierarchical_recall": recall,
                 }

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 
 from featlab.capture.wrappers import named_modules
 from featlab.errors import CaptureError
+
+Given = Mapping[str, tuple[torch.Tensor, bool]]
 
 
 class Classifier:
@@ -57,31 +61,80 @@ class Classifier:
         return self._wanted is not None
 
     def candidates(self, classes: int | None) -> dict[str, nn.Linear]:
-        """Return the modules that can be the classifier: one, or one for each width where the classes are unknown."""
+        """Return the modules that can be the classifier; of any width where the number of classes is unknown."""
         if not self.is_wanted:
             return {}
-        last: dict[int, tuple[str, nn.Linear]] = {}
-        for name, module in self._linears.items():
-            if classes is None or self._wanted != "auto" or module.out_features == classes:
-                last[module.out_features] = (name, module)
-        return dict(last.values())
+        return {
+            name: module
+            for name, module in self._linears.items()
+            if classes is None or self._wanted != "auto" or module.out_features == classes
+        }
 
     def find(self, classes: int) -> tuple[str, nn.Linear] | None:
-        """Return name and module of the classifier, or None where no Linear has that many outputs.
+        """Return name and module of the last Linear with that many outputs, or None where there is none.
 
         Raises
         ------
         CaptureError
             The named module has another number of outputs.
         """
-        for name, module in self.candidates(classes).items():
+        return next(reversed(self._of_width(classes).items()), None)
+
+    def choose(self, classes: int, logits: torch.Tensor | None, given: Given) -> tuple[str, nn.Linear] | None:
+        """Return name and module of the Linear that makes the logits; without logits, see `find`.
+
+        Parameters
+        ----------
+        classes
+            Number of classes.
+        logits
+            Of a batch, shape (rows, K).
+        given
+            What each candidate gave for that batch, shape (rows, K), and whether that is the very tensor.
+
+        Raises
+        ------
+        CaptureError
+            The named module has another number of outputs.
+        """
+        found = self._of_width(classes)
+        if logits is None or self._wanted != "auto":
+            return next(reversed(found.items()), None)
+        made = {name: given[name] for name in found if name in given}
+        fitting = [name for name, (_, is_it) in made.items() if is_it]
+        fitting = fitting or [name for name, (values, _) in made.items() if decides_alike(values, logits)]
+        # One that works on tokens, before they are averaged, gives no row a sample: it cannot be compared.
+        unknown = [name for name in found if name not in made]
+        name = next(reversed(fitting or unknown), None)
+        return None if name is None else (name, found[name])
+
+    def _of_width(self, classes: int) -> dict[str, nn.Linear]:
+        found = self.candidates(classes)
+        for name, module in found.items():
             if module.out_features != classes:
                 raise CaptureError(
                     f"classifier {name!r} has {module.out_features} outputs, and there are {classes} classes: "
                     "name another module, or pass the right classes."
                 )
-            return name, module
-        return None
+        return found
+
+
+def decides_alike(values: torch.Tensor, logits: torch.Tensor) -> bool:
+    """Whether the largest of each row of `values` is a largest one of `logits`, as after a softmax or a temperature.
+
+    Examples
+    --------
+    >>> values = torch.tensor([[2.0, 1.0], [0.0, 3.0]])
+    >>> decides_alike(values, values.log_softmax(1)), decides_alike(values, -values)
+    (True, False)
+    """
+    if values.shape != logits.shape:
+        return False
+    values, logits = values.to(logits.device), logits.float()
+    reached = logits.gather(1, values.argmax(1, keepdim=True))[:, 0]
+    # Half precision, or a sum in another order, may exchange two classes that are as good as tied.
+    alike = torch.isclose(reached, logits.amax(1), rtol=1e-3, atol=1e-5)
+    return bool(alike.logical_or(logits.isnan().any(1)).all())
 
 
 def weights_of(module: nn.Linear) -> tuple[torch.Tensor, torch.Tensor | None]:

@@ -26,6 +26,8 @@ class ModelFinder:
     called
         Called before each forward pass of the model with its arguments, positional and by name; of the first call,
         only the positional ones.
+    gave
+        Called after each forward pass of the model with its output.
     """
 
     def __init__(
@@ -33,10 +35,12 @@ class ModelFinder:
         accepts: Callable[[nn.Module, Any], bool],
         found: Callable[[nn.Module], None],
         called: Callable[[nn.Module, Any], None],
+        gave: Callable[[Any], None],
     ) -> None:
         self._accepts = accepts
         self._found = found
         self._called = called
+        self._gave = gave
         self._depth = 0
         self._search = ExitStack()
         self._hooks = Hooks()
@@ -65,6 +69,7 @@ class ModelFinder:
         # Scripts train what DistributedDataParallel wraps and may evaluate what is in it.
         inner: nn.Module = module.module if isinstance(module, nn.parallel.DistributedDataParallel) else module
         self._hooks.on_arguments(inner, lambda values: self._on_call(inner, values))
+        self._hooks.on_output(inner, self._on_output)
         self._found(module)
         if inner is module:
             self._called(module, (args, {}))
@@ -75,3 +80,7 @@ class ModelFinder:
     def _on_call(self, module: nn.Module, values: Any) -> None:
         if get_worker_info() is None:
             self._called(module, values)
+
+    def _on_output(self, module: nn.Module, output: Any) -> None:
+        if get_worker_info() is None:
+            self._gave(output)

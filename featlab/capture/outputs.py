@@ -48,12 +48,68 @@ def pick_output(output: Any, path: str, layer: str) -> torch.Tensor | PackedSequ
     )
 
 
+def pick_logits(output: Any, where: str) -> torch.Tensor:
+    """Follow ``path`` or ``module:path`` into the output of the model, or of that module, to the logits.
+
+    Raises
+    ------
+    CaptureError
+        There is no tensor of floating-point numbers.
+    """
+    module, _, path = where.rpartition(":")
+    try:
+        picked = pick_output(output, path, module)
+        return picked.data if isinstance(picked, PackedSequence) else picked
+    except CaptureError as error:
+        found = ", ".join(f"{at or 'the output itself'} {tuple(one.shape)}" for at, one in tensors_in(output).items())
+        whose = f"of module {module!r}" if module else "of the model"
+        raise CaptureError(
+            f"the output {whose} has no logits at {path!r}: name another part of it with logits= or --logits "
+            f"(there is {found or 'no tensor of floating-point numbers'})."
+        ) from error
+
+
+def tensors_in(output: Any, depth: int = 4) -> dict[str, torch.Tensor]:
+    """Collect the tensors of floating-point numbers in a module's output, each under its first path.
+
+    Parameters
+    ----------
+    output
+        A tensor, or tuples, lists, mappings, dataclasses and other objects around tensors.
+    depth
+        Steps that a path may have.
+
+    Examples
+    --------
+    >>> {path: len(tensor) for path, tensor in tensors_in({"logits": torch.ones(2), "more": (torch.ones(3),)}).items()}
+    {'logits': 2, 'more.0': 3}
+    """
+    found: dict[str, torch.Tensor] = {}
+    _collect(output, "", depth, found, set())
+    return found
+
+
+def _collect(output: Any, path: str, depth: int, found: dict[str, torch.Tensor], seen: set[int]) -> None:
+    if id(output) in seen:
+        return
+    seen.add(id(output))
+    if isinstance(output, torch.Tensor):
+        if output.is_floating_point():
+            found[path] = output
+    elif depth:
+        # A named tuple has its names beside its numbers, and they say more.
+        for step in getattr(output, "_fields", None) or _steps(output):
+            _collect(_step(output, step, path), f"{path}.{step}" if path else step, depth - 1, found, seen)
+
+
 def _step(output: Any, step: str, layer: str) -> Any:
     if isinstance(output, Mapping):
         if step in output:
             return output[step]
         if step.isdigit() and int(step) in output:
             return output[int(step)]
+        if (key := next((key for key in output if str(key) == step), None)) is not None:
+            return output[key]
     elif isinstance(output, Sequence) and step.isdigit() and int(step) < len(output):
         return output[int(step)]
     elif step in _steps(output):
@@ -73,4 +129,6 @@ def _steps(output: Any) -> list[str]:
     names = list(getattr(output, "_fields", ()))  # of a named tuple
     if isinstance(output, (list, tuple)):
         return [*map(str, range(len(output))), *names]
-    return [field.name for field in fields(output)] if is_dataclass(output) else []
+    if is_dataclass(output):
+        return [field.name for field in fields(output) if hasattr(output, field.name)]
+    return [] if callable(output) else list(getattr(output, "__dict__", ()))

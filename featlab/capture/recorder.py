@@ -6,6 +6,7 @@ import random
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,12 +19,14 @@ from featlab.capture.classifier import Classifier
 from featlab.capture.estimate import Estimate, check_total_epochs
 from featlab.capture.layers import is_compiled, select_layers, unwrap
 from featlab.capture.loading import has_indices, map_tensors, split_batch, with_sample_ids
+from featlab.capture.logits import module_with_logits
 from featlab.capture.ranks import Share, expected_together, is_sharded, share_of
 from featlab.capture.recording import Recording
 from featlab.capture.resume import check_continues, held_in
 from featlab.capture.sampling import Sampling
 from featlab.capture.schedule import Epochs, Schedule
 from featlab.capture.setup import Setup
+from featlab.capture.sources import count_classes
 from featlab.capture.staging import DTYPES, WHEN_FULL
 from featlab.capture.stats import CaptureStats
 from featlab.errors import CaptureError, FeatlabWarning, NotAStoreError, OptionError
@@ -69,7 +72,11 @@ class Capture:
     dtype, codec
         As stored: "float16", "bfloat16" or "float32"; "fast", "small" or "none".
     classifier
-        ``"auto"`` for the last Linear with K outputs, the name of a module, or None to store no classifier.
+        ``"auto"`` for the Linear that makes the logits, the name of a module, or None to store no classifier.
+    logits
+        Which of the model's outputs are the logits, where it has several: ``"1"``, ``"logits"``, ``"heads.cls"``, or
+        ``"head:"``, ``"head:0"`` for the output of a module and a part of it. By default the only output of shape
+        (rows, columns), the one named ``logits``, or the one with as many columns as there are classes.
     on_error
         ``"raise"``, or ``"warn"``: stop capturing, warn once and let the training go on.
     overwrite
@@ -136,6 +143,7 @@ class Capture:
         dtype: str = "float16",
         codec: str = "fast",
         classifier: str | None = "auto",
+        logits: str | None = None,
         on_error: str = "raise",
         overwrite: bool = False,
         resume: bool = True,
@@ -160,6 +168,7 @@ class Capture:
         if not rank_timeout > 0:
             raise OptionError(f"rank_timeout is {rank_timeout}: give the seconds to wait for other ranks, more than 0.")
         bare = unwrap(model)
+        logits = None if logits is None else logits.removeprefix(":")
         self._closed = False
         self._setup = Setup(
             model=bare,
@@ -182,6 +191,9 @@ class Capture:
             check_space=check_space,
             held=held_in(store) if resume and not overwrite else frozenset(),
             rank_timeout=rank_timeout,
+            logits_path=logits,
+            logits_of=None if logits is None else module_with_logits(bare, logits),
+            stored_logits=_stored_logits(store),
         )
 
     def __enter__(self) -> Self:
@@ -340,6 +352,7 @@ class Capture:
             recorder as recording,
             closing(with_sample_ids(loader)) as batches,
         ):
+            recording.count_labels = partial(count_classes, loader)
             for number, (batch, ids) in enumerate(batches):
                 inputs, labels = split_batch(batch)
                 if labels is None:
@@ -371,6 +384,13 @@ def _class_names(classes: Sequence[str] | int | None, store: StorePath) -> list[
         return open_run(store).classes
     except NotAStoreError:
         return None  # what is wrong with the path, if anything, the writer will say
+
+
+def _stored_logits(store: StorePath) -> dict[str, str]:
+    try:
+        return {mode: spec["output"] for mode, spec in open_run(store).attrs.get("logits", {}).items()}
+    except NotAStoreError:
+        return {}
 
 
 def _warn(message: str) -> None:

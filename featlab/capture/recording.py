@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
@@ -13,6 +13,7 @@ from torch import nn
 from featlab.capture.batches import Values, check_rows, integer_column
 from featlab.capture.classifier import is_read, weights_of
 from featlab.capture.layers import PENULTIMATE
+from featlab.capture.logits import Known, Logits, choose_logits, named
 from featlab.capture.opening import Start, begin, check_passed
 from featlab.capture.ranks import Share
 from featlab.capture.sampling import Sample
@@ -61,7 +62,13 @@ class Recording:
         self.failure: Exception | None = None
         self._batches = 0
         self._eager = ExitStack()
-        self._taps = Taps(setup.model, setup.layers, DTYPES[setup.dtype], self._guarded, setup.masks)
+        self._taps = Taps(
+            setup.model, setup.layers, DTYPES[setup.dtype], self._guarded, setup.masks, logits=setup.logits_path
+        )
+        self._logits: Logits | None = None
+        self._is_searched = False
+        self._passed: dict[str, str] = {}
+        self.count_labels: Callable[[], int | None] = _nothing_known
         self._head: tuple[str, nn.Linear] | None = None
         self._feeds: tuple[str, ...] = ()
         self._writer: SnapshotWriter | None = None
@@ -78,7 +85,8 @@ class Recording:
                 self._setup.recordings[-1].pause()
             self._setup.recordings.append(self)
             classes = self._setup.classes
-            self._taps.open(self._setup.classifier.candidates(None if classes is None else len(classes)))
+            candidates = self._setup.classifier.candidates(None if classes is None else len(classes))
+            self._taps.open(candidates, self._setup.logits_of)
         return self
 
     def __exit__(
@@ -96,6 +104,7 @@ class Recording:
             with self._guarded():
                 self._finish()
         self._active = False
+        self.count_labels = _nothing_known
 
     def batch(self, labels: Values, logits: Values | None = None, sample_ids: Values | None = None) -> None:
         """Record the batch that the model was just called on.
@@ -105,7 +114,7 @@ class Recording:
         labels
             Class of each sample, integers of shape (rows,).
         logits
-            Outputs of the classifier, shape (rows, K); by default the model's own output where it is 2-D.
+            Outputs of the classifier, shape (rows, K); by default those among the model's own outputs, see `Capture`.
         sample_ids
             Which sample of the data set each row is, shape (rows,); by default rows are counted as they come.
 
@@ -142,15 +151,20 @@ class Recording:
         if self._active:
             self._taps.begin_with(args, kwargs)
 
+    def saw_loss(self, values: torch.Tensor, function: str) -> None:
+        """Note what a loss function was called on since the last call of the model."""
+        if self._active and (path := self._taps.path_of(values)) is not None:
+            self._passed.setdefault(path, function)
+
     def _record(self, labels: Values, logits: Values | None, sample_ids: Values | None) -> None:
         self._note_calls(self._taps.gather())
         self._check_fired()
         label = integer_column(labels, "labels")
         ids = self._ids(sample_ids, len(label))
-        output = self._choose_logits(logits)
+        output = self._choose_logits(logits, label)
         classes = self._resolve_classes(output)
         if self._writer is None:
-            self._head = self._setup.classifier.find(len(classes))
+            self._head = self._choose_classifier(len(classes), output)
         self._take_penultimate(len(classes))
         check_rows(self._taps.fired, len(label), output, ids, self._batch_name())
         self._note_masks()
@@ -222,31 +236,88 @@ class Recording:
             return
         if self._head is None:
             raise CaptureError(
-                f"layer {PENULTIMATE!r} is the classifier's input, and no Linear has {classes} outputs: "
+                f"layer {PENULTIMATE!r} is the classifier's input, and no Linear {self._lacking(classes)}: "
                 "name the module with classifier=, or choose another layer."
             )
         self._taps.take_penultimate(self._head[0])
         self._check_fired(PENULTIMATE)
 
-    def _choose_logits(self, logits: Values | None) -> torch.Tensor | None:
-        classes = self._setup.classes
+    def _choose_logits(self, logits: Values | None, labels: torch.Tensor) -> torch.Tensor | None:
+        classes = None if self._setup.classes is None else len(self._setup.classes)
         if logits is None:
-            output = self._taps.output
-            if output is None or classes is None or output.shape[1] == len(classes):
-                return output
-            self._setup.tell_once(
-                "logits",
-                f"the model's output has {output.shape[1]} columns and there are {len(classes)} classes, "
-                "so no logits are stored: pass logits= to rec.batch if they are elsewhere.",
-            )
-            return None
+            return self._own_logits(classes, labels)
         given = torch.as_tensor(logits)
-        if given.ndim != 2 or (classes is not None and given.shape[1] != len(classes)):
+        if given.ndim != 2 or (classes is not None and given.shape[1] != classes):
             raise CaptureError(
                 f"logits have shape {tuple(given.shape)} in {self._batch_name()}: "
-                f"give (rows, {'K' if classes is None else len(classes)})."
+                f"give (rows, {'K' if classes is None else classes})."
             )
         return given
+
+    def _own_logits(self, classes: int | None, labels: torch.Tensor) -> torch.Tensor | None:
+        """Take the logits among the outputs of the model; at the first batch, find out which these are."""
+        setup = self._setup
+        if not self._is_searched:
+            self._is_searched = True
+            self._logits = self._find_logits(classes, labels)
+            self._taps.settle(None if self._logits is None else self._logits.output)
+            self.count_labels = _nothing_known  # it holds the data set
+        if self._logits is None:
+            return None
+        chosen = self._taps.outputs[self._logits.output]
+        if classes is None or chosen.shape[1] == classes:
+            setup.logits.setdefault(self._mode, self._logits)
+            return chosen
+        setup.tell_once(
+            "logits",
+            f"{self._logits.name} has {chosen.shape[1]} columns and there are {classes} classes, so no logits are "
+            "stored: if they are elsewhere in the model, name them with --logits, logits= of Capture.",
+        )
+        return None
+
+    def _find_logits(self, classes: int | None, labels: torch.Tensor) -> Logits | None:
+        setup, outputs = self._setup, self._taps.outputs
+        if setup.logits_path is not None:
+            values = outputs.get(setup.logits_path)
+            if values is None or values.ndim != 2 or values.shape[1] != (classes or values.shape[1]):
+                found = "was not given" if values is None else f"has shape {tuple(values.shape)}"
+                raise CaptureError(
+                    f"{named(setup.logits_path)}, named as the logits, {found} in {self._batch_name()}: "
+                    f"name one of shape (rows, {classes or 'K'}) with logits= or --logits."
+                )
+            return Logits(setup.logits_path, values.shape[1], "as named", is_certain=True)
+        fitting = {path: values for path, values in outputs.items() if len(values) == len(labels)}
+        before = setup.logits.get(self._mode)
+        known = Known(
+            classes,
+            int(labels.max()) if len(labels) else 0,
+            self.count_labels,
+            setup.evidence,
+            self._passed,
+            setup.stored_logits.get(self._mode) if before is None else before.output,
+        )
+        logits = choose_logits(fitting or outputs, known)
+        if before is not None and logits is not None and before.output != logits.output:
+            raise CaptureError(
+                f"the logits stored so far are {before.name}, {before.found}, and {logits.name} would be those of "
+                f"{self._where}, {logits.found}: name them with --logits, logits= of Capture, in another store."
+            )
+        if logits is None and len(outputs) > 1:
+            listed = ", ".join(f"{path} {tuple(values.shape)}" for path, values in outputs.items())
+            setup.tell_once(
+                "logits",
+                f"none of the model's outputs ({listed}) is found to be the logits, so none are stored: name them with "
+                "--logits, logits= of Capture.",
+            )
+        return logits
+
+    def _choose_classifier(self, classes: int, logits: torch.Tensor | None) -> tuple[str, nn.Linear] | None:
+        path = None if self._logits is None else self._logits.output
+        given = {
+            name: (values, path is not None and self._taps.made_by(path, name))
+            for name, values in self._taps.made.items()
+        }
+        return self._setup.classifier.choose(classes, logits, given)
 
     def _resolve_classes(self, output: torch.Tensor | None) -> list[str]:
         setup = self._setup
@@ -254,7 +325,7 @@ class Recording:
             if output is None:
                 raise CaptureError(
                     f"the number of classes is unknown, since {self._batch_name()} has no logits (rows, K): "
-                    "pass classes= as names or as a number."
+                    "pass classes= (--classes) as names or as a number, or name the logits with logits= (--logits)."
                 )
             likely = setup.likely_classes
             known = likely is not None and len(likely) == output.shape[1]
@@ -299,14 +370,20 @@ class Recording:
             synsets=setup.synsets,
             dtype=setup.dtype,
             codec=setup.codec,
-            mode="train" if self._is_training else "eval",
+            mode=self._mode,
             step=self.step,
             expected=self._sample.expected(self._expected),
             overwrite=setup.overwrite,
             model=type(setup.model).__qualname__,
             layers={layer.name: setup.specs[layer.name] for layer in setup.layers},
+            logits=self._logits_spec() if has_logits else None,
             sampling=setup.sampling.to_json(),
         )
+
+    def _logits_spec(self) -> dict[str, dict[str, str]] | None:
+        """Describe the output that holds the logits, for the run; None where they were given with the batches."""
+        logits = self._logits
+        return None if logits is None else {self._mode: {"output": logits.output, "found": logits.found}}
 
     def _write(self, batch: Batch) -> None:
         rows = Rows(
@@ -329,7 +406,7 @@ class Recording:
         if self._head is None:
             setup.tell_once(
                 "classifier",
-                f"no Linear of {type(setup.model).__qualname__} has {classes} outputs, so no classifier is stored "
+                f"no Linear of {type(setup.model).__qualname__} {self._lacking(classes)}, so no classifier is stored "
                 "(NC3 and NC4 stay empty): name it with classifier=.",
             )
             return
@@ -343,6 +420,10 @@ class Recording:
                 f"no captured layer is what the classifier {name!r} reads (NC3 and NC4 stay empty): "
                 f"add {PENULTIMATE!r} to the layers.",
             )
+
+    def _lacking(self, classes: int) -> str:
+        is_there = self._setup.classifier.find(classes) is not None
+        return "gives the logits as they are" if is_there else f"has {classes} outputs"
 
     def _finish(self) -> None:
         together = self._share.together
@@ -389,6 +470,10 @@ class Recording:
     def _is_training(self) -> bool:
         return self._setup.model.training if self._taps.training is None else self._taps.training
 
+    @property
+    def _mode(self) -> str:
+        return "train" if self._is_training else "eval"
+
     def _batch_name(self) -> str:
         return f"batch {self._batches} of {self._where}"
 
@@ -418,3 +503,7 @@ class Recording:
         if self._writer is not None:
             with suppress(OSError, FeatlabError):
                 self._writer.abort("" if error is None else str(error))
+
+
+def _nothing_known() -> None:
+    return None

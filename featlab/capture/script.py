@@ -77,6 +77,7 @@ def run_script(
     dtype: str = "float16",
     codec: str = "fast",
     classifier: str | None = "auto",
+    logits: str | None = None,
     on_error: str = "raise",
     overwrite: bool = False,
     max_per_class: int | None = None,
@@ -106,6 +107,8 @@ def run_script(
         As for `Capture`. A script that starts anew passes through the epochs that the run holds, and they are kept.
     max_per_class, max_samples, every, epochs, total_epochs, check_space
         As for `Capture`.
+    logits
+        As for `Capture`; by default the output that reaches the loss in the training passes.
     first_epoch
         Training passes that are completed before the script's first. By default the epoch of the run whose classifier
         the model has when it starts, bit by bit: the script goes on from a checkpoint; else 0.
@@ -142,6 +145,7 @@ def run_script(
             dtype=dtype,
             codec=codec,
             classifier=classifier,
+            logits=logits,
             on_error=on_error,
             overwrite=overwrite,
             max_per_class=max_per_class,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,8 @@ from torch import nn
 from featlab.capture.classifier import Classifier
 from featlab.capture.estimate import Estimate
 from featlab.capture.layers import Layer
+from featlab.capture.logits import Logits
+from featlab.capture.loss_graph import LossEvidence
 from featlab.capture.padding import MaskChoices
 from featlab.capture.pinned import PinnedRing
 from featlab.capture.ranks import own_rank
@@ -64,6 +66,11 @@ class Setup:
     masks: MaskChoices = field(default_factory=MaskChoices)
     rank_timeout: float = 600.0
     published: tuple[AnyPath, str] | None = None
+    logits_path: str | None = None  # as named by who captures
+    logits_of: nn.Module | None = None  # whose output it leads into, where that is not the model
+    stored_logits: Mapping[str, str] = field(default_factory=dict)  # in the run, by mode
+    logits: dict[str, Logits] = field(default_factory=dict)  # by the mode of the model, "train" or "eval"
+    evidence: LossEvidence = field(default_factory=LossEvidence)
 
     def tell_once(self, about: str, message: str) -> None:
         """Notify of something that holds for the whole run only once, on rank 0."""

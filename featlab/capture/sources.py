@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 from featlab.capture.loading import known_length
+from featlab.capture.targets import as_class_labels
 
 
 @dataclass(eq=False)
@@ -78,6 +79,35 @@ def class_names(loader: DataLoader[Any]) -> list[str] | None:
             return list(names)
         dataset = getattr(dataset, "dataset", None)
     return None
+
+
+def count_classes(loader: Any) -> int | None:
+    """Count the classes of the data set that a loader reads, by its class names, else by all of its labels.
+
+    Examples
+    --------
+    >>> import torch
+    >>> count_classes(DataLoader(TensorDataset(torch.zeros(4, 2), torch.tensor([2, 0, 1, 2]))))
+    3
+    """
+    if not isinstance(loader, DataLoader):
+        return None
+    if (names := class_names(loader)) is not None:
+        return len(names)
+    dataset: Any = loader.dataset
+    while dataset is not None:
+        for labels in _label_columns(dataset):
+            values = as_class_labels(labels, known_length(dataset))
+            if values is not None and len(values):
+                return int(values.max()) + 1
+        dataset = getattr(dataset, "dataset", None)
+    return None
+
+
+def _label_columns(dataset: Any) -> Iterator[Any]:
+    if isinstance(dataset, TensorDataset):
+        yield from dataset.tensors[1:2]
+    yield from (values for name in ("targets", "labels") if (values := getattr(dataset, name, None)) is not None)
 
 
 def _reference(dataset: Any) -> Callable[[], Any]:

@@ -13,7 +13,7 @@ from torch import nn
 from featlab.capture.hooks import Hooks
 from featlab.capture.layers import PENULTIMATE, Layer
 from featlab.capture.masks import TokenMask
-from featlab.capture.outputs import pick_output
+from featlab.capture.outputs import pick_logits, pick_output, tensors_in
 from featlab.capture.padding import Found, MaskChoices, Padding
 from featlab.capture.reducers import Reduction, plan_reduction, token_axes
 from featlab.capture.staging import Staged, stage
@@ -38,6 +38,8 @@ class Taps:
         What runs round every hook: it decides what an error does to the training.
     choices
         What was settled about masks before.
+    logits
+        Path of the logits in the model's output, or ``module:path``, where they are known.
     """
 
     def __init__(
@@ -47,6 +49,8 @@ class Taps:
         dtype: torch.dtype,
         guarded: Callable[[], AbstractContextManager[None]],
         choices: MaskChoices,
+        *,
+        logits: str | None = None,
     ) -> None:
         self.paused = False
         self.is_first = True
@@ -54,7 +58,9 @@ class Taps:
         self.fired: dict[str, Staged] = {}
         self.reduced: dict[str, torch.Tensor] = {}
         self.read: dict[str, torch.Tensor] = {}
-        self.output: torch.Tensor | None = None
+        self.outputs: dict[str, torch.Tensor] = {}  # of shape (rows, columns), as they were when the model gave them
+        self.made: dict[str, torch.Tensor] = {}  # what the candidates for the classifier gave
+        self.logits: str | None = logits  # the only output that is wanted; by default each may hold the logits
         self.specs: dict[str, dict[str, Any]] = {}
         self._model = model
         self._layers = layers
@@ -71,10 +77,24 @@ class Taps:
         self._calls: dict[str, int] = {}
         self._is_running = False
         self._forward = 0
+        self._given: dict[str, torch.Tensor] = {}  # the outputs themselves, of the first batch
+        self._head: str | None = None
+        self._takes_outputs = True
+        self._few: frozenset[str] = frozenset()
 
-    def open(self, candidates: dict[str, nn.Linear]) -> None:
-        """Put the hooks on; `candidates` are the modules of which one is the classifier."""
+    def open(self, candidates: dict[str, nn.Linear], logits_of: nn.Module | None = None) -> None:
+        """Put the hooks on.
+
+        Parameters
+        ----------
+        candidates
+            The modules of which one is the classifier.
+        logits_of
+            The module whose output holds the logits; by default the model.
+        """
         self._widths = {module.in_features for module in candidates.values()}
+        # Of other Linears, those that work on tokens are not looked at: their inputs are large, and they are many.
+        self._few = frozenset({module.out_features: name for name, module in candidates.items()}.values())
         self._hooks.on_arguments(self._model, self._on_start, prepend=False)  # after what may pause
         for name in self._padding.suppliers:
             self._hooks.on_arguments(self._padding.modules[name], partial(self._on_supplier, name))
@@ -83,7 +103,10 @@ class Taps:
                 self._hooks.on_output(layer.module, partial(self._on_layer, layer))
         for name, module in candidates.items():
             self._hooks.on_input(module, partial(self._on_read, name))
-        self._hooks.on_return(self._model, self._on_model)
+            self._hooks.on_output(module, partial(self._on_made, name))
+        if logits_of is not None:
+            self._hooks.on_output(logits_of, self._on_outputs)
+        self._hooks.on_return(self._model, partial(self._on_model, holds_logits=logits_of is None))
 
     def close(self) -> None:
         """Take the hooks off and forget what they took."""
@@ -92,7 +115,7 @@ class Taps:
 
     def forget(self) -> None:
         """Make ready for the next forward pass."""
-        self.fired, self.reduced, self.read, self.output = {}, {}, {}, None
+        self.fired, self.reduced, self.read, self.outputs, self.made, self._given = {}, {}, {}, {}, {}, {}
         self._series, self._calls, self._forward, self._waiting = {}, {}, 0, []
         self._padding.forget()
 
@@ -109,8 +132,21 @@ class Taps:
                 self._keep(layer.name, rows, owned=True)
         return {name: calls for name, calls in self._calls.items() if calls > 1}
 
+    def path_of(self, tensor: torch.Tensor) -> str | None:
+        """Find the output of the first batch that a tensor is, or shares its numbers with."""
+        return next((path for path, given in self._given.items() if is_same(given, tensor)), None)
+
+    def made_by(self, path: str, name: str) -> bool:
+        """Whether a candidate for the classifier gave the very tensor that is the output of the first batch."""
+        return path in self._given and name in self.made and is_same(self._given[path], self.made[name])
+
+    def settle(self, logits: str | None) -> None:
+        """Take one output from now on, or none."""
+        self.logits, self._takes_outputs = logits, logits is not None
+
     def take_penultimate(self, classifier: str) -> None:
         """Make the classifier's input a layer, if it is one of the layers."""
+        self._head = classifier
         for layer in self._layers:
             if layer.module is None and classifier in self.read:
                 self._take(layer, self.read[classifier], over=True)
@@ -159,12 +195,16 @@ class Taps:
                 self._take(layer, output)
 
     def _on_read(self, name: str, values: Any) -> None:
-        wanted = self.is_first or any(layer.module is None for layer in self._layers)
-        if wanted and not self.paused and isinstance(values, torch.Tensor):
+        wanted = self.is_first or (name == self._head and any(layer.module is None for layer in self._layers))
+        if wanted and not self.paused and isinstance(values, torch.Tensor) and (values.ndim == 2 or name in self._few):
             with self._guarded():
                 self.read[name] = values.detach().clone()
 
-    def _on_model(self, called_with: tuple[Any, Any], output: Any) -> None:
+    def _on_made(self, name: str, module: nn.Module, output: Any) -> None:
+        if self.is_first and not self.paused and isinstance(output, torch.Tensor) and output.ndim == 2:
+            self.made[name] = output.detach()
+
+    def _on_model(self, called_with: tuple[Any, Any], output: Any, *, holds_logits: bool) -> None:
         if self.paused:
             return
         self._is_running = False
@@ -173,8 +213,20 @@ class Taps:
         with self._guarded(), torch.no_grad():
             self._padding.complete(*called_with)
             self._reduce_waiting(over=True)
-            logits = _logits_in(output)
-            self.output = None if logits is None else logits.detach().clone()
+        if holds_logits:
+            self._on_outputs(self._model, output)
+
+    def _on_outputs(self, module: nn.Module, output: Any) -> None:
+        if self.paused or not self._takes_outputs:
+            return
+        with self._guarded():
+            if self.logits is None:
+                given = {path: tensor.detach() for path, tensor in tensors_in(output).items() if tensor.ndim == 2}
+            else:
+                given = {self.logits: pick_logits(output, self.logits).detach()}
+            self.outputs = {path: tensor.clone() for path, tensor in given.items()}
+            if self.is_first:
+                self._given = given
 
     def _take(self, layer: Layer, output: Any, *, over: bool = False) -> None:
         name = layer.name
@@ -256,10 +308,6 @@ def _joined(layer: Layer, series: list[torch.Tensor]) -> torch.Tensor:
     return torch.cat(series, 1) if layer.call == "all" else torch.stack(series).mean(0)
 
 
-def _logits_in(output: Any) -> torch.Tensor | None:
-    logits = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", output)
-    if isinstance(logits, (list, tuple)) and logits:
-        logits = logits[0]
-    if isinstance(logits, torch.Tensor) and logits.ndim == 2 and logits.is_floating_point():
-        return logits
-    return None
+def is_same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two tensors are the same numbers in memory."""
+    return one.shape == other.shape and one.device == other.device and one.data_ptr() == other.data_ptr()

@@ -1,4 +1,4 @@
-"""The targets that reach a classification loss."""
+"""The inputs and targets of classification losses."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-LOSSES = ("cross_entropy", "nll_loss")
+LABEL_LOSSES = ("cross_entropy", "nll_loss")
+LOSSES = (*LABEL_LOSSES, "binary_cross_entropy_with_logits", "binary_cross_entropy", "multi_margin_loss")
+Seen = Callable[[str, torch.Tensor, torch.Tensor], None]
 
 
 @contextmanager
-def targets_observed(seen: Callable[[torch.Tensor, str], None]) -> Iterator[None]:
-    """Call `seen` with each target of a classification loss and the loss's name, until the end of the block.
+def losses_observed(seen: Seen) -> Iterator[None]:
+    """Call `seen` with the name, input and target of each classification loss, until the end of the block.
 
     Loss modules such as CrossEntropyLoss look the functions up when they are called, so they are observed too.
     """
@@ -27,14 +29,13 @@ def targets_observed(seen: Callable[[torch.Tensor, str], None]) -> Iterator[None
         yield
 
 
-def _observed(
-    loss: Callable[..., torch.Tensor], name: str, seen: Callable[[torch.Tensor, str], None]
-) -> Callable[..., torch.Tensor]:
+def _observed(loss: Callable[..., torch.Tensor], name: str, seen: Seen) -> Callable[..., torch.Tensor]:
     @functools.wraps(loss)
     def observed(*args: Any, **kwargs: Any) -> torch.Tensor:
+        values = kwargs.get("input", args[0] if args else None)
         target = kwargs.get("target", args[1] if len(args) > 1 else None)
-        if isinstance(target, torch.Tensor):
-            seen(target, name)
+        if isinstance(values, torch.Tensor) and isinstance(target, torch.Tensor):
+            seen(name, values, target)
         return loss(*args, **kwargs)
 
     return observed

@@ -7,6 +7,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,14 +27,17 @@ from featlab.capture.loading import (
     passes_observed,
     row_count,
 )
+from featlab.capture.logits import contradiction
+from featlab.capture.loss_graph import LossEvidence, backward_observed
+from featlab.capture.outputs import tensors_in
 from featlab.capture.passes import Pass, Pending, find_labels
 from featlab.capture.ranks import expected_together, is_sharded, own_rank, rank_and_ranks
 from featlab.capture.recorder import Capture
 from featlab.capture.recording import Recording
 from featlab.capture.resume import Beginning
 from featlab.capture.seen import Seen
-from featlab.capture.sources import Sources, class_names
-from featlab.capture.targets import as_class_labels, targets_observed
+from featlab.capture.sources import Sources, class_names, count_classes
+from featlab.capture.targets import LABEL_LOSSES, as_class_labels, losses_observed
 from featlab.errors import CaptureError, FeatlabError, FeatlabWarning, LayerNotFoundError
 
 Note = Callable[[str], None]
@@ -69,7 +73,7 @@ class ScriptWatch(PassObserver):
         self._beginning = Beginning(first_epoch)
         self.epoch = 0
         self.capture: Capture | None = None
-        self._finder = ModelFinder(self._is_model, self._found, self._called)
+        self._finder = ModelFinder(self._is_model, self._found, self._called, self._gave)
         self._make_capture = make_capture
         self._splits = splits
         self._note = note
@@ -77,6 +81,7 @@ class ScriptWatch(PassObserver):
         self._steps = 0
         self._told: set[str] = set()
         self._sources = Sources()
+        self._evidence = LossEvidence()
         self._live: list[Pass] = []  # that which returned a batch last comes last
         self._passes: weakref.WeakKeyDictionary[_BaseDataLoaderIter, Pass] = weakref.WeakKeyDictionary()
 
@@ -86,7 +91,8 @@ class ScriptWatch(PassObserver):
         with ExitStack() as undo:
             undo.callback(self._abandon_all)
             undo.enter_context(passes_observed(self))
-            undo.enter_context(targets_observed(self._saw_target))
+            undo.enter_context(losses_observed(self._saw_loss))
+            undo.enter_context(backward_observed(self._evidence.saw_backward))
             undo.enter_context(self._finder.attached())
             undo.callback(register_optimizer_step_post_hook(self._saw_step).remove)
             undo.callback(register_optimizer_step_pre_hook(self._before_step).remove)
@@ -240,6 +246,7 @@ class ScriptWatch(PassObserver):
     def _found(self, module: nn.Module) -> None:
         try:
             self.capture = self._make_capture(module)
+            self.capture.setup.evidence = self._evidence
         except FeatlabError as error:
             self.seen.failure = error
             if isinstance(error, LayerNotFoundError):
@@ -263,6 +270,10 @@ class ScriptWatch(PassObserver):
         for one in self._live:
             if one.recording is not None:
                 one.recording.pause(one is not at or one.pending is None or one.pending.calls > 1)
+
+    def _gave(self, output: Any) -> None:
+        if torch.is_grad_enabled() and not self._evidence.is_final:
+            self._evidence.saw_outputs(tensors_in(output))
 
     def _match(self, at: Pass, values: Any) -> None:
         """Find the batch that the model is called on where several are drawn."""
@@ -337,6 +348,7 @@ class ScriptWatch(PassObserver):
         if rank_and_ranks()[1] > 1 and not sharded:
             self._tell_once(f"{split} is not shared among the ranks: the pass of rank 0 is captured.")
         if recording.is_taken:
+            recording.count_labels = partial(count_classes, at.loader)
             at.recording = recording
             recording.__enter__()
 
@@ -352,6 +364,7 @@ class ScriptWatch(PassObserver):
             return
         try:
             self._beginning.first_step(optimizer, self.capture.setup)
+            self._check_logits(self.capture)
         except CaptureError as error:
             for at in self._live:
                 if (recording := at.open_recording) is not None:
@@ -362,9 +375,25 @@ class ScriptWatch(PassObserver):
             self.capture.setup.stopped = True
             self._note(f"capturing stopped, and the training goes on: {error}")
 
-    def _saw_target(self, target: torch.Tensor, loss: str) -> None:
+    def _check_logits(self, capture: Capture) -> None:
+        """Refuse to go on where an evaluation before the first step took another output for the logits."""
+        if self._evidence.is_final:
+            return
+        self._evidence.saw_step()
+        for mode, logits in capture.setup.logits.items():
+            if (why := contradiction(logits, self._evidence)) is not None:
+                raise CaptureError(
+                    f"{logits.name} ({logits.width} columns), {logits.found}, was stored as the logits "
+                    f"of passes in {mode} mode, and {why}: name the logits with --logits or give the number of "
+                    "classes with --classes, and capture into another store."
+                )
+
+    def _saw_loss(self, loss: str, values: torch.Tensor, target: torch.Tensor) -> None:
         at = self._current()
         if at is None or at.recording is None or at.pending is None or not at.pending.calls:
+            return
+        at.recording.saw_loss(values, loss)
+        if loss not in LABEL_LOSSES:
             return
         if at.pending.target is None and (labels := as_class_labels(target, at.pending.rows)) is not None:
             at.pending.target, at.pending.loss = labels.detach().clone(), loss
@@ -382,6 +411,9 @@ class ScriptWatch(PassObserver):
         self._told.add("described")
         setup = self.capture.setup
         self._note(f"model {type(setup.model).__qualname__}, {len(setup.classes or ())} classes.")
+        for logits in list(setup.logits.values())[:1]:
+            if logits.output:
+                self._note(f"logits are {logits.name}, {logits.found}.")
         for name in (layer.name for layer in setup.layers):
             spec = setup.specs[name]
             how = f"{spec['reduce']} over axes {spec['axes']}" if spec["axes"] else spec["reduce"]

@@ -6,6 +6,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -25,6 +26,7 @@ from featlab.capture.loading import (
 )
 from featlab.capture.recorder import Capture
 from featlab.capture.recording import Recording
+from featlab.capture.sources import count_classes
 from featlab.errors import CaptureError, OptionError
 from featlab.store.files import StorePath
 
@@ -163,6 +165,7 @@ class LightningCapture(Callback):  # type: ignore[misc]
         is_whole = batches == known_length(loader)
         expected = expected_rows(loader) if is_whole else None
         self._recording = self._capture.start(epoch=epoch, split=split, expected=expected)
+        self._recording.count_labels = partial(count_classes, loader)
         self._recording.__enter__()
 
     def _take(self, batch: Any, loader: Any) -> None:

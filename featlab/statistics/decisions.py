@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,8 @@ from featlab.statistics.slabs import Slab, cut_slabs, decoded, read_labels
 from featlab.statistics.working import borrowed
 from featlab.store.reader import Run
 
+Bools = NDArray[np.bool_]
+
 
 @dataclass(frozen=True)
 class Decisions:
@@ -26,7 +28,7 @@ class Decisions:
     Attributes
     ----------
     predictions
-        Class of each row, shape (n_rows,).
+        Class of each row, shape (n_rows,); -1 for a row that is left out, or whose logits tell no class.
     correct
         With the "sum" rule, rows of each class whose most probable group is the right one, shape
         (n_spaces, n_classes); None with the greedy rule, which follows from the predictions.
@@ -41,7 +43,14 @@ class Decisions:
 
 
 def decide(
-    engine: Engine, run: Run, pairs: Sequence[tuple[int, str]], spaces: Sequence[Ints], *, rule: str, seed: int
+    engine: Engine,
+    run: Run,
+    pairs: Sequence[tuple[int, str]],
+    spaces: Sequence[Ints],
+    *,
+    rule: str,
+    seed: int,
+    rows: Mapping[tuple[int, str], Bools] | None = None,
 ) -> dict[tuple[int, str], Decisions]:
     """The classifier's decisions at each (epoch, split).
 
@@ -57,7 +66,10 @@ def decide(
         "greedy": the group of the most probable class; "sum": the group whose members' probabilities sum highest.
     seed
         Of the random groups that are drawn for the "sum" rule.
+    rows
+        Whether each row counts, shape (n_rows,), by (epoch, split); by default all do.
     """
+    rows = rows or {}
     summed = tuple(spaces) if rule == "sum" else None
     digests = None if summed is None else [seed, *(cache.array_digest(space) for space in summed)]
     kept = engine.cache.names()
@@ -70,14 +82,17 @@ def decide(
         if array is None:
             continue
         classifier = None if array == "logits" else cache.classifier_content(run, epoch)
-        name = cache.digest("decisions", cache.VERSION, cache.content(run, epoch, split, array), classifier, digests)
+        counted = rows.get((epoch, split))
+        mask = None if counted is None else cache.array_digest(counted)
+        content = cache.content(run, epoch, split, array)
+        name = cache.digest("decisions, -1 for none", cache.VERSION, content, classifier, digests, mask)
         held = engine.cache.load(name) if name in kept else None
         if held is not None:
             found[epoch, split] = Decisions(held["predictions"].astype(np.int64), held.get("correct"), held.get("luck"))
             continue
         slabs = cut_slabs(run, epoch, split, array)
         task = engine.task(_slab_decisions, counted=True)
-        parts = [task(node, slab, array, shared, seed) for slab in slabs]
+        parts = [task(node, slab, array, shared, counted, seed) for slab in slabs]
         tasks[epoch, split] = engine.task(_joined)(parts, engine.cache, name)
         steps += len(slabs)
         footprint |= _footprint(run, epoch, split, array)
@@ -111,7 +126,9 @@ class _Part:
     excess: Ints | None
 
 
-def _slab_decisions(run: Run, slab: Slab, array: str, spaces: Sequence[Ints] | None, seed: int) -> _Part:
+def _slab_decisions(
+    run: Run, slab: Slab, array: str, spaces: Sequence[Ints] | None, counted: Bools | None, seed: int
+) -> _Part:
     labels = read_labels(run, slab.epoch, slab.split)
     classifier = None if array == "logits" else run.classifier(slab.epoch)
     predictions = []
@@ -123,14 +140,24 @@ def _slab_decisions(run: Run, slab: Slab, array: str, spaces: Sequence[Ints] | N
     with borrowed() as scratch:
         for block, stored in zip(slab.blocks, decoded(slab, scratch), strict=True):
             values = stored.astype(np.float32, copy=False)  # of float16, an argmax would take twice as long
-            logits = values if classifier is None else values @ classifier.weight.T + classifier.bias
-            predictions.append(logits.argmax(axis=1))
-            if correct is not None and excess is not None and spaces is not None:
-                own, by_class = labels[block.offset : block.offset + block.rows], _by_class(logits)
-                for index, groups in enumerate(spaces):
-                    right = random_groups.right_by_sum(by_class, own, groups)
-                    correct[index] += np.bincount(own[right], minlength=len(by_class))
-                random_groups.excess(by_class, own, predictions[-1], spaces, block.offset, excess, seed)
+            with np.errstate(invalid="ignore", over="ignore"):
+                logits = values if classifier is None else values @ classifier.weight.T + classifier.bias
+            own = labels[block.offset : block.offset + block.rows]
+            chosen = logits.argmax(axis=1)
+            # The first NaN of a row counts as its largest value. A class may be masked by -inf; +inf has overflowed.
+            decided = np.isfinite(logits[np.arange(len(logits)), chosen])
+            if counted is not None:
+                decided &= counted[block.offset : block.offset + block.rows]
+            predictions.append(np.where(decided, chosen, -1))
+            if correct is None or excess is None or spaces is None:
+                continue
+            if not decided.all():
+                logits, own, chosen = logits[decided], own[decided], chosen[decided]
+            by_class = _by_class(logits)
+            for index, groups in enumerate(spaces):
+                right = random_groups.right_by_sum(by_class, own, groups)
+                correct[index] += np.bincount(own[right], minlength=len(by_class))
+            random_groups.excess(by_class, own, chosen, spaces, block.offset, excess, seed)
     return _Part(np.concatenate(predictions), correct, excess)
 
 
@@ -147,7 +174,7 @@ def _joined(parts: list[_Part], kept: cache.StatisticsCache, name: str) -> Decis
     excess = [part.excess for part in parts if part.excess is not None]
     whole = Decisions(predictions, None)
     if correct:
-        luck = random_groups.mean_excess(np.sum(excess, axis=0), len(predictions))
+        luck = random_groups.mean_excess(np.sum(excess, axis=0), int((predictions >= 0).sum()))
         whole = Decisions(predictions, np.sum(correct, axis=0), luck)
     counts = {key: values for key in ("correct", "luck") if (values := getattr(whole, key)) is not None}
     kept.save(name, {"predictions": whole.predictions.astype(np.int32), **counts})

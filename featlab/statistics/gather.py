@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from featlab.progress import Advance, progress_bar
 from featlab.statistics import cache, coordinates, moments
 from featlab.statistics.cache import StatisticsCache
-from featlab.statistics.decisions import Decisions
+from featlab.statistics.decisions import Bools, Decisions
 from featlab.statistics.engine import Engine, Footprint, Schedule, nothing_kept
 from featlab.statistics.frame import Frame, frame
 from featlab.statistics.moments import Ints
@@ -66,6 +66,7 @@ def gather(
     decisions: Mapping[tuple[int, str], Decisions],
     means_from: str | None = None,
     finite_only: bool = False,
+    rows: Mapping[tuple[int, str], Bools] | None = None,
     further_steps: int = 0,
 ) -> Iterator[tuple[list[T], Advance]]:
     """Compute the class statistics of snapshots, and yield what becomes of them, group by group.
@@ -90,12 +91,14 @@ def gather(
         Split whose class means are used in place of each snapshot's own.
     finite_only
         Leave out rows that hold NaN or inf.
+    rows
+        With `finite_only`, whether each row counts, shape (n_rows,), by (epoch, split); by default all do.
     further_steps
         Steps of the progress bar that the caller takes over all groups, by the function that comes with each.
     """
     requests = [request for group in groups for request in group]
     schedule = engine.schedule(reduce(or_, (_footprint(run, request) for request in requests)))
-    graph = _Graph(engine, run, schedule, spaces, measures, join, decisions, means_from, finite_only)
+    graph = _Graph(engine, run, schedule, spaces, measures, join, decisions, means_from, finite_only, rows or {})
     plans = {request: graph.plan(request) for request in requests}
     total = sum(plan.steps + len(measures) for plan in plans.values()) + further_steps
     with progress_bar("analysing", total, show=engine.progress) as advance, nothing_kept(engine.client):
@@ -149,10 +152,12 @@ class _Graph:
         decisions: Mapping[tuple[int, str], Decisions],
         means_from: str | None,
         finite_only: bool,
+        rows: Mapping[tuple[int, str], Bools],
     ) -> None:
         self.engine, self.run, self.keeping = engine, run, schedule.keeping
         self.measures, self.join, self.decisions = measures, join, decisions
         self.means_from, self.finite_only, self.spaces = means_from, finite_only, spaces
+        self.rows = rows
         self.digests = [cache.array_digest(space) for space in spaces]
         self.kept = engine.cache.names()
 
@@ -177,11 +182,20 @@ class _Graph:
             cache.VERSION,
             len(run.classes),
             self.finite_only,
+            self._counted_digest(request),
+            self._counted_digest(source),
             cache.content(run, request.epoch, request.split, request.array),
             None if source == request else cache.content(run, source.epoch, source.split, source.array),
             cache.classifier_content(run, request.epoch) if self._feeds(request) else None,
             None if said is None else cache.array_digest(said.predictions),
         )
+
+    def _counted(self, request: Request) -> Bools | None:
+        return self.rows.get((request.epoch, request.split)) if self.finite_only else None
+
+    def _counted_digest(self, request: Request) -> str | None:
+        counted = self._counted(request)
+        return None if counted is None else cache.array_digest(counted)
 
     def _feeds(self, request: Request) -> bool:
         return request.layer in self.run.feeds(request.epoch, request.split)
@@ -215,14 +229,16 @@ class _Graph:
         kept = plan.source == plan.request and (is_remote(self.run) or len(plan.first) == 1)
         keeping = self.keeping if kept else Keeping(self.keeping.owner, 0)
         n_classes = len(self.run.classes)
-        parts = [task(run, slab, n_classes, self.finite_only, keeping) for slab in plan.first]
+        counted = self._counted(plan.source)
+        parts = [task(run, slab, n_classes, self.finite_only, counted, keeping) for slab in plan.first]
         return self._tree(parts, moments.merge_all)
 
     def _second_pass(self, run: Any, plan: _Plan, prepared: Any) -> Any:
         said = self._said(plan.request)
         predictions = None if said is None else delayed(said.predictions, pure=False)
         task = self.engine.task(_slab_coordinates, counted=True)
-        parts = [task(run, slab, prepared, predictions, self.finite_only, self.keeping) for slab in plan.second]
+        finite_only, counted = self.finite_only, self._counted(plan.request)
+        parts = [task(run, slab, prepared, predictions, finite_only, counted, self.keeping) for slab in plan.second]
         sums = self._tree(parts, coordinates.add_all)
         epoch = plan.request.epoch if self._feeds(plan.request) else None
         return self.engine.task(_finish)(run, epoch, prepared, sums, self.engine.cache, plan.name, self.digests)
@@ -234,10 +250,13 @@ class _Graph:
         return parts[0]
 
 
-def _slab_moments(run: Run, slab: Slab, n_classes: int, finite_only: bool, keeping: Keeping) -> moments.Moments:
+def _slab_moments(
+    run: Run, slab: Slab, n_classes: int, finite_only: bool, counted: Bools | None, keeping: Keeping
+) -> moments.Moments:
     with borrowed() as scratch:
         sums = moments.MomentSums(n_classes, scratch)
-        for values, labels, _ in read_slab(run, slab, scratch, finite_only=finite_only, keeping=keeping, again=False):
+        rows = read_slab(run, slab, scratch, finite_only=finite_only, keeping=keeping, again=False, counted=counted)
+        for values, labels, _ in rows:
             sums.add(values, labels)
     return sums.moments()
 
@@ -248,11 +267,12 @@ def _slab_coordinates(
     prepared: Prepared,
     predictions: Ints | None,
     finite_only: bool,
+    counted: Bools | None,
     keeping: Keeping,
 ) -> coordinates.Coordinates:
     with borrowed() as scratch:
         sums = coordinates.CoordinateSums(*prepared, agreement=predictions is not None, scratch=scratch)
-        rows = read_slab(run, slab, scratch, finite_only=finite_only, keeping=keeping, again=True)
+        rows = read_slab(run, slab, scratch, finite_only=finite_only, keeping=keeping, again=True, counted=counted)
         for values, labels, places in rows:
             sums.add(values, labels, None if predictions is None else predictions[places])
     return sums.coordinates()

@@ -147,7 +147,14 @@ def is_remote(run: Run) -> bool:
 
 
 def read_slab(
-    run: Run, slab: Slab, scratch: Scratch, *, finite_only: bool, keeping: Keeping, again: bool
+    run: Run,
+    slab: Slab,
+    scratch: Scratch,
+    *,
+    finite_only: bool,
+    keeping: Keeping,
+    again: bool,
+    counted: NDArray[np.bool_] | None = None,
 ) -> Iterator[tuple[NDArray[np.floating], Ints, Ints]]:
     """Features, labels and places in the snapshot of a slab's rows, about an inner chunk at a time.
 
@@ -161,6 +168,8 @@ def read_slab(
         How much may be kept for the second pass.
     again
         This is the second pass: what was kept is taken, and nothing is kept any more.
+    counted
+        Whether each row of the snapshot counts, shape (n_rows,); by default all do.
     """
     labels = read_labels(run, slab.epoch, slab.split)
     decoding = _taken if again else _kept
@@ -170,6 +179,8 @@ def read_slab(
             places = np.arange(block.offset + start, block.offset + start + len(piece))
             if finite_only:
                 kept = np.isfinite(piece).all(axis=1)
+                if counted is not None:
+                    kept &= counted[places]
                 piece, places = piece[kept], places[kept]
             yield piece, labels[places], places
 

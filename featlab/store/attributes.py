@@ -32,6 +32,7 @@ class RunAttributes:
     synsets: list[str] | None = None
     model: str | None = None
     layers: dict[str, Any] = field(default_factory=dict)
+    logits: dict[str, dict[str, str]] = field(default_factory=dict)
     featlab_version: str = featlab.__version__
 
     @classmethod
@@ -41,6 +42,7 @@ class RunAttributes:
         synsets: Sequence[str] | None = None,
         model: str | None = None,
         layers: Mapping[str, Mapping[str, Any]] | None = None,
+        logits: Mapping[str, Mapping[str, str]] | None = None,
     ) -> RunAttributes:
         """Checked and in the types that JSON gives back."""
         names = check_names(classes, "classes")
@@ -55,7 +57,7 @@ class RunAttributes:
             raise OptionError(
                 f"layers cannot be written as JSON ({error}); give plain numbers, strings and lists"
             ) from error
-        return cls(names, ids, model, specs)
+        return cls(names, ids, model, specs, {mode: dict(spec) for mode, spec in (logits or {}).items()})
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -65,6 +67,7 @@ class RunAttributes:
             "synsets": self.synsets,
             "model": self.model,
             "layers": self.layers,
+            **({"logits": self.logits} if self.logits else {}),
         }
 
     def joined(self, new: RunAttributes, where: AnyPath) -> RunAttributes:
@@ -86,6 +89,13 @@ class RunAttributes:
                     f"layer {name!r} was captured into {where} as {self.layers[name]} and would now be {spec}; "
                     "capture it the same way, or into another store"
                 )
+        for mode, found in new.logits.items():
+            before = self.logits.get(mode, found)
+            if before["output"] != found["output"]:
+                raise DataError(
+                    f"the logits in {where} were output {before['output']!r} of the model and would now be "
+                    f"{found['output']!r}; name them with --logits, logits= of Capture, or use another store"
+                )
         if self.model is not None and new.model is not None and self.model != new.model:
             warnings.warn(
                 f"{where} holds features of {self.model}, now come some of {new.model}", FeatlabWarning, stacklevel=2
@@ -95,6 +105,7 @@ class RunAttributes:
             synsets=new.synsets if self.synsets is None else self.synsets,
             model=new.model if self.model is None else self.model,
             layers={**new.layers, **self.layers},  # what stands stays
+            logits={**new.logits, **self.logits},
         )
 
 
@@ -159,9 +170,13 @@ def read_run(root: AnyPath) -> RunAttributes:
             data["synsets"],
             data["model"],
             data["layers"],
+            {
+                mode: {"output": str(spec["output"]), "found": str(spec.get("found", ""))}
+                for mode, spec in data.get("logits", {}).items()
+            },
             str(data["featlab_version"]),
         )
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise CorruptStoreError(
             f"the attributes of {root} cannot be read ({error!r}); restore {layout.METADATA} from a copy"
         ) from error

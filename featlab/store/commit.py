@@ -203,18 +203,18 @@ def remove_classifier(snapshot: Pending) -> None:
 def _remarks(where: str, record: CommitRecord, overflow: dict[str, int]) -> list[str]:
     remarks = []
     if overflow:
-        counts = ", ".join(f"{count} in {_layer(name)!r}" for name, count in overflow.items())
+        infinite = ", ".join(f"{count} in {_layer(name)!r}" for name, count in overflow.items())
         remarks.append(
-            f"{where} was given finite values that became infinite on disk ({counts}); "
+            f"{where} was given finite values that became infinite on disk ({infinite}); "
             'write it again with dtype="float32" or "bfloat16"'
         )
-    if record.nonfinite:
-        counts = ", ".join(
-            f"{found['nan']} NaN and {found['inf']} infinite in {layer!r}" for layer, found in record.nonfinite.items()
-        )
+    counts = [f"{found['nan']} NaN and {found['inf']} infinite in {name!r}" for name, found in record.nonfinite.items()]
+    if record.logits_nonfinite is not None and record.logits_nonfinite["nan"]:  # -inf may mask a class
+        counts.append(f"{record.logits_nonfinite['nan']} NaN in the logits")
+    if counts:
         remarks.append(
-            f"{where} holds values that are not finite ({counts}); the analysis will refuse them unless allowed, so "
-            "look for their cause in the model."
+            f"{where} holds values that are not finite ({', '.join(counts)}); the analysis will refuse them unless "
+            "allowed, so look for their cause in the model."
         )
     # padding gives each rank but the last at most one row twice; more is a mistake in the ids
     if record.rows - record.unique >= len(record.parts) and record.unique != record.expected:

@@ -79,6 +79,8 @@ class SnapshotWriter:
     together
         How many ranks write at once, in any order, and what tells their parts from leftovers: rank 0 then waits for all
         at its commit. By default rank 0 starts first, commits last, and takes what parts there are.
+    logits
+        How the logits were found among the model's outputs, by mode; kept with the run.
 
     Raises
     ------
@@ -122,6 +124,7 @@ class SnapshotWriter:
         layers: Mapping[str, Mapping[str, Any]] | None = None,
         sampling: Mapping[str, int] | None = None,
         together: Together | None = None,
+        logits: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         layout.check_choice("dtype", dtype, layout.FEATURE_DTYPES)
         layout.check_choice("codec", codec, tuple(layout.CODECS))
@@ -149,7 +152,7 @@ class SnapshotWriter:
         self._dropped = np.zeros(0, np.int64)
         self._released = False
         self.unique: int | None = None
-        run = RunAttributes.of(classes, synsets, model, layers)
+        run = RunAttributes.of(classes, synsets, model, layers, logits)
         self._classes = len(run.classes)
         chosen_by = dict(sampling) if sampling else None
         self._snapshot = Pending(root, epoch, split, mode, step, expected, overwrite, chosen_by)

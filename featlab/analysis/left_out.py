@@ -1,0 +1,61 @@
+"""Rows of which the classifier says nothing: refused, or left out of every table."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+
+import numpy as np
+
+from featlab.errors import DataError, FeatlabWarning
+from featlab.statistics.decisions import Bools, Decisions
+from featlab.statistics.usable import Pair
+from featlab.store.reader import Run
+
+
+def refuse_undecided(run: Run, decisions: Mapping[Pair, Decisions]) -> None:
+    """Refuse rows whose logits tell no class: their argmax is not a class, be it the first.
+
+    Raises
+    ------
+    DataError
+        There are such rows.
+    """
+    undecided = {pair: int((said.predictions < 0).sum()) for pair, said in decisions.items()}
+    found = [pair for pair, rows in undecided.items() if rows]
+    if not found:
+        return
+    (epoch, split), more = found[0], len(found) - 1
+    what = "logits" if run.has_logits(epoch, split) else "the classifier's sums"
+    further = f", and so have {more} more epochs or splits" if more else ""
+    raise DataError(
+        f"{what} at epoch {epoch}, split {split!r} hold NaN, +inf or nothing but -inf in {undecided[found[0]]:,} of "
+        f"{len(decisions[found[0]].predictions):,} rows, which tell no class{further}: choose other epochs, or leave "
+        "those rows out with --allow-nonfinite."
+    )
+
+
+def warn_left_out(counted: Mapping[Pair, Bools]) -> None:
+    """Say how many rows no table counts.
+
+    Raises
+    ------
+    DataError
+        No row of an (epoch, split) is left.
+    """
+    if not counted:
+        return
+    for (epoch, split), rows in counted.items():
+        if not rows.any():
+            raise DataError(
+                f"all {len(rows):,} rows at epoch {epoch}, split {split!r} hold NaN or inf in a layer or in their "
+                "logits: choose other epochs with --epochs, or other layers with --layers."
+            )
+    (epoch, split), rows = next(iter(counted.items()))
+    more = f" ({len(counted) - 1} more epochs or splits have such rows)" if len(counted) > 1 else ""
+    warnings.warn(
+        f"{np.count_nonzero(~rows):,} of {len(rows):,} rows at epoch {epoch}, split {split!r} hold NaN or inf in a "
+        f"layer or in their logits: they are left out of every table{more}.",
+        FeatlabWarning,
+        stacklevel=4,
+    )

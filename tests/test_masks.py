@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_sequence, pad_packed_sequence, pad_sequence
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
 import featlab
@@ -98,17 +99,15 @@ def reduced(arrays, op):
 )
 def test_features_do_not_depend_on_the_neighbours_in_a_batch(name, op, side, tmp_path):
     model = padded.network(name)
-    for batch_size in (7, 100):
-        store = str(tmp_path / f"{batch_size}.zarr")
-        with featlab.Capture(
-            model, store, LAYERS[name], reduce=op, classes=3, classifier=None, dtype="float32"
-        ) as capture:
-            capture.evaluate(padded.loader(name, batch_size, side), epoch=0)
+    options = {"reduce": op, "classes": 3, "classifier": None, "dtype": "float32"}
     for layer in LAYERS[name]:
         expected = reduced(tokens_alone(name, layer, model), op)
         for batch_size in (7, 100):
-            np.testing.assert_allclose(stored(tmp_path / f"{batch_size}.zarr", layer), expected, rtol=1e-3, atol=1e-5)
-            assert spec(tmp_path / f"{batch_size}.zarr", layer)["mask"] == MASKS[name]
+            store = str(tmp_path / f"{layer}-{batch_size}.zarr")
+            with featlab.Capture(model, store, layer, **options) as capture:
+                capture.evaluate(padded.loader(name, batch_size, side), epoch=0)
+            np.testing.assert_allclose(stored(store, layer), expected, rtol=1e-3, atol=1e-5)
+            assert spec(store, layer)["mask"] == MASKS[name]
 
 
 def run_command(monkeypatch, *arguments):
@@ -517,6 +516,37 @@ def test_models_as_they_are(store, kind):
 
     record(wrappers.get(kind, lambda: model)(), store, [call])
     np.testing.assert_allclose(stored(store, "part"), averages(1), rtol=1e-5)
+
+
+class Waits(TorchDispatchMode):
+    """Counts what would wait for a device: a number read, or a tensor whose size depends on what is in it."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        if operation.overloadpacket in (torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero):
+            self.seen.append(operation)
+        return operation(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("reduce", REDUCERS)
+@pytest.mark.parametrize("is_inside", [False, True])
+def test_after_the_first_batch_nothing_waits_for_the_device(store, reduce, is_inside):
+    x, kept = padded_rows()
+    model = Net((lambda x: (x == 0).all(2)) if is_inside else None)
+    waits = Waits()
+
+    def call(model):
+        model(x, None if is_inside else kept.float())
+
+    def watched(model):
+        with waits:
+            call(model)
+
+    record(model, store, [call, watched, watched], reduce=reduce)
+    assert waits.seen == []
 
 
 # Going on with a run

@@ -47,7 +47,8 @@ from featlab.errors import OptionError
     show_default=True,
     metavar="[GLOB=]NAME",
     help="The model's argument that tells which tokens are padding, so that they are not reduced: auto, none, NAME if "
-    "1 or True is a token (or lengths), ~NAME if True is padding, MODULE:NAME of a module inside. Repeatable.",
+    "1 or True is a token (or lengths, or ids with 0 as padding), ~NAME if True is padding, MODULE:NAME of a module "
+    "inside. Repeatable.",
 )
 @click.option(
     "--when-full",

@@ -49,7 +49,8 @@ from featlab_cli.capture import read_classes, read_reducers
     show_default=True,
     metavar="[GLOB=]NAME",
     help="The model's argument that tells which tokens are padding, so that they are not reduced: auto, none, NAME if "
-    "1 or True is a token (or lengths), ~NAME if True is padding, MODULE:NAME of a module inside. Repeatable.",
+    "1 or True is a token (or lengths, or ids with 0 as padding), ~NAME if True is padding, MODULE:NAME of a module "
+    "inside. Repeatable.",
 )
 @click.option("--dtype", type=click.Choice(["float16", "bfloat16", "float32"]), default="float16", show_default=True)
 @click.option("--codec", type=click.Choice(["fast", "small", "none"]), default="fast", show_default=True)

@@ -67,8 +67,8 @@ class Capture:
         Which argument of the model tells what tokens are padding, so that ``mean``, ``max``, ``last`` (the last token)
         and ``cls`` (the first) pass over it. ``"auto"`` finds ``attention_mask``, ``src_key_padding_mask``,
         ``lengths``, packed sequences and the like, also where a module inside is called with them. ``"NAME"``: True or
-        1 is a token, or lengths; ``"~NAME"``: True is padding; ``"MODULE:NAME"``: an argument of a module inside;
-        ``"none"``: all tokens count; or a mapping from globs to these.
+        1 is a token, or lengths, or ids of which 0 is padding; ``"~NAME"``: True is padding; ``"MODULE:NAME"``: an
+        argument of a module inside; ``"none"``: all tokens count; or a mapping from globs to these.
     dtype, codec
         As stored: "float16", "bfloat16" or "float32"; "fast", "small" or "none".
     classifier

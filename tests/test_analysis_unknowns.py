@@ -138,3 +138,19 @@ def test_hierarchical_scores_of_the_classes_do_not_depend_on_the_choice_of_space
         chosen = featlab.analyze(tmp_path / "run.zarr", hierarchy=tree, permutations=0, spaces=spaces).accuracy
         assert chosen.query("space == 'hyponym'")[columns].equals(default.query("space == 'hyponym'")[columns])
     assert default.query("space == 'hyponym'")[columns].notna().all(axis=None)
+
+
+@pytest.mark.defect("B10", "nc1_pinv, cosines and angles of class means that all coincide were made of rounding")
+@pytest.mark.parametrize("dim", [4, 64])
+@pytest.mark.filterwarnings("ignore::featlab.FeatlabWarning")
+def test_classes_of_the_same_rows_have_no_geometry(tmp_path, dim):
+    """Every class has the same rows, each time in another order."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(30, dim)) + 5
+    features = np.concatenate([rng.permutation(rows) for _ in range(6)]).astype(np.float32)
+    write(tmp_path / "run.zarr", features, np.repeat(np.arange(6), 30))
+    found = featlab.analyze(tmp_path / "run.zarr", permutations=0, spaces={"two": [0, 0, 0, 0, 1, 1]})
+    assert found.geometry[[*COSINES, "mean_norm_cv", "means_participation"]].isna().all(axis=None)
+    assert found.collapse[["nc1_pinv", "nc2_equinorm", "nc2_etf", *ANGLES]].isna().all(axis=None)
+    assert np.isinf(found.collapse[["nc1_cdnv", "nc1_trace_ratio"]]).all(axis=None)
+    assert (found.geometry[["means_rank", "between_trace", "snr"]] == 0).all(axis=None)

@@ -95,6 +95,14 @@ def test_the_classifier_is_the_one_that_makes_the_logits(capture, capsys):
     assert_is_what_was_printed(run, capsys.readouterr().out)
 
 
+@pytest.mark.parametrize("more", [(), ("--evaluate-first",)])
+def test_heads_that_are_there_in_training_only(capture, capsys, more):
+    run, _ = capture("deep", *more)
+    assert_is_what_was_printed(run, capsys.readouterr().out)
+    run, _ = capture("aux", *more, overwrite=True)
+    assert_is_what_was_printed(run, capsys.readouterr().out)
+
+
 def test_of_two_losses_the_classifying_one_tells(capture, capsys):
     run, _ = capture("tuple", "--center")
     assert_is_what_was_printed(run, capsys.readouterr().out)
@@ -142,10 +150,17 @@ def test_two_outputs_that_fit_are_refused_until_one_is_named(capture, capsys):
     assert_is_what_was_printed(run, capsys.readouterr().out)
 
 
-def test_what_training_shows_overrules_a_name_but_not_in_silence(capture, store):
-    """The model's only output is features; a head outside of it makes the logits."""
-    with pytest.raises(CaptureError, match=r"the model's output \(8 columns\).*through further weights, outside"):
-        capture("features", "--evaluate-first")
+@pytest.mark.parametrize(
+    ("form", "words"),
+    [
+        ("misnamed", r"output logits \(8 columns\).*output scores \(5 columns\) reaches the loss"),
+        ("features", r"the model's output \(8 columns\).*through further weights, outside"),
+    ],
+)
+def test_what_training_shows_overrules_a_guess_but_not_in_silence(capture, form, words):
+    """A part has the name of the logits; or a model's only output is features, with its head outside."""
+    with pytest.raises(CaptureError, match=words):
+        capture(form, "--evaluate-first")
 
 
 @pytest.mark.defect("A2", "the features of a model whose head stands outside of it became as many classes")

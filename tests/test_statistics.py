@@ -15,7 +15,6 @@ from featlab.analysis.snapshots import measured_columns
 from featlab.errors import DataError
 from featlab.statistics import coordinates, moments
 from featlab.statistics.frame import frame
-from featlab.statistics.nearest import Decider
 from featlab.statistics.regroup import class_statistics, regroup
 from featlab.statistics.working import subtract_centre
 
@@ -24,7 +23,7 @@ def measure(features, labels, n_classes, groups, *, classifier=None, edges=None,
     """Statistics of label spaces, over the pieces between `edges`."""
     source = means_of or (features, labels)
     means = frame(moments.from_batch(*source, n_classes), foreign=means_of is not None)
-    decider = Decider.build(means, groups)
+    decider = coordinates.Decider.build(means, groups)
     guesses = None
     if classifier is not None:
         guesses = (features.astype(np.float64) @ classifier[0].T + classifier[1]).argmax(axis=1)

@@ -124,21 +124,22 @@ def choose_logits(outputs: Mapping[str, torch.Tensor], known: Known) -> Logits |
         at = reaching.get(path)
         found = f"which reaches {at}" if at else "which has as many columns as what reaches the loss in training"
         return Logits(path, widths[path], found, is_certain=True, fixes_classes=known.classes is None)
-    return None if known.passed or known.evidence.classified else _by_width(widths, known)
+    if known.passed or known.evidence.classified:  # only what has another form than in training can still be it
+        widths = {path: width for path, width in widths.items() if known.evidence.widths.get(path) != width}
+    return _by_width(widths, known) if widths and not known.passed else None
 
 
 def contradiction(logits: Logits, evidence: LossEvidence) -> str | None:
     """Say what speaks against an earlier choice, once training passes have been seen; None for nothing."""
     if logits.is_certain:
         return None
+    as_here = evidence.widths.get(logits.output) == logits.width
     wide = {path: evidence.widths[path] for path in evidence.classified}
     if wide:
-        other_form = logits.output not in evidence.widths and logits.width in wide.values()
-        if wide.get(logits.output) == logits.width or other_form:
-            return None
+        is_it = logits.output in wide if as_here else bool({logits.width, None} & set(wide.values()))
         listed = " and ".join(f"{named(path)} ({width or 'several'} columns)" for path, width in wide.items())
-        return f"in training {listed} reaches the loss"
-    if logits.fixes_classes and evidence.hidden and not evidence.reached:
+        return None if is_it else f"in training {listed} reaches the loss"
+    if as_here and logits.fixes_classes and logits.output in evidence.hidden - evidence.reached:
         return "in training it does not reach the loss but through further weights, outside of the model"
     return None
 
@@ -199,8 +200,9 @@ def _narrowed(paths: list[str], widths: Mapping[str, int], known: Known) -> list
 
 
 def _by_width(widths: Mapping[str, int], known: Known) -> Logits | None:
-    guessed = known.classes is None
-    if len(widths) == 1 and not (known.evidence.hidden and guessed):
+    guessed, evidence = known.classes is None, known.evidence
+    elsewhere = {path for path in evidence.hidden if evidence.widths[path] == widths.get(path)}
+    if len(widths) == 1 and not (elsewhere and guessed):
         path, width = next(iter(widths.items()))
         return Logits(path, width, "the only one", fixes_classes=guessed)
     count = known.classes or known.count_labels()
@@ -208,7 +210,7 @@ def _by_width(widths: Mapping[str, int], known: Known) -> Logits | None:
     if known.before is not None and known.before in can_be:
         return Logits(known.before, widths[known.before], "as before", fixes_classes=guessed)
     by_name = [path for path in can_be if path.rpartition(".")[2] == NAME]
-    if len(by_name) == 1 and not known.evidence.hidden:
+    if len(by_name) == 1 and by_name[0] not in elsewhere:
         return Logits(by_name[0], widths[by_name[0]], "by its name", fixes_classes=guessed)
     fitting = [path for path, width in widths.items() if width == count]
     if len(fitting) == 1:

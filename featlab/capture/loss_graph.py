@@ -47,7 +47,7 @@ class LossEvidence:
     reached
         Paths that reach the loss otherwise, but directly.
     hidden
-        Whether the loss depends on an output only by a product with further weights: the logits are made elsewhere.
+        Paths on which the loss depends by a product with further weights: there, the logits are made elsewhere.
     widths
         Columns of each output in training; None where it is not of shape (rows, columns).
     is_final
@@ -56,7 +56,7 @@ class LossEvidence:
 
     classified: dict[str, str] = field(default_factory=dict)
     reached: set[str] = field(default_factory=set)
-    hidden: bool = False
+    hidden: set[str] = field(default_factory=set)
     widths: dict[str, int | None] = field(default_factory=dict)
     is_final: bool = False
     _walks: int = 0
@@ -76,7 +76,7 @@ class LossEvidence:
             return
         for path, function in reached_outputs(losses):
             if function == _HIDDEN:
-                self.hidden = True
+                self.hidden.add(path)
             elif function is None:
                 self.reached.add(path)
             else:

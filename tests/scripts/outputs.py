@@ -61,8 +61,12 @@ class Net(nn.Module):
                 return Named(features, logits)
             case "logits":
                 return {"features": features, "logits": logits}
+            case "misnamed":
+                return {"logits": features, "scores": logits}
             case "aux":  # as Inception does: an auxiliary output in training only
                 return (self.aux(features), logits) if self.training else logits
+            case "deep":  # deep supervision: all heads in training only
+                return torch.stack([self.aux(features), logits]) if self.training else logits
             case "two":
                 return logits, self.aux(features)
             case "log":
@@ -80,10 +84,14 @@ def logits_of(output):
             return output.scores
         case "logits":
             return output["logits"]
+        case "misnamed":
+            return output["scores"]
         case "two":
             return output[0]
         case "features":
             return outer(output)
+        case "deep":
+            return output.mean(0) if output.ndim == 3 else output
         case "tuple" | "log":
             return output[1]
     return output[1] if isinstance(output, tuple) else output

@@ -204,7 +204,9 @@ def test_a_hierarchy_is_induced_without_the_rows_that_are_not_finite(tmp_path):
     with pytest.warns(FeatlabWarning) as warned:
         induced = featlab.analyze(path, hierarchy="induced", allow_nonfinite=True, permutations=0)
     assert [str(each.message) for each in warned if "left out" in str(each.message)] == [
-        "layer 'last' at epoch 0, split 'val' holds 1 NaN and 1 infinite values; rows with such values are left out."
+        "layer 'last' at epoch 0, split 'val' holds 1 NaN and 1 infinite values; rows with such values are left out.",
+        "2 of 1,000 rows at epoch 0, split 'val' hold NaN or inf in a layer or in their logits: they are left out of "
+        "every table.",
     ]
     kept = np.isfinite(spoilt).all(axis=1)
     clean = store(tmp_path / "clean.zarr", features[kept], labels[kept], n_classes)

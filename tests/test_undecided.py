@@ -94,6 +94,11 @@ def test_every_table_counts_the_same_rows(path, rule, spoilt):
         assert set(getattr(found, name).rows) == {good.sum()}
     for name in ("accuracy", "geometry", "collapse", "distances"):
         numbers, right = getattr(found, name), getattr(expected, name)
+        if name == "accuracy" and rule == "sum":  # of random groups that are drawn for every few rows
+            apart, error = numbers.random_expected - right.random_expected, numbers.random_expected_error
+            assert (apart.abs() <= 5 * error + 1e-12).all()
+            drawn = ["random_expected", "random_expected_error", "hypernym_gain"]
+            numbers, right = numbers.drop(columns=drawn), right.drop(columns=drawn)
         np.testing.assert_allclose(
             numbers.select_dtypes("number"), right.select_dtypes("number"), rtol=1e-5, atol=1e-7, err_msg=name
         )

@@ -87,11 +87,15 @@ def excess(
 def mean_excess(counts: Ints, n_rows: int) -> Floats:
     """Share of rows that sums add in random groups, and its standard error, shape (n_spaces, 2), from `excess`.
 
+    Of no rows both are NaN.
+
     Examples
     --------
     >>> mean_excess(np.array([[[3, 1], [1, 1]]]), 10).round(2)
     array([[0.3, 0.1]])
     """
+    if not n_rows:
+        return np.full((len(counts), 2), np.nan)
     n_draws = counts.shape[1]
     means = counts.sum(axis=2).mean(axis=1)
     errors = np.sqrt(counts.var(axis=1, ddof=1).sum(axis=1) / n_draws)

@@ -16,11 +16,12 @@ from torch.utils.data import DataLoader
 
 from featlab.capture.classifier import Classifier
 from featlab.capture.estimate import Estimate, check_total_epochs
+from featlab.capture.known import Known
 from featlab.capture.layers import is_compiled, select_layers, unwrap
 from featlab.capture.loading import has_indices, map_tensors, split_batch, with_sample_ids
 from featlab.capture.ranks import Share, expected_together, is_sharded, share_of
 from featlab.capture.recording import Recording
-from featlab.capture.resume import check_continues, held_in
+from featlab.capture.resume import check_continues
 from featlab.capture.sampling import Sampling
 from featlab.capture.schedule import Epochs, Schedule
 from featlab.capture.setup import Setup
@@ -153,6 +154,7 @@ class Capture:
         if not rank_timeout > 0:
             raise OptionError(f"rank_timeout is {rank_timeout}: give the seconds to wait for other ranks, more than 0.")
         bare = unwrap(model)
+        known = Known.read(store, replaces=overwrite)
         self._closed = False
         self._setup = Setup(
             model=bare,
@@ -173,7 +175,8 @@ class Capture:
             schedule=Schedule.of(every, epochs),
             total_epochs=total_epochs,
             check_space=check_space,
-            held=held_in(store) if resume and not overwrite else frozenset(),
+            held=known.held if resume and not overwrite else frozenset(),
+            known=known,
             rank_timeout=rank_timeout,
         )
 
@@ -239,7 +242,8 @@ class Capture:
         Raises
         ------
         CaptureError
-            The capture is closed, or no batch came. See also `Recording.batch`.
+            The capture is closed, or no batch came; or the run holds the epoch, and of another model. See also
+            `Recording.batch`.
         DataError
             The run goes on, and was captured in another way.
         """
@@ -263,7 +267,8 @@ class Capture:
                 f"{where} cannot be recorded after the end of the capture: record inside its with block."
             )
         check_continues(self._setup, split)
-        if self.keeps(epoch=epoch, split=split, step=step):
+        kept = self.keeps(epoch=epoch, split=split, step=step)
+        if kept:
             share = Share(is_taken=False)
             self._setup.tell_once(
                 f"kept {split}", f"{where} is stored already: it is kept, and so is all that was stored before."
@@ -274,7 +279,7 @@ class Capture:
             stored_as = split if step is None else step_split(split, step)
             timeout = self._setup.rank_timeout
             share = share_of(self._setup.store, epoch, stored_as, sharded=sharded, timeout=timeout)
-        return Recording(self._setup, epoch=epoch, split=split, expected=expected, step=step, share=share)
+        return Recording(self._setup, epoch=epoch, split=split, expected=expected, step=step, share=share, kept=kept)
 
     def evaluate(
         self,
@@ -318,6 +323,7 @@ class Capture:
         expected = expected_together(loader)
         recorder = self.start(epoch=epoch, split=split, expected=expected, step=step, sharded=sharded)
         if not recorder.is_taken:
+            recorder.check_kept()
             return
         if device is None:
             first = next(model.parameters(), None)

@@ -119,8 +119,10 @@ def check_kept(setup: Setup, epoch: int, stored_as: str) -> None:
     known.is_verified |= bool(is_same)
 
 
-def check_beside(setup: Setup, epoch: int, digest: str | None) -> None:
-    """Refuse rows of an epoch of which the run holds something of another model; what a script counts is known better.
+def check_beside(setup: Setup, epoch: int, stored_as: str, digest: str | None) -> None:
+    """Refuse a further snapshot of an epoch of which the run holds one of another model.
+
+    Epochs that are counted from a script's passes were compared as the pass ended: a script may evaluate averages.
 
     Raises
     ------
@@ -130,6 +132,8 @@ def check_beside(setup: Setup, epoch: int, digest: str | None) -> None:
     known = setup.known
     if known.run is None or known.replaces or setup.is_counted or digest is None or epoch in known.seen:
         return
+    if (epoch, stored_as) in known.held:
+        return  # the writer will refuse it
     held = known.weights_of(epoch)
     if known.holds(epoch) and not held:
         whole = [(split, known.run.record(at, split)) for at, split in known.run.committed if at == epoch]

@@ -270,7 +270,7 @@ class Recording:
             check_first_rank(*setup.published)
         self._digest, self._versions = weights_digest(setup.model), _versions(setup.model)
         if not self._may_change and self.step is None:
-            check_beside(setup, self.epoch, self._digest)
+            check_beside(setup, self.epoch, self.stored_as, self._digest)
         setup.specs.update(self._taps.specs)
         if setup.classifier.is_wanted:
             self._note_classifier(len(classes))
@@ -391,7 +391,7 @@ class Recording:
         if is_same and self._may_change:  # what writes past autograd, as by `.data`, leaves no version
             is_same = weights_digest(setup.model) == self._digest
         if is_same and self.step is None:
-            check_beside(setup, self.epoch, self._digest)
+            check_beside(setup, self.epoch, self.stored_as, self._digest)
         writer.weights(self._digest if is_same else CHANGING)
 
     @property

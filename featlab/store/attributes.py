@@ -119,7 +119,7 @@ def read_run(root: AnyPath) -> RunAttributes:
     if data is None and not root.is_dir():
         raise NotAStoreError(f"{root} is a file, and a run is a directory; give the path that was captured into")
     data = data or read_attributes(root)
-    if data is None and is_free(root):
+    if data is None and (root / layout.EPOCHS).is_dir() and is_free(root):
         raise NotAStoreError(f"{root} holds no epoch yet: capture one, or give the path that was captured into")
     if data is None or "format" not in data:
         raise NotAStoreError(f"{root} is a directory but no featlab run; give the path that was captured into")

@@ -172,11 +172,13 @@ def test_an_evaluation_that_breaks_off_is_not_stored(capture, store):
 
 def test_a_second_pass_of_an_epoch_is_left_and_told_once(capture, capsys):
     run, notes = capture(BLOBS, "--twice", "--mid-epoch")
-    assert run.epochs == [0, 1, 2]
-    told = "val is passed again with no training pass ended in between (first in epoch 0): "
+    assert run.epochs == [1, 2]
+    told = "val is passed again with no training pass ended in between (first in epoch 1): "
     assert [note for note in notes if "again" in note] == [told + "the first pass of each epoch is kept."]
+    told = "val is evaluated in the middle of training passes, too: --within-epochs stores that, by step."
+    assert notes.count(told) == 1
     counts = printed(capsys)
-    assert [accuracy(run, epoch, "val") for epoch in run.epochs] == [counts[0], counts[1], counts[3]]
+    assert [accuracy(run, epoch, "val") for epoch in run.epochs] == [counts[1], counts[3]]
 
 
 def test_evaluation_in_training_mode_is_told(capture):

@@ -145,6 +145,20 @@ def check_beside(setup: Setup, epoch: int, stored_as: str, digest: str | None) -
         raise refusal(setup, f"what {setup.store} holds of epoch {epoch} was captured from", digest)
 
 
+def check_start(setup: Setup, digest: str | None) -> None:
+    """Refuse an untrained network where the run has begun with another one.
+
+    Raises
+    ------
+    CaptureError
+        The run holds epochs of another training.
+    """
+    known = setup.known
+    begun = known.weights_of(0)
+    if known.held and begun and digest is not None and digest not in begun and not known.replaces:
+        raise refusal(setup, f"epoch 0 of {setup.store} had", digest)
+
+
 def note_end(setup: Setup, epoch: int, digest: str | None, steps: int | None = None) -> None:
     """Keep the weights at the end of a training pass, captured or not, so that any checkpoint of them finds its epoch.
 

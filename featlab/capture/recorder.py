@@ -15,8 +15,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from featlab.capture.classifier import Classifier
+from featlab.capture.digest import weights_digest
 from featlab.capture.estimate import Estimate, check_total_epochs
-from featlab.capture.known import Known
+from featlab.capture.known import Known, check_start, note_end
 from featlab.capture.layers import is_compiled, select_layers, unwrap
 from featlab.capture.loading import has_indices, map_tensors, split_batch, with_sample_ids
 from featlab.capture.ranks import Share, expected_together, is_sharded, share_of
@@ -27,7 +28,7 @@ from featlab.capture.schedule import Epochs, Schedule
 from featlab.capture.setup import Setup
 from featlab.capture.staging import DTYPES, WHEN_FULL
 from featlab.capture.stats import CaptureStats
-from featlab.errors import CaptureError, FeatlabWarning, NotAStoreError, OptionError
+from featlab.errors import CaptureError, FeatlabError, FeatlabWarning, NotAStoreError, OptionError
 from featlab.store.files import StorePath
 from featlab.store.layout import CODECS, check_choice, step_split
 from featlab.store.reader import open_run
@@ -209,6 +210,37 @@ class Capture:
     def keeps(self, *, epoch: int, split: str = "val", step: int | None = None) -> bool:
         """Whether the run held this (epoch, split) before, so that it is kept and not recorded again."""
         return (epoch, split if step is None else step_split(split, step)) in self._setup.held
+
+    def note(self, epoch: int, *, steps: int | None = None) -> None:
+        """Note which weights an epoch ended with, captured or not, and compare them with those that the run knows.
+
+        A trainer that goes on is found out so before anything is stored, also where few epochs are captured.
+
+        Parameters
+        ----------
+        epoch
+            Number of completed training passes: call it before the first with 0, and after each.
+        steps
+            Optimizer steps so far, if they are known.
+
+        Raises
+        ------
+        CaptureError
+            The run holds the epoch, or it starts anew and the run holds others, and of another model.
+        """
+        setup = self._setup
+        if setup.stopped:
+            return
+        try:
+            digest = weights_digest(setup.model)
+            if not epoch:
+                check_start(setup, digest)
+            note_end(setup, epoch, digest, steps)
+        except FeatlabError as error:
+            if setup.on_error == "raise":
+                raise
+            setup.stopped = True
+            setup.notify(f"capturing stopped, and the training goes on: {error}")
 
     @contextmanager
     def recording(

@@ -246,6 +246,9 @@ def _check_captured(watch: ScriptWatch, splits: Sequence[str]) -> None:
         why, remedy = f"the script has no pass of {' or '.join(splits)}, but of {found}", "choose with --splits"
     elif seen.unscheduled:
         why, remedy = f"no epoch of {_ranges(sorted(seen.unscheduled))} is among those asked for", "choose others"
+    elif any(seen.midway[split] for split in splits):
+        why = f"{' and '.join(splits)} had passes in the middle of training passes only"
+        remedy = "store those with --within-epochs"
     else:
         why = f"no pass of {' or '.join(splits)} could be recorded to its end"
     raise CaptureError(f"no epoch was captured, for {why}: {remedy}.")

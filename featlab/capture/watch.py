@@ -312,6 +312,10 @@ class ScriptWatch(PassObserver):
         self._note_end(at_once=False)
         self._place(capture)
         at.is_training = model.training and torch.is_grad_enabled()
+        try:
+            self._beginning.check_new(capture.setup)
+        except FeatlabError as error:
+            self._refuse(error)
         at.epoch = self.epoch + at.is_training
         source = self._sources.of(at.loader, training=at.is_training, epoch=self.epoch)
         if at.is_training:
@@ -326,11 +330,21 @@ class ScriptWatch(PassObserver):
         self.seen.splits[at.split] += 1
         if at.split not in self._splits or capture.setup.stopped:
             return
+        is_within = not at.is_training and self._is_within_epoch()
+        if is_within and not self._within_epochs:
+            self.seen.midway[at.split] += 1
+            self._tell_once(
+                f"{at.split} is evaluated in the middle of training passes, too: --within-epochs stores that, by step.",
+                f"{at.split} midway",
+            )
+            return
+        if not (at.is_training or is_within):
+            at.epoch = self._epoch_of_weights(capture, at.split)
         if not capture.setup.schedule.wants(at.epoch):
             self.seen.unscheduled.add(at.epoch)
             return
         steps = self._steps + (self._steps_before or 0)
-        step = steps if self._within_epochs and not at.is_training and self._is_within_epoch() else None
+        step = steps if is_within else None
         if step is not None and step in self.seen.within.get(at.split, ()):
             self._tell_once(f"{at.split} is passed again at step {step}: the first pass is kept.", f"{at.split} again")
         elif step is None and at.epoch in self.seen.committed.get(at.split, ()):
@@ -347,6 +361,15 @@ class ScriptWatch(PassObserver):
         else:
             self._record(at, capture, at.split, step)
 
+    def _epoch_of_weights(self, capture: Capture, split: str) -> int:
+        """Find the epoch of an evaluation: the present one, or another whose weights the script has loaded."""
+        digest, ends = weights_digest(capture.setup.model), capture.setup.known.ends
+        ended = [epoch for epoch, end in ends.items() if digest in end.weights]
+        if self.epoch in ended or len(ended) != 1:  # averaged weights are those of no epoch's end
+            return self.epoch
+        self._tell_once(f"{split} is evaluated with the weights of epoch {ended[0]} again, and belongs to that epoch.")
+        return ended[0]
+
     def _is_within_epoch(self) -> bool:
         return any(one.is_training and one.stepped for one in self._live)
 
@@ -357,8 +380,6 @@ class ScriptWatch(PassObserver):
         try:
             if not capture.keeps(epoch=at.epoch, split=split, step=step):
                 self._beginning.check_stored(capture.setup, at.epoch, split)
-                if not at.is_training:
-                    self._beginning.check_new(capture.setup)
             sharded, expected = is_sharded(at.loader), expected_together(at.loader)
             recording = capture.start(epoch=at.epoch, split=split, expected=expected, step=step, sharded=sharded)
         except FeatlabError as error:
@@ -436,6 +457,11 @@ class ScriptWatch(PassObserver):
 
     def _saw_step(self, *args: Any) -> None:
         self._steps += 1
+        if self.capture is not None and not self.capture.setup.stopped:
+            try:  # the model may be called within the step, as in Lightning
+                self._beginning.settle(self.capture.setup)
+            except FeatlabError as error:
+                self._refuse(error)
         self._unnoted |= not any(at.is_training for at in self._live) and self.epoch > 0
         for at in self._live:
             at.stepped = at.stepped or at.is_training

@@ -402,7 +402,7 @@ def test_a_checkpoint_of_no_stored_epoch_is_refused(tmp_path, store, on_error):
 def test_another_training_with_the_same_beginning_is_refused_at_its_first_epoch(tmp_path, store):
     run_script([RESUMES, "--epochs", "1"], store, ["1"], note=lambda message: None)
     with pytest.raises(
-        CaptureError, match="epoch 1 of .* ended in other weights than the model has now, which is that of"
+        CaptureError, match=r"epoch 1 of .* ended in other weights than the model has now, which is that of"
     ):
         run_script([RESUMES, "--epochs", "2", "--plain"], store, ["1"], note=lambda message: None)
     assert featlab.open_run(store).epochs == [1]

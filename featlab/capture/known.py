@@ -1,4 +1,4 @@
-"""Weights that a run's epochs were captured from: the present model is one of them, or what would be stored is wrong."""
+"""Weights that a run's epochs were captured from, and the refusal of what comes from others."""
 
 from __future__ import annotations
 
@@ -159,8 +159,12 @@ def check_start(setup: Setup, digest: str | None) -> None:
         raise refusal(setup, f"epoch 0 of {setup.store} had", digest)
 
 
-def note_end(setup: Setup, epoch: int, digest: str | None, steps: int | None = None) -> None:
+def note_end(
+    setup: Setup, epoch: int, digest: str | None, steps: int | None = None, *, is_compared: bool = False
+) -> None:
     """Keep the weights at the end of a training pass, captured or not, so that any checkpoint of them finds its epoch.
+
+    Where the run holds snapshots of the epoch and no end, `is_compared` says that one was found to be of this model.
 
     Raises
     ------
@@ -175,6 +179,8 @@ def note_end(setup: Setup, epoch: int, digest: str | None, steps: int | None = N
         known.is_verified = True
     elif end is not None and known.holds(epoch) and not known.replaces:
         raise refusal(setup, f"epoch {epoch} of {setup.store} ended in", digest)
+    elif end is None and known.holds(epoch) and not (known.replaces or is_compared):
+        return
     elif known.is_verified or not setup.is_counted:
         older = end.weights if end is not None and epoch in known.seen else ()
         known.ends[epoch] = PassEnd((*older, digest), steps)

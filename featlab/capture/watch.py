@@ -34,7 +34,7 @@ from featlab.capture.ranks import expected_together, is_sharded, own_rank, rank_
 from featlab.capture.recorder import Capture
 from featlab.capture.recording import Recording
 from featlab.capture.seen import Seen
-from featlab.capture.setup import COUNTED
+from featlab.capture.setup import COUNTED, Setup
 from featlab.capture.sources import Sources, class_names
 from featlab.capture.targets import as_class_labels, targets_observed
 from featlab.errors import CaptureError, FeatlabError, FeatlabWarning, LayerNotFoundError
@@ -203,14 +203,16 @@ class ScriptWatch(PassObserver):
         digest = weights_digest(setup.model)
         before = setup.known.ends.get(self.epoch - 1)
         self._unnoted = at_once and before is not None and digest in before.weights
-        if self._unnoted:
-            return
-        steps = None if self._steps_before is None else self._steps_before + self._steps
         try:
             self._beginning.settle(setup)
-            note_end(setup, self.epoch, digest, steps)
+            if not self._unnoted:
+                note_end(setup, self.epoch, digest, self._total_steps)
         except FeatlabError as error:
             self._refuse(error)
+
+    @property
+    def _total_steps(self) -> int | None:
+        return None if self._steps_before is None else self._steps_before + self._steps
 
     def _commit(self, at: Pass, recording: Recording) -> None:
         with self._warnings_noted():
@@ -312,10 +314,6 @@ class ScriptWatch(PassObserver):
         self._note_end(at_once=False)
         self._place(capture)
         at.is_training = model.training and torch.is_grad_enabled()
-        try:
-            self._beginning.check_new(capture.setup)
-        except FeatlabError as error:
-            self._refuse(error)
         at.epoch = self.epoch + at.is_training
         source = self._sources.of(at.loader, training=at.is_training, epoch=self.epoch)
         if at.is_training:
@@ -332,19 +330,14 @@ class ScriptWatch(PassObserver):
             return
         is_within = not at.is_training and self._is_within_epoch()
         if is_within and not self._within_epochs:
-            self.seen.midway[at.split] += 1
-            self._tell_once(
-                f"{at.split} is evaluated in the middle of training passes, too: --within-epochs stores that, by step.",
-                f"{at.split} midway",
-            )
+            self._leave_midway(at.split)
             return
         if not (at.is_training or is_within):
             at.epoch = self._epoch_of_weights(capture, at.split)
         if not capture.setup.schedule.wants(at.epoch):
             self.seen.unscheduled.add(at.epoch)
             return
-        steps = self._steps + (self._steps_before or 0)
-        step = steps if is_within else None
+        step = self._steps + (self._steps_before or 0) if is_within else None
         if step is not None and step in self.seen.within.get(at.split, ()):
             self._tell_once(f"{at.split} is passed again at step {step}: the first pass is kept.", f"{at.split} again")
         elif step is None and at.epoch in self.seen.committed.get(at.split, ()):
@@ -360,6 +353,13 @@ class ScriptWatch(PassObserver):
             )
         else:
             self._record(at, capture, at.split, step)
+
+    def _leave_midway(self, split: str) -> None:
+        self.seen.midway[split] += 1
+        self._tell_once(
+            f"{split} is evaluated in the middle of training passes, too: --within-epochs stores that, by step.",
+            f"{split} midway",
+        )
 
     def _epoch_of_weights(self, capture: Capture, split: str) -> int:
         """Find the epoch of an evaluation: the present one, or another whose weights the script has loaded."""
@@ -386,7 +386,7 @@ class ScriptWatch(PassObserver):
             self._refuse(error)
             return
         if capture.keeps(epoch=at.epoch, split=split, step=step):
-            self._keep(at, recording, split)
+            self._keep(at, recording, split, capture.setup)
             return
         if rank_and_ranks()[1] > 1 and not sharded:
             self._tell_once(f"{split} is not shared among the ranks: the pass of rank 0 is captured.")
@@ -394,20 +394,26 @@ class ScriptWatch(PassObserver):
             at.recording = recording
             recording.__enter__()
 
-    def _keep(self, at: Pass, recording: Recording, split: str) -> None:
+    def _keep(self, at: Pass, recording: Recording, split: str, setup: Setup) -> None:
         """Leave a snapshot as it is that the run holds, if it is one of this model."""
         if not at.is_training:
             try:
                 recording.check_kept()
+                if recording.step is None and at.epoch not in setup.known.ends:
+                    note_end(setup, at.epoch, weights_digest(setup.model), self._total_steps, is_compared=True)
             except FeatlabError as error:
-                self.seen.failure = error
-                raise
-        self.seen.kept.setdefault(split, set()).add(at.epoch)
+                self._refuse(error)
+        if not setup.stopped:
+            self.seen.kept.setdefault(split, set()).add(at.epoch)
 
     def _place(self, capture: Capture) -> None:
         """Find the epoch at which the script begins; it may load its checkpoint as late as before its first step."""
         if (epoch := self._beginning.place(capture.setup)) is None:
             return
+        try:
+            self._beginning.check_new(capture.setup)
+        except FeatlabError as error:
+            self._refuse(error)
         self.epoch = epoch
         if not epoch:
             return

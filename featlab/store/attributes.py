@@ -155,7 +155,7 @@ def ensure_run(root: AnyPath, attributes: RunAttributes) -> None:
 
 
 def is_free(root: AnyPath) -> bool:
-    """Whether a run may be made at a path: nothing is there, or no more than a capture leaves before its first commit."""
+    """Whether a run may be made at a path: nothing is there, or what a capture leaves that committed nothing."""
     if isinstance(root, ObjectPath) and read_attributes(root) is not None:
         return False
     if not root.exists():

@@ -72,8 +72,10 @@ def save():
 def keep():
     if args.truth:
         Path(args.truth).mkdir(exist_ok=True)
-        number = len(list(Path(args.truth).iterdir()))
-        torch.save(model.state_dict(), f"{args.truth}/{args.seed}-{count['true']}-{number}.pt")
+        number = len(list(Path(args.truth).glob("*.pt")))
+        path = Path(args.truth, f"{args.seed}-{count['true']}-{number}.pt")
+        torch.save(model.state_dict(), f"{path}.new")
+        Path(f"{path}.new").replace(path)
 
 
 def evaluate(loader=loader, fail=False):

@@ -31,14 +31,25 @@ class Captures:
         )
         assert self._server.stdout.readline() == "ready\n"
 
-    def run(self, store, *arguments, kill_after=None, **options):
-        """Return the exit code; -9 if it was killed before it ended, 3 if it was refused. The notes are appended to STORE.log."""
+    def run(self, store, *arguments, kill_after=None, kill_if=None, **options):
+        """Return the exit code: -9 if it was killed before it ended, 3 if it was refused; notes go to STORE.log.
+
+        It is killed after so many seconds, or as soon as something is so.
+        """
         given = [json.dumps({**self._options, **options}), str(store), f"{store}.log", self._script]
         self._server.stdin.write(shlex.join([*given, *map(str, arguments)]) + "\n")
         child = int(self._server.stdout.readline())
-        if kill_after is not None and not select.select([self._server.stdout], [], [], kill_after)[0]:
+        if kill_if is not None:
+            while not (has_ended := self._has_ended(0.001)) and not kill_if():
+                pass
+        else:
+            has_ended = kill_after is None or self._has_ended(kill_after)
+        if not has_ended:
             os.kill(child, signal.SIGKILL)
         return int(self._server.stdout.readline())
+
+    def _has_ended(self, seconds):
+        return bool(select.select([self._server.stdout], [], [], seconds)[0])
 
     def close(self):
         self._server.stdin.close()

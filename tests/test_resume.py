@@ -3,7 +3,6 @@
 import json
 import random
 import signal
-import time
 from pathlib import Path
 
 import numpy as np
@@ -389,28 +388,30 @@ KINDS = {
 }
 
 
+def files_below(place):
+    return sum(1 for path in place.rglob("*") if not path.name.endswith((".partial", ".new")))
+
+
 def kill_at_random(captures, folder, kind, kills, seed):
-    """Kill and start again; returns how often the script was killed, refused, and came to its end."""
+    """Kill as a random number of files was written, and start again; returns what came of it."""
     chance = random.Random(seed)
     count = {"killed": 0, "refused": 0, "ended": 0, "epochs": 0}
     options = {"every": 2} if kind == "every 2" else {}
     more = KINDS[kind]
-    seconds = 2.0
     while count["killed"] < kills:
         place = folder / f"{kind.replace(' ', '-')}-{count['ended'] + count['refused']}"
         place.mkdir(parents=True)
         store = place / "run.zarr"
-        begin = ["--epochs", "5", "--truth", place / "truth", *(more or [])]
+        begin = ["--epochs", "4", "--truth", place / "truth", *(more or [])]
         begin += [] if more is None else ["--checkpoint", place / "last.pt"]
         code = None
         while code not in (0, 3):
             arguments = [*begin, *(["--seed", chance.choice([0, 1])] if kind == "two seeds" else [])]
-            began = time.monotonic()
-            kill_after = chance.uniform(0, 1.1 * seconds) if count["killed"] < kills else None
-            code = captures.run(store, *arguments, kill_after=kill_after, **options)
+            enough = files_below(place) + chance.randint(1, 100)  # an epoch is about 40
+            is_over = count["killed"] == kills
+            kill_if = None if is_over else lambda place=place, enough=enough: files_below(place) >= enough
+            code = captures.run(store, *arguments, kill_if=kill_if, **options)
             assert code in (0, 3, -signal.SIGKILL), Path(f"{store}.log").read_text()
-            if code == 0:
-                seconds = time.monotonic() - began
             count[{0: "ended", 3: "refused"}.get(code, "killed")] += 1
             if committed(store):
                 assert_epochs_are_true(store)

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from featlab.capture.checkpoints import find_checkpoints, load_weights, read_checkpoint, weights_in
+from featlab.capture.known import check_kept
 from featlab.capture.recorder import Capture
 from featlab.errors import NotAStoreError, OptionError
 from featlab.progress import progress_bar
@@ -114,7 +115,7 @@ def replay(
             weights = weights_in(read_checkpoint(one.path, trust=trust), one.path, key)
             load_weights(capture.setup.model, weights, one.path)
             if one.epoch in held:
-                capture.start(epoch=one.epoch, split=split).check_kept()
+                check_kept(capture.setup, one.epoch, split)
                 advance(1)
                 continue
             capture.evaluate(loader, epoch=one.epoch, split=split)

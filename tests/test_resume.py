@@ -1,6 +1,7 @@
 """Captures that go on with a run: every stored epoch is the epoch that it says, or the capture is refused."""
 
 import json
+import os
 import random
 import signal
 from pathlib import Path
@@ -13,7 +14,6 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import featlab
-from featlab.capture.digest import weights_digest
 from featlab.capture.script import run_script
 from featlab.errors import CaptureError, NotAStoreError
 
@@ -333,51 +333,6 @@ def test_a_training_pass_has_no_weights_of_its_own(store):
         train()
 
 
-def test_a_digest_is_of_the_weights_alone():
-    model = network()
-    digest = weights_digest(model)
-    assert digest == weights_digest(network()) != weights_digest(network(1))
-    assert digest == weights_digest(nn.DataParallel(model))
-    model.train()(torch.randn(9, 6))  # running statistics
-    assert digest == weights_digest(model)
-    shared = nn.ModuleList([model, model[0], nn.Linear(6, 8)])
-    shared[2].weight = model[0].weight
-    shared[2].bias = nn.Parameter(model[0].bias.detach().clone())  # as of a checkpoint that held it twice
-    assert digest == weights_digest(shared)
-    with torch.no_grad():
-        model[3].bias[1] = -model[3].bias[1]
-    assert digest != weights_digest(model)
-    assert weights_digest(network().double()) != digest
-
-
-@pytest.mark.filterwarnings("ignore:Sparse CSR", "ignore:torch.quantize_per_tensor")
-def test_parameters_of_any_kind_have_a_digest():
-    values = torch.arange(12.0).reshape(3, 4)
-    kinds = {
-        "transposed": values.t(),
-        "scalar": torch.tensor(1.0),
-        "empty": values[:0],
-        "half": values.bfloat16(),
-        "eighth": values.to(torch.float8_e4m3fn),
-        "integer": values.int(),
-        "complex": torch.complex(values, values).conj(),
-        "sparse": values.to_sparse(),
-        "rows": values.to_sparse_csr(),
-        "quantized": torch.quantize_per_tensor(values, 0.1, 0, torch.qint8),
-    }
-    digests = set()
-    for name, value in kinds.items():
-        module = nn.Module()
-        module.weight = nn.Parameter(value, requires_grad=False)
-        digest = weights_digest(module)
-        assert digest == weights_digest(module), name
-        digests.add(digest)
-    assert len(digests) == len(kinds) - 1  # "sparse" and "rows" hold the same
-    assert weights_digest(nn.Linear(2, 3, device="meta")) is None
-    assert weights_digest(nn.Sequential(nn.LazyLinear(3), nn.Linear(3, 3))) is None
-    assert weights_digest(nn.ReLU()) is None
-
-
 KINDS = {
     "sgd": [],
     "adam": ["--optimizer", "adam"],
@@ -389,7 +344,8 @@ KINDS = {
 
 
 def files_below(place):
-    return sum(1 for path in place.rglob("*") if not path.name.endswith((".partial", ".new")))
+    found = [name for _, _, names in os.walk(place) for name in names]  # some may go meanwhile
+    return len([name for name in found if not name.endswith((".partial", ".new"))])
 
 
 def kill_at_random(captures, folder, kind, kills, seed):
@@ -407,12 +363,13 @@ def kill_at_random(captures, folder, kind, kills, seed):
         code = None
         while code not in (0, 3):
             arguments = [*begin, *(["--seed", chance.choice([0, 1])] if kind == "two seeds" else [])]
-            enough = files_below(place) + chance.randint(1, 100)  # an epoch is about 40
+            enough = files_below(place) + chance.randint(1, 60)  # an epoch is about 25
             is_over = count["killed"] == kills
             kill_if = None if is_over else lambda place=place, enough=enough: files_below(place) >= enough
             code = captures.run(store, *arguments, kill_if=kill_if, **options)
             assert code in (0, 3, -signal.SIGKILL), Path(f"{store}.log").read_text()
-            count[{0: "ended", 3: "refused"}.get(code, "killed")] += 1
+            nothing_left = code == 3 and "no epoch was captured" in Path(f"{store}.log").read_text()
+            count["ended" if code == 0 or nothing_left else "refused" if code == 3 else "killed"] += 1
             if committed(store):
                 assert_epochs_are_true(store)
         count["epochs"] += len(committed(store))

@@ -80,8 +80,15 @@ def test_a_script_killed_after_its_checkpoint_and_before_its_commit(capture, sto
     assert_epochs_are_true(store)
 
 
-@MISLABELS
-@pytest.mark.parametrize("more", [{}, {"every": 2}, {"max_samples": 20}, {"splits": ("val", "train")}])
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param({}, marks=MISLABELS),
+        pytest.param({"every": 2}, marks=MISLABELS),
+        pytest.param({"max_samples": 20}, marks=MISLABELS),
+        {"splits": ("val", "train")},
+    ],
+)
 def test_a_checkpoint_of_weights_only(capture, store, more):
     capture("--weights-only", "--epochs", "5", "--fail", "3", breaks=True, **more)
     capture("--weights-only", "--epochs", "4", **more)  # and no more is known of it
@@ -149,7 +156,6 @@ def test_overwrite_replaces_a_training_by_another(capture, store):
     assert_epochs_are_true(store)
 
 
-@MISLABELS
 def test_overwrite_counts_from_the_checkpoint(capture, store):
     capture("--epochs", "3", "--weights-only")
     capture("--epochs", "2", "--weights-only", overwrite=True)
@@ -385,7 +391,6 @@ def captures():
 
 @pytest.mark.soak
 @pytest.mark.parametrize("kind", KINDS)
-@MISLABELS
 def test_fifty_random_kills(captures, tmp_path, kind):
     count = kill_at_random(captures, tmp_path, kind, kills=9, seed=kind)
     print(f"{kind}: {count['killed']} times killed, {count['refused']} refused, {count['ended']} ended: ", end="")

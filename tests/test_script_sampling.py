@@ -77,8 +77,6 @@ def test_within_epochs_alone(store):
 def test_without_it_an_evaluation_within_an_epoch_is_left_out(store):
     run, _ = captured(store, "--mid-epoch", "--epochs", "1")
     assert run.committed == [(1, "val")]
-    with pytest.raises(CaptureError, match="in the middle of training passes only: store those with --within-epochs"):
-        captured(store + "2", "--mid-epoch", "--fail-after", "0", "--epochs", "1", epochs=[0])
 
 
 def test_within_epochs_twice_at_one_step(store):

@@ -408,7 +408,7 @@ class ScriptWatch(PassObserver):
 
     def _place(self, capture: Capture) -> None:
         """Find the epoch at which the script begins; it may load its checkpoint as late as before its first step."""
-        if (epoch := self._beginning.place(capture.setup)) is None:
+        if capture.setup.stopped or (epoch := self._beginning.place(capture.setup)) is None:
             return
         try:
             self._beginning.check_new(capture.setup)

@@ -135,6 +135,23 @@ def test_lightning_trains_the_same_with_and_without_capture(store, tmp_path):
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
+def other_model(model, seed):
+    torch.manual_seed(seed)
+    return model()
+
+
+@pytest.mark.defect("A1", "a training of another seed was mixed in through Lightning's callback")
+@pytest.mark.parametrize("every", [1, 2])
+def test_lightning_refuses_another_training(store, every):
+    fit(callbacks.LightningCapture(store, ["hidden"]), model=other_model(lightning_blobs.Classifier, 0))
+    words = r"(epoch 0 of .* had|epoch 1, split 'val' of .* was captured from) other weights than the model has now"
+    before = featlab.open_run(store).committed
+    callback = callbacks.LightningCapture(store, ["hidden"], every=every)
+    with pytest.raises(CaptureError, match=words):
+        fit(callback, model=other_model(lightning_blobs.Classifier, 1))
+    assert featlab.open_run(store).committed == before
+
+
 class TwoLoaders(lightning_blobs.Classifier):
     def validation_step(self, batch, batch_index, dataloader_idx=0):
         self(batch["inputs"])
@@ -230,8 +247,8 @@ def test_importing_the_callbacks_loads_no_framework():
     assert done.stdout.split() == []
 
 
-def train(callback, folder, *, eval_dataset=None, **options):
-    torch.manual_seed(0)
+def train(callback, folder, *, eval_dataset=None, model_seed=0, **options):
+    torch.manual_seed(model_seed)
     model = hf_blobs.network()
     arguments = hf_blobs.TrainingArguments(
         output_dir=str(folder),
@@ -311,6 +328,15 @@ def test_transformers_epochs_that_are_stored_are_not_replaced(store, tmp_path):
     np.testing.assert_array_equal(before, after)
     with pytest.raises(EpochExistsError):
         train(callbacks.TransformersCapture(store, BERT_LAYERS, mask="none", resume=False), tmp_path)
+
+
+@pytest.mark.defect("A1", "a training of another seed was mixed in through the callback for Transformers")
+def test_transformers_refuse_another_training(store, tmp_path):
+    train(callbacks.TransformersCapture(store, BERT_LAYERS, epochs=[2]), tmp_path)
+    words = r"epoch 0 of .* had other weights than the model has now|other weights than the model has now"
+    with pytest.raises(CaptureError, match=words):
+        train(callbacks.TransformersCapture(store, BERT_LAYERS, epochs=[1]), tmp_path, seed=7, model_seed=7)
+    assert featlab.open_run(store).committed == [(2, "val")]
 
 
 def printed(text):

@@ -75,6 +75,28 @@ def test_an_unmodified_script_under_torchrun_whose_rank_dies_and_that_starts_aga
     assert "expected samples" not in done.stderr
 
 
+@pytest.mark.defect("A1", "ranks that went on from a checkpoint of weights stored epochs under wrong numbers")
+def test_ranks_that_go_on_from_a_checkpoint_count_alike(tmp_path):
+    store, whole, saved = str(tmp_path / "run.zarr"), str(tmp_path / "whole.zarr"), str(tmp_path / "last.pt")
+    run_script([SCRIPT, "--checkpoint", saved], store, LAYERS, note=lambda message: None, epochs=[1])
+    done = torchrun(store, "--checkpoint", saved)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("the script goes on after epoch 2.") == 1
+    run = featlab.open_run(store)
+    assert run.committed == [(1, "val"), (3, "val"), (4, "val")]
+    run_script([SCRIPT, "--epochs", "4"], whole, LAYERS, note=lambda message: None)
+    assert_same(run, featlab.open_run(whole), epochs=(1, 3, 4))
+
+
+@pytest.mark.soak
+def test_ranks_of_another_training_are_refused_alike(tmp_path, single):
+    done = torchrun(single.path, "--seed", "1")
+    assert done.returncode == 1
+    assert "begins with is that of no epoch in" in done.stderr
+    assert "stays uncommitted" not in done.stderr
+    assert featlab.open_run(single.path).committed == [(1, "val"), (2, "val")]
+
+
 @pytest.mark.parametrize("how", ["--first-rank-only", pytest.param("--unshared", marks=pytest.mark.soak)])
 def test_a_data_set_that_is_not_shared_is_captured_by_rank_0(tmp_path, single, how):
     done = torchrun(tmp_path / "run.zarr", how)

@@ -1,10 +1,7 @@
 """Captures that are killed and disks that are full: what is committed is whole, and the same command goes on."""
 
-import os
 import random
 import resource
-import select
-import shlex
 import signal
 import subprocess
 import sys
@@ -14,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from forked import Captures
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -27,37 +25,9 @@ LAYERS = ["0", "1", "penultimate"]
 EPOCHS = 5
 
 
-class Captures:
-    """Starts captures of scripts/resumes.py in processes of their own, and kills them."""
-
-    def __init__(self):
-        self._server = subprocess.Popen(
-            [sys.executable, "-W", "error", str(SCRIPTS / "forks.py")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            bufsize=1,
-        )
-        assert self._server.stdout.readline() == "ready\n"
-
-    def run(self, store, *arguments, kill_after=None):
-        """Return the exit code, and the notes; -9 if it was killed before it ended."""
-        log = f"{store}.log"
-        self._server.stdin.write(shlex.join([str(store), log, SCRIPT, *map(str, arguments)]) + "\n")
-        child = int(self._server.stdout.readline())
-        if kill_after is not None and not select.select([self._server.stdout], [], [], kill_after)[0]:
-            os.kill(child, signal.SIGKILL)
-        return int(self._server.stdout.readline())
-
-    def close(self):
-        self._server.stdin.close()
-        self._server.wait()
-        self._server.stdout.close()
-
-
 @pytest.fixture(scope="module")
 def captures():
-    made = Captures()
+    made = Captures(SCRIPT)
     yield made
     made.close()
 

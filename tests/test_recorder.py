@@ -354,8 +354,6 @@ def test_a_capture_that_is_made_again_goes_on(model, data, store):
     loader = DataLoader(data, batch_size=25)
     with Capture(model, store, layers="drop") as capture:
         capture.evaluate(loader, epoch=0)
-    with torch.no_grad():
-        model.head.weight.zero_()
     calls = []
     hook = model.register_forward_hook(lambda *args: calls.append(1))
     notes = []
@@ -368,6 +366,8 @@ def test_a_capture_that_is_made_again_goes_on(model, data, store):
             model(data.tensors[0])
             rec.batch(data.tensors[1])
         assert not rec.is_taken
+        with torch.no_grad():
+            model.head.weight.zero_()
         capture.evaluate(loader, epoch=1)
     hook.remove()
     assert notes == ["epoch 0, split 'val' is stored already: it is kept, and so is all that was stored before."]

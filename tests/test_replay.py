@@ -76,14 +76,30 @@ def test_epochs_that_are_stored_are_passed_over(tmp_path, store):
     options = {"model": network, "data": lambda: DATA, "dtype": "float32"}
     replay(f"{tmp_path}/*.pt", store, "1", **options)
     save(tmp_path, "a2.pt", epoch=2, seed=2)
-    save(tmp_path, "a1.pt", epoch=1, seed=3)
     notes = []
     assert replay(f"{tmp_path}/*.pt", store, "1", notify=notes.append, **options) == [2]
     assert notes[0] == f"{store} holds epochs 1 of val already: they are passed over."
     assert_epoch_is_of(featlab.open_run(store), 1, seed=1)
     assert replay(f"{tmp_path}/*.pt", store, "1", **options) == []
+    save(tmp_path, "a1.pt", epoch=1, seed=3)
     assert replay(f"{tmp_path}/*.pt", store, "1", overwrite=True, **options) == [1, 2]
     assert_epoch_is_of(featlab.open_run(store), 1, seed=3)
+
+
+@pytest.mark.defect("A1", "checkpoints of another training were mixed in by a replay")
+def test_checkpoints_of_another_training_are_refused(tmp_path, store):
+    save(tmp_path, "a1.pt", epoch=1, seed=1)
+    options = {"model": network, "data": lambda: DATA}
+    replay(f"{tmp_path}/*.pt", store, "1", **options)
+    for epoch in (1, 2):
+        save(tmp_path, f"a{epoch}.pt", epoch=epoch, seed=5 + epoch)
+    with pytest.raises(CaptureError, match=r"epoch 1, split 'val' of .* was captured from other weights"):
+        replay(f"{tmp_path}/*.pt", store, "1", **options)
+    assert featlab.open_run(store).committed == [(1, "val")]
+    save(tmp_path, "a2.pt", epoch=2, seed=1)
+    save(tmp_path, "a1.pt", epoch=1, seed=2)
+    with pytest.raises(CaptureError, match="than the model has now, which is that of no epoch there: give the epoch"):
+        replay(f"{tmp_path}/*.pt", store, "1", **options)
 
 
 def test_epochs_come_from_metadata_first(tmp_path):

@@ -172,11 +172,13 @@ def test_an_evaluation_that_breaks_off_is_not_stored(capture, store):
 
 def test_a_second_pass_of_an_epoch_is_left_and_told_once(capture, capsys):
     run, notes = capture(BLOBS, "--twice", "--mid-epoch")
-    assert run.epochs == [0, 1, 2]
-    told = "val is passed again with no training pass ended in between (first in epoch 0): "
+    assert run.epochs == [1, 2]
+    told = "val is passed again with no training pass ended in between (first in epoch 1): "
     assert [note for note in notes if "again" in note] == [told + "the first pass of each epoch is kept."]
+    told = "val is evaluated in the middle of training passes, too: --within-epochs stores that, by step."
+    assert notes.count(told) == 1
     counts = printed(capsys)
-    assert [accuracy(run, epoch, "val") for epoch in run.epochs] == [counts[0], counts[1], counts[3]]
+    assert [accuracy(run, epoch, "val") for epoch in run.epochs] == [counts[1], counts[3]]
 
 
 def test_evaluation_in_training_mode_is_told(capture):
@@ -379,28 +381,33 @@ def test_a_checkpoint_of_no_stored_epoch_is_refused(tmp_path, store, on_error):
     command = [RESUMES, "--checkpoint", str(tmp_path / "last.pt"), "--save-first", "--epochs", "3"]
     with pytest.raises(RuntimeError, match="own mistake"):
         run_script([*command, "--fail", "2"], store, ["1"], note=lambda message: None)
+    checkpoint = torch.load(tmp_path / "last.pt")
+    checkpoint["model"]["3.bias"] += 1  # as of the middle of an epoch
+    torch.save(checkpoint, tmp_path / "last.pt")
     notes = []
-    words = r"has state before the first step, but the model's classifier is that of no epoch in .*: tell with --first-"
+    words = r"begins with is that of no epoch in .*, and its optimizer has made steps before: tell with --first-epoch"
     if on_error == "raise":
         with pytest.raises(CaptureError, match=words):
             run_script(command, store, ["1"], note=notes.append)
     else:
         with pytest.raises(CaptureError, match="no pass of train or val could be recorded to its end"):
             run_script(command, store, ["1"], note=notes.append, splits=("train", "val"), on_error="warn")
-        assert any(note.startswith("capturing stopped, and the training goes on: the script goes on") for note in notes)
+        assert len([note for note in notes if note.startswith("capturing stopped, and the training goes on: ")]) == 1
     assert featlab.open_run(store).committed == [(1, "val")]
     if on_error == "raise":
         run_script(command, store, ["1"], note=notes.append, first_epoch=2)
         assert featlab.open_run(store).committed == [(1, "val"), (3, "val")]
 
 
-def test_another_beginning_is_no_checkpoint(tmp_path, store):
+def test_another_training_with_the_same_beginning_is_refused_at_its_first_epoch(tmp_path, store):
     run_script([RESUMES, "--epochs", "1"], store, ["1"], note=lambda message: None)
-    notes = []
-    run_script([RESUMES, "--epochs", "2", "--plain"], store, ["1"], note=notes.append)
-    assert featlab.open_run(store).epochs == [1, 2]
+    with pytest.raises(
+        CaptureError, match=r"epoch 1 of .* ended in other weights than the model has now, which is that of"
+    ):
+        run_script([RESUMES, "--epochs", "2", "--plain"], store, ["1"], note=lambda message: None)
+    assert featlab.open_run(store).epochs == [1]
     with pytest.raises(OptionError, match="first_epoch is -1"):
-        run_script([RESUMES], store, ["1"], note=notes.append, first_epoch=-1)
+        run_script([RESUMES], store, ["1"], note=lambda message: None, first_epoch=-1)
 
 
 @pytest.mark.parametrize(

@@ -73,9 +73,10 @@ def test_within_epochs_alone(store):
     assert run.committed == [(0, "val.step000003")]
 
 
-def test_without_it_the_first_evaluation_counts(store):
+@pytest.mark.defect("A1", "an evaluation three steps into the training was stored as the untrained network")
+def test_without_it_an_evaluation_within_an_epoch_is_left_out(store):
     run, _ = captured(store, "--mid-epoch", "--epochs", "1")
-    assert run.committed == [(0, "val"), (1, "val")]
+    assert run.committed == [(1, "val")]
 
 
 def test_within_epochs_twice_at_one_step(store):

@@ -94,8 +94,8 @@ from featlab.errors import OptionError
     "--first-epoch",
     type=click.IntRange(min=0),
     metavar="N",
-    help="Training passes completed before the script's first. By default the stored epoch whose classifier the model "
-    "starts with, else 0.",
+    help="Training passes completed before the script's first. By default the epoch of the run whose weights the model "
+    "starts with; 0 in a new run.",
 )
 @click.option(
     "--rank-timeout",

@@ -16,20 +16,22 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from featlab.capture.classifier import Classifier
+from featlab.capture.digest import weights_digest
 from featlab.capture.estimate import Estimate, check_total_epochs
+from featlab.capture.known import Known, check_start, note_end
 from featlab.capture.layers import is_compiled, select_layers, unwrap
 from featlab.capture.loading import has_indices, map_tensors, split_batch, with_sample_ids
 from featlab.capture.logits import module_with_logits
 from featlab.capture.ranks import Share, expected_together, is_sharded, share_of
 from featlab.capture.recording import Recording
-from featlab.capture.resume import check_continues, held_in
+from featlab.capture.resume import check_continues
 from featlab.capture.sampling import Sampling
 from featlab.capture.schedule import Epochs, Schedule
 from featlab.capture.setup import Setup
 from featlab.capture.sources import count_classes
 from featlab.capture.staging import DTYPES, WHEN_FULL
 from featlab.capture.stats import CaptureStats
-from featlab.errors import CaptureError, FeatlabWarning, NotAStoreError, OptionError
+from featlab.errors import CaptureError, FeatlabError, FeatlabWarning, NotAStoreError, OptionError
 from featlab.store.files import StorePath
 from featlab.store.layout import CODECS, check_choice, step_split
 from featlab.store.reader import open_run
@@ -169,6 +171,7 @@ class Capture:
             raise OptionError(f"rank_timeout is {rank_timeout}: give the seconds to wait for other ranks, more than 0.")
         bare = unwrap(model)
         logits = None if logits is None else logits.removeprefix(":")
+        known = Known.read(store, replaces=overwrite)
         self._closed = False
         self._setup = Setup(
             model=bare,
@@ -189,7 +192,8 @@ class Capture:
             schedule=Schedule.of(every, epochs),
             total_epochs=total_epochs,
             check_space=check_space,
-            held=held_in(store) if resume and not overwrite else frozenset(),
+            held=known.held if resume and not overwrite else frozenset(),
+            known=known,
             rank_timeout=rank_timeout,
             logits_path=logits,
             logits_of=None if logits is None else module_with_logits(bare, logits),
@@ -226,6 +230,37 @@ class Capture:
         """Whether the run held this (epoch, split) before, so that it is kept and not recorded again."""
         return (epoch, split if step is None else step_split(split, step)) in self._setup.held
 
+    def note(self, epoch: int, *, steps: int | None = None) -> None:
+        """Note which weights an epoch ended with, captured or not, and compare them with those that the run knows.
+
+        A trainer that goes on is found out so before anything is stored, also where few epochs are captured.
+
+        Parameters
+        ----------
+        epoch
+            Number of completed training passes: call it before the first with 0, and after each.
+        steps
+            Optimizer steps so far, if they are known.
+
+        Raises
+        ------
+        CaptureError
+            The run holds the epoch, or it starts anew and the run holds others, and of another model.
+        """
+        setup = self._setup
+        if setup.stopped:
+            return
+        try:
+            digest = weights_digest(setup.model)
+            if not epoch:
+                check_start(setup, digest)
+            note_end(setup, epoch, digest, steps)
+        except FeatlabError as error:
+            if setup.on_error == "raise":
+                raise
+            setup.stopped = True
+            setup.notify(f"capturing stopped, and the training goes on: {error}")
+
     @contextmanager
     def recording(
         self,
@@ -258,7 +293,8 @@ class Capture:
         Raises
         ------
         CaptureError
-            The capture is closed, or no batch came. See also `Recording.batch`.
+            The capture is closed, or no batch came; or the run holds the epoch, and of another model. See also
+            `Recording.batch`.
         DataError
             The run goes on, and was captured in another way.
         """
@@ -282,7 +318,8 @@ class Capture:
                 f"{where} cannot be recorded after the end of the capture: record inside its with block."
             )
         check_continues(self._setup, split)
-        if self.keeps(epoch=epoch, split=split, step=step):
+        kept = self.keeps(epoch=epoch, split=split, step=step)
+        if kept:
             share = Share(is_taken=False)
             self._setup.tell_once(
                 f"kept {split}", f"{where} is stored already: it is kept, and so is all that was stored before."
@@ -293,7 +330,7 @@ class Capture:
             stored_as = split if step is None else step_split(split, step)
             timeout = self._setup.rank_timeout
             share = share_of(self._setup.store, epoch, stored_as, sharded=sharded, timeout=timeout)
-        return Recording(self._setup, epoch=epoch, split=split, expected=expected, step=step, share=share)
+        return Recording(self._setup, epoch=epoch, split=split, expected=expected, step=step, share=share, kept=kept)
 
     def evaluate(
         self,
@@ -337,6 +374,7 @@ class Capture:
         expected = expected_together(loader)
         recorder = self.start(epoch=epoch, split=split, expected=expected, step=step, sharded=sharded)
         if not recorder.is_taken:
+            recorder.check_kept()
             return
         if device is None:
             first = next(model.parameters(), None)

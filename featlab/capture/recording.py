@@ -12,6 +12,8 @@ from torch import nn
 
 from featlab.capture.batches import Values, check_rows, integer_column
 from featlab.capture.classifier import is_read, weights_of
+from featlab.capture.digest import weights_digest
+from featlab.capture.known import check_beside, check_kept
 from featlab.capture.layers import PENULTIMATE
 from featlab.capture.logits import Known, Logits, choose_logits, named
 from featlab.capture.opening import Start, begin, check_passed
@@ -24,7 +26,7 @@ from featlab.capture.taps import Taps
 from featlab.capture.wrappers import is_compiled, may_be_compiled
 from featlab.errors import CaptureError, FeatlabError
 from featlab.store.files import store_path
-from featlab.store.layout import split_path, step_split
+from featlab.store.layout import CHANGING, split_path, step_split
 from featlab.store.ranks import check_first_rank, publish_nothing
 from featlab.store.writer import SnapshotWriter
 
@@ -46,6 +48,7 @@ class Recording:
         expected: int | None,
         step: int | None = None,
         share: Share = ALL,
+        kept: bool = False,
     ) -> None:
         self.epoch = epoch
         self.split = split
@@ -56,6 +59,9 @@ class Recording:
         self._setup = setup
         self._expected = expected
         self._share = share
+        self._kept = kept
+        self._digest: str | None = None
+        self._versions: list[int] = []
         self._where = f"epoch {epoch}, split {self.stored_as!r}"
         self._active = False
         self.is_committed = False
@@ -128,9 +134,23 @@ class Recording:
             The (epoch, split) is committed, and not to be overwritten.
         """
         if not self._active:
+            self.check_kept()
             return
         with self._guarded():
             self._record(labels, logits, sample_ids)
+
+    def check_kept(self) -> None:
+        """Compare what is kept with the model, once; nothing happens where nothing is kept.
+
+        Raises
+        ------
+        CaptureError
+            It was captured from another model.
+        """
+        if self._kept and not self._setup.stopped:
+            self._kept = False
+            with self._guarded():
+                check_kept(self._setup, self.epoch, self.stored_as)
 
     @property
     def is_taken(self) -> bool:
@@ -345,6 +365,9 @@ class Recording:
         setup = self._setup
         if setup.published is not None:
             check_first_rank(*setup.published)
+        self._digest, self._versions = weights_digest(setup.model), _versions(setup.model)
+        if not self._may_change and self.step is None:
+            check_beside(setup, self.epoch, self.stored_as, self._digest)
         setup.specs.update(self._taps.specs)
         if setup.classifier.is_wanted:
             self._note_classifier(len(classes))
@@ -452,6 +475,7 @@ class Recording:
         if self._head is not None and self.step is None and (self._feeds or not self._is_training):
             weight, bias = weights_of(self._head[1])
             self._writer.classifier(weight.numpy(), None if bias is None else bias.numpy(), feeds=self._feeds)
+        self._note_weights(self._writer)
         if self._dropped:
             self._writer.lacks(torch.cat(self._dropped).numpy())
         with self._setup.meter.waiting(for_writer=False):
@@ -465,6 +489,23 @@ class Recording:
             self.rows = self._writer.unique
         if self._sample is not None and self._sample.kept is not None:
             self._setup.kept_samples[self.split] = self._sample.kept
+
+    def _note_weights(self, writer: SnapshotWriter) -> None:
+        """Say which weights the rows come from, if they are the same for all."""
+        setup = self._setup
+        if self._digest is None:
+            return
+        is_same = _versions(setup.model) == self._versions
+        if is_same and self._may_change:  # what writes past autograd, as by `.data`, leaves no version
+            is_same = weights_digest(setup.model) == self._digest
+        if is_same and self.step is None:
+            check_beside(setup, self.epoch, self.stored_as, self._digest)
+        writer.weights(self._digest if is_same else CHANGING)
+
+    @property
+    def _may_change(self) -> bool:
+        """Whether the rows may come from a pass that trains the model."""
+        return self._is_training or torch.is_grad_enabled()
 
     @property
     def _is_training(self) -> bool:
@@ -507,3 +548,8 @@ class Recording:
 
 def _nothing_known() -> None:
     return None
+
+
+def _versions(model: nn.Module) -> list[int]:
+    """Count the changes of each parameter in place, as autograd does; inference tensors have no count."""
+    return [-1 if parameter.is_inference() else parameter._version for parameter in model.parameters()]

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from featlab.capture.checkpoints import find_checkpoints, load_weights, read_checkpoint, weights_in
+from featlab.capture.known import check_kept
 from featlab.capture.recorder import Capture
 from featlab.errors import NotAStoreError, OptionError
 from featlab.progress import progress_bar
@@ -42,7 +43,8 @@ def replay(
 ) -> list[int]:
     """Load one checkpoint after the other into a model, evaluate it and store its activations.
 
-    Epochs that the run holds already are passed over, so that the same call goes on where it was stopped.
+    Epochs that the run holds already are passed over, so that the same call goes on where it was stopped; their
+    checkpoints are compared with what is stored.
 
     Parameters
     ----------
@@ -94,14 +96,12 @@ def replay(
     """
     found = find_checkpoints(checkpoints, trust=trust, epochs_from=epochs_from, offset=offset)
     tell = notify or (lambda message: None)
-    if not overwrite:
-        held = _held(store, split)
-        over = [str(one.epoch) for one in found if one.epoch in held]
-        if over:
-            tell(f"{os.fspath(store)} holds epochs {', '.join(over)} of {split} already: they are passed over.")
-        found = [one for one in found if one.epoch not in held]
-    if not found:
-        return []
+    held = set() if overwrite else _held(store, split)
+    over = [one for one in found if one.epoch in held]
+    if over:
+        listed = ", ".join(str(one.epoch) for one in over)
+        tell(f"{os.fspath(store)} holds epochs {listed} of {split} already: they are passed over.")
+    found = [one for one in found if one.epoch not in held]
     network = model if isinstance(model, nn.Module) else model()
     if not isinstance(network, nn.Module):
         raise OptionError(f"what builds the model returns a {type(network).__name__}: return a torch module.")
@@ -110,10 +110,14 @@ def replay(
     loader = data() if callable(data) else data
     capture = Capture(network, store, layers, overwrite=overwrite, notify=notify, **options)
     done = []
-    with capture, progress_bar("checkpoints", len(found)) as advance:
-        for one in found:
+    with capture, progress_bar("checkpoints", len(over) + len(found)) as advance:
+        for one in over + found:
             weights = weights_in(read_checkpoint(one.path, trust=trust), one.path, key)
             load_weights(capture.setup.model, weights, one.path)
+            if one.epoch in held:
+                check_kept(capture.setup, one.epoch, split)
+                advance(1)
+                continue
             capture.evaluate(loader, epoch=one.epoch, split=split)
             tell(f"epoch {one.epoch}, {split}: {one.path}.")
             done.append(one.epoch)

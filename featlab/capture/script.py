@@ -19,6 +19,7 @@ from featlab.capture.sampling import Sampling
 from featlab.capture.schedule import Epochs, Schedule
 from featlab.capture.watch import Note, ScriptWatch
 from featlab.errors import CaptureError, EpochExistsError, OptionError
+from featlab.store.attributes import is_free
 from featlab.store.files import store_path
 from featlab.store.reader import open_run
 
@@ -110,8 +111,8 @@ def run_script(
     logits
         As for `Capture`; by default the output that reaches the loss in the training passes.
     first_epoch
-        Training passes that are completed before the script's first. By default the epoch of the run whose classifier
-        the model has when it starts, bit by bit: the script goes on from a checkpoint; else 0.
+        Training passes that are completed before the script's first. By default the epoch of the run that ended with
+        the weights that the model starts with, bit by bit: the script goes on from a checkpoint; else 0, in a new run.
     note
         Called with what was found and done.
     splits
@@ -122,7 +123,7 @@ def run_script(
     Raises
     ------
     CaptureError
-        The script ended and no epoch was captured; or capturing failed.
+        The script ended and no epoch was captured; or capturing failed; or the run holds epochs of another model.
     EpochExistsError
         The run holds one of the splits already, and is neither to go on nor to be overwritten.
     SystemExit
@@ -207,7 +208,7 @@ def _main_arguments(program: Program) -> Iterator[None]:
 def _check_store(store: str, splits: Sequence[str], *, refuse: bool) -> None:
     """Say before the training that its epochs are there already, or that the path holds something else."""
     path = store_path(store)
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+    if is_free(path):
         return
     held = sorted(epoch for epoch, split in open_run(store).committed if split in splits)
     if held and refuse:
@@ -251,6 +252,9 @@ def _check_captured(watch: ScriptWatch, splits: Sequence[str]) -> None:
         why, remedy = f"the script has no pass of {' or '.join(splits)}, but of {found}", "choose with --splits"
     elif seen.unscheduled:
         why, remedy = f"no epoch of {_ranges(sorted(seen.unscheduled))} is among those asked for", "choose others"
+    elif any(seen.midway[split] for split in splits):
+        why = f"{' and '.join(splits)} had passes in the middle of training passes only"
+        remedy = "store those with --within-epochs"
     else:
         why = f"no pass of {' or '.join(splits)} could be recorded to its end"
     raise CaptureError(f"no epoch was captured, for {why}: {remedy}.")

@@ -18,3 +18,4 @@ class Seen:
     failure: Exception | None = None
     unscheduled: set[int] = field(default_factory=set)
     within: dict[str, list[int]] = field(default_factory=dict)
+    midway: Counter[str] = field(default_factory=Counter)

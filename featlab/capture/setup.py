@@ -10,13 +10,13 @@ from torch import nn
 
 from featlab.capture.classifier import Classifier
 from featlab.capture.estimate import Estimate
+from featlab.capture.known import Held, Known
 from featlab.capture.layers import Layer
 from featlab.capture.logits import Logits
 from featlab.capture.loss_graph import LossEvidence
 from featlab.capture.padding import MaskChoices
 from featlab.capture.pinned import PinnedRing
 from featlab.capture.ranks import own_rank
-from featlab.capture.resume import Held
 from featlab.capture.sampling import Ids, Sampling
 from featlab.capture.schedule import Schedule
 from featlab.capture.stats import Meter
@@ -25,10 +25,28 @@ from featlab.store.files import AnyPath, StorePath
 if TYPE_CHECKING:
     from featlab.capture.recording import Recording
 
+GIVEN = "give the epoch that the model is at, choose another store, or replace what it holds with overwrite=True"
+COUNTED = (
+    "tell with --first-epoch how many training passes are completed, choose another store, or replace what it holds "
+    "with --overwrite"
+)
+
 
 @dataclass
 class Setup:
-    """What all recordings of a `Capture` share, and what they find out about the model."""
+    """What all recordings of a `Capture` share, and what they find out about the model.
+
+    Attributes
+    ----------
+    held
+        The (epoch, split) pairs that are kept.
+    known
+        The weights that they and all epochs come from, as far as the run tells.
+    is_counted
+        Whether the epochs are counted from the passes of a script; else somebody gives them.
+    renumber
+        The remedy where the model is not that of the epoch.
+    """
 
     model: nn.Module
     is_compiled: bool
@@ -62,6 +80,9 @@ class Setup:
     sized_splits: set[str] = field(default_factory=set)
     estimates: dict[str, Estimate] = field(default_factory=dict)
     held: Held = frozenset()
+    known: Known = field(default_factory=Known)
+    is_counted: bool = False
+    renumber: str = GIVEN
     continued: set[str] = field(default_factory=set)
     masks: MaskChoices = field(default_factory=MaskChoices)
     rank_timeout: float = 600.0

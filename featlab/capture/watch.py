@@ -17,7 +17,10 @@ from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from featlab.capture.ahead import choose_batch, is_next, set_aside
+from featlab.capture.beginning import Beginning
+from featlab.capture.digest import weights_digest
 from featlab.capture.finder import ModelFinder
+from featlab.capture.known import note_end
 from featlab.capture.layers import unwrap
 from featlab.capture.loading import (
     PassObserver,
@@ -34,8 +37,8 @@ from featlab.capture.passes import Pass, Pending, find_labels
 from featlab.capture.ranks import expected_together, is_sharded, own_rank, rank_and_ranks
 from featlab.capture.recorder import Capture
 from featlab.capture.recording import Recording
-from featlab.capture.resume import Beginning
 from featlab.capture.seen import Seen
+from featlab.capture.setup import COUNTED, Setup
 from featlab.capture.sources import Sources, class_names, count_classes
 from featlab.capture.targets import LABEL_LOSSES, as_class_labels, losses_observed
 from featlab.errors import CaptureError, FeatlabError, FeatlabWarning, LayerNotFoundError
@@ -79,6 +82,8 @@ class ScriptWatch(PassObserver):
         self._note = note
         self._within_epochs = within_epochs
         self._steps = 0
+        self._steps_before: int | None = 0  # those of the script's former runs
+        self._unnoted = False  # whether a pass ended and its weights are still to be noted
         self._told: set[str] = set()
         self._sources = Sources()
         self._evidence = LossEvidence()
@@ -98,6 +103,7 @@ class ScriptWatch(PassObserver):
             undo.callback(register_optimizer_step_pre_hook(self._before_step).remove)
             yield
             self._end_gone(script_is_over=True)
+            self._note_end(at_once=False)
 
     def before_pass(self) -> None:
         self._end_gone(others_begin=True)
@@ -184,11 +190,35 @@ class ScriptWatch(PassObserver):
             self.seen.failure = self.seen.failure or at.recording.failure
         if at.is_training and (complete or at.stepped):
             self.epoch += 1
+            self._note_end(at_once=True)
             if not complete:
                 self._tell_once(
                     f"a training pass broke off after {at.progress}: it, and each like it, counts as an epoch.",
                     "broke off",
                 )
+
+    def _note_end(self, *, at_once: bool) -> None:
+        """Note the weights with which the last training pass ended.
+
+        At once, before the script saves them; and before the next pass, if they were the same as before the pass or an
+        optimizer made a step since: some loops make their last step after the pass.
+        """
+        if self.capture is None or self.capture.setup.stopped or not (at_once or self._unnoted):
+            return
+        setup = self.capture.setup
+        digest = weights_digest(setup.model)
+        before = setup.known.ends.get(self.epoch - 1)
+        self._unnoted = at_once and before is not None and digest in before.weights
+        try:
+            self._beginning.settle(setup)
+            if not self._unnoted:
+                note_end(setup, self.epoch, digest, self._total_steps)
+        except FeatlabError as error:
+            self._refuse(error)
+
+    @property
+    def _total_steps(self) -> int | None:
+        return None if self._steps_before is None else self._steps_before + self._steps
 
     def _commit(self, at: Pass, recording: Recording) -> None:
         with self._warnings_noted():
@@ -247,6 +277,7 @@ class ScriptWatch(PassObserver):
         try:
             self.capture = self._make_capture(module)
             self.capture.setup.evidence = self._evidence
+            self.capture.setup.is_counted, self.capture.setup.renumber = True, COUNTED
         except FeatlabError as error:
             self.seen.failure = error
             if isinstance(error, LayerNotFoundError):
@@ -293,6 +324,7 @@ class ScriptWatch(PassObserver):
 
     def _classify(self, at: Pass, model: nn.Module, capture: Capture) -> None:
         """Decide by the first call of the model what a pass is, and record it if it is wanted."""
+        self._note_end(at_once=False)
         self._place(capture)
         at.is_training = model.training and torch.is_grad_enabled()
         at.epoch = self.epoch + at.is_training
@@ -309,10 +341,16 @@ class ScriptWatch(PassObserver):
         self.seen.splits[at.split] += 1
         if at.split not in self._splits or capture.setup.stopped:
             return
+        is_within = not at.is_training and self._is_within_epoch()
+        if is_within and not self._within_epochs:
+            self._leave_midway(at.split)
+            return
+        if not (at.is_training or is_within):
+            at.epoch = self._epoch_of_weights(capture, at.split)
         if not capture.setup.schedule.wants(at.epoch):
             self.seen.unscheduled.add(at.epoch)
             return
-        step = self._steps if self._within_epochs and not at.is_training and self._is_within_epoch() else None
+        step = self._steps + (self._steps_before or 0) if is_within else None
         if step is not None and step in self.seen.within.get(at.split, ()):
             self._tell_once(f"{at.split} is passed again at step {step}: the first pass is kept.", f"{at.split} again")
         elif step is None and at.epoch in self.seen.committed.get(at.split, ()):
@@ -329,6 +367,22 @@ class ScriptWatch(PassObserver):
         else:
             self._record(at, capture, at.split, step)
 
+    def _leave_midway(self, split: str) -> None:
+        self.seen.midway[split] += 1
+        self._tell_once(
+            f"{split} is evaluated in the middle of training passes, too: --within-epochs stores that, by step.",
+            f"{split} midway",
+        )
+
+    def _epoch_of_weights(self, capture: Capture, split: str) -> int:
+        """Find the epoch of an evaluation: the present one, or another whose weights the script has loaded."""
+        digest, ends = weights_digest(capture.setup.model), capture.setup.known.ends
+        ended = [epoch for epoch, end in ends.items() if digest in end.weights]
+        if self.epoch in ended or len(ended) != 1:  # averaged weights are those of no epoch's end
+            return self.epoch
+        self._tell_once(f"{split} is evaluated with the weights of epoch {ended[0]} again, and belongs to that epoch.")
+        return ended[0]
+
     def _is_within_epoch(self) -> bool:
         return any(one.is_training and one.stepped for one in self._live)
 
@@ -337,13 +391,15 @@ class ScriptWatch(PassObserver):
         if not has_indices(at.loader):
             self._tell_once(f"{split} has no indices: sample ids count the rows as they arrive.")
         try:
+            if not capture.keeps(epoch=at.epoch, split=split, step=step):
+                self._beginning.check_stored(capture.setup, at.epoch, split)
             sharded, expected = is_sharded(at.loader), expected_together(at.loader)
             recording = capture.start(epoch=at.epoch, split=split, expected=expected, step=step, sharded=sharded)
         except FeatlabError as error:
-            self.seen.failure = error
-            raise
+            self._refuse(error)
+            return
         if capture.keeps(epoch=at.epoch, split=split, step=step):
-            self.seen.kept.setdefault(split, set()).add(at.epoch)
+            self._keep(at, recording, split, capture.setup)
             return
         if rank_and_ranks()[1] > 1 and not sharded:
             self._tell_once(f"{split} is not shared among the ranks: the pass of rank 0 is captured.")
@@ -352,28 +408,66 @@ class ScriptWatch(PassObserver):
             at.recording = recording
             recording.__enter__()
 
+    def _keep(self, at: Pass, recording: Recording, split: str, setup: Setup) -> None:
+        """Leave a snapshot as it is that the run holds, if it is one of this model."""
+        if not at.is_training:
+            try:
+                recording.check_kept()
+                if recording.step is None and at.epoch not in setup.known.ends:
+                    note_end(setup, at.epoch, weights_digest(setup.model), self._total_steps, is_compared=True)
+            except FeatlabError as error:
+                self._refuse(error)
+        if not setup.stopped:
+            self.seen.kept.setdefault(split, set()).add(at.epoch)
+
     def _place(self, capture: Capture) -> None:
         """Find the epoch at which the script begins; it may load its checkpoint as late as before its first step."""
-        if (epoch := self._beginning.epoch_of(capture.setup)) is not None:
-            self.epoch = epoch
-        if self.epoch and epoch is not None:
-            self._tell_once(f"the script goes on after epoch {epoch}.")
+        if capture.setup.stopped or (epoch := self._beginning.place(capture.setup)) is None:
+            return
+        try:
+            self._beginning.check_new(capture.setup)
+        except FeatlabError as error:
+            self._refuse(error)
+        self.epoch = epoch
+        if not epoch:
+            return
+        self._tell_once(f"the script goes on after epoch {epoch}.")
+        end = capture.setup.known.ends.get(epoch)
+        self._steps_before = None if end is None or end.steps is None else end.steps - self._steps
+        if self._steps_before is None and self._within_epochs:
+            self._tell_once(f"the steps up to epoch {epoch} are unknown: snapshots within epochs count from there.")
 
     def _before_step(self, optimizer: Optimizer, *args: Any) -> None:
         if self.capture is None or self.capture.setup.stopped:
             return
         try:
-            self._beginning.first_step(optimizer, self.capture.setup)
+            epoch = self._beginning.settle(self.capture.setup, optimizer)
             self._check_logits(self.capture)
-        except CaptureError as error:
-            for at in self._live:
-                if (recording := at.open_recording) is not None:
-                    recording.__exit__(type(error), error, None)
-            if self.capture.setup.on_error == "raise":
-                self.seen.failure = error
-                raise
-            self.capture.setup.stopped = True
-            self._note(f"capturing stopped, and the training goes on: {error}")
+        except FeatlabError as error:
+            self._refuse(error)
+            return
+        if epoch is not None and epoch != self.epoch:
+            self._move(epoch)
+
+    def _move(self, epoch: int) -> None:
+        """Count on from another epoch: the script loaded its weights after the first batch of its first pass."""
+        self.epoch = epoch
+        self._tell_once(f"the script goes on after epoch {epoch}.")
+        for at in self._live:
+            if (recording := at.open_recording) is not None:
+                self._drop(at, recording, "the script loaded other weights after its first batch")
+            at.epoch = epoch + at.is_training
+
+    def _refuse(self, error: FeatlabError) -> None:
+        """End what is recorded, and the script, too, unless it shall go on."""
+        for at in self._live:
+            if (recording := at.open_recording) is not None:
+                recording.__exit__(type(error), error, None)
+        if self.capture is None or self.capture.setup.on_error == "raise":
+            self.seen.failure = error
+            raise error
+        self.capture.setup.stopped = True
+        self._note(f"capturing stopped, and the training goes on: {error}")
 
     def _check_logits(self, capture: Capture) -> None:
         """Refuse to go on where an evaluation before the first step took another output for the logits."""
@@ -400,6 +494,12 @@ class ScriptWatch(PassObserver):
 
     def _saw_step(self, *args: Any) -> None:
         self._steps += 1
+        if self.capture is not None and not self.capture.setup.stopped:
+            try:  # the model may be called within the step, as in Lightning
+                self._beginning.settle(self.capture.setup)
+            except FeatlabError as error:
+                self._refuse(error)
+        self._unnoted |= not any(at.is_training for at in self._live) and self.epoch > 0
         for at in self._live:
             at.stepped = at.stepped or at.is_training
             if at.pending is not None and at.pending.calls:

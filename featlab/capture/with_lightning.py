@@ -95,6 +95,13 @@ class LightningCapture(Callback):  # type: ignore[misc]
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._observing.close()
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.global_step:  # from a checkpoint, it may be the middle of an epoch
+            self._capture_of(pl_module).note(0)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._capture_of(pl_module).note(trainer.current_epoch + 1, steps=trainer.global_step)
+
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._observing.close()
         recording, self._recording = self._recording, None
@@ -160,13 +167,18 @@ class LightningCapture(Callback):  # type: ignore[misc]
         split = kind if not self._loader else f"{kind}{self._loader + 1}"
         if split not in self._splits:
             return
-        if self._capture is None:
-            self._capture = self._make(_submodule(pl_module, self._module))
+        capture = self._capture_of(pl_module)
         is_whole = batches == known_length(loader)
         expected = expected_rows(loader) if is_whole else None
-        self._recording = self._capture.start(epoch=epoch, split=split, expected=expected)
+        self._recording = capture.start(epoch=epoch, split=split, expected=expected)
         self._recording.count_labels = partial(count_classes, loader)
+        self._recording.check_kept()
         self._recording.__enter__()
+
+    def _capture_of(self, pl_module: LightningModule) -> Capture:
+        if self._capture is None:
+            self._capture = self._make(_submodule(pl_module, self._module))
+        return self._capture
 
     def _take(self, batch: Any, loader: Any) -> None:
         ids = self._ids.next_of(loader)

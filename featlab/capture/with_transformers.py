@@ -13,6 +13,8 @@ from featlab.capture.recorder import Capture
 from featlab.errors import OptionError
 from featlab.store.files import StorePath
 
+_CLOSE = 1e-6
+
 
 class TransformersCapture(TrainerCallback):  # type: ignore[misc]
     """Records an evaluation pass at each epoch's end.
@@ -70,12 +72,17 @@ class TransformersCapture(TrainerCallback):  # type: ignore[misc]
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        if not state.global_step:  # from a checkpoint, it may be the middle of an epoch
+            self._capture_of(kwargs["model"]).note(0)
         if self._data is not None:
             self._record(state, kwargs["model"], self._data)
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        epoch = state.epoch or 0.0
+        if abs(epoch - round(epoch)) < _CLOSE:
+            self._capture_of(kwargs["model"]).note(round(epoch), steps=state.global_step)
         if self._data is not None:
             self._record(state, kwargs["model"], self._data)
 
@@ -89,12 +96,15 @@ class TransformersCapture(TrainerCallback):  # type: ignore[misc]
         loader = getattr(loader, "base_dataloader", loader)
         key = (round(epoch), self._name(loader))
         # The best model, loaded in the end, is not that of the last epoch.
-        if abs(epoch - key[0]) > 1e-6 or key[1] not in self._splits or key in self._done:
+        if abs(epoch - key[0]) > _CLOSE or key[1] not in self._splits or key in self._done:
             return
         self._done.add(key)
+        self._capture_of(model).evaluate(loader, epoch=key[0], split=key[1])
+
+    def _capture_of(self, model: nn.Module) -> Capture:
         if self._capture is None:
             self._capture = self._make(model)
-        self._capture.evaluate(loader, epoch=key[0], split=key[1])
+        return self._capture
 
     def _name(self, loader: Iterable[Any]) -> str:
         dataset = loader.dataset if isinstance(loader, DataLoader) else loader

@@ -157,6 +157,8 @@ def read_run(root: AnyPath) -> RunAttributes:
     if data is None and not root.is_dir():
         raise NotAStoreError(f"{root} is a file, and a run is a directory; give the path that was captured into")
     data = data or read_attributes(root)
+    if data is None and (root / layout.EPOCHS).is_dir() and is_free(root):
+        raise NotAStoreError(f"{root} holds no epoch yet: capture one, or give the path that was captured into")
     if data is None or "format" not in data:
         raise NotAStoreError(f"{root} is a directory but no featlab run; give the path that was captured into")
     if data["format"] != layout.FORMAT_VERSION:
@@ -184,7 +186,7 @@ def read_run(root: AnyPath) -> RunAttributes:
 
 def ensure_run(root: AnyPath, attributes: RunAttributes) -> None:
     """Make a run, or check that the one at the path has these classes, and add what it lacks."""
-    if _is_free(root):
+    if is_free(root):
         root.mkdir(parents=True, exist_ok=True)
         write_group(root, attributes.to_json())
         return
@@ -194,11 +196,26 @@ def ensure_run(root: AnyPath, attributes: RunAttributes) -> None:
         write_group(root, joined.to_json())
 
 
-def _is_free(root: AnyPath) -> bool:
+def is_free(root: AnyPath) -> bool:
+    """Whether a run may be made at a path: nothing is there, or what a capture leaves that committed nothing."""
     if isinstance(root, ObjectPath) and read_attributes(root) is not None:
         return False
+    if not root.exists():
+        return True
+    if not root.is_dir():
+        return False
     # a writer killed at its very first act leaves a partial file, which must not bar the way
-    return not root.exists() or (root.is_dir() and all(entry.name.endswith(PARTIAL) for entry in root.iterdir()))
+    names = {entry.name for entry in root.iterdir() if not entry.name.endswith(PARTIAL)}
+    if names - {layout.EPOCHS, layout.METADATA} or (layout.METADATA in names and read_attributes(root) is not None):
+        return False
+    return not names or (layout.EPOCHS in names and _holds_no_snapshot(root))
+
+
+def _holds_no_snapshot(root: AnyPath) -> bool:
+    """Whether there are epochs, as directories that say which weights ended them, and nothing else."""
+    inside = {entry.name for entry in (root / layout.EPOCHS).iterdir() if not entry.name.endswith(PARTIAL)}
+    epochs = {name for name in inside if re.fullmatch(r"[0-9]{6,}", name, re.ASCII)}
+    return inside <= epochs | {layout.METADATA} and not any(names_in(root / layout.EPOCHS / name) for name in epochs)
 
 
 def epochs_in(root: AnyPath) -> list[int]:

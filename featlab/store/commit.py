@@ -60,6 +60,7 @@ class Pending:
     expected: int | None
     overwrite: bool
     sampling: dict[str, int] | None = None
+    weights: str | None = None
 
     @property
     def where(self) -> str:
@@ -113,6 +114,7 @@ def commit_split(snapshot: Pending, classifier: Classifier | None) -> tuple[int,
         logits_nonfinite=nonfinite.get("logits"),
         sampling=snapshot.sampling,
         dropped=sorted(dropped.difference(stored.tolist())) if dropped else [],
+        weights=snapshot.weights,
     )
     kept = None if classifier is None else _commit_classifier(snapshot, classifier)
     for directory in (".", layout.EPOCHS, layout.epoch_path(snapshot.epoch), snapshot.where):

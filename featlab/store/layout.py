@@ -23,6 +23,7 @@ CHUNK_TARGET = 8 * MIB
 SHARD_TARGET = 64 * MIB
 
 MODES = ("train", "eval", None)
+CHANGING = "changing"  # in the place of a digest: the weights changed while the rows were taken
 
 # Name -> settings of the Zarr codec between `bytes` and `crc32c`. On float16 features after a ReLU, fast saves a tenth
 # of the bytes; small saves a half, and takes about four times as long to decode.
@@ -140,6 +141,8 @@ class CommitRecord:
         The limits, such as ``{"max_per_class": 50}``, by which the samples were chosen; None when all were kept.
     dropped
         Ids of samples that were seen and not stored, because the writer did not keep up.
+    weights
+        The digest of the weights that the rows come from, `CHANGING` if they changed meanwhile; None when unknown.
     """
 
     rows: int
@@ -153,6 +156,7 @@ class CommitRecord:
     logits_nonfinite: dict[str, int] | None = None
     sampling: dict[str, int] | None = None
     dropped: list[int] = field(default_factory=list)
+    weights: str | None = None
 
     @property
     def inventory(self) -> Inventory:
@@ -183,6 +187,7 @@ class CommitRecord:
             **({"dropped": self.dropped} if self.dropped else {}),
             "parts": {rank: inventory_to_json(part) for rank, part in self.parts.items()},
             **({"sampling": self.sampling} if self.sampling else {}),
+            **({"weights": self.weights} if self.weights else {}),
         }
 
     @classmethod
@@ -200,6 +205,7 @@ class CommitRecord:
                 logits_nonfinite=data["logits_nonfinite"],
                 sampling=data.get("sampling"),
                 dropped=[int(sample) for sample in data.get("dropped", ())],
+                weights=data.get("weights"),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CorruptStoreError(

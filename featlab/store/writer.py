@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -248,6 +249,10 @@ class SnapshotWriter:
                 f"but there are {self._classes} classes; give (K, D) and (K,)"
             )
         self._classifier = (matrix, vector, [feeds] if isinstance(feeds, str) else list(feeds))
+
+    def weights(self, digest: str) -> None:
+        """Say which weights the rows come from; the commit records it."""
+        self._snapshot = replace(self._snapshot, weights=digest)
 
     def lacks(self, sample_ids: ArrayLike) -> None:
         """Say which samples were seen and not appended; the commit records them."""

@@ -13,6 +13,8 @@ parser.add_argument("--epochs", type=int, default=2)
 parser.add_argument("--rows", type=int, default=51)
 parser.add_argument("--first-rank-only", action="store_true")
 parser.add_argument("--unshared", action="store_true")
+parser.add_argument("--seed", type=int, default=0)
+parser.add_argument("--checkpoint", help="of the weights, saved before each evaluation, and gone on from")
 parser.add_argument("--die", type=int, help="the last rank dies in this epoch's evaluation")
 args = parser.parse_args()
 
@@ -20,7 +22,7 @@ ranks = int(os.environ.get("WORLD_SIZE", "1"))
 if ranks > 1:
     distributed.init_process_group("gloo")
 rank = distributed.get_rank() if ranks > 1 else 0
-torch.manual_seed(0)
+torch.manual_seed(args.seed)
 generator = torch.Generator().manual_seed(1)
 labels = torch.randint(3, (args.rows,), generator=generator)
 data = TensorDataset(3 * torch.eye(3, 6)[labels] + torch.randn(args.rows, 6, generator=generator), labels)
@@ -38,6 +40,8 @@ class Net(nn.Module):
 
 
 model = Net()
+if args.checkpoint and os.path.exists(args.checkpoint):  # noqa: PTH110
+    model.load_state_dict(torch.load(args.checkpoint, weights_only=True))
 wrapped = nn.parallel.DistributedDataParallel(model) if ranks > 1 else model
 shared = ranks > 1 and not (args.first_rank_only or args.unshared)
 sampler = DistributedSampler(data, shuffle=True) if shared else None
@@ -51,6 +55,8 @@ for epoch in range(args.epochs):
         optimizer.zero_grad()
         F.cross_entropy(wrapped(x), y).backward()
         optimizer.step()
+    if args.checkpoint and rank == 0:
+        torch.save(model.state_dict(), args.checkpoint)
     if args.first_rank_only and rank:
         continue
     wrapped.eval()

@@ -1,5 +1,6 @@
 """Fork a capture of a script for each line of standard input: starting a process anew would take seconds each time."""
 
+import json
 import os
 import shlex
 import signal
@@ -11,19 +12,23 @@ from pathlib import Path
 import torch
 
 from featlab.capture.script import run_script
+from featlab.errors import CaptureError
 
 torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 print("ready", flush=True)
 for line in sys.stdin:
-    store, log, *command = shlex.split(line)
+    options, store, log, *command = shlex.split(line)
     if (child := os.fork()) == 0:
         code = 1
         with Path(log).open("a", buffering=1) as notes:
             try:
-                splits = ("train", "val")
-                run_script(command, store, ["0", "1", "penultimate"], splits=splits, note=partial(print, file=notes))
+                given = {"layers": ["0", "1", "penultimate"], "splits": ("train", "val"), **json.loads(options)}
+                run_script(command, store, note=partial(print, file=notes), **given)
                 code = 0
+            except CaptureError as error:
+                print(error, file=notes)
+                code = 3
             except Exception:  # noqa: BLE001 - what came of it is in the notes
                 traceback.print_exc(file=notes)
             finally:

@@ -1,0 +1,69 @@
+"""A digest of a model's weights: two models with the same one are the same model, bit by bit."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import nn
+from torch.nn.parameter import UninitializedParameter
+
+_UNREADABLE = (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError)
+
+
+def weights_digest(model: nn.Module) -> str | None:
+    """Digest the parameters of a model: what they hold, bit by bit, whatever wraps the model and wherever it is.
+
+    Buffers are left out. Running statistics change in passes that train nothing, such as an evaluation in training
+    mode, and differ between the ranks of DistributedDataParallel, while the parameters of one epoch are the same
+    everywhere. Names and order are left out, too: a wrapper changes the ones, a set of modules the other. A parameter
+    that two modules share counts once, so that it does not matter if a checkpoint holds it twice.
+
+    Parameters
+    ----------
+    model
+        Its parameters may be of any dtype and layout, on any device. One that has no values, as on the device
+        "meta", or whose values cannot be read counts by its type and shape.
+
+    Returns
+    -------
+    str or None
+        64 hexadecimal digits: the SHA-256 of those of all parameters; None where no parameter has values that can be
+        read, or one is not initialised yet.
+
+    Examples
+    --------
+    >>> model = nn.Linear(2, 2)
+    >>> weights_digest(model) == weights_digest(nn.Sequential(model, nn.ReLU()))
+    True
+    >>> with torch.no_grad():
+    ...     before, _ = weights_digest(model), model.weight.mul_(2)
+    >>> before == weights_digest(model)
+    False
+    """
+    found: set[bytes] = set()
+    is_known = False
+    for parameter in model.parameters():
+        if isinstance(parameter, UninitializedParameter):
+            return None
+        tensor = parameter.detach()
+        digest = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
+        try:
+            for part in _plain(tensor):
+                digest.update(part.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+            is_known = True
+        except _UNREADABLE:
+            digest.update(type(parameter).__name__.encode())
+        found.add(digest.digest())
+    return hashlib.sha256(b"".join(sorted(found))).hexdigest() if is_known else None
+
+
+def _plain(tensor: torch.Tensor) -> list[torch.Tensor]:
+    """Take a tensor apart into dense ones without lazy conjugation, whose bytes are its values."""
+    if (names := getattr(tensor, "__tensor_flatten__", None)) is not None:  # a subclass, such as torchao's
+        return [part for name in names()[0] for part in _plain(getattr(tensor, name))]
+    if tensor.is_quantized:
+        return [tensor.dequantize()]
+    if tensor.layout != torch.strided:
+        tensor = tensor.to_dense()
+    return [tensor.resolve_conj().resolve_neg()]

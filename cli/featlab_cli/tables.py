@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from featlab.errors import OptionError
+from featlab_cli.conditions import rows_where
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,13 +48,9 @@ class Choice:
 
     def of(self, frame: pd.DataFrame, table: str) -> pd.DataFrame:
         """The rows and columns that are asked for."""
-        known = f"the table {table} has {', '.join(frame.columns)}"
+        known = f"the table {table} has {_columns(frame)}"
         if self.where:
-            try:
-                frame = frame.query(self.where)
-            except (ValueError, KeyError, NameError, SyntaxError, TypeError, AttributeError) as error:
-                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                raise OptionError(f"--where {self.where!r} cannot be evaluated ({reason}); {known}.") from error
+            frame = rows_where(frame, self.where, known)
         wanted = [name.strip() for name in self.columns.split(",")] if self.columns else list(frame.columns)
         for name in [*wanted, *([self.sort] if self.sort else [])]:
             if name not in frame.columns:
@@ -79,7 +76,7 @@ def table_options(command: Callable[..., None]) -> Callable[..., None]:
         command(choice=Choice(where, columns, sort, everything, style), **options)
 
     options = [
-        click.option("--where", help="Keep rows for which this holds, in pandas' query language."),
+        click.option("--where", help="Keep rows for which this holds: epoch >= 2 and layer in ['fc1', 'fc2']."),
         click.option("--columns", help="Columns to show, separated by commas."),
         click.option("--sort", help="Column to sort by."),
         click.option("--all", "everything", is_flag=True, help="All rows and controls in the terminal table."),
@@ -123,6 +120,12 @@ def print_frame(
 def is_control(name: str) -> bool:
     """Whether a column is of a measure's random controls."""
     return name.endswith(("_control", "_control_std", "_difference"))
+
+
+def _columns(frame: pd.DataFrame) -> str:
+    measures = [name for name in frame.columns if not is_control(name)]
+    hidden = len(frame.columns) - len(measures)
+    return ", ".join(measures) + (f", and {hidden} of controls" if hidden else "")
 
 
 def cell(value: object) -> str:

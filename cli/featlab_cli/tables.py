@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from featlab.errors import OptionError
+from featlab.errors import OptionError, escaped
 from featlab_cli.conditions import rows_where
+from featlab_cli.terminal import csv_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,7 +109,7 @@ def print_frame(
         What a ruled table leaves out already.
     """
     if choice.style == "csv":
-        click.echo(frame.to_csv(index=False), nl=False)
+        click.echo(csv_text(frame), nl=False)
     elif choice.style == "json":
         click.echo(frame.to_json(orient="records", indent=2))
     elif choice.style == "markdown":
@@ -132,11 +133,11 @@ def cell(value: object) -> str:
     """A value in a table for people."""
     if isinstance(value, float):
         return "-" if math.isnan(value) else f"{value:.4g}"
-    return "-" if value is None else str(value)
+    return "-" if value is None else escaped(str(value))
 
 
 def _markdown(frame: pd.DataFrame) -> str:
-    lines = ["| " + " | ".join(frame.columns) + " |", "|" + " --- |" * len(frame.columns)]
+    lines = ["| " + " | ".join(map(escaped, frame.columns)) + " |", "|" + " --- |" * len(frame.columns)]
     rows = frame.itertuples(index=False)
     lines += ["| " + " | ".join(cell(value).replace("|", "\\|") for value in row) + " |" for row in rows]
     return "\n".join(lines)

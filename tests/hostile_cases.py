@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import random
+import struct
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 # What JSON may hold where something else was meant.
@@ -151,3 +154,100 @@ def _column(folder: Path, rng: random.Random) -> None:
         lambda: table.drop(columns=name),
     ]
     rng.choice(changes)().to_parquet(file, index=False)
+
+
+def damaged(data: bytes, rng: random.Random) -> bytes:
+    """Return a file cut short, with bytes changed, dropped or repeated, mostly near its start or end."""
+    changed = bytearray(data)
+    for _ in range(rng.choice([1, 1, 3, 10])):
+        near = rng.choice([len(changed), min(200, len(changed))])
+        place = rng.randrange(near) if rng.random() < 0.7 else len(changed) - 1 - rng.randrange(near)
+        kind = rng.randrange(5)
+        if kind == 0:
+            changed[place] ^= 1 << rng.randrange(8)
+        elif kind == 1:
+            changed[place] = rng.choice(b"\0\xff{}[]()'\"0-9,:")
+        elif kind == 2:
+            del changed[place : place + rng.choice([1, 4, 100])]
+        elif kind == 3:
+            changed[place:place] = changed[: rng.choice([1, 8, 64])]
+        else:
+            del changed[place:]
+        changed = changed or bytearray(b"\0")
+    return bytes(changed)
+
+
+def npy_with_header(header: str, data: bytes = b"") -> bytes:
+    """Return a .npy file of version 1.0 with this header."""
+    text = header.encode("latin1") + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + data
+
+
+NPY_HEADERS: dict[str, str] = {
+    "a brace": "{",
+    "nothing": "",
+    "a list": "[]",
+    "brackets": "(" * 5000,
+    "a text in place of a type": "{'descr': 'no type', 'fortran_order': False, 'shape': (3,)}",
+    "a list in place of a type": "{'descr': [5], 'fortran_order': False, 'shape': (3,)}",
+    "an enormous shape": f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({10**30},)}}",
+    "a large shape": "{'descr': '<f4', 'fortran_order': False, 'shape': (1000000, 1000000)}",
+    "negative lengths": "{'descr': '<f4', 'fortran_order': False, 'shape': (-1, -2)}",
+    "a long text type": "{'descr': '<U500000000', 'fortran_order': False, 'shape': (1,)}",
+    "objects": "{'descr': '|O', 'fortran_order': False, 'shape': (3,)}",
+    "a shape of text": "{'descr': '<f4', 'fortran_order': False, 'shape': ('a',)}",
+}
+
+SAFETENSORS_HEADERS: dict[str, str] = {
+    "Infinity": '{"a": {"dtype": "F32", "shape": [Infinity], "data_offsets": [0, 4]}}',
+    "NaN": '{"a": {"dtype": "F32", "shape": [NaN], "data_offsets": [0, NaN]}}',
+    "fractions": '{"a": {"dtype": "F32", "shape": [1.5], "data_offsets": [0, 4]}}',
+    "nested": "[" * 200_000,
+    "an enormous shape": '{"a": {"dtype": "F32", "shape": [1e30, 0], "data_offsets": [0, 0]}}',
+    "an enormous empty shape": f'{{"a": {{"dtype": "F32", "shape": [{10**30}, 0], "data_offsets": [0, 0]}}}}',
+    "many axes": f'{{"a": {{"dtype": "F32", "shape": {[1] * 100}, "data_offsets": [0, 4]}}}}',
+    "three offsets": '{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4, 8]}}',
+    "a list of tensors": '[{"dtype": "F32"}]',
+    "no table": '{"a": 5}',
+    "a type of numbers": '{"a": {"dtype": 5, "shape": [1], "data_offsets": [0, 4]}}',
+}
+
+
+def safetensors_with_header(header: str, data: bytes = bytes(16)) -> bytes:
+    """Return a .safetensors file with this header."""
+    text = header.encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def npz_bomb(file: Path, size: int) -> None:
+    """Write an archive of zeros that unpack to so many bytes, in members that are read at once."""
+    member = npy_with_header("{'descr': '|u1', 'fortran_order': False, 'shape': (1000000,)}", bytes(1_000_000))
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(size // 1_000_000):
+            archive.writestr(f"layer{number}.npy", member)
+
+
+def array_files(folder: Path) -> dict[str, Path]:
+    """Write a small whole file of every kind that can be imported."""
+    import h5py
+    import torch
+    from safetensors.numpy import save_file
+
+    rng = np.random.default_rng(0)
+    arrays = {"avgpool": rng.normal(size=(60, 6)).astype(np.float32), "labels": np.arange(60) % 4}
+    np.save(folder / "plain.npy", arrays["avgpool"])
+    np.savez(folder / "stored.npz", **arrays)
+    np.savez_compressed(folder / "deflated.npz", **arrays)
+    for name, method in (("lzma", zipfile.ZIP_LZMA), ("bzip2", zipfile.ZIP_BZIP2)):
+        with zipfile.ZipFile(folder / f"{name}.npz", "w", method) as archive, np.load(folder / "stored.npz") as source:
+            for key in source:
+                np.save(folder / "member.npy", source[key])
+                archive.write(folder / "member.npy", f"{key}.npy")
+    (folder / "member.npy").unlink()
+    save_file(arrays, folder / "tensors.safetensors")
+    with h5py.File(folder / "data.h5", "w") as file:
+        for key, array in arrays.items():
+            file.create_dataset(f"net/{key}", data=array, chunks=True, compression="gzip")
+        file["classes"] = ["a", "b", "c", "d"]
+    torch.save({"model": {key: torch.tensor(array) for key, array in arrays.items()}, "epoch": 3}, folder / "state.pt")
+    return {file.stem: file for file in sorted(folder.iterdir())}

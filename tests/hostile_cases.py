@@ -156,6 +156,66 @@ def _column(folder: Path, rng: random.Random) -> None:
     rng.choice(changes)().to_parquet(file, index=False)
 
 
+TAXONOMIES: dict[str, str] = {
+    "kinds.csv": "child,parent\ncat,pet\ndog,pet\ncar,thing\npet,thing\nthing,\n",
+    "kinds.nwk": "((cat:1,'dog x':2)pet:3,car:1[c])thing;",
+    "table.json": json.dumps(
+        {
+            "parents": {"cat": ["pet"], "dog": ["pet"], "pet": ["thing"], "car": "thing"},
+            "levels": {"kind": 1},
+            "classes": ["cat", "dog", "car"],
+        }
+    ),
+    "nested.json": json.dumps({"thing": {"pet": ["cat", "dog"], "car": None}}),
+    "superclasses.json": json.dumps({"pet": ["cat", "dog"], "vehicle": ["car"]}),
+    "levels.json": json.dumps({"parents": {"cat": "pet", "dog": "pet"}, "levels": ["kind"]}),
+}
+
+# Hierarchies that cannot be, by suffix and name.
+BAD_TAXONOMIES: dict[tuple[str, str], str] = {
+    (".json", "levels are a number"): '{"parents": {"a": "r", "b": "r"}, "levels": 5}',
+    (".json", "levels are numbers"): '{"parents": {"a": "r", "b": "r"}, "levels": [[1], 2]}',
+    (".json", "a level at a truth"): '{"parents": {"a": "r", "b": "r"}, "levels": {"kind": true}}',
+    (".json", "a level of half a pair"): '{"parents": {"a": "r", "b": "r"}, "levels": {"\\ud800": 1}}',
+    (".json", "classes are lists"): '{"parents": {"a": "r", "b": "r"}, "classes": [["a"], "b"]}',
+    (".json", "classes are a number"): '{"parents": {"a": "r", "b": "r"}, "classes": 2}',
+    (".json", "half of a surrogate pair"): '{"a\\ud800": "r", "b": "r"}',
+    (".json", "a parent is a number"): '{"a": [5], "b": "r"}',
+    (".json", "a parent is infinite"): '{"a": "r", "b": Infinity}',
+    (".json", "nested deeply"): '{"a":' * 50_000 + "1" + "}" * 50_000,
+    (".json", "brackets"): "[" * 100_000,
+    (".json", "a number"): "5",
+    (".json", "many keys, one twice"): "{" + ",".join(f'"{key}": "r"' for key in range(50_000)) + ',"49999": "r"}',
+    (".nwk", "brackets"): "(" * 100_000,
+    (".nwk", "an open comment"): "(a,b[" * 1000,
+    (".nwk", "an open quote"): "(a,'b" + "'" * 1000,
+    (".csv", "a NUL"): "child,parent\na\0,r\0\n\0",
+    (".csv", "an open quote"): 'child,parent\n"a,r\n',
+    (".csv", "a long cell"): "child,parent\n" + "a" * 200_000 + ",r\n",
+    (".csv", "a long cycle"): "child,parent\n" + "".join(f"n{i},n{(i + 1) % 50_000}\n" for i in range(50_000)),
+}
+
+
+def changed_json(document: Any, rng: random.Random) -> Any:
+    """Return JSON with one value, or one key, replaced by what does not belong there."""
+    document = json.loads(json.dumps(document))
+    places: list[tuple[Any, Any]] = []
+    pending = [document]
+    while pending:
+        holder = pending.pop()
+        keys = list(holder) if isinstance(holder, dict) else range(len(holder)) if isinstance(holder, list) else []
+        places += [(holder, key) for key in keys]
+        pending += [holder[key] for key in keys]
+    if not places:
+        return rng.choice(JSON_VALUES)
+    holder, key = rng.choice(places)
+    if isinstance(holder, dict) and rng.random() < 0.3:
+        holder[rng.choice(["", "\ud800", "cat", " ", "x" * 1000])] = holder.pop(key)
+    else:
+        holder[key] = rng.choice(JSON_VALUES)
+    return document
+
+
 def damaged(data: bytes, rng: random.Random) -> bytes:
     """Return a file cut short, with bytes changed, dropped or repeated, mostly near its start or end."""
     changed = bytearray(data)

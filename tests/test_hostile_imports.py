@@ -163,7 +163,9 @@ def test_tensors_of_every_kind(tmp_path, kind):
         assert_is_one_sentence(outcome)
     else:
         assert outcome.exit_code == 0, outcome.exception
-        stored = featlab.open_run(tmp_path / "run.zarr").snapshot(epoch=0, split="val", layer="weight").features.compute()
+        stored = (
+            featlab.open_run(tmp_path / "run.zarr").snapshot(epoch=0, split="val", layer="weight").features.compute()
+        )
         np.testing.assert_array_equal(stored, expected)
 
 

@@ -18,9 +18,41 @@
 Every message is one sentence: the cause, the offending value, the remedy.
 """
 
+_LONGEST = 700  # characters of a message: a value in it may be of any length
+_KEPT_AT_END = 250  # of a longer one: the remedy
+
+
+def escaped(text: str) -> str:
+    r"""Return text with what would steer a terminal written as escapes.
+
+    Examples
+    --------
+    >>> escaped("a\x1b[2Jb")
+    'a\\x1b[2Jb'
+    """
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def one_sentence(text: str) -> str:
+    r"""Return a message in one line of bounded length, whatever the values in it.
+
+    Examples
+    --------
+    >>> one_sentence("the name 'a\nb' is no name;\n  give another.")
+    "the name 'a b' is no name; give another."
+    """
+    line = escaped(" ".join(part.strip() for part in text.splitlines()))
+    if len(line) <= _LONGEST:
+        return line
+    return f"{line[: _LONGEST - _KEPT_AT_END - 5]} ... {line[-_KEPT_AT_END:]}"
+
 
 class FeatlabError(Exception):
     """The base of every error that featlab raises on purpose."""
+
+    def __str__(self) -> str:
+        """Return the message in one line of bounded length."""
+        return one_sentence(super().__str__())
 
 
 class StoreError(FeatlabError):
@@ -34,7 +66,9 @@ class NotAStoreError(StoreError, FileNotFoundError):
 class NotInStoreError(StoreError, KeyError):
     """The run has no such epoch, split or layer."""
 
-    __str__ = Exception.__str__  # KeyError would print the message quoted
+    def __str__(self) -> str:
+        """Return the message, which KeyError would quote."""
+        return one_sentence(Exception.__str__(self))
 
 
 class EpochExistsError(StoreError, FileExistsError):

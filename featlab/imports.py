@@ -21,6 +21,7 @@ from featlab.store.reader import open_run
 # Arrays of a file that are no layers, but arguments of `write_epoch`.
 BESIDE_LAYERS = ("labels", "logits", "sample_ids", "classes", "weight", "bias")
 _SHOWN = 5
+MOST_CLASSES = 10_000_000  # by number alone: each gets a name
 
 
 def import_features(
@@ -283,6 +284,10 @@ def _class_names(store: StorePath, given: Any) -> list[str] | None:
                 "or their number."
             )
         given = int(array)
+    if given is not None and given > MOST_CLASSES:
+        raise OptionError(
+            f"there would be {given} classes, more than {MOST_CLASSES}; give their number, or their names."
+        )
     try:
         known = open_run(store).classes
     except NotAStoreError:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +11,22 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from featlab.errors import OptionError, ResultsError
-from featlab.verdict import layer_verdicts, moved_away
+from featlab.saved import PARAMETERS, RESULTS_VERSION, read_tables, save_tables
+from featlab.verdict import TOLD, layer_verdicts, moved_away
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-RESULTS_VERSION = 2
-PARAMETERS = "parameters.json"
+__all__ = [
+    "PARAMETERS",
+    "RESULTS_VERSION",
+    "TABLES",
+    "Results",
+    "Schema",
+    "control_columns",
+    "load_results",
+    "table_columns",
+]
 
 
 @dataclass(frozen=True)
@@ -195,24 +202,9 @@ class Results:
         Raises
         ------
         ResultsError
-            When the path holds something that is not featlab results.
+            When the path holds something that is not featlab results, or cannot be written to. Earlier results stay.
         """
-        target = Path(path)
-        if target.exists() and not (target / PARAMETERS).is_file() and not _is_empty(target):
-            raise ResultsError(f"{str(target)!r} exists and holds no featlab results: choose another path.")
-        draft = target.with_name(f".{target.name}.{os.getpid()}.part")
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
-        try:
-            for name in self:
-                self[name].to_parquet(draft / f"{name}.parquet", index=False)
-            document = {"format": RESULTS_VERSION, **self.parameters}
-            (draft / PARAMETERS).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf8")
-            if target.exists():
-                shutil.rmtree(target)
-            draft.rename(target)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+        save_tables(Path(path), {name: self[name] for name in self}, self.parameters)
 
     def verdict(self) -> pd.DataFrame:
         """Say in one sentence for the classifier, and one for each layer, which label spaces were learned when.
@@ -224,6 +216,11 @@ class Results:
         """
         spaces = self.spaces.drop_duplicates("space")
         groups = dict(zip(spaces["space"], spaces["groups"], strict=True))
+        series = self.onset[self.onset["fraction"].isin(TOLD)].groupby(
+            ["split", "layer", "space", "series"], dropna=False
+        )
+        if not (set(self.onset["space"]) <= set(groups) and (series["fraction"].nunique() == len(TOLD)).all()):
+            raise ResultsError("the tables 'onset' and 'spaces' do not belong together: analyse the run again.")
         return layer_verdicts(self.onset, groups, moved_away(self.accuracy, self.collapse))
 
     def report(self, path: str | os.PathLike[str]) -> None:
@@ -239,33 +236,11 @@ def load_results(path: str | os.PathLike[str]) -> Results:
     Raises
     ------
     ResultsError
-        When the path holds none, or some of a newer format.
+        When the path holds none, some of another format, or what is not as it was saved.
     """
-    source = Path(path)
-    if not (source / PARAMETERS).is_file():
-        raise ResultsError(
-            f"{str(source)!r} holds no featlab results: write some with `featlab analyze RUN --out {source}`."
-        )
-    parameters = json.loads((source / PARAMETERS).read_text(encoding="utf8"))
-    version = parameters.pop("format", None)
-    if version != RESULTS_VERSION:
-        raise ResultsError(
-            f"{str(source)!r} has results of format {version!r}, this featlab reads {RESULTS_VERSION}: "
-            "analyse the run again, or use the featlab that wrote them."
-        )
-    missing = [name for name in TABLES if not (source / f"{name}.parquet").is_file()]
-    if missing:
-        raise ResultsError(f"{str(source)!r} lacks the tables {', '.join(missing)}: analyse the run again.")
-    tables = {name: pd.read_parquet(source / f"{name}.parquet") for name in TABLES}
-    for name, table in tables.items():
-        needed = [column for column in table_columns(name) if column not in TABLES[name].later]
-        lacking = [column for column in needed if column not in table]
-        if lacking:
-            raise ResultsError(
-                f"the table {name!r} in {str(source)!r} lacks {', '.join(lacking)}: analyse the run again."
-            )
+    needed = {
+        name: ([column for column in table_columns(name) if column not in schema.later], schema.keys)
+        for name, schema in TABLES.items()
+    }
+    tables, parameters = read_tables(Path(path), needed)
     return Results(tables, parameters)
-
-
-def _is_empty(path: Path) -> bool:
-    return path.is_dir() and not any(path.iterdir())

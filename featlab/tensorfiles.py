@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,11 +16,30 @@ from numpy.typing import NDArray
 
 from featlab.errors import DataError, OptionError
 
+_UNPACKED = 1 << 28  # bytes that any file may unpack to
+_RATIO = 100  # and of a larger file, times its size: features that are mostly zeros pack to a twentieth
+_LONGEST_HEADER = 100_000_000  # bytes, as the safetensors library has it
 _LENGTH = 8  # bytes of the number that says how long the header is
 _DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
     "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "|u1", "BOOL": "|b1",
 }  # fmt: skip
+
+
+def check_unpacked(size: int, file: Path) -> None:
+    """Check that what a file unpacks to is in proportion to it: a few kB could fill the memory.
+
+    Raises
+    ------
+    DataError
+        For more than a hundred times the file, and more than 256 MiB.
+    """
+    stored = file.stat().st_size
+    if size > max(_UNPACKED, _RATIO * stored):
+        raise DataError(
+            f"{str(file)!r} has {stored / 1e6:.3g} MB and would unpack to {size / 1e6:.3g} MB, more than {_RATIO} "
+            "times as much; if that is right, save it without compression."
+        )
 
 
 @dataclass(frozen=True)
@@ -64,9 +84,9 @@ def map_tensors(file: Path) -> dict[str, Any]:
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(_LENGTH), "little")
         start = _LENGTH + length
-        if size < _LENGTH or start > size:
+        if size < _LENGTH or start > size or length > _LONGEST_HEADER:
             raise ValueError("it has no whole safetensors header")
-        header = json.loads(stream.read(length))
+        header = json.loads(stream.read(length))  # RecursionError, a RuntimeError, where it is nested
     if not isinstance(header, Mapping):
         raise ValueError("its header is no table of tensors")
     return {name: _mapped(file, name, entry, start, size) for name, entry in header.items() if name != "__metadata__"}
@@ -74,8 +94,8 @@ def map_tensors(file: Path) -> dict[str, Any]:
 
 def _mapped(file: Path, name: str, entry: Any, start: int, size: int) -> Any:
     try:
-        kind, shape = str(entry["dtype"]), tuple(int(length) for length in entry["shape"])
-        first, last = (int(offset) for offset in entry["data_offsets"])
+        kind, shape = str(entry["dtype"]), tuple(map(operator.index, entry["shape"]))
+        first, last = map(operator.index, entry["data_offsets"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"its header does not say where {name!r} is") from error
     if kind not in _DTYPES:
@@ -121,7 +141,7 @@ class HdfArray:
         """Some rows; DataError where the file is damaged."""
         try:
             return np.asarray(self.dataset[rows])
-        except (OSError, RuntimeError) as error:  # a failing checksum, a filter that is not there
+        except (OSError, RuntimeError, ValueError, KeyError) as error:  # a failing checksum, a filter that is not there
             reason = " ".join(str(error).split())
             raise DataError(
                 f"{self.name!r} of {self.dataset.file.filename!r} cannot be read ({reason}); save it anew, or install "
@@ -166,18 +186,26 @@ def open_hdf5(file: Path, opened: ExitStack, small: int) -> dict[str, Any]:
         name = path.replace("/", ".")
         if name in found:
             raise DataError(f"{str(file)!r} has two datasets that would be called {name!r}; rename one.")
+        check_unpacked(item.nbytes, file)
         if item.external or item.is_virtual:
             raise DataError(f"{name!r} of {str(file)!r} keeps its values in other files; copy them into one file.")
         if not _is_written(item):
             raise DataError(f"{name!r} of {str(file)!r} was not written to its end, and would read as zeros; drop it.")
         if text:
-            found[name] = np.asarray(item.asstr()[()], np.str_)
+            found[name] = _texts(item.asstr()[()], file)
         else:
             array = HdfArray(item, name)
             found[name] = array[()] if item.nbytes < small else array
 
     source.visititems(visit)
     return found
+
+
+def _texts(texts: Any, file: Path) -> NDArray[np.str_]:
+    """Texts as an array, which gives each the room of the longest."""
+    given = np.asarray(texts, object)
+    check_unpacked(4 * given.size * max(map(len, given.ravel()), default=0), file)
+    return given.astype(np.str_)
 
 
 def _is_written(dataset: Any) -> bool:

@@ -11,6 +11,7 @@ import pandas as pd
 from featlab.hierarchy.labelspace import HYPONYM
 
 NAN = float("nan")
+TOLD = (0.5, 0.9)  # fractions of its way that a sentence tells a series to have covered
 _COLUMNS = ["onset", "low", "high", "control_onset"]
 _RISING = ("accuracy", "ncc_accuracy", "nc4_agreement")  # as learning goes on; every other series falls
 LEADS = {"accuracy": "accuracy", "ncc_accuracy": "nearest-mean accuracy"}
@@ -170,7 +171,7 @@ def _courses(
     found = []
     for name, table in onset.groupby("space", sort=False):
         space = str(name)
-        values = [table.loc[table["fraction"] == fraction, _COLUMNS].to_numpy(np.float64)[0] for fraction in (0.5, 0.9)]
+        values = [table.loc[table["fraction"] == fraction, _COLUMNS].to_numpy(np.float64)[0] for fraction in TOLD]
         (half, low, high, control_half), (most, _, _, control_most) = np.array(values).tolist()
         away, control_away = (space, series) in worse, (space, f"{series}_control") in worse
         if away:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from featlab.errors import ResultsError
 
 if TYPE_CHECKING:
     from featlab.results import Results
@@ -105,12 +109,14 @@ def command(
     import featlab
     from featlab.analysis import watch as watching
     from featlab.analysis.cluster import dask_client
+    from featlab.saved import check_target
 
     if cache and no_cache:
         raise click.UsageError("--cache and --no-cache are both given: choose one of them.")
     chosen: dict[str, Any] = {name: value if value != () else None for name, value in options.items()}
     chosen |= {"spaces": spaces or None, "cache": cache or not no_cache}
     target = out or default_target(run)
+    check_target(Path(target))
     with dask_client(workers, scheduler, options["memory_limit"]) as client:
         if not watch:
             _save(featlab.analyze(run, client=client, **chosen), target)
@@ -131,9 +137,23 @@ def default_target(run: str) -> str:
 
 
 def _save(results: Results, target: str) -> None:
-    results.save(target)
+    try:
+        results.save(target)
+    except ResultsError as error:  # a disk that was filled meanwhile: what took hours is not thrown away
+        raise ResultsError(f"{str(error).rstrip('.')}; {_kept(results, target)}.") from error
     rows = sum(len(results[name]) for name in results)
     click.echo(f"featlab: {rows} rows in {len(list(results))} tables from {_scope(results.parameters)}.", err=True)
+
+
+def _kept(results: Results, target: str) -> str:
+    """Save results that could not be written where they belong, and say where they are."""
+    elsewhere = Path(tempfile.mkdtemp(prefix="featlab-"), Path(target).name[-80:])
+    try:
+        results.save(elsewhere)
+    except ResultsError:
+        elsewhere.parent.rmdir()
+        return "what was computed could not be kept elsewhere either"
+    return f"what was computed is kept in {str(elsewhere)!r}"
 
 
 def _scope(parameters: dict[str, list[object]]) -> str:

@@ -10,6 +10,7 @@ import click
 
 from featlab.errors import OptionError
 from featlab_cli.tables import Choice, is_control, print_frame, table_options
+from featlab_cli.terminal import printable
 
 if TYPE_CHECKING:
     from featlab.comparison import Comparison
@@ -69,11 +70,11 @@ def _print_overview(comparison: Comparison) -> None:
     click.echo(f"{len(comparison.labels)} results, {how}")
     width = max(map(len, comparison.labels))
     for label, each in zip(comparison.labels, comparison.results, strict=True):
-        click.echo(f"  {label:<{width}}  {_end(str(each.parameters.get('run')), LINE - 4 - width)}")
+        click.echo(printable(f"  {label:<{width}}  {_end(str(each.parameters.get('run')), LINE - 4 - width)}"))
     click.echo("parameters that differ" if comparison.differing else "no parameter differs")
     for name, values in comparison.differing.items():
         room = (LINE - len(name) - 4) // len(values) - 3
-        click.echo(f"  {name}: {' | '.join(_start(value, room) for value in values)}")
+        click.echo(printable(f"  {name}: {' | '.join(_start(value, room) for value in values)}"))
     click.echo(textwrap.fill(f"tables, for --table: {', '.join(comparison)}", LINE, subsequent_indent="  "))
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from featlab.errors import DataError, OptionError
+from featlab_cli.terminal import csv_cell, printable
 
 if TYPE_CHECKING:
     from featlab.hierarchy.labelspace import LabelSpace
@@ -122,6 +123,7 @@ def build(classes: str, out: str | None, senses: str | None) -> None:
     """
     from featlab.hierarchy.taxonomy import load_taxonomy
     from featlab.hierarchy.wordnet import meanings_of
+    from featlab.replacing import write_text
 
     if out is not None and Path(out).suffix.lower() != ".json":
         raise OptionError(f"the hierarchy is written as JSON, and {out!r} has another suffix; name it with .json.")
@@ -131,13 +133,13 @@ def build(classes: str, out: str | None, senses: str | None) -> None:
         if len(meaning.senses) > 1:
             click.echo(f"featlab: the senses of {name!r}, of which the first was taken:", err=True)
             for synset, definition in meaning.senses:
-                click.echo(f"    {synset:<24} {definition}", err=True)
+                click.echo(printable(f"    {synset:<24} {definition}"), err=True)
     text = json.dumps(taxonomy.to_json(), indent=1, ensure_ascii=False)
     if out is None:
         click.echo(text)
         return
     try:
-        Path(out).write_text(f"{text}\n", encoding="utf-8")
+        write_text(Path(out), f"{text}\n")
     except OSError as error:
         raise OptionError(f"{out!r} cannot be written ({error.strerror}); choose another path.") from error
     click.echo(f"featlab: {len(taxonomy.leaves)} classes below {taxonomy.root}, {len(taxonomy.nodes)} nodes.", err=True)
@@ -254,7 +256,7 @@ def _print(rows: list[dict[str, Any]], style: str, everything: bool, facts: dict
 
         writer = csv.DictWriter(sys.stdout, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: csv_cell(value) for name, value in row.items()} for row in rows)
     elif style == "json":
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
     else:
@@ -268,14 +270,14 @@ def _print_table(rows: list[dict[str, Any]], everything: bool, facts: dict[str, 
 
     console = Console()
     for name, fact in facts.items():
-        console.print(Text(f"{name:<8}{fact}"), soft_wrap=True)
+        console.print(Text(printable(f"{name:<8}{fact}")), soft_wrap=True)
     shown = rows if everything else rows[:SHOWN_ROWS]
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in rows[0]:
         number = isinstance(rows[0][name], int)
         grid.add_column(name, justify="right" if number else "left", no_wrap=number, overflow="fold")
     for row in shown:
-        grid.add_row(*(Text(str(cell)) for cell in row.values()))
+        grid.add_row(*(Text(printable(cell)) for cell in row.values()))
     if facts:
         console.print()
     console.print(grid)

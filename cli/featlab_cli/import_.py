@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from featlab.errors import OptionError
+
 TORCH_SUFFIXES = (".pt", ".pth")
 
 
@@ -53,6 +55,8 @@ def command(
     """
     if class_vectors and (labels or logits):
         raise click.UsageError(f"{'--labels' if labels else '--logits'} goes with samples, not with --class-vectors.")
+    if store.startswith("memory:"):
+        raise OptionError(f"{store!r} is in the memory of this command, and gone when it ends; give a path, or s3://.")
     from featlab import imports
 
     chosen: dict[str, Any] = {**options, "classes": _classes(classes)}

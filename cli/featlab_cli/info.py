@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from featlab_cli.terminal import csv_text, printable
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -42,7 +44,7 @@ def command(run: str, everything: bool, style: str | None) -> None:
     table = opened.info()
     style = style or ("table" if sys.stdout.isatty() else "csv")
     if style == "csv":
-        click.echo(table.to_csv(index=False), nl=False)
+        click.echo(csv_text(table), nl=False)
     elif style == "json":
         click.echo(json.dumps(_document(opened, table), indent=2))
     else:
@@ -81,7 +83,7 @@ def _print_table(run: Run, table: pd.DataFrame, everything: bool) -> None:
         "size": _size(_total_bytes(run)),
     }
     for name, fact in facts.items():
-        console.print(Text(f"{name:<8}{fact}"), soft_wrap=True)
+        console.print(Text(printable(f"{name:<8}{fact}")), soft_wrap=True)
     if table.empty:
         return
     columns = ["epoch", "split", "layer", "rows", "dim", "dtype", "mode", "size"]
@@ -93,7 +95,7 @@ def _print_table(run: Run, table: pd.DataFrame, everything: bool) -> None:
         column.justify = "right" if column.header in {"rows", "dim", "size", "nan", "inf"} else "left"
     for row in _rows(table, everything):
         cells = [row["epoch"], *(str(row[name]) for name in columns[1:-1]), _size(row["stored_bytes"])]
-        shown.add_row(*map(Text, [*cells, *(str(row[kind]) for kind in nonfinite)]))
+        shown.add_row(*map(Text, map(printable, [*cells, *(str(row[kind]) for kind in nonfinite)])))
     console.print()
     console.print(shown)
 

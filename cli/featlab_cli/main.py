@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import keyword
 import os
 import select
@@ -16,7 +17,7 @@ import click
 from click.shell_completion import CompletionItem
 
 import featlab
-from featlab.errors import FeatlabError, FeatlabWarning
+from featlab.errors import FeatlabError, FeatlabWarning, one_sentence
 
 # Each sub-command is the attribute `command` of its own module, imported when it is called; the short help stands
 # here so that `featlab --help` imports none of them.
@@ -107,11 +108,13 @@ def run() -> None:
         line: str | None = None,
     ) -> None:
         if issubclass(category, FeatlabWarning):
-            click.echo(f"featlab: {message}", err=True)
+            click.echo(f"featlab: {one_sentence(str(message))}", err=True)
         else:
             print_warning(message, category, filename, lineno, file, line)
 
     warnings.showwarning = show_warning
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal's encoding lacks
     sys.exit(exit_code())
 
 

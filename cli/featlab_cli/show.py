@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from featlab_cli.tables import Choice, is_control, print_frame, table_options
+from featlab_cli.terminal import printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +35,7 @@ def command(results: str, table: str | None, choice: Choice) -> None:
 
     loaded = featlab.load_results(results)
     if table is None:
-        click.echo(repr(loaded))
+        click.echo(printable(repr(loaded)))
         click.echo(f"  {VERDICT:<10} one sentence for each layer: what was learned when")
         return
     if table == VERDICT:
@@ -63,5 +64,5 @@ def _print_sentences(frame: pd.DataFrame) -> None:
         if number:
             console.print()
         if heading:
-            console.print(Text(", ".join(heading), style="bold"))
-        console.print(Text(row["sentence"]))
+            console.print(Text(printable(", ".join(heading)), style="bold"))
+        console.print(Text(printable(row["sentence"])))

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from featlab.errors import OptionError
+from featlab.errors import OptionError, escaped
+from featlab_cli.conditions import rows_where
+from featlab_cli.terminal import csv_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,13 +49,9 @@ class Choice:
 
     def of(self, frame: pd.DataFrame, table: str) -> pd.DataFrame:
         """The rows and columns that are asked for."""
-        known = f"the table {table} has {', '.join(frame.columns)}"
+        known = f"the table {table} has {_columns(frame)}"
         if self.where:
-            try:
-                frame = frame.query(self.where)
-            except (ValueError, KeyError, NameError, SyntaxError, TypeError, AttributeError) as error:
-                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                raise OptionError(f"--where {self.where!r} cannot be evaluated ({reason}); {known}.") from error
+            frame = rows_where(frame, self.where, known)
         wanted = [name.strip() for name in self.columns.split(",")] if self.columns else list(frame.columns)
         for name in [*wanted, *([self.sort] if self.sort else [])]:
             if name not in frame.columns:
@@ -79,7 +77,7 @@ def table_options(command: Callable[..., None]) -> Callable[..., None]:
         command(choice=Choice(where, columns, sort, everything, style), **options)
 
     options = [
-        click.option("--where", help="Keep rows for which this holds, in pandas' query language."),
+        click.option("--where", help="Keep rows for which this holds: epoch >= 2 and layer in ['fc1', 'fc2']."),
         click.option("--columns", help="Columns to show, separated by commas."),
         click.option("--sort", help="Column to sort by."),
         click.option("--all", "everything", is_flag=True, help="All rows and controls in the terminal table."),
@@ -111,7 +109,7 @@ def print_frame(
         What a ruled table leaves out already.
     """
     if choice.style == "csv":
-        click.echo(frame.to_csv(index=False), nl=False)
+        click.echo(csv_text(frame), nl=False)
     elif choice.style == "json":
         click.echo(frame.to_json(orient="records", indent=2))
     elif choice.style == "markdown":
@@ -125,15 +123,21 @@ def is_control(name: str) -> bool:
     return name.endswith(("_control", "_control_std", "_difference"))
 
 
+def _columns(frame: pd.DataFrame) -> str:
+    measures = [name for name in frame.columns if not is_control(name)]
+    hidden = len(frame.columns) - len(measures)
+    return ", ".join(measures) + (f", and {hidden} of controls" if hidden else "")
+
+
 def cell(value: object) -> str:
     """A value in a table for people."""
     if isinstance(value, float):
         return "-" if math.isnan(value) else f"{value:.4g}"
-    return "-" if value is None else str(value)
+    return "-" if value is None else escaped(str(value))
 
 
 def _markdown(frame: pd.DataFrame) -> str:
-    lines = ["| " + " | ".join(frame.columns) + " |", "|" + " --- |" * len(frame.columns)]
+    lines = ["| " + " | ".join(map(escaped, frame.columns)) + " |", "|" + " --- |" * len(frame.columns)]
     rows = frame.itertuples(index=False)
     lines += ["| " + " | ".join(cell(value).replace("|", "\\|") for value in row) + " |" for row in rows]
     return "\n".join(lines)

@@ -34,10 +34,11 @@ def command(ctx: click.Context, run: str, repair: bool, quick: bool, idle_minute
     """
     from featlab.store.verify import verify_run
     from featlab_cli.info import _size
+    from featlab_cli.terminal import printable
 
     found = verify_run(run, repair=repair, quick=quick, idle_minutes=idle_minutes)
     for finding in found.findings:
-        click.echo(str(finding))
+        click.echo(printable(finding))
     kinds = Counter(finding.kind for finding in found.findings)
     counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or ("nothing amiss" if quick else "whole")
     snapshots = f"{found.snapshots} snapshot{'' if found.snapshots == 1 else 's'}"

@@ -9,7 +9,90 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from featlab.errors import TaxonomyError
+
+MOST_CLASSES = 60_000  # of which distances are served: their square is 3.6 GB
+MOST_WAYS = 50_000_000  # from classes to nodes above them
+BYTES_A_WAY = 24  # that `climbs` holds
+_MOST_SHARED = 10**10  # nodes times nodes with several parents, as bits to be looked at
 _ROWS = 256  # rows of a table mirrored at once
+
+
+def check_pairs(classes: int, ways: int) -> None:
+    """Check that tables over pairs, of classes or of classes and nodes, can be held.
+
+    Raises
+    ------
+    TaxonomyError
+        For more than `MOST_CLASSES`, or `MOST_WAYS`.
+    """
+    if classes > MOST_CLASSES:
+        raise TaxonomyError(
+            f"distances in the hierarchy between {classes} classes are too many to hold, the most is {MOST_CLASSES}; "
+            "restrict it to fewer classes, or analyse without a hierarchy."
+        )
+    if ways > MOST_WAYS:
+        raise TaxonomyError(
+            f"the hierarchy has {ways} pairs of a class and a node above it, the most is {MOST_WAYS}; make it less "
+            "deep, or restrict it to fewer classes."
+        )
+
+
+def distinct_below(parents: Sequence[Sequence[int]], members: NDArray[np.int64]) -> list[int]:
+    """Count the distinct members at or below each node, in time linear in a tree.
+
+    A member is counted with the lowest node at or above it that has several parents, or with the root; each node then
+    needs only the set of such nodes below it. Nodes "a" and "b" above "c", and "c" above two members: "c" is the one
+    node with several parents and holds two members, "a" and "b" hold none of their own and {"c"}, and so does the root
+    above both: 0 + 2, not 4.
+
+    Parameters
+    ----------
+    parents
+        Parents of each node, by index; every parent has a smaller index than its children.
+    members
+        Node index of each member, shape (n_members,), each once.
+
+    Raises
+    ------
+    TaxonomyError
+        When very many of very many nodes have several parents.
+    """
+    shared = [node for node, above in enumerate(parents) if len(above) > 1]
+    if len(shared) * len(parents) > _MOST_SHARED:
+        raise TaxonomyError(
+            f"{len(shared)} of the {len(parents)} nodes of the hierarchy have several parents, too many to count the "
+            "classes below each; give most nodes one parent."
+        )
+    bit = {node: number for number, node in enumerate(shared)}
+    held = np.zeros(len(shared), np.int64)  # members counted with each shared node
+    own = [0] * len(parents)
+    for member in members.tolist():
+        own[member] += 1
+    below = [0] * len(parents)  # shared nodes below each node, a bit each
+    counts = [0] * len(parents)
+    known: dict[int, int] = {0: 0}  # members of a set of shared nodes; along a way up it is mostly the same set
+    for node in range(len(parents) - 1, -1, -1):
+        found = below[node]
+        if found not in known:
+            known = {0: 0, found: _weight(found, held)}
+        counts[node] = own[node] + known[found]
+        number = bit.get(node)
+        if number is not None:
+            held[number] = own[node]
+            found |= 1 << number
+        for parent in parents[node]:
+            below[parent] |= found
+            if number is None:
+                own[parent] += own[node]
+        below[node] = 0
+    return counts
+
+
+def _weight(bits: int, weights: NDArray[np.int64]) -> int:
+    """Sum the weights of the numbers whose bits are set."""
+    data = np.frombuffer(bits.to_bytes(-(-len(weights) // 8), "little"), np.uint8)
+    return int(weights[np.unpackbits(data, bitorder="little", count=len(weights)).view(np.bool_)].sum())
 
 
 def memberships(parents: Sequence[Sequence[int]], members: NDArray[np.int64]) -> NDArray[np.bool_]:

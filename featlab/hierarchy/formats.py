@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from featlab.errors import TaxonomyError
 from featlab.hierarchy.parents import ROOT, Parents, free_name, listed
+
+_MOST_PARTS = 1000  # of a class name that is a way down; each depth is a level of its own
 
 
 def parents_from_nested(nested: Any) -> Parents:
@@ -27,15 +30,15 @@ def parents_from_nested(nested: Any) -> Parents:
         links = list(_nested_links(nested, None))
     except RecursionError:
         raise TaxonomyError("the nested hierarchy is too deep or contains itself; give it as a parent table.") from None
-    table: dict[str, list[str]] = {}
+    table: dict[str, dict[str, None]] = {}
     for child, parent in links:
-        known = table.setdefault(child, [])
-        if parent is not None and parent not in known:
-            known.append(parent)
+        known = table.setdefault(child, {})
+        if parent is not None:
+            known[parent] = None
     tops = [child for child, above in table.items() if not above]
     if len(tops) > 1:
         root = free_name(ROOT, table)
-        table.update({top: [root] for top in tops})
+        table.update({top: {root: None} for top in tops})
     return {child: tuple(above) for child, above in table.items()}
 
 
@@ -93,6 +96,11 @@ def parents_from_names(names: Sequence[str], separator: str) -> tuple[Parents, i
             raise TaxonomyError(f"the class {name!r} is listed twice; list it once.")
         classes.add(name)
         parts = name.split(separator)
+        if len(parts) > _MOST_PARTS:
+            raise TaxonomyError(
+                f"the class name {name[:60]!r}... has {len(parts)} parts, the most is {_MOST_PARTS}; shorten it, or "
+                "give the hierarchy as a parent table."
+            )
         prefixes.update(separator.join(parts[:end]) for end in range(1, len(parts)))
     if not prefixes:
         raise TaxonomyError(
@@ -124,14 +132,14 @@ def parents_from_csv(text: str, name: str) -> Parents:
     if not {"child", "parent"} <= set(header):
         raise TaxonomyError(f"the first line of {name!r} reads {header}; it must name the columns child and parent.")
     columns = header.index("child"), header.index("parent")
-    table: dict[str, list[str]] = {}
+    table: dict[str, dict[str, None]] = {}
     for line, row in rows[1:]:
         child, parent = (row[column] if column < len(row) else "" for column in columns)
         if not child:
             raise TaxonomyError(f"line {line} of {name!r} has no child beside its parent {parent!r}; name it.")
-        known = table.setdefault(child, [])
-        if parent and parent not in known:
-            known.append(parent)
+        known = table.setdefault(child, {})
+        if parent:
+            known[parent] = None
     return {child: tuple(above) for child, above in table.items()}
 
 
@@ -141,8 +149,7 @@ def json_document(text: str, name: str) -> Any:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1)
+            twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
             raise TaxonomyError(f"an object in {name!r} has the key {twice!r} twice; merge the two.")
         return found
 

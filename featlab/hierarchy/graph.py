@@ -10,8 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featlab.errors import TaxonomyError
-from featlab.hierarchy.distances import Climbs, ancestor_heights, climbs, memberships, shortest_paths
+from featlab.hierarchy.distances import (
+    BYTES_A_WAY,
+    Climbs,
+    ancestor_heights,
+    check_pairs,
+    climbs,
+    distinct_below,
+    memberships,
+    shortest_paths,
+)
 from featlab.hierarchy.parents import Parentage, child_table, listed, normalise, root_first
+
+_SEARCHED, _LONGEST = 100_000, 200  # nodes, and characters of a name, among which near names are looked for
 
 
 class RootedGraph:
@@ -97,13 +108,8 @@ class RootedGraph:
     @cached_property
     def class_counts(self) -> dict[str, int]:
         """Number of distinct classes at or below each node."""
-        below = dict.fromkeys(self.nodes, 0)  # one bit a class
-        for bit, leaf in enumerate(self.leaves):
-            below[leaf] = 1 << bit
-        for node in reversed(self.nodes):
-            for parent in self._parents[node]:
-                below[parent] |= below[node]
-        return {node: bits.bit_count() for node, bits in below.items()}
+        counts = distinct_below(self._parent_numbers, self._numbers(self.leaves))
+        return dict(zip(self.nodes, counts, strict=True))
 
     @cached_property
     def primary_parents(self) -> dict[str, str]:
@@ -175,6 +181,7 @@ class RootedGraph:
         return ancestor_heights(self._climbs(classes), heights, len(classes))
 
     def _climbs(self, classes: Sequence[str]) -> Climbs:
+        check_pairs(len(classes), sum(self.class_counts.values()))
         return climbs(self._parent_numbers, self._numbers(classes))
 
     @cached_property
@@ -189,6 +196,7 @@ class RootedGraph:
         return np.array([self._number[self._known(node)] for node in nodes], dtype=np.int64)
 
     def _below(self, nodes: Sequence[str]) -> NDArray[np.bool_]:
+        check_pairs(0, len(nodes) * len(self.nodes) // BYTES_A_WAY)
         return memberships(self._parent_numbers, self._numbers(nodes))
 
     def _known(self, node: str) -> str:
@@ -197,5 +205,7 @@ class RootedGraph:
         return node
 
     def _near(self, name: object) -> str:
-        near = difflib.get_close_matches(str(name), self.nodes, n=3)
+        if len(self.nodes) > _SEARCHED or len(str(name)) > _LONGEST:  # minutes of looking for what may not be there
+            return ""
+        near = difflib.get_close_matches(str(name), [node for node in self.nodes if len(node) <= _LONGEST], n=3)
         return f" (near names: {listed(near)})" if near else ""

@@ -134,7 +134,10 @@ def cut(taxonomy: Taxonomy, classes: Sequence[str], n: int, name: str | None = N
         raise OptionError(
             f"a cut into {n} groups cannot be made of {len(classes)} classes; ask for 1 to {len(classes)}."
         )
-    tree = _Tree(_over(taxonomy, classes))
+    return _cut(_Tree(_over(taxonomy, classes)), classes, wanted, name)
+
+
+def _cut(tree: _Tree, classes: Sequence[str], wanted: int, name: str | None = None) -> LabelSpace:
     top = tree.branching(tree.root)
     waiting = [(-tree.counts[top], top)]
     leaves = 0
@@ -221,10 +224,11 @@ def depth(taxonomy: Taxonomy, classes: Sequence[str], d: int, name: str | None =
     if (wanted := _whole(d, "depth")) < 0:
         raise OptionError(f"the depth {d} is below that of the root; ask for 0 or more.")
     restricted = _over(taxonomy, classes)
-    ways = map(restricted.primary_path, classes)
-    return LabelSpace.from_groups(
-        name or f"depth{wanted}", [way[min(wanted, len(way) - 1)] for way in ways], from_taxonomy=True
-    )
+    found: dict[str, tuple[int, str]] = {}  # depth of a node, and its group
+    for node in restricted.nodes:  # parents first
+        above, group = found[restricted.primary_parents[node]] if node != restricted.root else (-1, node)
+        found[node] = above + 1, node if above < wanted else group
+    return LabelSpace.from_groups(name or f"depth{wanted}", [found[leaf][1] for leaf in classes], from_taxonomy=True)
 
 
 def height(taxonomy: Taxonomy, classes: Sequence[str], h: int, name: str | None = None) -> LabelSpace:
@@ -243,9 +247,12 @@ def height(taxonomy: Taxonomy, classes: Sequence[str], h: int, name: str | None 
         raise OptionError(f"the height {h} is below that of the classes; ask for 0 or more.")
     restricted = _over(taxonomy, classes)
     heights = restricted.heights
-    ways = map(restricted.primary_path, classes)
-    nodes = [next(node for node in way if heights[node] <= wanted) for way in ways]
-    return LabelSpace.from_groups(name or f"height{wanted}", nodes, from_taxonomy=True)
+    group: dict[str, str] = {}  # of the nodes that are low enough
+    for node in restricted.nodes:  # parents first
+        if heights[node] <= wanted:
+            above = restricted.primary_parents[node] if node != restricted.root else node
+            group[node] = group.get(above, node)
+    return LabelSpace.from_groups(name or f"height{wanted}", [group[leaf] for leaf in classes], from_taxonomy=True)
 
 
 def level(taxonomy: Taxonomy, classes: Sequence[str], name: str) -> LabelSpace:
@@ -313,7 +320,8 @@ def default_spaces(classes: Sequence[str], taxonomy: Taxonomy | None = None) -> 
     names = sorted(restricted.level_names, key=restricted.level_names.__getitem__)
     levels = _distinct([level(restricted, classes, name) for name in names], [hyponym])
     sizes = [2**power for power in range(1, len(classes).bit_length()) if 2**power < len(classes)]
-    cuts = _distinct([cut(restricted, classes, size) for size in reversed(sizes)], [hyponym])[::-1]
+    tree = _Tree(restricted)
+    cuts = _distinct([_cut(tree, classes, size) for size in reversed(sizes)], [hyponym])[::-1]
     nearest = {
         min(cuts, key=lambda space: abs(math.log(space.n_groups / named.n_groups))).name for named in levels if cuts
     }

@@ -32,7 +32,7 @@ def normalise(parents: Mapping[str, Parentage]) -> Parents:
     for child, given in parents.items():
         found = _several(given)
         for name in (child, *found):
-            if not isinstance(name, str) or not name.strip():
+            if not isinstance(name, str) or not name.strip() or not is_text(name):
                 raise TaxonomyError(
                     f"the node name {name!r} (in the entry of {child!r}) is not a string with a visible character; "
                     "name every node by a string."
@@ -42,6 +42,15 @@ def normalise(parents: Mapping[str, Parentage]) -> Parents:
         for parent in found:
             table.setdefault(parent, ())
     return table
+
+
+def is_text(name: str) -> bool:
+    """Return whether a name can be written as UTF-8; half of a surrogate pair, which JSON may spell, cannot."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _several(given: object) -> tuple[object, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -12,7 +13,7 @@ from featlab.errors import TaxonomyError
 from featlab.hierarchy import formats
 from featlab.hierarchy.graph import RootedGraph
 from featlab.hierarchy.newick import parents_from_newick
-from featlab.hierarchy.parents import Parentage, listed
+from featlab.hierarchy.parents import Parentage, is_text, listed
 
 _NAMED = 5  # missing classes that a message names, each with its near names
 _RESERVED = re.compile(r"hyponym|(cut|depth|height)\d+")
@@ -146,9 +147,11 @@ class Taxonomy(RootedGraph):
         """Build from what `to_json` returned: "parents", and perhaps "levels" (or their names by depth), "classes"."""
         if not isinstance(document.get("parents"), Mapping):
             raise TaxonomyError(f"a hierarchy with the keys {sorted(document)} has no table 'parents'; add it.")
-        levels = document.get("levels") or {}
+        levels, classes = document.get("levels") or {}, document.get("classes")
         named = levels if isinstance(levels, Mapping) else _by_depth(levels)
-        return cls(document["parents"], level_names=named, leaves=document.get("classes"))
+        if classes is not None and not _is_list_of_names(classes):
+            raise TaxonomyError(f"'classes' of a hierarchy is {_shown(classes)}; give a list of names.")
+        return cls(document["parents"], level_names=named, leaves=classes)
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Self:
@@ -226,23 +229,38 @@ class Taxonomy(RootedGraph):
         names = list(map(str, classes))
         self._check_classes(names)
         wanted = set(names)
-        kept = wanted.union(*map(self.ancestors, names))
+        kept = set(wanted)
+        pending = list(names)
+        while pending:
+            new = set(self._parents[pending.pop()]) - kept
+            kept |= new
+            pending.extend(new)
         table = {node: self._parents[node] for node in self.nodes if node in kept and node not in wanted}
         table.update((name, self._parents[name]) for name in names)
         inner = {parent for above in table.values() for parent in above}
         if broad := next((name for name in names if name in inner), None):
-            narrow = next(name for name in names if name != broad and broad in self.ancestors(name))
+            below = self._descendants(broad)
+            narrow = next(name for name in names if name in below)
             raise TaxonomyError(
                 f"the class {broad!r} is an inner node of the taxonomy, above the class {narrow!r}, but classes must "
                 "be leaves; drop one of the two, or put a leaf for the broader class below its node."
             )
         return Taxonomy(table, level_names=self.level_names, leaves=names)
 
+    def _descendants(self, node: str) -> set[str]:
+        found: set[str] = set()
+        pending = [node]
+        while pending:
+            new = set(self._children[pending.pop()]) - found
+            found |= new
+            pending.extend(new)
+        return found
+
     def _check_classes(self, names: list[str]) -> None:
         if not names:
             raise TaxonomyError("there are no classes to restrict the taxonomy to: []; give at least one.")
         if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
+            twice = Counter(names).most_common(1)[0][0]
             raise TaxonomyError(f"the class {twice!r} is listed twice; list it once.")
         missing = [name for name in names if name not in self._parents]
         if missing:
@@ -336,16 +354,31 @@ def _ordered(found: Sequence[str], wanted: list[str]) -> tuple[str, ...]:
     return tuple(wanted)
 
 
+def _is_list_of_names(given: object) -> bool:
+    return isinstance(given, list | tuple) and all(isinstance(name, str) for name in given)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}..."
+
+
 def _by_depth(levels: Sequence[str]) -> dict[str, int]:
-    if isinstance(levels, str) or len(set(levels)) < len(levels):
-        raise TaxonomyError(f"the level names {levels!r} are not a list of different names; name each depth once.")
+    if not _is_list_of_names(levels) or len(set(levels)) < len(levels):
+        raise TaxonomyError(
+            f"the level names {_shown(levels)} are not a list of different names; name each depth once."
+        )
     return {name: depth for depth, name in enumerate(levels, start=1)}
+
+
+def _is_depth(depth: object) -> bool:
+    return isinstance(depth, int) and not isinstance(depth, bool) and depth >= 1
 
 
 def _checked_levels(level_names: Mapping[str, int]) -> dict[str, int]:
     for name, depth in level_names.items():
         taken = _RESERVED.fullmatch(str(name)) and name != f"depth{depth}"
-        if taken or not str(name).strip() or not isinstance(depth, int) or depth < 1:
+        if taken or not str(name).strip() or not is_text(str(name)) or not _is_depth(depth):
             raise TaxonomyError(
                 f"the level {name!r} at depth {depth!r} cannot be used; give it a depth of at least 1 and a name other "
                 "than 'hyponym', 'cut2', 'depth1', 'height1' and the like."

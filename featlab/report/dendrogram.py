@@ -156,11 +156,13 @@ def _present(part: pd.DataFrame, names: dict[int, str], distances: pd.DataFrame 
 
 
 def _grow(label: str, part: pd.DataFrame, names: list[str], group_of: list[int]) -> _Tree:
-    from scipy.cluster.hierarchy import leaves_list
+    from scipy.cluster.hierarchy import is_valid_linkage, leaves_list
 
     part = part.sort_values("step")
     steps = part[["left", "right", "height", "size"]].to_numpy(np.float64)
     leaves = len(steps) + 1
+    if len(names) != leaves or not is_valid_linkage(steps):
+        raise DataError(f"The tree {label!r} is none over the {len(names)} classes; analyse the run again.")
     merges = steps[:, :2].astype(np.int64)
     rows = np.zeros(leaves + len(steps))
     rows[leaves_list(np.ascontiguousarray(steps))] = np.arange(leaves)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featlab.errors import DataError, OptionError
+from featlab.replacing import write_text
 from featlab.report.dendrogram import dendrogram_figure
 from featlab.report.figures import accuracy_figure, alignment_figure
 
@@ -120,7 +121,7 @@ def write_report(
     results
         Tables of an analysis.
     path
-        The HTML file; one that is there already is replaced.
+        The HTML file; one that is there already is replaced once the new one is complete.
     title
         Heading of the page.
 
@@ -138,11 +139,13 @@ def write_report(
     ...     Path(folder, "report.html").read_text()[:15]
     '<!DOCTYPE html>'
     """
+    page = render_report(results, title=title)
     try:
-        Path(path).write_text(render_report(results, title=title), encoding="utf-8")
-    except OSError as error:
+        write_text(Path(path), page)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name, half of a surrogate pair in the text
+        reason = getattr(error, "strerror", None) or str(error)
         raise OptionError(
-            f"the report cannot be written to {str(path)!r} ({error.strerror}); name a file in a folder that exists."
+            f"the report cannot be written to {str(path)!r} ({reason}); name a file in a folder that exists."
         ) from error
 
 
@@ -220,13 +223,17 @@ def _facts(results: Results) -> list[tuple[str, str]]:
     return [(name.replace("_", " "), _fact(value)) for name, value in results.parameters.items()]
 
 
+def _sized(value: Any) -> Any:
+    return value if isinstance(value, Mapping | list) else ()
+
+
 def _fact(value: Any) -> str:
     """A parameter in a line; a whole taxonomy is told by its size."""
     if value is None or isinstance(value, bool):
         return {None: "none", True: "yes", False: "no"}[value]
     if isinstance(value, Mapping) and isinstance(value.get("parents"), Mapping):
-        levels = ", ".join(value.get("levels") or ()) or "none"
-        return f"{len(value.get('classes') or ())} classes, {len(value['parents'])} nodes, named levels: {levels}"
+        levels = ", ".join(map(str, _sized(value.get("levels")))) or "none"
+        return f"{len(_sized(value.get('classes')))} classes, {len(value['parents'])} nodes, named levels: {levels}"
     if isinstance(value, list | tuple) and all(isinstance(item, str | int | float) for item in value):
         text = ", ".join(str(item) for item in value)
     else:

@@ -17,6 +17,9 @@ from featlab.store.rows import as_integers, as_rows
 
 BLOCK_BYTES = 32 * layout.MIB
 
+# Classes that labels alone may stand for: one that strays must not make names for a billion.
+_CLASSES, _CLASSES_A_ROW = 100_000, 10
+
 # features, labels, logits, sample_ids
 Batch = tuple[Mapping[str, ArrayLike], ArrayLike, ArrayLike | None, ArrayLike | None]
 
@@ -101,6 +104,11 @@ def class_names(
         count = len(as_rows(classifier[0], "the classifier's weight"))
     elif labels is not None and len(labels):
         count = max(1, int(labels.max()) + 1)
+        if count > max(_CLASSES, _CLASSES_A_ROW * len(labels)):
+            raise DataError(
+                f"row {int(labels.argmax())} has the label {count - 1}, which would make {count} classes of "
+                f"{len(labels)} rows; correct it, or give classes with their names"
+            )
     else:
         raise OptionError(
             "the number of classes is unknown with batches of neither logits nor a classifier; give classes"

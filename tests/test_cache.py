@@ -15,7 +15,7 @@ import pytest
 
 import featlab
 from featlab.demo.planted import planted_tree
-from featlab.errors import FeatlabWarning, StoreError
+from featlab.errors import FeatlabWarning
 from featlab.results import TABLES
 from featlab.store.arrays import Block
 
@@ -131,15 +131,49 @@ def test_without_a_cache_nothing_is_kept(tmp_path):
     assert not (tmp_path / "run.cache").exists()
 
 
-def test_damage_is_said_and_mended(tmp_path):
+def core_entries(kept: Path) -> list[Path]:
+    return sorted(kept / f"{entry.name.split('.')[0]}.npz" for entry in statistics(kept))
+
+
+def halve(entries: list[Path]) -> None:
+    entries[0].write_bytes(entries[0].read_bytes()[: entries[0].stat().st_size // 2])
+
+
+def exchange(entries: list[Path]) -> None:
+    one, other = (entry.read_bytes() for entry in entries)
+    entries[0].write_bytes(other)
+    entries[1].write_bytes(one)
+
+
+def replace_array(entries: list[Path]) -> None:
+    """Leave a file that any reader of npz takes for sound."""
+    with np.load(entries[0]) as held:
+        arrays = dict(held)
+    np.savez(entries[0], **{**arrays, "means": arrays["means"] * 2})
+
+
+@pytest.mark.defect("C12", "a damaged entry of the cache refused the analysis, an exchanged one gave wrong numbers")
+@pytest.mark.parametrize("damage", [halve, exchange, replace_array])
+def test_damaged_entries_are_computed_anew(tmp_path, damage):
     path = tmp_path / "run.zarr"
     write(path, epochs=[0])
     first = featlab.analyze(path, **OPTIONS)
-    for entry in statistics(tmp_path / "run.cache")[:1]:
-        core = entry.with_name(f"{entry.name.split('.')[0]}.npz")
-        core.write_bytes(core.read_bytes()[: core.stat().st_size // 2])
-    with pytest.warns(FeatlabWarning, match="cannot be read"), pytest.raises(StoreError, match="analyse again"):
-        featlab.analyze(path, **OPTIONS)
+    damage(core_entries(tmp_path / "run.cache"))
+    with pytest.warns(FeatlabWarning, match="cannot be read .*: they are computed anew"):
+        same(first, featlab.analyze(path, **OPTIONS))
+    same(first, featlab.analyze(path, **OPTIONS))
+
+
+def test_any_damaged_entry_is_computed_anew(tmp_path):
+    path = tmp_path / "run.zarr"
+    write(path, epochs=[0])
+    first = featlab.analyze(path, **OPTIONS)
+    for entry in sorted((tmp_path / "run.cache").iterdir()):
+        data = bytearray(entry.read_bytes())
+        data[len(data) // 2] ^= 4
+        entry.write_bytes(data)
+    with pytest.warns(FeatlabWarning, match="cannot be read"):
+        same(first, featlab.analyze(path, **OPTIONS))
     same(first, featlab.analyze(path, **OPTIONS))
 
 

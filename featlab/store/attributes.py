@@ -22,6 +22,7 @@ from featlab.store.files import (
     write_group,
 )
 from featlab.store.objects import ObjectPath
+from featlab.store.seals import seal_problem, sealed
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,15 @@ def _check_same(what: str, old: list[str], new: list[str], where: AnyPath) -> No
 
 
 def read_run(root: AnyPath) -> RunAttributes:
-    """The attributes of the run at a path; NotAStoreError where there is none."""
+    """The attributes of the run at a path; NotAStoreError where there is none, CorruptStoreError for damaged ones."""
+    data = stored_attributes(root)
+    if (problem := seal_problem(data)) is not None:
+        raise CorruptStoreError(f"{root / layout.METADATA} {problem}; restore it from a copy.")
+    return parse_attributes(root, data)
+
+
+def stored_attributes(root: AnyPath) -> dict[str, Any]:
+    """The attributes of the run at a path as they are; NotAStoreError where there is no run of this format."""
     data = read_attributes(root) if isinstance(root, ObjectPath) else None  # mostly there: one request and not three
     if data is None and not root.exists():
         raise NotAStoreError(f"there is no run at {root}: the path does not exist; check it")
@@ -126,30 +135,42 @@ def read_run(root: AnyPath) -> RunAttributes:
             f"{root} has format version {data['format']!r}, and this featlab reads version {layout.FORMAT_VERSION}; "
             f"open it with featlab {data.get('featlab_version', '')} or later"
         )
+    return data
+
+
+def parse_attributes(root: AnyPath, data: Mapping[str, Any]) -> RunAttributes:
+    """Read the attributes of a run; CorruptStoreError for what no writer wrote."""
+    if lacking := [name for name in ("classes", "synsets", "model", "layers") if name not in data]:
+        raise _damaged(root, f"{lacking[0]!r} is missing")
     try:
-        return RunAttributes(
-            [str(name) for name in data["classes"]],
-            data["synsets"],
-            data["model"],
-            data["layers"],
-            str(data["featlab_version"]),
-        )
-    except (KeyError, TypeError) as error:
-        raise CorruptStoreError(
-            f"the attributes of {root} cannot be read ({error!r}); restore {layout.METADATA} from a copy"
-        ) from error
+        names = check_names(data["classes"], "classes")
+        ids = None if data["synsets"] is None else check_names(data["synsets"], "synsets")
+    except (OptionError, TypeError) as error:
+        raise _damaged(root, str(error)) from error
+    if ids is not None and len(ids) != len(names):
+        raise _damaged(root, f"{len(ids)} synsets for {len(names)} classes")
+    model, layers = data["model"], data["layers"]
+    if not isinstance(model, str | None) or not isinstance(layers, dict):
+        raise _damaged(root, f"the model is {model!r:.80} and the layers are {layers!r:.80}")
+    return RunAttributes(names, ids, model, layers, str(data.get("featlab_version")))
+
+
+def _damaged(root: AnyPath, problem: str) -> CorruptStoreError:
+    return CorruptStoreError(
+        f"the attributes of {root} cannot be read ({problem}); restore {layout.METADATA} from a copy"
+    )
 
 
 def ensure_run(root: AnyPath, attributes: RunAttributes) -> None:
     """Make a run, or check that the one at the path has these classes, and add what it lacks."""
     if _is_free(root):
         root.mkdir(parents=True, exist_ok=True)
-        write_group(root, attributes.to_json())
+        write_group(root, sealed(attributes.to_json()))
         return
     old = read_run(root)
     joined = old.joined(attributes, root)
     if joined != old:
-        write_group(root, joined.to_json())
+        write_group(root, sealed(joined.to_json()))
 
 
 def _is_free(root: AnyPath) -> bool:

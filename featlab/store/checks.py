@@ -112,8 +112,8 @@ def names_problem(record: CommitRecord, run: RunAttributes) -> str | None:
     """End of a sentence about classes or synsets that are not those of the commit; None for the same, or old stores."""
     if record.classes_digest not in (None, names_digest(run.classes)):
         return "was committed with other class names, or in another order, than the run has now"
-    if record.synsets_digest is None or (run.synsets and record.synsets_digest == names_digest(run.synsets)):
-        return None
+    if run.synsets is None or record.synsets_digest in (None, names_digest(run.synsets)):
+        return None  # synsets may have come with the record, after the attributes were read
     return "was committed with other synsets, or in another order, than the run has now"
 
 

@@ -15,6 +15,7 @@ from featlab.store.attributes import RunAttributes, committed, epochs_in, read_r
 from featlab.store.checks import classifier_arrays, classifier_problems, names_problem, record_problems
 from featlab.store.files import StorePath, disk_errors, read_attributes, store_path
 from featlab.store.layout import CommitRecord
+from featlab.store.seals import commit_digest
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -111,6 +112,8 @@ class Run:
         Names of the classes and their WordNet ids (or None).
     committed
         All (epoch, split), in order.
+    commits
+        The same, with a digest that is another one after a snapshot was overwritten.
     epochs, splits, layers
         What is committed anywhere in the run; layers in the order in which they first came.
 
@@ -131,10 +134,12 @@ class Run:
     def __init__(self, path: StorePath) -> None:
         root = store_path(path).absolute()  # a worker may stand in another directory
         self._records: dict[tuple[int, str], CommitRecord] = {}
+        self.commits: dict[tuple[int, str], str] = {}
         with disk_errors(f"opening {root}", "check that it may be read"):
             attributes = read_run(root)
             for epoch, split, data in committed(root, epochs_in(root)):
                 self._records[epoch, split] = _sound_record(data, layout.split_path(epoch, split), attributes)
+                self.commits[epoch, split] = commit_digest(data)
         self.path = str(root)
         self.attrs: dict[str, Any] = attributes.to_json()
         self.classes = attributes.classes

@@ -48,5 +48,10 @@ def names_digest(names: Sequence[str]) -> str:
     return _digest(list(names))
 
 
+def commit_digest(attributes: Mapping[str, Any]) -> str:
+    """Digest of all that a commit record says, the digests of its shards among it: another one is another commit."""
+    return _digest(attributes)
+
+
 def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

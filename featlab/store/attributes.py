@@ -14,6 +14,7 @@ from featlab.errors import CorruptStoreError, DataError, FeatlabWarning, NotASto
 from featlab.store import layout
 from featlab.store.files import (
     PARTIAL,
+    WRITING,
     AnyPath,
     names_in,
     names_in_each,
@@ -163,7 +164,7 @@ def _damaged(root: AnyPath, problem: str) -> CorruptStoreError:
 
 def ensure_run(root: AnyPath, attributes: RunAttributes) -> None:
     """Make a run, or check that the one at the path has these classes, and add what it lacks."""
-    if _is_free(root):
+    if is_free(root):
         root.mkdir(parents=True, exist_ok=True)
         write_group(root, sealed(attributes.to_json()))
         return
@@ -173,11 +174,14 @@ def ensure_run(root: AnyPath, attributes: RunAttributes) -> None:
         write_group(root, sealed(joined.to_json()))
 
 
-def _is_free(root: AnyPath) -> bool:
+def is_free(root: AnyPath) -> bool:
+    """Whether nothing is at a path yet that a run could not be made around."""
     if isinstance(root, ObjectPath) and read_attributes(root) is not None:
         return False
+    if not root.exists():
+        return True
     # a writer killed at its very first act leaves a partial file, which must not bar the way
-    return not root.exists() or (root.is_dir() and all(entry.name.endswith(PARTIAL) for entry in root.iterdir()))
+    return root.is_dir() and all(entry.name == WRITING or entry.name.endswith(PARTIAL) for entry in root.iterdir())
 
 
 def epochs_in(root: AnyPath) -> list[int]:

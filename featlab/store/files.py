@@ -24,6 +24,7 @@ AnyPath = Path | ObjectPath
 
 _LOCAL = ("file://", "local://")
 PARTIAL = ".partial"
+WRITING = "writing"  # the directory of those who write to a run
 _CLAIM = "writer"
 # a file that may grow no further is what a limit of the process looks like
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

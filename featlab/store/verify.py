@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,10 +30,11 @@ from featlab.store.checks import (
 )
 from featlab.store.files import AnyPath, StorePath, disk_errors, names_in, read_attributes, store_path
 from featlab.store.layout import CommitRecord, Inventory
+from featlab.store.lock import hold
 from featlab.store.objects import ObjectPath
 from featlab.store.repair import Fault, mend
 from featlab.store.seals import seal_problem
-from featlab.store.strays import below, group_faults, stray_faults, stray_files, uncommitted_fault
+from featlab.store.strays import below, group_faults, stray_faults, stray_files, uncommitted_fault, writer_faults
 
 __all__ = ["Finding", "Verification", "verify_run"]
 
@@ -111,7 +113,7 @@ def verify_run(
     OptionError
         A repair by URL; a bad `idle_minutes`.
     StoreError
-        A run of a newer format; an object store that cannot be reached.
+        A run of a newer format; an object store that cannot be reached; a repair while another process writes.
 
     Examples
     --------
@@ -131,8 +133,10 @@ def verify_run(
         )
     if isinstance(idle_minutes, bool) or not isinstance(idle_minutes, int | float) or not idle_minutes >= 0:
         raise OptionError(f"idle_minutes is {idle_minutes!r}, but must be a number of minutes >= 0; 60 is the default.")
-    with disk_errors(f"verifying {root}", "check that it may be read"):
+    with ExitStack() as ending, disk_errors(f"verifying {root}", "check that it may be read"):
         attributes = stored_attributes(root)
+        if repair:
+            ending.callback(hold(root, None).release)  # no process writes meanwhile
         run = parse_attributes(root, attributes)
         classes = len(run.classes)
         committed, faults = _survey(root, classes)
@@ -160,7 +164,7 @@ def verify_run(
 def _survey(root: AnyPath, classes: int) -> tuple[list[_Committed], list[Fault]]:
     """What is committed, and what is wrong with whatever else lies where a snapshot could be."""
     committed: list[_Committed] = []
-    faults = stray_files(root, ".") + stray_files(root, layout.EPOCHS)
+    faults = stray_files(root, ".") + stray_files(root, layout.EPOCHS) + writer_faults(root)
     for epoch in epochs_in(root):
         where = layout.epoch_path(epoch)
         names = names_in(root / where)

@@ -7,6 +7,7 @@ again.
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import warnings
@@ -46,6 +47,11 @@ from featlab.store.rows import as_integers, as_rows, check_batch, check_widths, 
 _one_at_a_time = threading.RLock()
 _open_writers: weakref.WeakValueDictionary[tuple[str, str, int], SnapshotWriter] = weakref.WeakValueDictionary()
 _UNCOMMITTED = "free some space or repair the disk, then write the snapshot again; all committed ones are whole"
+
+
+def _is_written(key: tuple[str, str, int]) -> bool:
+    writer = _open_writers.get(key)
+    return writer is not None and writer._open
 
 
 def enter_run(path: StorePath, rank: int, group: str | None = None) -> Holding:
@@ -206,8 +212,9 @@ class SnapshotWriter:
         root, together = self._snapshot.root, self._together
         key = (str(root.absolute()), self._snapshot.where, self._rank)
         with _one_at_a_time:
-            other = _open_writers.get(key)
-            if other is not None and other._open:
+            if _is_written(key):
+                gc.collect()  # a writer that nobody can reach any more writes no more
+            if _is_written(key):
                 raise StoreError(
                     f"{self._part} is being written already, in this process (number {os.getpid()}); "
                     "let one writer write a snapshot, and end it before the next."

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +15,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from object_store import new_url, s3_server
+from writers import end, go, said, start
 
 import featlab
 from featlab.errors import FeatlabWarning, StoreError
@@ -30,116 +29,9 @@ from featlab_cli.verify import command
 CLASSES = ["a", "b"]
 LABELS = np.arange(40) % 2
 
-# Waits for a line on standard input, so that many begin within an instant; then writes three epochs.
-WRITER = """
-import sys
-import numpy as np
-from featlab import write_epoch
-from featlab.errors import FeatlabError
-from featlab.store import SnapshotWriter
-path, value = sys.argv[1], int(sys.argv[2])
-print("ready", flush=True)
-sys.stdin.readline()
-try:
-    rows, labels = {"x": np.full((40, 8), value)}, np.arange(40) % 2
-    with SnapshotWriter(path, epoch=0, split="val", classes=["0", "1"], overwrite=True) as writer:
-        print("entered", flush=True)
-        for epoch in (1, 2):
-            write_epoch(path, epoch=epoch, features=rows, labels=labels, overwrite=True)
-        writer.append(rows, labels)
-        if value < 0:
-            sys.stdin.readline()
-except FeatlabError as error:
-    print(f"refused: {error}", flush=True)
-    sys.exit(1)
-"""
-
-SCRIPT = """
-import sys, torch
-from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
-print("training", flush=True)
-data, held_out = (TensorDataset(torch.randn(40, 4), torch.arange(40) % 2) for _ in range(2))
-model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
-optimizer = torch.optim.SGD(model.parameters(), 0.1)
-for epoch in range(2):
-    model.train()
-    for x, y in DataLoader(data, 10):
-        nn.functional.cross_entropy(model(x), y).backward()
-        optimizer.step()
-    model.eval()
-    for x, y in DataLoader(held_out, 10):
-        model(x)
-    sys.stdin.readline()
-"""
-
-
-def start(path: Path | str, value: int = 1) -> subprocess.Popen[str]:
-    process = subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", WRITER, str(path), str(value)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout
-    assert process.stdout.readline() == "ready\n"
-    return process
-
-
-def go(process: subprocess.Popen[str]) -> None:
-    assert process.stdin
-    process.stdin.write("\n")
-    process.stdin.flush()
-
-
-def said(process: subprocess.Popen[str]) -> str:
-    assert process.stdout
-    return process.stdout.readline()
-
-
-def end(process: subprocess.Popen[str]) -> tuple[int, str]:
-    out, _ = process.communicate()
-    return process.returncode, out
-
 
 def write(path: Any, epoch: int = 0, **options: Any) -> None:
     featlab.write_epoch(path, epoch=epoch, features={"x": np.eye(8)[LABELS] + np.eye(8)[7]}, labels=LABELS, **options)
-
-
-def pairs(folder: Path, count: int) -> None:
-    chance = np.random.default_rng(count)
-    for number in range(count):
-        path = folder / f"{number}.zarr"
-        both = [start(path, value) for value in (1, 2)]
-        for process in both:
-            go(process)
-            time.sleep(chance.uniform(0, 0.1) if number % 2 else 0)  # how far apart they begin, not what is awaited
-        codes, told = zip(*[end(process) for process in both], strict=True)
-        assert 0 in codes, told
-        for code, text in zip(codes, told, strict=True):
-            assert code in (0, 1)
-            if code:
-                assert "is being written to by process" in text
-        assert verify_run(path).findings == ()
-        run = featlab.open_run(path)
-        assert run.epochs == [0, 1, 2]
-        for epoch in run.epochs:
-            values = np.unique(run.snapshot(epoch=epoch, split="val", layer="x").features.compute())
-            assert len(values) == 1
-            assert codes[int(values[0]) - 1] == 0, "what a refused writer wrote is there"
-        assert not (path / WRITING).exists()
-
-
-@pytest.mark.defect(
-    "C13", "of two captures started into one run, one ended with exit code 0 and its chunks were missing"
-)
-def test_two_processes_into_one_run(tmp_path: Path) -> None:
-    pairs(tmp_path, 3)
-
-
-@pytest.mark.soak
-def test_many_pairs_of_processes(tmp_path: Path) -> None:
-    pairs(tmp_path, 30)
 
 
 def test_many_ask_at_once_and_one_holds(tmp_path: Path) -> None:
@@ -153,26 +45,6 @@ def test_many_ask_at_once_and_one_holds(tmp_path: Path) -> None:
         if answer == "entered\n":
             go(process)
         end(process)
-    assert verify_run(path).findings == ()
-
-
-@pytest.mark.defect("C13", "writers were not told of each other: a second command trained, and then neither committed")
-def test_a_second_command_is_refused_before_it_trains(tmp_path: Path) -> None:
-    path, script = tmp_path / "run.zarr", tmp_path / "train.py"
-    script.write_text(SCRIPT)
-    capture = [sys.executable, "-m", "featlab_cli", "capture", "--store", str(path), "--layers", "1", "--", str(script)]
-    first = subprocess.Popen(capture, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert said(first) == "training\n"
-    second = subprocess.run(capture, input="\n\n", capture_output=True, text=True, check=False)
-    assert (second.returncode, second.stdout) == (1, "")
-    assert f"is being written to by process {first.pid} on" in second.stderr
-    assert "Traceback" not in second.stderr
-    with pytest.raises(StoreError, match=f"process {first.pid} on .*; wait until it is done, end it, or choose"):
-        write(path, epoch=7)
-    first.communicate("\n\n")
-    assert first.returncode == 0
-    write(path, epoch=7)
-    assert featlab.open_run(path).epochs == [1, 2, 7]
     assert verify_run(path).findings == ()
 
 

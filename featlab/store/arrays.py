@@ -234,7 +234,7 @@ class Block:
             raise self._corrupt("is missing, or the metadata of its array are") from error
         except OSError as error:
             raise self._corrupt(f"cannot be read ({error.strerror or error})") from error
-        except (ValueError, RuntimeError, KeyError, TypeError) as error:
+        except (ValueError, RuntimeError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
             what = "fails its checksum" if "checksum" in str(error) else "cannot be decoded"
             raise self._corrupt(f"{what} ({error})") from error
         if direct and out is not None:

@@ -195,15 +195,38 @@ def committed_splits(root: AnyPath, epoch: int) -> dict[str, dict[str, Any]]:
     return {split: attributes for _, split, attributes in committed(root, [epoch])}
 
 
-def committed(root: AnyPath, epochs: Sequence[int]) -> list[tuple[int, str, dict[str, Any]]]:
-    """Epoch, split and attributes of what is committed; in an object store, all are asked for at once."""
+def committed(
+    root: AnyPath, epochs: Sequence[int], *, refuse_lost: bool = False
+) -> list[tuple[int, str, dict[str, Any]]]:
+    """Epoch, split and attributes of what is committed; in an object store, all are asked for at once.
+
+    With `refuse_lost`, metadata of a snapshot without a commit record, which no writer leaves, is a CorruptStoreError.
+    """
     directories = [root / layout.epoch_path(epoch) for epoch in epochs]
     named = zip(epochs, directories, names_in_each(directories), strict=True)
     splits = [(epoch, name, where / name) for epoch, where, names in named for name in names if name != layout.WEIGHTS]
     objects = [where for _, _, where in splits if isinstance(where, ObjectPath)]
     found = read_many_attributes(objects) if objects else [read_attributes(where) for _, _, where in splits]
+    if refuse_lost:
+        found = [
+            _sought(where) if attributes is None else attributes
+            for (_, _, where), attributes in zip(splits, found, strict=True)
+        ]
     return [
         (epoch, name, attributes)
         for (epoch, name, _), attributes in zip(splits, found, strict=True)
         if attributes is not None
     ]
+
+
+def _sought(where: AnyPath) -> dict[str, Any] | None:
+    """The commit record that a snapshot had none of a moment ago; CorruptStoreError where it was lost."""
+    if not (where / layout.METADATA).exists() or not layout.sorted_ranks(names_in(where)):
+        return None  # of a writer that is at work or was killed, or nobody's
+    attributes = read_attributes(where)
+    if attributes is None:
+        raise CorruptStoreError(
+            f"{where / layout.METADATA} holds no commit record, though rows lie beside it; restore it from a copy, or "
+            "run `featlab verify` with --repair."
+        )
+    return attributes

@@ -137,7 +137,7 @@ class Run:
         self.commits: dict[tuple[int, str], str] = {}
         with disk_errors(f"opening {root}", "check that it may be read"):
             attributes = read_run(root)
-            for epoch, split, data in committed(root, epochs_in(root)):
+            for epoch, split, data in committed(root, epochs_in(root), refuse_lost=True):
                 self._records[epoch, split] = _sound_record(data, layout.split_path(epoch, split), attributes)
                 self.commits[epoch, split] = commit_digest(data)
         self.path = str(root)

@@ -81,9 +81,8 @@ def main() -> None:
 
             new, old = in_turns((compared, lambda blocks=blocks: without_comparison(blocks)), given.turns)
             size = given.rows * given.dim * 2 / 1e9
-            print(
-                f"{name}: {size / old:.2f} GB a CPU second without, {size / new:.2f} with the comparison, ratio {new / old:.3f}"
-            )
+            rates = f"{size / old:.2f} GB a CPU second without, {size / new:.2f} with the comparison"
+            print(f"{name}: {rates}, ratio {new / old:.3f}")
             make_older(path)
 
 

@@ -137,6 +137,23 @@ def test_a_lease_of_another_machine(tmp_path: Path, protocol: str, monkeypatch: 
     assert not place.exists()
 
 
+@pytest.mark.usefixtures("object_server")
+@pytest.mark.parametrize("protocol", ["file", "memory", "s3"])
+def test_a_renewal_never_brings_an_entry_back(tmp_path: Path, protocol: str) -> None:
+    root = tmp_path / "run.zarr" if protocol == "file" else store_path(new_url(protocol))
+    held = hold(root)
+    claim = held._claim
+    signs = [entry.sign for entry in entries(root)]
+    claim.renew()
+    assert [entry.sign for entry in entries(root)] != signs
+    claim.place.unlink()  # by one that took this writer for gone
+    claim.renew()
+    assert not held.is_kept()
+    held.release()
+    claim.renew()
+    assert entries(root) == []
+
+
 def test_an_entry_that_is_long_silent_is_not_awaited(tmp_path: Path) -> None:
     write(tmp_path)
     place = foreign(tmp_path)

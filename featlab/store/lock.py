@@ -129,7 +129,8 @@ class _Claim:
         self.process = Process.current()
         self.since = datetime.now(UTC).isoformat(timespec="seconds")
         self.holders = 0
-        self.is_held = False
+        self.is_held = self.is_over = False
+        self.guard = threading.Lock()
         self.place = root / WRITING / f"{name}-{self.token}"
         self.made_root = isinstance(root, Path) and not root.exists()
 
@@ -161,11 +162,12 @@ class _Claim:
 
     def renew(self) -> None:
         """Show that the writer is at work."""
-        with contextlib.suppress(OSError, StoreError):  # what cannot be reached now may be so the next time
-            if isinstance(self.place, ObjectPath):
-                self.put()
-            else:
+        # what cannot be reached now may be so the next time; what was taken away must not come back
+        with self.guard, contextlib.suppress(OSError, StoreError):
+            if not isinstance(self.place, ObjectPath):
                 os.utime(self.place)
+            elif not self.is_over and self.is_there():
+                self.put()
 
     def is_there(self) -> bool:
         """Whether nobody took the entry away: a process that was stopped for long may have been taken for gone."""
@@ -175,7 +177,9 @@ class _Claim:
         """Take the entry away, and the directory with it if it was the last one."""
         if os.getpid() != self.process.number:
             return
-        _remove(self.place)
+        with self.guard:
+            self.is_over = True
+            _remove(self.place)
         if isinstance(self.root, Path) and self.made_root:
             with contextlib.suppress(OSError):  # something was written
                 self.root.rmdir()

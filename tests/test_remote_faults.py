@@ -141,7 +141,7 @@ def test_no_run_at_a_url(url: str) -> None:
 def test_a_bucket_that_is_not_there() -> None:
     with pytest.raises(NotAStoreError, match=r"there is no run at s3://nowhere/run\.zarr"):
         open_run("s3://nowhere/run.zarr")
-    with pytest.raises(StoreError, match=r"s3://nowhere/run.zarr/zarr.json cannot be written .* make the bucket first"):
+    with pytest.raises(StoreError, match=r"s3://nowhere/run\.zarr/.* cannot be written .* make the bucket first"):
         write("s3://nowhere/run.zarr")
 
 

@@ -148,9 +148,9 @@ class Damages:
         return f"{name} is gone"
 
     def remove_array(self) -> str | None:
-        # a whole snapshot that is gone was never there, as far as anybody can tell
+        # a whole snapshot or classifier that is gone was never there, as far as anybody can tell
         names = [name.removesuffix("/zarr.json") for name in self.whole if name.endswith("/zarr.json")]
-        name = self.chance.choice([name for name in names if "/weights" in name or "/r0" in name])
+        name = self.chance.choice([name for name in names if "/weights/" in name or "/r0" in name])
         shutil.rmtree(self.path / name)
         return f"{name} is gone"
 

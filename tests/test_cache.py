@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ import pytest
 
 import featlab
 from featlab.demo.planted import planted_tree
-from featlab.errors import FeatlabWarning, StoreError
+from featlab.errors import CorruptStoreError, FeatlabWarning, OptionError
 from featlab.results import TABLES
 from featlab.store.arrays import Block
 
@@ -131,15 +132,49 @@ def test_without_a_cache_nothing_is_kept(tmp_path):
     assert not (tmp_path / "run.cache").exists()
 
 
-def test_damage_is_said_and_mended(tmp_path):
+def core_entries(kept: Path) -> list[Path]:
+    return sorted(kept / f"{entry.name.split('.')[0]}.npz" for entry in statistics(kept))
+
+
+def halve(entries: list[Path]) -> None:
+    entries[0].write_bytes(entries[0].read_bytes()[: entries[0].stat().st_size // 2])
+
+
+def exchange(entries: list[Path]) -> None:
+    one, other = (entry.read_bytes() for entry in entries)
+    entries[0].write_bytes(other)
+    entries[1].write_bytes(one)
+
+
+def replace_array(entries: list[Path]) -> None:
+    """Leave a file that any reader of npz takes for sound."""
+    with np.load(entries[0]) as held:
+        arrays = dict(held)
+    np.savez(entries[0], **{**arrays, "means": arrays["means"] * 2})
+
+
+@pytest.mark.defect("C12", "a damaged entry of the cache refused the analysis, an exchanged one gave wrong numbers")
+@pytest.mark.parametrize("damage", [halve, exchange, replace_array])
+def test_damaged_entries_are_computed_anew(tmp_path, damage):
     path = tmp_path / "run.zarr"
     write(path, epochs=[0])
     first = featlab.analyze(path, **OPTIONS)
-    for entry in statistics(tmp_path / "run.cache")[:1]:
-        core = entry.with_name(f"{entry.name.split('.')[0]}.npz")
-        core.write_bytes(core.read_bytes()[: core.stat().st_size // 2])
-    with pytest.warns(FeatlabWarning, match="cannot be read"), pytest.raises(StoreError, match="analyse again"):
-        featlab.analyze(path, **OPTIONS)
+    damage(core_entries(tmp_path / "run.cache"))
+    with pytest.warns(FeatlabWarning, match="cannot be read .*: they are computed anew"):
+        same(first, featlab.analyze(path, **OPTIONS))
+    same(first, featlab.analyze(path, **OPTIONS))
+
+
+def test_any_damaged_entry_is_computed_anew(tmp_path):
+    path = tmp_path / "run.zarr"
+    write(path, epochs=[0])
+    first = featlab.analyze(path, **OPTIONS)
+    for entry in sorted((tmp_path / "run.cache").iterdir()):
+        data = bytearray(entry.read_bytes())
+        data[len(data) // 2] ^= 4
+        entry.write_bytes(data)
+    with pytest.warns(FeatlabWarning, match="cannot be read"):
+        same(first, featlab.analyze(path, **OPTIONS))
     same(first, featlab.analyze(path, **OPTIONS))
 
 
@@ -208,6 +243,79 @@ def test_watching_follows_a_run_as_it_grows(tmp_path, reads):
     assert seen == [[0], [0, 1], [0, 1, 2]]
     assert read_each == [{"000000"}, {"000001"}, {"000002"}]
     same(results, featlab.analyze(path, cache=False, **OPTIONS))
+
+
+@pytest.mark.defect("C16", "an epoch overwritten between two looks of the watch was never noticed")
+def test_watching_notices_what_is_overwritten(tmp_path, reads):
+    from featlab.analysis.watch import watch
+
+    path = tmp_path / "run.zarr"
+    write(path)
+    looks = []
+
+    def until(run):
+        looks.append({name.split("/")[1] for name in reads})
+        reads.clear()
+        if len(looks) == 1:
+            write(path, epochs=[1], seed=1, overwrite=True)
+        return len(looks) == 2
+
+    def give_up(seconds):
+        pytest.fail("the watch waits for what is there")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("featlab.analysis.watch.time", SimpleNamespace(sleep=give_up))
+        *_, results = watch(path, every=0, until=until, **OPTIONS)
+    assert looks == [{"000000", "000001", "000002"}, {"000001"}]
+    same(results, featlab.analyze(path, cache=False, **OPTIONS))
+
+
+@pytest.mark.defect("C16", "an epoch overwritten while it was read ended the watch with: restore it from a copy")
+@pytest.mark.parametrize("seed", [0, 1], ids=["by the same", "by another"])
+def test_watching_reads_again_what_is_overwritten_meanwhile(tmp_path, monkeypatch, seed):
+    from featlab.analysis.watch import watch
+
+    path = tmp_path / "run.zarr"
+    write(path)
+    read, met = Block.read, []
+
+    def overwritten(self, *out):
+        if "000001" in self.array and "layer2" in self.array and not met:
+            met.append(self.array)
+            monkeypatch.setattr(Block, "read", read)
+            write(path, epochs=[1], seed=seed, dtype="float32", overwrite=True)
+        return read(self, *out)
+
+    monkeypatch.setattr(Block, "read", overwritten)
+    results = next(watch(path, every=0.01, **OPTIONS))
+    assert met
+    same(results, featlab.analyze(path, cache=False, **OPTIONS))
+
+
+def test_watching_a_damaged_run_ends(tmp_path):
+    from featlab.analysis.watch import watch
+
+    path = tmp_path / "run.zarr"
+    write(path)
+    (path / "epochs/000001/val/r000/layers/layer1/c/0/0").unlink()
+    with pytest.raises(CorruptStoreError, match="is missing"):
+        next(watch(path, every=0.01, **OPTIONS))
+
+
+def test_watching_waits_for_an_epoch_by_name(tmp_path):
+    from featlab.analysis.watch import watch
+
+    path = tmp_path / "run.zarr"
+    write(path)
+    watching = watch(path, every=0.01, epochs=[1], **OPTIONS)
+    assert next(watching).geometry.epoch.unique().tolist() == [1]
+    (path / "epochs/000001/val/zarr.json").rename(tmp_path / "record")
+    with pytest.MonkeyPatch.context() as patch:
+        committing = SimpleNamespace(sleep=lambda seconds: write(path, epochs=[1], seed=2))
+        patch.setattr("featlab.analysis.watch.time", committing)
+        assert next(watching).geometry.epoch.unique().tolist() == [1]
+    with pytest.raises(OptionError, match="no epoch 7"):
+        next(watch(path, every=0.01, epochs=[7], **OPTIONS))
 
 
 def test_arrays_in_the_cache_are_plain(tmp_path):

@@ -313,12 +313,11 @@ def test_a_failing_writer_stops_capturing_and_warns_once(model, data, store, mon
 def test_a_store_that_cannot_be_written_is_named_both_ways(model, data, tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("not a directory")
-    with Capture(model, str(blocked), layers="drop") as capture, pytest.raises(featlab.FeatlabError, match="file"):
-        capture.evaluate(DataLoader(data, batch_size=25), epoch=0)
-    with (
-        Capture(model, str(blocked), layers="stem", on_error="warn", classifier=None) as capture,
-        pytest.warns(FeatlabWarning, match="capturing stopped"),
-    ):
+    with pytest.raises(featlab.FeatlabError, match="file"):
+        Capture(model, str(blocked), layers="drop")
+    with pytest.warns(FeatlabWarning, match="capturing stopped"):
+        capture = Capture(model, str(blocked), layers="stem", on_error="warn", classifier=None)
+    with capture:
         capture.evaluate(DataLoader(data, batch_size=25), epoch=0)
 
 

@@ -74,11 +74,9 @@ def test_an_exception_clears_what_was_written(url: str) -> None:
 def test_two_writers_of_one_snapshot_cannot_both_commit(url: str) -> None:
     first = SnapshotWriter(url, epoch=0, split="val", classes=CLASSES)
     first.append({"fc": features()}, LABELS)
-    second = SnapshotWriter(url, epoch=0, split="val", classes=CLASSES)
-    with pytest.raises(StoreError, match=r"val/r000 has two writers; let one process write"):
-        first.commit()
-    second.append({"fc": features()}, LABELS)
-    second.commit()
+    with pytest.raises(StoreError, match=r"val/r000 is being written already, in this process"):
+        SnapshotWriter(url, epoch=0, split="val", classes=CLASSES)
+    first.commit()
     block = open_run(url).blocks(0, "val", "layers/fc")[0]
     np.testing.assert_array_equal(block.read(), features().astype(np.float16))
 
@@ -143,7 +141,7 @@ def test_no_run_at_a_url(url: str) -> None:
 def test_a_bucket_that_is_not_there() -> None:
     with pytest.raises(NotAStoreError, match=r"there is no run at s3://nowhere/run\.zarr"):
         open_run("s3://nowhere/run.zarr")
-    with pytest.raises(StoreError, match=r"s3://nowhere/run.zarr/zarr.json cannot be written .* make the bucket first"):
+    with pytest.raises(StoreError, match=r"s3://nowhere/run\.zarr/.* cannot be written .* make the bucket first"):
         write("s3://nowhere/run.zarr")
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import zarr
 from click.testing import CliRunner
+from editing import edit
 from object_store import new_url, s3_server, shrink_chunks
 
 from featlab import FeatlabWarning, open_run, write_epoch
@@ -195,11 +196,6 @@ def test_metadata_that_would_read_as_other_values(run: Path, old: str, new: str,
     assert said in finding.what
 
 
-def record_of(run: Path) -> tuple[Path, dict[str, Any]]:
-    file = run / EPOCH / "val/zarr.json"
-    return file, json.loads(file.read_bytes())
-
-
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -218,7 +214,11 @@ def record_of(run: Path) -> tuple[Path, dict[str, Any]]:
         ),
         (lambda record: record["parts"]["r000"]["layers/half"]["shards"].pop(), "promises 1 shards"),
         (lambda record: record["parts"]["r000"]["layers/half"].update(chunk_rows=7), "in chunks of 7"),
-        (lambda record: record["parts"]["r000"]["label"].update(logical_dtype="float32"), "promises float32"),
+        (
+            lambda record: record["parts"]["r000"]["label"].update(logical_dtype="float32", dtype="float32"),
+            "promises float32",
+        ),
+        (lambda record: record["parts"]["r000"]["label"].update(logical_dtype="float32"), "stored as 'int64'"),
         (lambda record: record["parts"]["r000"].update(other=record["parts"]["r000"]["label"]), "an unknown array"),
         (
             lambda record: record["parts"].update(r001={**record["parts"]["r000"], "layers/x": None}),
@@ -227,9 +227,7 @@ def record_of(run: Path) -> tuple[Path, dict[str, Any]]:
     ],
 )
 def test_a_record_that_contradicts_itself(run: Path, change: Callable[[dict[str, Any]], object], said: str) -> None:
-    file, document = record_of(run)
-    change(document["attributes"]["featlab"])
-    file.write_text(json.dumps(document))
+    edit(run / EPOCH / "val/zarr.json", change)
     found = [finding for finding in verify_run(run).findings if finding.where == f"{EPOCH}/val/zarr.json"]
     assert any(said in finding.what for finding in found), found
     verify_run(run, repair=True)
@@ -246,9 +244,7 @@ def test_ids_and_coverage(run: Path) -> None:
         "remark: epochs/000003/val has 2 sample ids more than once, such as 7, and shows 398 of its 400 rows",
         "remark: epochs/000004/val covers 3 of 5 expected samples",
     ]
-    file, document = record_of(run)
-    document["attributes"]["featlab"]["unique"] = 399
-    file.write_text(json.dumps(document))
+    edit(run / EPOCH / "val/zarr.json", lambda record: record.update(unique=399))
     assert lines(run)[0] == f"lost: {EPOCH}/val has 400 sample ids, but its record says 399"
 
 
@@ -266,17 +262,14 @@ def test_padding_of_a_sampler_is_no_finding(tmp_path: Path) -> None:
 
 def test_labels_beyond_the_classes(run: Path) -> None:
     """A store whose writer did not check: all digests hold."""
-    file = run / "zarr.json"
-    document = json.loads(file.read_bytes())
-    document["attributes"]["featlab"]["classes"] = ["a", "b"]
-    file.write_text(json.dumps(document))
+    edit(run / "zarr.json", lambda attributes: attributes.update(classes=["a", "b"]))
     for epoch in range(3):
         shutil.rmtree(run / f"epochs/{epoch:06d}/weights")
     with pytest.MonkeyPatch.context() as patch:
         shrink_chunks(patch)
         write_epoch(run, epoch=0, features={"x": features(4, 0)}, labels=LABELS % 2, overwrite=True)
-    document["attributes"]["featlab"]["classes"] = ["a"]
-    file.write_text(json.dumps(document))
+    edit(run / "zarr.json", lambda attributes: attributes.update(classes=["a"]))
+    edit(run / "epochs/000000/val/zarr.json", lambda record: None)
     found = verify_run(run).findings
     assert str(found[0]) == "lost: epochs/000000/val has 133 labels outside 0..0, the first of them 1 in row 1"
 

@@ -1,4 +1,4 @@
-"""Analysing a run while it trains: once more whenever an epoch was committed, on top of what the cache holds."""
+"""Analysing a run while it trains: once more whenever something was committed, on top of what the cache holds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from featlab.analysis.assemble import analyze
-from featlab.errors import NotAStoreError, OptionError
+from featlab.errors import NotAStoreError, OptionError, StoreError
 from featlab.results import Results
 from featlab.store.reader import Run, open_run
 
@@ -22,7 +22,8 @@ def watch(
 ) -> Iterator[Results]:
     """Yield the results of a run anew each time that something was committed; a run that is not there yet is awaited.
 
-    Statistics of earlier epochs come from the cache, so each time only new snapshots are read.
+    Statistics of earlier epochs come from the cache, so each time only new snapshots are read: those of new epochs, and
+    of epochs that were overwritten. What is overwritten while it is read is read again.
 
     Parameters
     ----------
@@ -39,6 +40,8 @@ def watch(
     ------
     OptionError
         For a negative interval.
+    StoreError
+        The run is damaged: twice the same could not be read.
 
     Examples
     --------
@@ -50,16 +53,30 @@ def watch(
     """
     if every < 0:
         raise OptionError(f"the interval between two looks is {every}: give a number of seconds of at least 0.")
-    seen: list[tuple[int, str]] = []
+    seen: dict[tuple[int, str], str] = {}
+    failed: dict[tuple[int, str], str] = {}
     while True:
         run = _opened(path)
-        if run is not None and run.committed != seen:
-            seen = run.committed
-            yield analyze(run, **options)
-            if until(run):
-                return
-        else:
+        if run is None or run.commits == seen:
             time.sleep(every)
+            continue
+        try:
+            results = analyze(run, **options)
+        except StoreError:
+            now = _opened(path)
+            if now is not None and now.commits == failed:
+                raise  # the same could not be read before, so nobody is overwriting it
+            failed = {} if now is None else now.commits
+            continue
+        except OptionError:
+            if run.commits.keys() >= seen.keys():
+                raise
+            time.sleep(every)  # what was asked for by name was there, and is being overwritten
+            continue
+        seen = run.commits
+        yield results
+        if until(run):
+            return
 
 
 def _opened(path: str | os.PathLike[str]) -> Run | None:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import parent_process
 from threading import current_thread, main_thread
 from types import FrameType
 from typing import Any
@@ -46,6 +47,14 @@ def own_rank() -> int:
     if distributed.is_available() and not distributed.is_initialized() and distributed.is_torchelastic_launched():
         return int(os.environ.get("RANK", "0"))
     return rank_and_ranks()[0]
+
+
+def known_rank() -> int | None:
+    """Return this process's rank where it is certain before the process group is there; None where it is not."""
+    if distributed.is_available() and (distributed.is_initialized() or distributed.is_torchelastic_launched()):
+        return own_rank()
+    sizes = (os.environ.get(name, "") for name in ("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"))
+    return None if parent_process() is not None or any(size not in ("", "1") for size in sizes) else 0
 
 
 def is_sharded(loader: Any) -> bool:

@@ -22,7 +22,7 @@ from featlab.capture.known import Known, check_start, note_end
 from featlab.capture.layers import is_compiled, select_layers, unwrap
 from featlab.capture.loading import has_indices, map_tensors, split_batch, with_sample_ids
 from featlab.capture.logits import module_with_logits
-from featlab.capture.ranks import Share, expected_together, is_sharded, share_of
+from featlab.capture.ranks import Share, expected_together, is_sharded, known_rank, share_of
 from featlab.capture.recording import Recording
 from featlab.capture.resume import check_continues
 from featlab.capture.sampling import Sampling
@@ -31,10 +31,12 @@ from featlab.capture.setup import Setup
 from featlab.capture.sources import count_classes
 from featlab.capture.staging import DTYPES, WHEN_FULL
 from featlab.capture.stats import CaptureStats
-from featlab.errors import CaptureError, FeatlabError, FeatlabWarning, NotAStoreError, OptionError
+from featlab.errors import CaptureError, FeatlabError, FeatlabWarning, NotAStoreError, OptionError, StoreError
 from featlab.store.files import StorePath
 from featlab.store.layout import CODECS, check_choice, step_split
+from featlab.store.lock import Holding
 from featlab.store.reader import open_run
+from featlab.store.writer import enter_run
 
 ON_ERROR = ("raise", "warn")
 
@@ -118,6 +120,8 @@ class Capture:
         An option that cannot be served.
     CaptureError
         The named classifier is no Linear.
+    StoreError
+        Another process writes to the run.
 
     Examples
     --------
@@ -173,6 +177,8 @@ class Capture:
         logits = None if logits is None else logits.removeprefix(":")
         known = Known.read(store, replaces=overwrite)
         self._closed = False
+        self._holding: Holding | None = None
+        refused = self._enter(store, known_rank(), on_error)
         self._setup = Setup(
             model=bare,
             is_compiled=is_compiled(model),
@@ -199,6 +205,24 @@ class Capture:
             logits_of=None if logits is None else module_with_logits(bare, logits),
             stored_logits=_stored_logits(store),
         )
+        self._stop(refused)
+
+    def _enter(self, store: StorePath, rank: int | None, on_error: str) -> StoreError | None:
+        """Keep other processes from writing to the run, from now to the end of the capture."""
+        if rank is None or self._holding is not None:
+            return None
+        try:
+            self._holding = enter_run(store, rank)
+        except StoreError as error:
+            if on_error == "raise":
+                raise
+            return error
+        return None
+
+    def _stop(self, refused: StoreError | None) -> None:
+        if refused is not None:
+            self._setup.stopped = True
+            self._setup.notify(f"capturing stopped, and the training goes on: {refused}")
 
     def __enter__(self) -> Self:
         return self
@@ -208,6 +232,8 @@ class Capture:
     ) -> None:
         self._closed = True
         self._setup.ring.clear()
+        if self._holding is not None:
+            self._holding.release()
 
     def stats(self) -> CaptureStats:
         """Return what was written so far, and what it cost: bytes, batches, samples dropped, seconds waited and hidden.
@@ -330,6 +356,8 @@ class Capture:
             stored_as = split if step is None else step_split(split, step)
             timeout = self._setup.rank_timeout
             share = share_of(self._setup.store, epoch, stored_as, sharded=sharded, timeout=timeout)
+            if share.is_taken and not self._setup.stopped:
+                self._stop(self._enter(self._setup.store, share.rank, self._setup.on_error))
         return Recording(self._setup, epoch=epoch, split=split, expected=expected, step=step, share=share, kept=kept)
 
     def evaluate(

@@ -13,7 +13,7 @@ from pathlib import Path
 from torch import nn
 
 from featlab.capture.estimate import check_total_epochs
-from featlab.capture.ranks import own_rank, termination_raised
+from featlab.capture.ranks import known_rank, own_rank, termination_raised
 from featlab.capture.recorder import Capture
 from featlab.capture.sampling import Sampling
 from featlab.capture.schedule import Epochs, Schedule
@@ -22,6 +22,7 @@ from featlab.errors import CaptureError, EpochExistsError, OptionError
 from featlab.store.attributes import is_free
 from featlab.store.files import store_path
 from featlab.store.reader import open_run
+from featlab.store.writer import enter_run
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,8 @@ def run_script(
     """
     program = parse_command(command)
     path = str(store_path(store).absolute())  # the script may change directory
+    rank_at_start = known_rank()
+    holding = None if rank_at_start is None else enter_run(path, rank_at_start)  # another command ends before it trains
     _check_store(path, splits, refuse=not (resume or overwrite))
 
     def make_capture(model: nn.Module) -> Capture:
@@ -179,6 +182,8 @@ def run_script(
     finally:
         if own_rank() == 0:
             _summarise(watch, path, str(store), note)
+        if holding is not None:
+            holding.release()
     if stop is not None and stop.code not in (None, 0):
         raise stop
     _check_captured(watch, splits)
@@ -207,8 +212,7 @@ def _main_arguments(program: Program) -> Iterator[None]:
 
 def _check_store(store: str, splits: Sequence[str], *, refuse: bool) -> None:
     """Say before the training that its epochs are there already, or that the path holds something else."""
-    path = store_path(store)
-    if is_free(path):
+    if is_free(store_path(store)):
         return
     held = sorted(epoch for epoch, split in open_run(store).committed if split in splits)
     if held and refuse:

@@ -2,7 +2,8 @@
 
 One file holds the class statistics of a snapshot, which serve every label space; beside it, files of decision counts,
 which the rows give and which depend on the label spaces. Names are digests of all that shapes the content, the shards
-of the features among it, so a stale file is never found, and any file may be deleted at any time.
+of the features among it, so a stale file is never found, and any file may be deleted at any time. Each holds its own
+name and a digest of its arrays: one that is damaged, or lies under another's name, counts as not there.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import hashlib
 import io
 import json
 import warnings
+import zlib
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import Any
 from zipfile import BadZipFile
@@ -20,7 +21,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from featlab.errors import FeatlabError, FeatlabWarning, StoreError
+from featlab.errors import FeatlabError, FeatlabWarning
 from featlab.statistics.coordinates import Coordinates
 from featlab.statistics.moments import Ints
 from featlab.statistics.regroup import ClassStatistics
@@ -29,8 +30,21 @@ from featlab.store.reader import Run
 
 VERSION = 3  # of the numbers: another algorithm or layout finds none of the older files
 SUFFIX = ".npz"
+_NAME, _DIGEST = "entry name", "entry digest"
 
 Arrays = dict[str, NDArray[Any]]
+# what NumPy and zipfile raise for a file with bytes changed
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    OverflowError,
+    BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True)
@@ -56,30 +70,30 @@ class StatisticsCache:
         return {name.removesuffix(SUFFIX) for name in found if name.endswith(SUFFIX)}
 
     def load(self, name: str) -> Arrays | None:
-        """The arrays of an entry; None where it is gone or damaged."""
+        """The arrays of an entry; None where it is gone, damaged, or another's."""
         if self.directory is None:
             return None
         try:
             data = (store_path(self.directory) / f"{name}{SUFFIX}").read_bytes()
             with np.load(io.BytesIO(data), allow_pickle=False) as held:
-                return {key: held[key] for key in held.files}
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            if not isinstance(error, FileNotFoundError):
-                _say(f"the cached statistics {name}{SUFFIX} cannot be read ({error})")
+                arrays = {key: held[key] for key in held.files}
+            marks = str(arrays.pop(_NAME)), str(arrays.pop(_DIGEST))
+            if marks != (name, _content_digest(arrays)):
+                raise ValueError("its content is not what was kept under this name")
+        except FileNotFoundError:
             return None
-
-    def remove(self, name: str) -> None:
-        """Forget an entry, if it is there."""
-        if self.directory is not None:
-            with suppress(FileNotFoundError):
-                (store_path(self.directory) / f"{name}{SUFFIX}").unlink()
+        except _UNREADABLE as error:
+            _say(f"the cached statistics {name}{SUFFIX} cannot be read ({error}): they are computed anew")
+            return None
+        return arrays
 
     def save(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Keep an entry; a directory that cannot be written to costs the cache, not the analysis."""
         if self.directory is None:
             return
         buffer = io.BytesIO()
-        np.savez(buffer, **arrays)  # type: ignore[arg-type]
+        marks = {_NAME: np.array(name), _DIGEST: np.array(_content_digest(arrays))}
+        np.savez(buffer, **arrays, **marks)  # type: ignore[arg-type]
         try:
             write_whole(store_path(self.directory) / f"{name}{SUFFIX}", buffer.getvalue())
         except (OSError, FeatlabError) as error:
@@ -111,6 +125,15 @@ def array_digest(values: NDArray[Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()[:40]
 
 
+def _content_digest(arrays: Mapping[str, NDArray[Any]]) -> str:
+    found = hashlib.sha256()
+    for key in sorted(arrays):
+        values = np.ascontiguousarray(arrays[key])
+        found.update(f"{key} {values.dtype.str} {values.shape} ".encode())
+        found.update(values.tobytes())
+    return found.hexdigest()
+
+
 def content(run: Run, epoch: int, split: str, *arrays: str) -> list[Any]:
     """What tells the rows of a (epoch, split) from any others: the digests of their shards, labels included."""
     record = run.record(epoch, split)
@@ -137,21 +160,14 @@ def save_statistics(cache: StatisticsCache, name: str, statistics: ClassStatisti
     cache.save(name, {key: np.asarray(values) for key, values in core.items() if values is not None})
 
 
-def load_statistics(cache: StatisticsCache, name: str, entry: str, spaces: Sequence[str]) -> ClassStatistics:
+def load_statistics(cache: StatisticsCache, name: str, entry: str, spaces: Sequence[str]) -> ClassStatistics | None:
     """Statistics of a snapshot, with its decision counts in these label spaces from an entry that holds them all.
 
-    Raises
-    ------
-    StoreError
-        An entry has vanished or is damaged; what is left of it is removed, so that the next analysis computes it.
+    None where an entry has vanished or is damaged since it was found.
     """
     core, decided = cache.load(name), cache.load(entry)
     if core is None or decided is None:
-        cache.remove(name)
-        raise StoreError(
-            f"the statistics {name} in {cache.directory} have vanished or are damaged: analyse again, and they are "
-            "computed anew."
-        )
+        return None
     places = {space: place for place, space in enumerate(decided["spaces"].tolist())}
     order: Ints = np.array([places[space] for space in spaces])
     agreement = decided.get("agreement")

@@ -169,10 +169,7 @@ class _Graph:
             entry = cache.find_decisions(self.engine.cache, self.kept, name, self.digests)
             if entry is not None:
                 return _Plan(request, source, name, entry)
-        width = self.run.record(request.epoch, request.split).inventory[request.array].shape[1]
-        sums = 8 * width * len(self.run.classes)
-        first = cut_slabs(self.run, source.epoch, source.split, source.array, sums)
-        second = first if source == request else cut_slabs(self.run, request.epoch, request.split, request.array, sums)
+        first, second = _cut(self.run, request, source)
         return _Plan(request, source, name, None, tuple(first), tuple(second))
 
     def _name(self, request: Request, source: Request) -> str:
@@ -207,12 +204,15 @@ class _Graph:
         """Nodes of the summaries of some snapshots."""
         task = self.engine.task
         run, spaces = delayed(self.run, pure=False), delayed(list(self.spaces), pure=False, traverse=False)
+        computes = _Again(self.finite_only, self.rows, self.engine.cache, self.digests)
+        again = delayed(computes, pure=False, traverse=False)
         measures = [delayed(measure, pure=False, traverse=False) for measure in self.measures]
         first_pass: dict[Request, Any] = {}
         nodes = []
         for plan in plans:
             if plan.entry is not None:
-                statistics = task(_load)(self.engine.cache, plan.name, plan.entry, self.digests)
+                epoch, predictions = self._classified(plan.request)
+                statistics = task(_load)(again, run, plan, spaces, epoch, predictions)
             else:
                 if plan.source not in first_pass:
                     first_pass[plan.source] = self._first_pass(run, plan)
@@ -234,20 +234,36 @@ class _Graph:
         return self._tree(parts, moments.merge_all)
 
     def _second_pass(self, run: Any, plan: _Plan, prepared: Any) -> Any:
-        said = self._said(plan.request)
-        predictions = None if said is None else delayed(said.predictions, pure=False)
+        epoch, predictions = self._classified(plan.request)
         task = self.engine.task(_slab_coordinates, counted=True)
         finite_only, counted = self.finite_only, self._counted(plan.request)
         parts = [task(run, slab, prepared, predictions, finite_only, counted, self.keeping) for slab in plan.second]
         sums = self._tree(parts, coordinates.add_all)
-        epoch = plan.request.epoch if self._feeds(plan.request) else None
         return self.engine.task(_finish)(run, epoch, prepared, sums, self.engine.cache, plan.name, self.digests)
 
+    def _classified(self, request: Request) -> tuple[int | None, Any]:
+        """The epoch whose classifier a layer feeds, and a node of what it says; None and None for others."""
+        said = self._said(request)
+        predictions = None if said is None else delayed(said.predictions, pure=False)
+        return request.epoch if self._feeds(request) else None, predictions
+
     def _tree(self, parts: list[Any], join: Callable[[list[Any]], Any]) -> Any:
-        task = self.engine.task(join)
-        while len(parts) > 1:
-            parts = [task(parts[start : start + FAN_IN]) for start in range(0, len(parts), FAN_IN)]
-        return parts[0]
+        return _reduced(parts, self.engine.task(join))
+
+
+def _reduced(parts: list[Any], join: Callable[[list[Any]], Any]) -> Any:
+    """Join parts as a tree, whose shape depends on their number alone."""
+    while len(parts) > 1:
+        parts = [join(parts[start : start + FAN_IN]) for start in range(0, len(parts), FAN_IN)]
+    return parts[0]
+
+
+def _cut(run: Run, request: Request, source: Request) -> tuple[list[Slab], list[Slab]]:
+    """Slabs of the first and of the second pass over a snapshot."""
+    width = run.record(request.epoch, request.split).inventory[request.array].shape[1]
+    sums = 8 * width * len(run.classes)
+    first = cut_slabs(run, source.epoch, source.split, source.array, sums)
+    return first, first if source == request else cut_slabs(run, request.epoch, request.split, request.array, sums)
 
 
 def _slab_moments(
@@ -299,8 +315,37 @@ def _finish(
     return statistics
 
 
-def _load(kept: StatisticsCache, name: str, entry: str, digests: Sequence[str]) -> ClassStatistics:
-    return cache.load_statistics(kept, name, entry, digests)
+@dataclass(frozen=True)
+class _Again:
+    """Computes, in one task, the statistics of a snapshot whose entry in the cache turned out to be damaged."""
+
+    finite_only: bool
+    rows: Mapping[tuple[int, str], Bools]
+    cache: StatisticsCache
+    digests: Sequence[str]
+
+    def __call__(
+        self, run: Run, plan: _Plan, spaces: Sequence[Ints], epoch: int | None, predictions: Ints | None
+    ) -> ClassStatistics:
+        """The same numbers as the graph's, for slabs and the tree over them are the same."""
+        nothing = Keeping("", 0)
+        first, second = _cut(run, plan.request, plan.source)
+        own, other = self._counted(plan.request), self._counted(plan.source)
+        parts = [_slab_moments(run, slab, len(run.classes), self.finite_only, other, nothing) for slab in first]
+        prepared = _prepare(_reduced(parts, moments.merge_all), spaces, plan.source != plan.request)
+        sums = [_slab_coordinates(run, slab, prepared, predictions, self.finite_only, own, nothing) for slab in second]
+        joined = _reduced(sums, coordinates.add_all)
+        return _finish(run, epoch, prepared, joined, self.cache, plan.name, self.digests)
+
+    def _counted(self, request: Request) -> Bools | None:
+        return self.rows.get((request.epoch, request.split)) if self.finite_only else None
+
+
+def _load(
+    again: _Again, run: Run, plan: _Plan, spaces: Sequence[Ints], epoch: int | None, predictions: Ints | None
+) -> ClassStatistics:
+    held = cache.load_statistics(again.cache, plan.name, str(plan.entry), again.digests)
+    return again(run, plan, spaces, epoch, predictions) if held is None else held
 
 
 def _measure(measure: Callable[[ClassStatistics], P], statistics: ClassStatistics) -> P:

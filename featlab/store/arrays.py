@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 from dataclasses import dataclass
-from typing import Any, cast
+from pathlib import Path
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import zarr
@@ -17,7 +19,9 @@ from zarr.storage import MemoryStore
 
 from featlab.errors import CorruptStoreError, StoreError
 from featlab.store import fetch, layout
+from featlab.store.checks import metadata_problem
 from featlab.store.files import AnyPath, store_path
+from featlab.store.identity import file_checksums, is_committed_content, is_committed_file
 from featlab.store.layout import ArrayInfo, Shard
 from featlab.store.objects import ObjectPath
 
@@ -108,9 +112,14 @@ class ArrayWriter:
         if isinstance(file, ObjectPath):
             data = self._encoded.pop(key).to_bytes()
             file.write_bytes(data)
-            return Shard(len(data), hashlib.sha256(data).hexdigest())
+            return self._shard(io.BytesIO(data), len(data))
         with file.open("rb") as opened:
-            return Shard(file.stat().st_size, hashlib.file_digest(opened, "sha256").hexdigest())
+            return self._shard(opened, file.stat().st_size)
+
+    def _shard(self, opened: BinaryIO, size: int) -> Shard:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()  # type: ignore[arg-type]
+        chunks = self._shard_rows // self._chunk_rows
+        return Shard(size, digest, file_checksums(opened, size, chunks, range(chunks)))
 
     def _create(self) -> zarr.Array[Any]:
         store = MemoryStore(self._encoded) if isinstance(self._directory, ObjectPath) else str(self._directory)
@@ -172,6 +181,10 @@ class Block:
     shard_rows: int
     row_shape: tuple[int, ...]
     dropped: tuple[int, ...] = ()
+    array_rows: int = 0
+    codec: str = "fast"
+    digest: str = ""
+    checksums: tuple[int | None, ...] | None = None
 
     @property
     def dtype_read(self) -> np.dtype[Any]:
@@ -179,7 +192,7 @@ class Block:
         return np.dtype(np.float32 if self.dtype == "bfloat16" else self.dtype)
 
     def read(self, out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """Read the rows and check them against their checksums.
+        """Read the rows, and check that they are sound and those that were committed.
 
         Parameters
         ----------
@@ -194,34 +207,38 @@ class Block:
         Raises
         ------
         CorruptStoreError
-            A shard is missing, has another size than was committed, or a checksum fails.
+            A shard is missing, is not the one that was committed, or a checksum fails.
         StoreError
             An object store cannot be reached.
         """
         directory = store_path(self.path) / self.array
+        direct = out is not None and not self.dropped and self.dtype != "bfloat16"
         try:
             # zarr-python would read a missing shard as fill values, without a word
             if isinstance(directory, ObjectPath):
                 array = zarr.open_array(self._fetched(directory), mode="r", zarr_format=3)
             else:
                 self._check_size((directory / self.shard_key).stat().st_size)
+                self._check_metadata((directory / layout.METADATA).read_bytes())
                 array = zarr.open_array(str(directory), mode="r", zarr_format=3)
-            if array.ndim == 0 or array.shape[0] < self.stop:
-                raise self._corrupt(f"belongs to an array of shape {array.shape}, which ends before row {self.stop}")
             rows = slice(self.start, self.stop)
-            if out is None or self.dropped or self.dtype == "bfloat16":
-                values = np.asarray(array[rows])
-            else:
+            if direct:
                 into = default_buffer_prototype().nd_buffer.from_ndarray_like(cast(Any, out))
                 array.get_basic_selection(rows, out=into)
-                return out
+            else:
+                values = np.asarray(array[rows])
+            # after the reading, so that a snapshot which is overwritten meanwhile is noticed
+            if not isinstance(directory, ObjectPath):
+                self._check_file(directory / self.shard_key)
         except FileNotFoundError as error:
-            raise self._corrupt("is missing") from error
+            raise self._corrupt("is missing, or the metadata of its array are") from error
         except OSError as error:
             raise self._corrupt(f"cannot be read ({error.strerror or error})") from error
-        except (ValueError, RuntimeError, KeyError, TypeError) as error:
+        except (ValueError, RuntimeError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
             what = "fails its checksum" if "checksum" in str(error) else "cannot be decoded"
             raise self._corrupt(f"{what} ({error})") from error
+        if direct and out is not None:
+            return out
         if self.dropped:
             values = np.delete(values, self.dropped, axis=0)
         values = decode_bfloat16(values) if self.dtype == "bfloat16" else values
@@ -230,11 +247,41 @@ class Block:
         out[:] = values
         return out
 
-    def _fetched(self, directory: ObjectPath) -> MemoryStore:
+    @property
+    def _chunks(self) -> int:
+        return self.shard_rows // self.chunk_rows
+
+    @property
+    def _wanted(self) -> range:
+        """Numbers of the shard's chunks that hold the rows."""
         start = self.start % self.shard_rows
-        wanted = range(start // self.chunk_rows, math.ceil((start + self.stop - self.start) / self.chunk_rows))
-        shard = fetch.Shard(self.shard_key, self.shard_bytes, self.shard_rows // self.chunk_rows)
-        return fetch.fetch_chunks(directory, shard, wanted, self._check_size)
+        return range(start // self.chunk_rows, math.ceil((start + self.stop - self.start) / self.chunk_rows))
+
+    def _fetched(self, directory: ObjectPath) -> MemoryStore:
+        # of a shard without checksums, the digest of all its bytes is what tells it from others
+        wanted = range(self._chunks) if self.checksums is None else self._wanted
+        shard = fetch.Shard(self.shard_key, self.shard_bytes, self._chunks)
+        metadata, content = fetch.fetch_chunks(directory, shard, wanted, self._check_size)
+        self._check_metadata(metadata)
+        found = memoryview(content.data)
+        self._check_identity(is_committed_content(found, self.digest, self.checksums, self._chunks, wanted))
+        return fetch.as_store(metadata, shard, content)
+
+    def _check_file(self, file: Path) -> None:
+        is_same = is_committed_file(file, self.digest, self.checksums, self._chunks, self._wanted)
+        self._check_identity(is_same)
+
+    def _check_identity(self, is_committed: bool) -> None:
+        if not is_committed:
+            raise self._corrupt("is not the one that was committed, but stale or from elsewhere")
+
+    def _check_metadata(self, metadata: bytes) -> None:
+        shape = (self.array_rows, *self.row_shape)
+        problem = metadata_problem(
+            metadata, ArrayInfo(shape, self.dtype, self.codec, self.chunk_rows, self.shard_rows, ())
+        )
+        if problem is not None:
+            raise self._corrupt(f"belongs to an array whose {layout.METADATA} {problem}")
 
     def _check_size(self, size: int) -> None:
         if size != self.shard_bytes:
@@ -281,6 +328,10 @@ def array_blocks(path: str, array: str, info: ArrayInfo, target_bytes: int) -> l
                 chunk_rows=info.chunk_rows,
                 shard_rows=info.shard_rows,
                 row_shape=info.shape[1:],
+                array_rows=info.shape[0],
+                codec=info.codec,
+                digest=shard.digest,
+                checksums=shard.checksums,
             )
             blocks.append(block)
     return blocks

@@ -14,6 +14,7 @@ from featlab.errors import CorruptStoreError, DataError, FeatlabWarning, NotASto
 from featlab.store import layout
 from featlab.store.files import (
     PARTIAL,
+    WRITING,
     AnyPath,
     names_in,
     names_in_each,
@@ -22,6 +23,7 @@ from featlab.store.files import (
     write_group,
 )
 from featlab.store.objects import ObjectPath
+from featlab.store.seals import seal_problem, sealed
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,15 @@ def _check_same(what: str, old: list[str], new: list[str], where: AnyPath) -> No
 
 
 def read_run(root: AnyPath) -> RunAttributes:
-    """The attributes of the run at a path; NotAStoreError where there is none."""
+    """The attributes of the run at a path; NotAStoreError where there is none, CorruptStoreError for damaged ones."""
+    data = stored_attributes(root)
+    if (problem := seal_problem(data)) is not None:
+        raise CorruptStoreError(f"{root / layout.METADATA} {problem}; restore it from a copy.")
+    return parse_attributes(root, data)
+
+
+def stored_attributes(root: AnyPath) -> dict[str, Any]:
+    """The attributes of the run at a path as they are; NotAStoreError where there is no run of this format."""
     data = read_attributes(root) if isinstance(root, ObjectPath) else None  # mostly there: one request and not three
     if data is None and not root.exists():
         raise NotAStoreError(f"there is no run at {root}: the path does not exist; check it")
@@ -166,34 +176,46 @@ def read_run(root: AnyPath) -> RunAttributes:
             f"{root} has format version {data['format']!r}, and this featlab reads version {layout.FORMAT_VERSION}; "
             f"open it with featlab {data.get('featlab_version', '')} or later"
         )
+    return data
+
+
+def parse_attributes(root: AnyPath, data: Mapping[str, Any]) -> RunAttributes:
+    """Read the attributes of a run; CorruptStoreError for what no writer wrote."""
+    if lacking := [name for name in ("classes", "synsets", "model", "layers") if name not in data]:
+        raise _damaged(root, f"{lacking[0]!r} is missing")
     try:
-        return RunAttributes(
-            [str(name) for name in data["classes"]],
-            data["synsets"],
-            data["model"],
-            data["layers"],
-            {
-                mode: {"output": str(spec["output"]), "found": str(spec.get("found", ""))}
-                for mode, spec in data.get("logits", {}).items()
-            },
-            str(data["featlab_version"]),
-        )
-    except (AttributeError, KeyError, TypeError) as error:
-        raise CorruptStoreError(
-            f"the attributes of {root} cannot be read ({error!r}); restore {layout.METADATA} from a copy"
-        ) from error
+        names = check_names(data["classes"], "classes")
+        ids = None if data["synsets"] is None else check_names(data["synsets"], "synsets")
+    except (OptionError, TypeError) as error:
+        raise _damaged(root, str(error)) from error
+    if ids is not None and len(ids) != len(names):
+        raise _damaged(root, f"{len(ids)} synsets for {len(names)} classes")
+    model, layers = data["model"], data["layers"]
+    if not isinstance(model, str | None) or not isinstance(layers, dict):
+        raise _damaged(root, f"the model is {model!r:.80} and the layers are {layers!r:.80}")
+    logits = data.get("logits", {})
+    if not isinstance(logits, dict) or not all(isinstance(spec, dict) and "output" in spec for spec in logits.values()):
+        raise _damaged(root, f"the logits are {logits!r:.80}")
+    outputs = {mode: {key: str(spec.get(key, "")) for key in ("output", "found")} for mode, spec in logits.items()}
+    return RunAttributes(names, ids, model, layers, outputs, str(data.get("featlab_version")))
+
+
+def _damaged(root: AnyPath, problem: str) -> CorruptStoreError:
+    return CorruptStoreError(
+        f"the attributes of {root} cannot be read ({problem}); restore {layout.METADATA} from a copy"
+    )
 
 
 def ensure_run(root: AnyPath, attributes: RunAttributes) -> None:
     """Make a run, or check that the one at the path has these classes, and add what it lacks."""
     if is_free(root):
         root.mkdir(parents=True, exist_ok=True)
-        write_group(root, attributes.to_json())
+        write_group(root, sealed(attributes.to_json()))
         return
     old = read_run(root)
     joined = old.joined(attributes, root)
     if joined != old:
-        write_group(root, joined.to_json())
+        write_group(root, sealed(joined.to_json()))
 
 
 def is_free(root: AnyPath) -> bool:
@@ -205,7 +227,7 @@ def is_free(root: AnyPath) -> bool:
     if not root.is_dir():
         return False
     # a writer killed at its very first act leaves a partial file, which must not bar the way
-    names = {entry.name for entry in root.iterdir() if not entry.name.endswith(PARTIAL)}
+    names = {entry.name for entry in root.iterdir() if not entry.name.endswith(PARTIAL)} - {WRITING}
     if names - {layout.EPOCHS, layout.METADATA} or (layout.METADATA in names and read_attributes(root) is not None):
         return False
     return not names or (layout.EPOCHS in names and _holds_no_snapshot(root))
@@ -229,15 +251,38 @@ def committed_splits(root: AnyPath, epoch: int) -> dict[str, dict[str, Any]]:
     return {split: attributes for _, split, attributes in committed(root, [epoch])}
 
 
-def committed(root: AnyPath, epochs: Sequence[int]) -> list[tuple[int, str, dict[str, Any]]]:
-    """Epoch, split and attributes of what is committed; in an object store, all are asked for at once."""
+def committed(
+    root: AnyPath, epochs: Sequence[int], *, refuse_lost: bool = False
+) -> list[tuple[int, str, dict[str, Any]]]:
+    """Epoch, split and attributes of what is committed; in an object store, all are asked for at once.
+
+    With `refuse_lost`, metadata of a snapshot without a commit record, which no writer leaves, is a CorruptStoreError.
+    """
     directories = [root / layout.epoch_path(epoch) for epoch in epochs]
     named = zip(epochs, directories, names_in_each(directories), strict=True)
     splits = [(epoch, name, where / name) for epoch, where, names in named for name in names if name != layout.WEIGHTS]
     objects = [where for _, _, where in splits if isinstance(where, ObjectPath)]
     found = read_many_attributes(objects) if objects else [read_attributes(where) for _, _, where in splits]
+    if refuse_lost:
+        found = [
+            _sought(where) if attributes is None else attributes
+            for (_, _, where), attributes in zip(splits, found, strict=True)
+        ]
     return [
         (epoch, name, attributes)
         for (epoch, name, _), attributes in zip(splits, found, strict=True)
         if attributes is not None
     ]
+
+
+def _sought(where: AnyPath) -> dict[str, Any] | None:
+    """The commit record that a snapshot had none of a moment ago; CorruptStoreError where it was lost."""
+    if not (where / layout.METADATA).exists() or not layout.sorted_ranks(names_in(where)):
+        return None  # of a writer that is at work or was killed, or nobody's
+    attributes = read_attributes(where)
+    if attributes is None:
+        raise CorruptStoreError(
+            f"{where / layout.METADATA} holds no commit record, though rows lie beside it; restore it from a copy, or "
+            "run `featlab verify` with --repair."
+        )
+    return attributes

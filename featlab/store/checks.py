@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,10 @@ from zarr.storage import MemoryStore
 from featlab.errors import CorruptStoreError, OptionError
 from featlab.progress import Advance
 from featlab.store import layout
+from featlab.store.attributes import RunAttributes
 from featlab.store.files import AnyPath
 from featlab.store.layout import ArrayInfo, CommitRecord
+from featlab.store.seals import names_digest, seal_problem
 
 LOST, UNREADABLE, LEFTOVER, REMARK = "lost", "unreadable", "leftover", "remark"
 _NOT_DECODED = (ValueError, RuntimeError, KeyError, TypeError, AttributeError, IndexError)
@@ -73,7 +76,7 @@ class Checked:
 
 
 def record_problems(record: CommitRecord, classes: int) -> Iterator[str]:
-    """Where a commit record contradicts itself or the format."""
+    """Contradictions of a commit record with itself or with the format, as ends of sentences."""
     if not record.parts:
         yield "names no part"
         return
@@ -98,6 +101,20 @@ def record_problems(record: CommitRecord, classes: int) -> Iterator[str]:
         yield "has no rows"
     if record.rows != rows:
         yield f"says {record.rows} rows, but its arrays have {rows}"
+    if not 0 < record.unique <= rows:
+        yield f"says {record.unique} distinct sample ids for {rows} rows"
+    for layer in (*record.nonfinite, *record.overflow):
+        if layer not in record.layers:
+            yield f"counts values of a layer {layer!r:.80} that it does not hold"
+
+
+def names_problem(record: CommitRecord, run: RunAttributes) -> str | None:
+    """End of a sentence about classes or synsets that are not those of the commit; None for the same, or old stores."""
+    if record.classes_digest not in (None, names_digest(run.classes)):
+        return "was committed with other class names, or in another order, than the run has now"
+    if run.synsets is None or record.synsets_digest in (None, names_digest(run.synsets)):
+        return None  # synsets may have come with the record, after the attributes were read
+    return "was committed with other synsets, or in another order, than the run has now"
 
 
 def _kinds(part: layout.Inventory) -> dict[str, Any]:
@@ -122,6 +139,8 @@ def array_problems(name: str, info: ArrayInfo, rows: int) -> Iterator[str]:
         yield f"promises shards of {info.shard_rows} rows in chunks of {info.chunk_rows}"
     elif len(info.shards) != math.ceil(info.shape[0] / info.shard_rows):
         yield f"promises {len(info.shards)} shards of {info.shard_rows} rows for {info.shape[0]} rows"
+    elif any(len(shard.checksums or ()) not in (0, info.shard_rows // info.chunk_rows) for shard in info.shards):
+        yield f"promises shards of {info.shard_rows // info.chunk_rows} chunks with other numbers of checksums"
 
 
 def check_array(
@@ -201,10 +220,21 @@ def check_array(
 def classifier_arrays(attributes: Mapping[str, Any], where: str) -> tuple[layout.Inventory, list[str]]:
     """What the attributes of a classifier promise, and the layers that feed it; CorruptStoreError if unreadable."""
     try:
-        arrays = layout.inventory_from_json(attributes["arrays"])
-        return {name: arrays[name] for name in ("weight", "bias")}, list(attributes["feeds"])
+        if (problem := seal_problem(attributes, where)) is not None:
+            raise ValueError(f"it {problem}")
+        arrays, feeds = layout.inventory_from_json(attributes["arrays"]), attributes["feeds"]
+        if not isinstance(feeds, list) or not all(isinstance(layer, str) for layer in feeds):
+            raise TypeError(f"feeds is {feeds!r:.80} and no list of layers")
+        return {name: arrays[name] for name in ("weight", "bias")}, feeds
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CorruptStoreError(f"the attributes of {where} cannot be read ({error!r})") from error
+        raise CorruptStoreError(
+            f"the attributes of {where} cannot be read ({layout.said(error)}); restore {layout.METADATA} from a copy"
+        ) from error
+
+
+def classifier_problems(arrays: layout.Inventory, classes: int) -> list[str]:
+    """Contradictions of a classifier's inventory with the format, as ends of sentences."""
+    return [f"{what} in {name}" for name, info in arrays.items() for what in array_problems(name, info, classes)]
 
 
 def size_problem(found: int | None, promised: int) -> str | None:
@@ -216,6 +246,7 @@ def size_problem(found: int | None, promised: int) -> str | None:
     return f"has {found} bytes instead of {promised}" if found else f"is empty, where {promised} bytes were committed"
 
 
+@lru_cache(maxsize=1024)
 def metadata_problem(metadata: bytes, info: ArrayInfo) -> str | None:
     """How an array's metadata differ from what was promised, as far as a reader depends on it."""
     rest = list(info.shape[1:])
@@ -242,8 +273,8 @@ def metadata_problem(metadata: bytes, info: ArrayInfo) -> str | None:
             if codec["name"] == "blosc":
                 codec.pop("configuration")  # a blosc frame says itself how it is to be decoded
         differing = next((name for name, value in wanted.items() if held.get(name) != value), None)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        return f"cannot be read as the metadata of an array ({error!r})"
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        return f"cannot be read as the metadata of an array ({error!r:.200})"
     if differing is not None:
         return f"has {differing} {held.get(differing)!r:.200} instead of {wanted[differing]!r:.200}"
     return None if described == info.dtype else f"has logical_dtype {described!r} instead of {info.dtype!r}"

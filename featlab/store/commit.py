@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from featlab.errors import DataError, StoreError
 from featlab.store import layout
 from featlab.store.arrays import ArrayWriter, read_array
-from featlab.store.attributes import committed_splits
+from featlab.store.attributes import committed_splits, read_run
 from featlab.store.files import (
     AnyPath,
     hide,
@@ -25,6 +25,7 @@ from featlab.store.files import (
     write_group,
 )
 from featlab.store.layout import CommitRecord, Inventory
+from featlab.store.seals import names_digest, sealed
 
 Classifier = tuple[NDArray[np.float32], NDArray[np.float32], list[str]]
 
@@ -98,6 +99,7 @@ def commit_split(snapshot: Pending, classifier: Classifier | None) -> tuple[int,
     if not parts:
         raise DataError(f"{snapshot.where} has no rows on any rank; append at least one before the commit")
     _check_parts(snapshot, parts)
+    run = read_run(snapshot.root)
     ids = [
         read_array(str(snapshot.root), f"{snapshot.where}/{rank}/sample_id", part["sample_id"])
         for rank, part in parts.items()
@@ -115,11 +117,13 @@ def commit_split(snapshot: Pending, classifier: Classifier | None) -> tuple[int,
         sampling=snapshot.sampling,
         dropped=sorted(dropped.difference(stored.tolist())) if dropped else [],
         weights=snapshot.weights,
+        classes_digest=names_digest(run.classes),
+        synsets_digest=None if run.synsets is None else names_digest(run.synsets),
     )
     kept = None if classifier is None else _commit_classifier(snapshot, classifier)
     for directory in (".", layout.EPOCHS, layout.epoch_path(snapshot.epoch), snapshot.where):
         sync_directory(snapshot.root / directory)
-    write_group(snapshot.directory, record.to_json())
+    write_group(snapshot.directory, sealed(record.to_json(), snapshot.where))
     return record.unique, [*([] if kept is None else [kept]), *_remarks(snapshot.where, record, overflow)]
 
 
@@ -190,7 +194,7 @@ def _commit_classifier(snapshot: Pending, classifier: Classifier) -> str | None:
         writer.append(values)
         inventory[name] = writer.finish()
     sync_tree(directory)
-    write_group(directory, {"feeds": feeds, "arrays": layout.inventory_to_json(inventory)})
+    write_group(directory, sealed({"feeds": feeds, "arrays": layout.inventory_to_json(inventory)}, where))
     return None
 
 

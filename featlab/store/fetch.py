@@ -16,13 +16,13 @@ from zarr.core.buffer import Buffer, cpu
 from zarr.storage import MemoryStore
 
 from featlab.store import layout
+from featlab.store.identity import CHECKSUM, index_bytes
 from featlab.store.objects import ObjectPath, driver_errors, read_ranges, unreachable
 
 # A part of a large object is asked for by itself, for one connection is slower than the network.
 PART_BYTES = 16 * layout.MIB
 # Below this, reading too much is cheaper than asking twice.
 SMALL_SHARD = layout.MIB
-_CHECKSUM = 4
 _ABSENT = np.iinfo(np.uint64).max
 
 
@@ -35,8 +35,10 @@ class Shard:
     chunks: int
 
 
-def fetch_chunks(directory: ObjectPath, shard: Shard, wanted: range, check_size: Callable[[int], None]) -> MemoryStore:
-    """The metadata of an array and some chunks of one shard, where zarr-python finds them.
+def fetch_chunks(
+    directory: ObjectPath, shard: Shard, wanted: range, check_size: Callable[[int], None]
+) -> tuple[bytes, NDArray[np.uint8]]:
+    """The metadata of an array, and the bytes of some chunks of one shard.
 
     The shard has its full length, but no bytes of other chunks. Its size is checked on the way: the last range asks
     for one byte more than was committed, and `check_size` is called with what the object has.
@@ -51,7 +53,7 @@ def fetch_chunks(directory: ObjectPath, shard: Shard, wanted: range, check_size:
         The object store cannot be reached.
     """
     content = np.zeros(shard.bytes, np.uint8)  # pages are taken as bytes come
-    index = 16 * shard.chunks + _CHECKSUM
+    index = index_bytes(shard.chunks)
     whole = len(wanted) == shard.chunks or shard.bytes <= max(SMALL_SHARD, index)
     starts = list(range(0, shard.bytes, PART_BYTES)) if whole else [shard.bytes - index]
     ranges = list(zip(starts, [*starts[1:], shard.bytes + 1], strict=True))
@@ -61,10 +63,15 @@ def fetch_chunks(directory: ObjectPath, shard: Shard, wanted: range, check_size:
     described = _expect(metadata, head)
     _place(file, content, ranges, parts, check_size)
     if not whole:
-        ranges = _chunk_ranges(content[-index:-_CHECKSUM], wanted, shard.bytes)
+        ranges = _chunk_ranges(content[-index:-CHECKSUM], wanted, shard.bytes)
         _place(file, content, ranges, read_ranges([(file, start, stop) for start, stop in ranges]), check_size)
+    return described, content
+
+
+def as_store(metadata: bytes, shard: Shard, content: NDArray[np.uint8]) -> MemoryStore:
+    """What was fetched, where zarr-python finds it."""
     stored: dict[str, Buffer] = {
-        layout.METADATA: cpu.Buffer.from_bytes(described),
+        layout.METADATA: cpu.Buffer.from_bytes(metadata),
         shard.key: cpu.Buffer.from_array_like(content),
     }
     return MemoryStore(stored)

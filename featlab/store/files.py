@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import zarr
-from zarr.errors import ContainsArrayError, ContainsGroupError
+from zarr.errors import ContainsGroupError
 
 from featlab.errors import CorruptStoreError, FeatlabError, StoreError
 from featlab.store.layout import ATTRIBUTES, METADATA
@@ -24,6 +24,7 @@ AnyPath = Path | ObjectPath
 
 _LOCAL = ("file://", "local://")
 PARTIAL = ".partial"
+WRITING = "writing"  # the directory of those who write to a run
 _CLAIM = "writer"
 # a file that may grow no further is what a limit of the process looks like
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -101,15 +102,10 @@ def read_attributes(directory: AnyPath) -> dict[str, Any] | None:
     if isinstance(directory, ObjectPath):
         return read_many_attributes([directory])[0]
     try:
-        group = zarr.open_group(str(directory), mode="r", zarr_format=3)
-    except (FileNotFoundError, NotADirectoryError, ContainsArrayError):
+        data = (directory / METADATA).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CorruptStoreError(
-            f"{directory / METADATA} cannot be read as Zarr metadata ({error}); restore it from a copy."
-        ) from error
-    data = group.attrs.asdict().get(ATTRIBUTES)
-    return data if isinstance(data, dict) else None
+    return _parsed(directory, data)[1]
 
 
 def read_many_attributes(directories: Sequence[ObjectPath]) -> list[dict[str, Any] | None]:
@@ -118,7 +114,7 @@ def read_many_attributes(directories: Sequence[ObjectPath]) -> list[dict[str, An
     return [_parsed(directory, data)[1] for directory, data in zip(directories, objects, strict=True)]
 
 
-def _parsed(directory: ObjectPath, data: bytes | None) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+def _parsed(directory: AnyPath, data: bytes | None) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
     """A group's metadata and featlab's attributes in it; None for what is not there."""
     if data is None:
         return None, None
@@ -127,9 +123,9 @@ def _parsed(directory: ObjectPath, data: bytes | None) -> tuple[dict[str, Any] |
         if metadata["node_type"] != "group":
             return None, None
         attributes = metadata.get("attributes", {}).get(ATTRIBUTES)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CorruptStoreError(
-            f"{directory / METADATA} cannot be read as Zarr metadata ({error}); restore it from a copy."
+            f"{directory / METADATA} cannot be read as Zarr metadata ({error!s:.200}); restore it from a copy."
         ) from error
     return metadata, attributes if isinstance(attributes, dict) else None
 

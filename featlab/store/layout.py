@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from featlab.errors import CorruptStoreError, OptionError
+from featlab.store.seals import seal_problem
+
+T = TypeVar("T")
 
 FORMAT_VERSION = 1
 ATTRIBUTES = "featlab"
@@ -65,10 +68,24 @@ def array_spec(name: str) -> ArraySpec:
 
 @dataclass(frozen=True)
 class Shard:
-    """Size of a shard's file, and the SHA-256 of its bytes."""
+    """Size of a shard's file, the SHA-256 of its bytes, and the CRC32C of each chunk (None: a chunk without rows).
+
+    Stores that are older than the checksums have none.
+    """
 
     bytes: int
     digest: str
+    checksums: tuple[int | None, ...] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        held = {} if self.checksums is None else {"crc32c": list(self.checksums)}
+        return {"bytes": self.bytes, "digest": self.digest, **held}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Shard:
+        checksums = data.get("crc32c")
+        held = None if checksums is None else tuple(None if one is None else _count(one) for one in checksums)
+        return cls(_count(data["bytes"]), _text(data["digest"]), held)
 
 
 @dataclass(frozen=True)
@@ -98,18 +115,17 @@ class ArrayInfo:
             "codec": self.codec,
             "chunk_rows": self.chunk_rows,
             "shard_rows": self.shard_rows,
-            "shards": [{"bytes": shard.bytes, "digest": shard.digest} for shard in self.shards],
+            "shards": [shard.to_json() for shard in self.shards],
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ArrayInfo:
-        shards = tuple(Shard(int(shard["bytes"]), str(shard["digest"])) for shard in data["shards"])
-        shape = tuple(int(size) for size in data["shape"])
-        if data["codec"] not in CODECS or data["logical_dtype"] not in STORED_DTYPES:
-            raise ValueError(f"codec {data['codec']!r}, dtype {data['logical_dtype']!r}")
-        return cls(
-            shape, data["logical_dtype"], data["codec"], int(data["chunk_rows"]), int(data["shard_rows"]), shards
-        )
+        shards = tuple(Shard.from_json(shard) for shard in data["shards"])
+        shape = tuple(_count(size) for size in data["shape"])
+        codec, dtype = _text(data["codec"]), _text(data["logical_dtype"])
+        if codec not in CODECS or dtype not in STORED_DTYPES or data["dtype"] != STORED_DTYPES[dtype]:
+            raise ValueError(f"codec {codec!r}, dtype {dtype!r} stored as {data['dtype']!r}")
+        return cls(shape, dtype, codec, _count(data["chunk_rows"]), _count(data["shard_rows"]), shards)
 
 
 Inventory = dict[str, ArrayInfo]
@@ -143,6 +159,8 @@ class CommitRecord:
         Ids of samples that were seen and not stored, because the writer did not keep up.
     weights
         The digest of the weights that the rows come from, `CHANGING` if they changed meanwhile; None when unknown.
+    classes_digest, synsets_digest
+        Of the run's classes and synsets as they were at the commit; None in older stores, and for synsets added later.
     """
 
     rows: int
@@ -157,6 +175,8 @@ class CommitRecord:
     sampling: dict[str, int] | None = None
     dropped: list[int] = field(default_factory=list)
     weights: str | None = None
+    classes_digest: str | None = None
+    synsets_digest: str | None = None
 
     @property
     def inventory(self) -> Inventory:
@@ -188,30 +208,73 @@ class CommitRecord:
             "parts": {rank: inventory_to_json(part) for rank, part in self.parts.items()},
             **({"sampling": self.sampling} if self.sampling else {}),
             **({"weights": self.weights} if self.weights else {}),
+            **({} if self.classes_digest is None else {"classes_digest": self.classes_digest}),
+            **({} if self.synsets_digest is None else {"synsets_digest": self.synsets_digest}),
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], where: str) -> CommitRecord:
+        """Read a record that was written for a place in the run; CorruptStoreError for one that is not as written."""
         try:
+            if (problem := seal_problem(data, where)) is not None:
+                raise ValueError(f"it {problem}")
+            logits_nonfinite, sampling = data["logits_nonfinite"], data.get("sampling")
             return cls(
-                rows=int(data["rows"]),
-                unique=int(data["unique"]),
-                expected=data["expected"],
-                mode=data["mode"],
-                step=data["step"],
+                rows=_count(data["rows"]),
+                unique=_count(data["unique"]),
+                expected=_optional(_count, data["expected"]),
+                mode=_optional(_text, data["mode"]),
+                step=_optional(_count, data["step"]),
                 parts={rank: inventory_from_json(data["parts"][rank]) for rank in sorted_ranks(data["parts"])},
-                nonfinite=data["nonfinite"],
-                overflow=data["overflow"],
-                logits_nonfinite=data["logits_nonfinite"],
-                sampling=data.get("sampling"),
-                dropped=[int(sample) for sample in data.get("dropped", ())],
-                weights=data.get("weights"),
+                nonfinite={layer: _nonfinite(counts) for layer, counts in data["nonfinite"].items()},
+                overflow=_counts(data["overflow"]),
+                logits_nonfinite=_optional(_nonfinite, logits_nonfinite),
+                sampling=_optional(_counts, sampling),
+                dropped=[_whole(sample) for sample in data.get("dropped", ())],
+                classes_digest=_optional(_text, data.get("classes_digest")),
+                synsets_digest=_optional(_text, data.get("synsets_digest")),
+                weights=_optional(_text, data.get("weights")),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CorruptStoreError(
-                f"the commit record of {where} cannot be read ({error!r}); restore {METADATA} from a copy, "
+                f"the commit record of {where} cannot be read ({said(error)}); restore {METADATA} from a copy, "
                 "or write the snapshot again with overwrite=True"
             ) from error
+
+
+def said(error: BaseException) -> str:
+    """Give the text of an error, with its kind where that alone would be no sentence."""
+    return str(error) if type(error) in (ValueError, TypeError) else repr(error)
+
+
+def _whole(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{value!r:.80} is no whole number")
+    return value
+
+
+def _count(value: object) -> int:
+    if (number := _whole(value)) < 0:
+        raise ValueError(f"{number} is negative")
+    return number
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.80} is no text")
+    return value
+
+
+def _counts(values: Mapping[str, Any]) -> dict[str, int]:
+    return {name: _count(value) for name, value in values.items()}
+
+
+def _nonfinite(counts: Mapping[str, Any]) -> dict[str, int]:
+    return {kind: _count(counts[kind]) for kind in ("nan", "inf")}
+
+
+def _optional(read: Callable[[Any], T], value: Any) -> T | None:
+    return None if value is None else read(value)
 
 
 def inventory_to_json(inventory: Inventory) -> dict[str, Any]:

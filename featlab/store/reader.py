@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from featlab.errors import CorruptStoreError, NotInStoreError, OptionError
 from featlab.store import layout
 from featlab.store.arrays import Block, array_blocks, read_array
-from featlab.store.attributes import committed, epochs_in, read_run
+from featlab.store.attributes import RunAttributes, committed, epochs_in, read_run
+from featlab.store.checks import classifier_arrays, classifier_problems, names_problem, record_problems
 from featlab.store.files import StorePath, disk_errors, read_attributes, store_path
 from featlab.store.layout import CommitRecord
+from featlab.store.seals import commit_digest
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -77,6 +79,26 @@ def open_run(path: StorePath) -> Run:
     return Run(path)
 
 
+def _sound_record(data: dict[str, Any], where: str, run: RunAttributes) -> CommitRecord:
+    """Read a commit record through the checks of `featlab verify`."""
+    record = CommitRecord.from_json(data, where)
+    problem = next(record_problems(record, len(run.classes)), None)
+    if problem is not None:
+        raise _corrupt_record(where, problem)
+    if (problem := names_problem(record, run)) is not None:
+        raise CorruptStoreError(
+            f"{where} {problem}; restore {layout.METADATA} of the run from a copy, or run `featlab verify`"
+        )
+    return record
+
+
+def _corrupt_record(where: str, problem: str) -> CorruptStoreError:
+    return CorruptStoreError(
+        f"the commit record of {where} {problem}; restore {layout.METADATA} from a copy, or write the snapshot again "
+        "with overwrite"
+    )
+
+
 class Run:
     """A stored run, as it was when it was opened; `open_run` makes it.
 
@@ -90,6 +112,8 @@ class Run:
         Names of the classes and their WordNet ids (or None).
     committed
         All (epoch, split), in order.
+    commits
+        The same, with a digest that is another one after a snapshot was overwritten.
     epochs, splits, layers
         What is committed anywhere in the run; layers in the order in which they first came.
 
@@ -110,10 +134,12 @@ class Run:
     def __init__(self, path: StorePath) -> None:
         root = store_path(path).absolute()  # a worker may stand in another directory
         self._records: dict[tuple[int, str], CommitRecord] = {}
+        self.commits: dict[tuple[int, str], str] = {}
         with disk_errors(f"opening {root}", "check that it may be read"):
             attributes = read_run(root)
-            for epoch, split, data in committed(root, epochs_in(root)):
-                self._records[epoch, split] = CommitRecord.from_json(data, layout.split_path(epoch, split))
+            for epoch, split, data in committed(root, epochs_in(root), refuse_lost=True):
+                self._records[epoch, split] = _sound_record(data, layout.split_path(epoch, split), attributes)
+                self.commits[epoch, split] = commit_digest(data)
         self.path = str(root)
         self.attrs: dict[str, Any] = attributes.to_json()
         self.classes = attributes.classes
@@ -194,13 +220,13 @@ class Run:
         held = read_attributes(store_path(self.path) / where) if epoch in self.epochs else None
         if held is None:
             return (), {}
-        try:
-            arrays = layout.inventory_from_json(held["arrays"])
-            return tuple(held["feeds"]), {name: arrays[name] for name in ("weight", "bias")}
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        arrays, feeds = classifier_arrays(held, where)
+        problems = classifier_problems(arrays, len(self.classes))
+        if problems:
             raise CorruptStoreError(
-                f"the attributes of {where} cannot be read ({error!r}); restore {layout.METADATA} from a copy"
-            ) from error
+                f"the classifier of epoch {epoch} {problems[0]}; restore {where}/{layout.METADATA} from a copy"
+            )
+        return tuple(feeds), arrays
 
     def blocks(self, epoch: int, split: str, array: str, *, target_bytes: int = TARGET_BYTES) -> list[Block]:
         """Where the rows of an array are, in the snapshot's order.
@@ -279,6 +305,10 @@ class Run:
         if (epoch, split) not in self._kept:
             keep = np.zeros(record.rows, bool)
             keep[np.unique(self._stored(epoch, split, "sample_id"), return_index=True)[1]] = True
+            if (found := int(keep.sum())) != record.unique:
+                raise _corrupt_record(
+                    layout.split_path(epoch, split), f"says {record.unique} sample ids, and there are {found}"
+                )
             self._kept[epoch, split] = keep
         return self._kept[epoch, split]
 

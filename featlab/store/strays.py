@@ -10,8 +10,9 @@ from pathlib import Path
 from featlab.errors import CorruptStoreError
 from featlab.store import layout
 from featlab.store.checks import LEFTOVER, LOST, REMARK, UNREADABLE, Finding
-from featlab.store.files import PARTIAL, AnyPath, names_in, read_attributes
+from featlab.store.files import PARTIAL, WRITING, AnyPath, names_in, read_attributes
 from featlab.store.layout import CommitRecord
+from featlab.store.lock import Process, entries
 from featlab.store.objects import ObjectPath
 from featlab.store.repair import Fault
 
@@ -78,6 +79,22 @@ def stray_files(root: AnyPath, place: str) -> list[Fault]:
         return []
     names = sorted(entry.name for entry in directory.iterdir() if entry.name.endswith(PARTIAL) and entry.is_file())
     return [_partial(name if place == "." else f"{place}/{name}") for name in names]
+
+
+def writer_faults(root: AnyPath) -> list[Fault]:
+    """Entries of processes that write to the run, or were killed while they did."""
+    here, faults = Process.current(), []
+    for entry in entries(root):
+        where = f"{WRITING}/{entry.place.name}"
+        if entry.process == here:
+            continue
+        gone = entry.process.is_gone(here)
+        if gone or (gone is None and entry.is_long_silent):
+            what = f"is the entry of {entry.writer}, which is gone"
+            faults.append(Fault(Finding(LEFTOVER, where, what), "clear", where))
+        else:
+            faults.append(Fault(Finding(REMARK, where, f"says that {entry.writer} writes to the run")))
+    return faults
 
 
 def _partial(where: str) -> Fault:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,25 +13,28 @@ from featlab.errors import CorruptStoreError, OptionError, StoreError
 from featlab.progress import Advance, progress_bar
 from featlab.store import layout
 from featlab.store.arrays import array_metadata
-from featlab.store.attributes import epochs_in, read_run
+from featlab.store.attributes import RunAttributes, epochs_in, parse_attributes, stored_attributes
 from featlab.store.checks import (
     LEFTOVER,
     LOST,
     REMARK,
     UNREADABLE,
     Finding,
-    array_problems,
     check_array,
     classifier_arrays,
+    classifier_problems,
+    names_problem,
     record_problems,
     rows_problems,
     total_bytes,
 )
 from featlab.store.files import AnyPath, StorePath, disk_errors, names_in, read_attributes, store_path
 from featlab.store.layout import CommitRecord, Inventory
+from featlab.store.lock import hold
 from featlab.store.objects import ObjectPath
 from featlab.store.repair import Fault, mend
-from featlab.store.strays import below, group_faults, stray_faults, stray_files, uncommitted_fault
+from featlab.store.seals import seal_problem
+from featlab.store.strays import below, group_faults, stray_faults, stray_files, uncommitted_fault, writer_faults
 
 __all__ = ["Finding", "Verification", "verify_run"]
 
@@ -109,7 +113,7 @@ def verify_run(
     OptionError
         A repair by URL; a bad `idle_minutes`.
     StoreError
-        A run of a newer format; an object store that cannot be reached.
+        A run of a newer format; an object store that cannot be reached; a repair while another process writes.
 
     Examples
     --------
@@ -129,9 +133,16 @@ def verify_run(
         )
     if isinstance(idle_minutes, bool) or not isinstance(idle_minutes, int | float) or not idle_minutes >= 0:
         raise OptionError(f"idle_minutes is {idle_minutes!r}, but must be a number of minutes >= 0; 60 is the default.")
-    with disk_errors(f"verifying {root}", "check that it may be read"):
-        classes = len(read_run(root).classes)
+    with ExitStack() as ending, disk_errors(f"verifying {root}", "check that it may be read"):
+        attributes = stored_attributes(root)
+        if repair:
+            ending.callback(hold(root, None).release)  # no process writes meanwhile
+        run = parse_attributes(root, attributes)
+        classes = len(run.classes)
         committed, faults = _survey(root, classes)
+        foreign = _foreign_faults(attributes, run, committed)
+        faults += foreign
+        committed = [entry for entry in committed if entry.where not in {fault.place for fault in foreign}]
         promised = total_bytes(part for entry in committed for part in entry.parts.values())
         workers = min(_READERS, os.cpu_count() or 1)
         with (
@@ -153,7 +164,7 @@ def verify_run(
 def _survey(root: AnyPath, classes: int) -> tuple[list[_Committed], list[Fault]]:
     """What is committed, and what is wrong with whatever else lies where a snapshot could be."""
     committed: list[_Committed] = []
-    faults = stray_files(root, ".") + stray_files(root, layout.EPOCHS)
+    faults = stray_files(root, ".") + stray_files(root, layout.EPOCHS) + writer_faults(root)
     for epoch in epochs_in(root):
         where = layout.epoch_path(epoch)
         names = names_in(root / where)
@@ -174,6 +185,26 @@ def _survey(root: AnyPath, classes: int) -> tuple[list[_Committed], list[Fault]]
         if snapshots:
             faults += group_faults(root, [where])
     return committed, faults + (group_faults(root, [layout.EPOCHS]) if committed else [])
+
+
+def _foreign_faults(attributes: dict[str, Any], run: RunAttributes, committed: Sequence[_Committed]) -> list[Fault]:
+    """Attributes of the run that were changed, and snapshots that were committed with other classes than it has."""
+    damaged = seal_problem(attributes)
+    faults = [] if damaged is None else [Fault(Finding(LOST, layout.METADATA, f"{damaged}; restore it from a copy"))]
+    snapshots = [entry for entry in committed if entry.record is not None]
+    problems = {
+        entry.where: problem
+        for entry in snapshots
+        if entry.record is not None and (problem := names_problem(entry.record, run)) is not None
+    }
+    if problems and (damaged is not None or len(problems) == len(snapshots)):
+        # the run's own names are what was changed: no snapshot is moved for that
+        what = (
+            f"has other classes or synsets than {len(problems)} snapshots were committed with; restore it from a copy"
+        )
+        return [*faults, Fault(Finding(LOST, layout.METADATA, what))]
+    of_place = {entry.where: entry.attributes for entry in snapshots}
+    return faults + [_broken(where, problem, of_place[where]) for where, problem in problems.items()]
 
 
 def _survey_snapshot(root: AnyPath, place: str, classes: int) -> tuple[_Committed | None, list[Fault]]:
@@ -205,7 +236,7 @@ def _survey_classifier(
         part, feeds = classifier_arrays(attributes, place)
     except CorruptStoreError as error:
         return None, [_broken(place, _unread(error), attributes)]
-    problems = [f"{what} in {name}" for name, info in part.items() for what in array_problems(name, info, classes)]
+    problems = classifier_problems(part, classes)
     if not problems:
         width = part["weight"].shape[1]
         for snapshot in snapshots:

@@ -7,7 +7,11 @@ again.
 
 from __future__ import annotations
 
+import gc
+import os
+import threading
 import warnings
+import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -20,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from featlab.errors import DataError, EpochExistsError, FeatlabWarning, OptionError, StoreError
 from featlab.store import layout
 from featlab.store.arrays import ArrayWriter
-from featlab.store.attributes import RunAttributes, committed_splits, ensure_run
+from featlab.store.attributes import RunAttributes, committed_splits, ensure_run, is_free, read_run
 from featlab.store.commit import Classifier, Pending, commit_split, publish_part, remove_classifier
 from featlab.store.files import (
     StorePath,
@@ -35,11 +39,46 @@ from featlab.store.files import (
     store_path,
     write_group,
 )
+from featlab.store.lock import Holding, hold
 from featlab.store.objects import ObjectPath
 from featlab.store.ranks import Together, clear_strangers, give_up, wait_for_parts
 from featlab.store.rows import as_integers, as_rows, check_batch, check_widths, to_disk
 
+# among the threads of this process; other processes are kept out by `hold`
+_one_at_a_time = threading.RLock()
+_open_writers: weakref.WeakValueDictionary[tuple[str, str, int], SnapshotWriter] = weakref.WeakValueDictionary()
 _UNCOMMITTED = "free some space or repair the disk, then write the snapshot again; all committed ones are whole"
+
+
+def _is_written(key: tuple[str, str, int]) -> bool:
+    writer = _open_writers.get(key)
+    return writer is not None and writer._open
+
+
+def enter_run(path: StorePath, rank: int, group: str | None = None) -> Holding:
+    """Keep other processes from writing to a run, until what is returned is released or forgotten.
+
+    Parameters
+    ----------
+    path
+        The run, a directory or a URL; there need not be one yet.
+    rank
+        Which writer this process is.
+    group
+        A text that the ranks of one capture share.
+
+    Raises
+    ------
+    NotAStoreError
+        The path holds something else.
+    StoreError
+        Another process writes to it, or it cannot be written to.
+    """
+    root = store_path(path)
+    with disk_errors(f"starting to write to {root}", "check that there is space, and that it may be written to", root):
+        if not is_free(root):
+            read_run(root)  # something else than a run is refused before anything is put there
+        return hold(root, rank, group)
 
 
 class SnapshotWriter:
@@ -93,6 +132,8 @@ class SnapshotWriter:
         The run has other classes.
     OptionError
         An option that cannot be served.
+    StoreError
+        Another process writes to the run as the same rank; or another writer of this process to the same snapshot.
 
     Examples
     --------
@@ -160,8 +201,31 @@ class SnapshotWriter:
         self._part = self._snapshot.directory / layout.rank_name(rank)
         remedy = "check that there is space, and that it may be written to"
         with disk_errors(f"starting a snapshot in {root}", remedy, root):
-            ensure_run(root, run)
-            self._clear()
+            self._enter()
+            try:
+                with _one_at_a_time:
+                    ensure_run(root, run)
+                    self._clear()
+            except BaseException:
+                self._open = False
+                self._holding.release()
+                raise
+
+    def _enter(self) -> None:
+        """Become the one that writes this part: in this process, and as this rank among all processes."""
+        root, together = self._snapshot.root, self._together
+        key = (str(root.absolute()), self._snapshot.where, self._rank)
+        with _one_at_a_time:
+            if _is_written(key):
+                gc.collect()  # a writer that nobody can reach any more writes no more
+            if _is_written(key):
+                raise StoreError(
+                    f"{self._part} is being written already, in this process (number {os.getpid()}); "
+                    "let one writer write a snapshot, and end it before the next."
+                )
+            _open_writers[key] = self
+        group = None if together is None else together.attempt.split("/")[0]
+        self._holding = enter_run(root, self._rank, group)
 
     def _clear(self) -> None:
         snapshot = self._snapshot
@@ -280,6 +344,7 @@ class SnapshotWriter:
                 inventory = {name: writer.finish() for name, writer in self._writers.items()}
                 if not still_claimed(self._part, self._claim):
                     raise StoreError(f"{self._part} has two writers; let one process write a snapshot.")
+                self._holding.check()
                 release(self._part)
                 self._released = True
                 attempt = None if self._together is None else self._together.attempt
@@ -287,12 +352,15 @@ class SnapshotWriter:
                 if self._rank == 0:
                     if self._together is not None:
                         wait_for_parts(self._snapshot.directory, self._snapshot.where, self._together)
-                    self.unique, remarks = commit_split(self._snapshot, self._classifier)
+                    with _one_at_a_time:
+                        self._holding.check()
+                        self.unique, remarks = commit_split(self._snapshot, self._classifier)
         except BaseException as error:
             self.abort(str(error))
             raise
         self._open = False
         self._writers.clear()
+        self._holding.release()
         for remark in remarks:
             warnings.warn(remark, FeatlabWarning, stacklevel=2)
 
@@ -305,7 +373,7 @@ class SnapshotWriter:
             For rank 0 to repeat, if it waits for this one.
         """
         try:
-            if self._open and not self._is_visible() and (self._released or still_claimed(self._part, self._claim)):
+            if self._open and self._is_ours() and not self._is_visible():
                 remove_tree(self._part)
                 if self._together is not None:
                     with suppress(OSError):  # where even that fails, time will tell
@@ -317,6 +385,11 @@ class SnapshotWriter:
         finally:
             self._open = False
             self._writers.clear()
+            self._holding.release()
+
+    def _is_ours(self) -> bool:
+        """Whether no other writer took this part over."""
+        return self._holding.is_kept() and (self._released or still_claimed(self._part, self._claim))
 
     def __enter__(self) -> Self:
         return self

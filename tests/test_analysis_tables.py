@@ -262,13 +262,15 @@ def test_corrected_p_over_several_epochs_layers_and_spaces(tmp_path):
 
 
 def test_two_seeds_differ_and_one_does_not(tmp_path):
-    features, labels = clouds(0, [9] * 24)
+    n_classes = 40  # of which groups are enough for intervals that are drawn
+    features, labels = clouds(0, [9] * n_classes, dim=n_classes)
     for epoch in range(4):
-        said = np.random.default_rng(epoch).normal(size=(len(labels), 24)) + epoch * np.eye(24)[labels]
-        moved = features + (epoch * np.eye(24, DIM))[labels]
-        names = [f"class{number:02d}" for number in range(24)]
+        said = np.random.default_rng(epoch).normal(size=(len(labels), n_classes)) + epoch * np.eye(n_classes)[labels]
+        moved = features + (epoch * np.eye(n_classes))[labels]
+        names = [f"class{number:02d}" for number in range(n_classes)]
         write(tmp_path / "run.zarr", moved, labels, epoch, logits=said, classes=names)
-    options = {"spaces": {"a": (np.arange(24) % 5).tolist()}, "permutations": 29, "controls": 3}
+    spaces = {"a": (np.arange(n_classes) % 5).tolist(), "b": np.minimum(np.arange(n_classes), 38).tolist()}
+    options = {"spaces": spaces, "permutations": 29, "controls": 3}
     one, again, two = (featlab.analyze(tmp_path / "run.zarr", seed=seed, **options) for seed in (0, 0, 1))
     for table, columns in {
         "alignment": ["null_mean", "null_std"],

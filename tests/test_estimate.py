@@ -69,8 +69,9 @@ def test_what_cannot_fit_is_refused_before_the_first_byte(model, loader, store, 
     with Capture(model, store, layers="1", total_epochs=TOO_MANY) as capture:
         with pytest.raises(CaptureError, match=message):
             capture.evaluate(loader, epoch=0)
-        assert list(tmp_path.iterdir()) == []
+        assert [path.name for path in tmp_path.glob("run.zarr/*")] == ["writing"]  # who writes, while the capture lasts
         assert not [hook for module in model.modules() for hook in module._forward_hooks]
+    assert list(tmp_path.iterdir()) == []
     with Capture(model, store, layers="1", total_epochs=TOO_MANY, check_space=False) as capture:
         capture.evaluate(loader, epoch=0)
         assert capture.estimates["val"].epochs == TOO_MANY + 1

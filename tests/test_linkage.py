@@ -13,6 +13,7 @@ from scipy.spatial.distance import pdist, squareform
 from featlab.analysis import snapshots
 from featlab.errors import OptionError
 from featlab.metrics import linkage
+from featlab.statistics.rounding import mean_rounding
 
 MEANS = np.random.default_rng(0).normal(size=(9, 5))
 
@@ -57,8 +58,9 @@ def test_long_distances_take_turns_and_are_kept_in_single_precision(monkeypatch)
         measures = [snapshots.TreeMeasure(metric, ("average", "ward"), False) for metric in metrics]
         counts = np.full(9, 4)
         sums = SimpleNamespace(counts=counts, class_scatter=np.ones(9))
+        rounding = mean_rounding(MEANS, np.ones(9) / 4, counts, 256)
         statistics = SimpleNamespace(
-            means=MEANS, classes=np.arange(9), weights=counts, coordinates=sums, scales=np.abs(MEANS).max(axis=0)
+            means=MEANS, classes=np.arange(9), weights=counts, coordinates=sums, rounding=rounding
         )
         found = list(pool.map(lambda measure: measure(statistics), measures))
     for metric, each in zip(metrics, found, strict=True):

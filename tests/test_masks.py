@@ -1,12 +1,12 @@
 """Padding is no token: masks, lengths and packed sequences, found or named."""
 
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from editing import edit
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_sequence, pad_packed_sequence, pad_sequence
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -555,11 +555,7 @@ def test_after_the_first_batch_nothing_waits_for_the_device(store, reduce, is_in
 
 def without_mask(store):
     """Make the run one of a featlab that knew no masks."""
-    path = Path(store) / "zarr.json"
-    group = json.loads(path.read_text())
-    for one in group["attributes"]["featlab"]["layers"].values():
-        one.pop("mask", None)
-    path.write_text(json.dumps(group))
+    edit(Path(store) / "zarr.json", lambda held: [one.pop("mask", None) for one in held["layers"].values()])
 
 
 def test_a_run_goes_on_with_the_mask_it_has_and_batches_of_any_length(store):

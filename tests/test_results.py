@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
+from editing import make_results_older
 
 import featlab
 from featlab.demo.planted import planted_tree
@@ -66,6 +67,7 @@ def test_results_of_before_the_population_was_stored_can_be_read(results, tmp_pa
     later = list(TABLES["onset"].later)
     results.save(tmp_path / "a.results")
     results.onset.drop(columns=later).to_parquet(tmp_path / "a.results" / "onset.parquet")
+    make_results_older(tmp_path / "a.results")
     loaded = featlab.load_results(tmp_path / "a.results")
     assert list(loaded.onset.columns) == list(results.onset.columns)
     assert loaded.onset[later].isna().all(axis=None)

@@ -347,12 +347,23 @@ def test_damaged_labels_name_their_array(path: Path) -> None:
         open_run(path).labels(3, "val")
 
 
+def group_of(attributes: dict[str, object]) -> str:
+    """The metadata of a group with such attributes of featlab's."""
+    return json.dumps({"zarr_format": 3, "node_type": "group", "attributes": {"featlab": attributes}})
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("{", "zarr.json cannot be read as Zarr metadata"),
-        ('{"attributes": {"featlab": {"rows": 3}}}', "commit record of epochs/000003/val cannot be read"),
-        ('{"attributes": {"featlab": {"rows": "x"}}}', "commit record of epochs/000003/val cannot be read"),
+        (
+            '{"zarr_format": 3, "node_type": "group", "attributes": {"featlab": {"rows": 3}}}',
+            "commit record of epochs/000003/val cannot be read",
+        ),
+        (
+            '{"zarr_format": 3, "node_type": "group", "attributes": {"featlab": {"rows": "x"}}}',
+            "commit record of epochs/000003/val cannot be read",
+        ),
     ],
 )
 def test_a_damaged_commit_record(path: Path, content: str, message: str) -> None:
@@ -362,7 +373,9 @@ def test_a_damaged_commit_record(path: Path, content: str, message: str) -> None
 
 
 def test_damaged_attributes_of_the_run(path: Path) -> None:
-    (path / "zarr.json").write_text('{"attributes": {"featlab": {"format": 1}}}')
+    (path / "zarr.json").write_text(
+        '{"zarr_format": 3, "node_type": "group", "attributes": {"featlab": {"format": 1}}}'
+    )
     with pytest.raises(CorruptStoreError, match=r"attributes of .* cannot be read"):
         open_run(path)
 
@@ -370,7 +383,9 @@ def test_damaged_attributes_of_the_run(path: Path) -> None:
 def test_damaged_attributes_of_the_classifier(path: Path) -> None:
     weights = path / "epochs/000003/weights"
     weights.mkdir()
-    (weights / "zarr.json").write_text('{"attributes": {"featlab": {"feeds": []}}}')
+    (weights / "zarr.json").write_text(
+        '{"zarr_format": 3, "node_type": "group", "attributes": {"featlab": {"feeds": []}}}'
+    )
     with pytest.raises(CorruptStoreError, match="attributes of epochs/000003/weights cannot be read"):
         open_run(path).classifier(3)
     assert open_run(path).classifier(12) is None

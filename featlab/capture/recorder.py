@@ -232,8 +232,13 @@ class Capture:
     ) -> None:
         self._closed = True
         self._setup.ring.clear()
+        self.release()
+
+    def release(self) -> None:
+        """Let other processes write to the run, until the next recording."""
         if self._holding is not None:
             self._holding.release()
+            self._holding = None
 
     def stats(self) -> CaptureStats:
         """Return what was written so far, and what it cost: bytes, batches, samples dropped, seconds waited and hidden.

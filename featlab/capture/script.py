@@ -132,10 +132,6 @@ def run_script(
     """
     program = parse_command(command)
     path = str(store_path(store).absolute())  # the script may change directory
-    rank_at_start = known_rank()
-    holding = None if rank_at_start is None else enter_run(path, rank_at_start)  # another command ends before it trains
-    _check_store(path, splits, refuse=not (resume or overwrite))
-
     def make_capture(model: nn.Module) -> Capture:
         return Capture(
             model,
@@ -173,17 +169,20 @@ def run_script(
         make_capture, splits=tuple(splits), note=say, within_epochs=within_epochs, first_epoch=first_epoch
     )
     stop: SystemExit | None = None
+    rank_at_start = known_rank()
+    holding = None if rank_at_start is None else enter_run(path, rank_at_start)  # another command ends before it trains
     try:
+        _check_store(path, splits, refuse=not (resume or overwrite))
         with termination_raised(), watch.attached():
             try:
                 _run(program)
             except SystemExit as asked:
                 stop = asked
     finally:
-        if own_rank() == 0:
-            _summarise(watch, path, str(store), note)
         if holding is not None:
             holding.release()
+        if own_rank() == 0:
+            _summarise(watch, path, str(store), note)
     if stop is not None and stop.code not in (None, 0):
         raise stop
     _check_captured(watch, splits)

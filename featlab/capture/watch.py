@@ -94,6 +94,7 @@ class ScriptWatch(PassObserver):
     def attached(self) -> Iterator[None]:
         """Watch until the end of the block; after an exception, what is being recorded stays uncommitted."""
         with ExitStack() as undo:
+            undo.callback(self._release)
             undo.callback(self._abandon_all)
             undo.enter_context(passes_observed(self))
             undo.enter_context(losses_observed(self._saw_loss))
@@ -104,6 +105,10 @@ class ScriptWatch(PassObserver):
             yield
             self._end_gone(script_is_over=True)
             self._note_end(at_once=False)
+
+    def _release(self) -> None:
+        if self.capture is not None:
+            self.capture.release()
 
     def before_pass(self) -> None:
         self._end_gone(others_begin=True)

@@ -94,6 +94,8 @@ class LightningCapture(Callback):  # type: ignore[misc]
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._observing.close()
+        if self._capture is not None:
+            self._capture.release()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.global_step:  # from a checkpoint, it may be the middle of an epoch
@@ -107,6 +109,8 @@ class LightningCapture(Callback):  # type: ignore[misc]
         recording, self._recording = self._recording, None
         if recording is not None:
             recording.__exit__(type(exception), exception, exception.__traceback__)
+        if self._capture is not None:
+            self._capture.release()
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0

@@ -90,6 +90,12 @@ class TransformersCapture(TrainerCallback):  # type: ignore[misc]
         if self._data is None and kwargs.get("eval_dataloader") is not None:
             self._record(state, kwargs["model"], kwargs["eval_dataloader"])
 
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self._capture is not None:
+            self._capture.release()
+
     def _record(self, state: TrainerState, model: nn.Module, loader: Iterable[Any]) -> None:
         epoch = state.epoch or 0.0
         # Accelerate's loaders read ahead; what they wrap tells the samples.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,9 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import featlab
-from featlab.errors import FeatlabWarning
+from featlab.capture.digest import weights_digest
+from featlab.capture.script import run_script
+from featlab.errors import CaptureError, FeatlabWarning
 
 pytestmark = pytest.mark.cuda
 
@@ -168,3 +172,80 @@ def test_compiled(model: nn.Module, data: TensorDataset, tmp_path) -> None:
     kept = expected(model, data, 100)
     stored = featlab.open_run(path).snapshot(epoch=0, split="val", layer="head").features.compute()
     np.testing.assert_allclose(stored, kept["head"], rtol=1e-3, atol=1e-3)
+
+
+def test_the_digest_of_weights_is_that_of_the_same_weights_on_the_host(model: nn.Module) -> None:
+    there = weights_digest(model)
+    assert there is not None
+    assert there == weights_digest(model.cpu())
+    with torch.no_grad():
+        model.head.bias[0] += 1e-6
+    assert there != weights_digest(model.to(DEVICE))
+
+
+class Masked(nn.Module):
+    """Tokens through two layers; the mask tells which count."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(50, 32)
+        self.mix = nn.Linear(32, 32)
+        self.head = nn.Linear(32, 5)
+
+    def forward(self, ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        hidden = self.mix(self.embed(ids)).relu()
+        weights = attention_mask[..., None]
+        return self.head((hidden * weights).sum(1) / weights.sum(1))
+
+
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode:UserWarning")
+@pytest.mark.parametrize("reduce", ["mean", "max", "last", "cls"])
+def test_padding_does_not_count_and_no_mask_is_waited_for(tmp_path, reduce: str) -> None:
+    torch.manual_seed(0)
+    model = Masked().to(DEVICE).eval()
+    generator = torch.Generator().manual_seed(1)
+    lengths = torch.randint(1, 20, (256,), generator=generator)
+    mask = (torch.arange(20) < lengths[:, None]).long()
+    ids = torch.randint(1, 50, (256, 20), generator=generator) * mask
+    path = str(tmp_path / "run.zarr")
+    on_device = ids.to(DEVICE), mask.to(DEVICE)
+    with (
+        torch.no_grad(),
+        featlab.Capture(
+            model, path, ["embed", "mix"], reduce=reduce, dtype="float32", classes=5, classifier=None
+        ) as capture,
+        capture.recording(epoch=0) as rec,
+    ):
+        for number in range(4):
+            rows = slice(64 * number, 64 * (number + 1))
+            torch.cuda.set_sync_debug_mode("error" if number else "default")
+            try:
+                model(on_device[0][rows], on_device[1][rows])
+                rec.batch(torch.arange(64) % 5, sample_ids=np.arange(64) + 64 * number)
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+    with torch.no_grad():
+        hidden = model.mix(model.embed(on_device[0])).cpu()
+    stored = featlab.open_run(path).snapshot(epoch=0, split="val", layer="mix").features.compute()
+    tokens = [hidden[row, : lengths[row]] for row in range(256)]
+    reduced = {
+        "mean": [rows.mean(0) for rows in tokens],
+        "max": [rows.amax(0) for rows in tokens],
+        "last": [rows[-1] for rows in tokens],
+        "cls": [rows[0] for rows in tokens],
+    }
+    np.testing.assert_allclose(stored, torch.stack(reduced[reduce]), rtol=1e-4, atol=1e-5)
+
+
+def test_a_script_on_the_device_goes_on_from_its_checkpoint(tmp_path) -> None:
+    store, saved = str(tmp_path / "run.zarr"), str(tmp_path / "last.pt")
+    script = [str(Path(__file__).parent / "scripts" / "cuda_blobs.py"), "--checkpoint", saved, "--device", DEVICE]
+    for epochs in ("2", "4"):
+        run_script([*script, "--epochs", epochs], store, ["0"], note=lambda message: None)
+    run = featlab.open_run(store)
+    assert run.epochs == [1, 2, 3, 4]
+    for epoch in run.epochs:
+        weights = torch.load(f"{saved}.{epoch}", weights_only=True)["2.weight"]
+        np.testing.assert_array_equal(run.classifier(epoch).weight, weights.cpu())
+    with pytest.raises(CaptureError, match=r"is that of no epoch"):
+        run_script([*script[:1], "--seed", "1", "--device", DEVICE, "--epochs", "1"], store, ["0"], note=lambda _: None)

@@ -23,7 +23,7 @@ from testing_page import write_section
 
 ROOT = Path(__file__).parent.parent
 RESULTS = "FEATLAB_DEFECTS"  # names the file that the plugin writes
-SECONDS = 300  # of one test; a defect may be a hang
+SECONDS = 60  # of one test; a defect may be a hang
 
 
 @dataclass(frozen=True)

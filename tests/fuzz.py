@@ -1,7 +1,7 @@
 """Feed damaged and hostile input to every parser and every record, and count what became of it.
 
-`make fuzz` does so for an hour with a fresh seed, and prints a table; `make test` for a fixed number of cases. A case is
-a number: target, seed and number always give the same case, so that
+`make fuzz` does so for an hour with a fresh seed, and prints a table; `make test` for a fixed number of cases. A case
+is a number: target, seed and number always give the same case, so that
 `python tests/fuzz.py --target results --seed 5 --case 17` shows it again.
 
 * refused: exit code 1 or 2 and one line of at most 700 characters
@@ -18,6 +18,7 @@ import argparse
 import contextlib
 import io
 import random
+import re
 import resource
 import secrets
 import shutil
@@ -162,7 +163,7 @@ def try_case(target: Target, number: int, scratch: Path, seed: int = 0) -> tuple
         except HangError:
             return "hang", f"{how}: {SECONDS} s"
         except BaseException:  # noqa: BLE001 - whatever comes is what is looked for
-            return "traceback", f"{how}: {traceback.format_exc(limit=-6)}"
+            return "traceback", f"{how}: {traceback.format_exc(limit=-14)}"
         if (problem := message_problem(code, out, err, steps)) is not None:
             return "message", f"{how}: {problem}"
         if code:
@@ -187,8 +188,9 @@ def message_problem(code: int, out: str, err: str, steps: list[Step]) -> str | N
         return f"{err[:2000]!r}"
     if any(len(line.partition(": ")[2]) > LONGEST for line in ours):
         return f"too long: {err[:2000]!r}"
-    # names are not escaped in data for programs
-    shown = err if any(step[-1] in ("csv", "json") for step in steps if isinstance(step, list)) else out + err
+    # names and paths are as they are in what programs read
+    last = steps[-1]
+    shown = out + err if isinstance(last, list) and last[-1] in ("table", "markdown") else err
     if any(ord(sign) < 32 and sign not in "\n\t" for sign in shown):
         return f"control characters: {shown[:500]!r}"
     return None
@@ -216,8 +218,15 @@ def run(targets: list[Target], scratch: Path, *, cases: int | None = None, secon
         counts[target.name][outcome] += 1
         spent[target.name] += time.monotonic() - start
         if outcome in BAD:
-            tell(f"{outcome}: {target.name} seed {seed} case {number}: {what}")
+            tell(f"{outcome}: {target.name} seed {seed} case {number}: {re.sub(_REPEATED, _shortened, what)}")
     return counts
+
+
+_REPEATED = re.compile(r"(.)\1{40,}")
+
+
+def _shortened(repeated: re.Match[str]) -> str:
+    return f"{repeated[1] * 10}...({len(repeated[0])} times)"
 
 
 def table(counts: dict[str, Counter[str]]) -> str:

@@ -97,7 +97,9 @@ def is_part(expected: str, found: str) -> bool:
     """
     for name in ("geometry", "accuracy", "collapse", "linkage"):
         whole, part = (pd.read_csv(io.StringIO(json.loads(text)[name])) for text in (expected, found))
-        keys = [key for key in whole if key in ("epoch", "split", "layer", "space", "metric", "linkage", "rule", "step")]
+        keys = [
+            key for key in whole if key in ("epoch", "split", "layer", "space", "metric", "linkage", "rule", "step")
+        ]
         joined = part.merge(whole, on=keys, how="left", suffixes=("", " before"), indicator=True)
         if (joined["_merge"] != "both").any():
             return False
@@ -142,8 +144,38 @@ def list_run(folder: Path, draw: random.Random) -> list[Step]:
     return [draw.choice(commands).split()]
 
 
+def write_old(folder: Path) -> None:
+    """Write a run as releases before seals did: nothing but its checks then stands behind a damaged record."""
+    write_run(folder / "run.zarr")
+    write_new(folder)
+    for place in (folder / "run.zarr").rglob("zarr.json"):
+        document = json.loads(place.read_text(encoding="utf-8"))
+        held = document.get("attributes", {}).get(layout.ATTRIBUTES, {})
+        for key in ("seal", "place", "classes_digest", "synsets_digest"):
+            held.pop(key, None)
+        place.write_text(json.dumps(document), encoding="utf-8")
+
+
+def damage_record(folder: Path, draw: random.Random) -> str:
+    """Damage the metadata of a group that says something."""
+    places = [place for place in sorted(folder.rglob("zarr.json")) if layout.ATTRIBUTES in place.read_text("utf-8")]
+    place = draw.choice(places)
+    damaged = damage_json(place.read_text(encoding="utf-8"), draw)
+    place.write_text(damaged, encoding="utf-8", errors="surrogatepass")
+    return f"{place.relative_to(folder)} is {damaged[:1500]!r}"
+
+
+def use_old(folder: Path, draw: random.Random) -> list[Step]:
+    return draw.choice([analyze, list_run, list_run, add_epoch, repair])(folder, draw)
+
+
 def write_into(folder: Path) -> None:
     write_runs(folder)
+    write_new(folder)
+
+
+def write_new(folder: Path) -> None:
+    """Write what may become epoch 7 of a run: a file, and a model with a checkpoint."""
     draw = np.random.default_rng(5)
     features = {name: draw.normal(size=(ROWS, DIM)).astype(np.float32) for name in ("low", "high")}
     np.savez(folder / "new.npz", labels=LABELS, logits=features["high"][:, : len(NAMES)], **features)
@@ -285,8 +317,9 @@ def damage_checkpoints(folder: Path, draw: random.Random) -> str:
 
 # Parts of names that a terminal, a spreadsheet, a file system, HTML or a separator would take for something else.
 PARTS = (
-    *"'\"()[]{}<>&,;:=-+@|\\/.*?!%$#~`_ \t\r\n\0\x7f\x85\xa0\u2028\ufeff", "\x1b[2J", "\x1b]0;x\x07", "\u202e", "\ud800", "\udfff",
-    "=1+1", "@sum", "<script>alert(1)</script>", "</style>", "..", "../..", "[bold]", "[/]", "nan", "None", "NULL", "0",
+    *"'\"()[]{}<>&,;:=-+@|\\/.*?!%$#~`_ \t\r\n\0\x7f\x85\xa0\u2028\ufeff", "\x1b[2J", "\x1b]0;x\x07", "\u202e",
+    "\ud800", "\udfff", "=1+1", "@sum", "<script>alert(1)</script>",
+    "</style>", "..", "../..", "[bold]", "[/]", "nan", "None", "NULL", "0",
     "1e9", "\U0001f600", "e\u0301", "日本", "a" * 300, "b" * 20_000, "c.d", "{0}", "%s", "${x}",
 )  # fmt: skip
 
@@ -383,8 +416,7 @@ def give_option(folder: Path, draw: random.Random) -> list[Step]:
     text = draw.choice(TEXTS)
     if draw.random() < 0.3:
         text = damage_text(text, draw)
-    text = text.replace("\0", "")  # no argument of a process can hold one
-    text = os.fsdecode(text.encode("utf-8", "replace")) if draw.random() < 0.5 else text
+    text = os.fsdecode(text.replace("\0", "").encode("utf-8", "surrogatepass"))  # as it comes from a shell
     return [[*command, *([option] if option else []), text]]
 
 
@@ -401,6 +433,7 @@ def targets() -> list[Target]:
         Target("names", write_named, name_classes, read_named, None),
         Target("options", write_for_options, as_given, give_option, None),
         Target("runs", write_runs, damage_run, analyze, less_or_missed),
+        Target("runs without seals", write_old, damage_record, use_old, goes_on=True),
         Target("restored runs", write_whole_too, damage_run, analyze_restored, is_missed, goes_on=True),
         Target("repaired runs", write_runs, damage_run, repair, less_or_missed, goes_on=True),
         Target("listed runs", write_runs, damage_run, list_run),

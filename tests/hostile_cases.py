@@ -53,6 +53,45 @@ CONDITIONS: dict[str, str] = {
 }
 
 
+# Records of a run that cannot be: the group, where in its attributes, and the value that stands there.
+_SPLIT, _WEIGHTS, _INFO = "epochs/000001/val", "epochs/000001/weights", ("parts", "r000", "layers/high")
+RECORDS: dict[str, tuple[str, tuple[object, ...], object]] = {
+    "no classes": ("", ("classes",), []),
+    "classes are numbers": ("", ("classes",), [1, 2]),
+    "a class is half of a surrogate pair": ("", ("classes", 0), "\ud800"),
+    "classes are nested": ("", ("classes",), "NESTED"),
+    "synsets are a number": ("", ("synsets",), 5),
+    "the model is a list": ("", ("model",), [1]),
+    "layers are a list": ("", ("layers",), [1]),
+    "the format is infinite": ("", ("format",), float("inf")),
+    "no parts": (_SPLIT, ("parts",), {}),
+    "parts are a list": (_SPLIT, ("parts",), [[]]),
+    "parts are nested": (_SPLIT, ("parts",), "NESTED"),
+    "rows are infinite": (_SPLIT, ("rows",), float("inf")),
+    "rows are no number": (_SPLIT, ("rows",), float("nan")),
+    "rows are enormous": (_SPLIT, ("rows",), 10**30),
+    "fewer rows": (_SPLIT, ("rows",), 64),
+    "unique is negative": (_SPLIT, ("unique",), -1),
+    "unique is another": (_SPLIT, ("unique",), 64),
+    "a mode of its own": (_SPLIT, ("mode",), "x"),
+    "the mode is a list": (_SPLIT, ("mode",), []),
+    "no shards": (_SPLIT, (*_INFO, "shards"), []),
+    "shards are a number": (_SPLIT, (*_INFO, "shards"), 5),
+    "no shape": (_SPLIT, (*_INFO, "shape"), []),
+    "samples have no shape": (_SPLIT, ("parts", "r000", "sample_id", "shape"), []),
+    "a shape of nothing": (_SPLIT, (*_INFO, "shape"), [None, None]),
+    "an enormous shape": (_SPLIT, (*_INFO, "shape"), [10**30, 8]),
+    "another width": (_SPLIT, (*_INFO, "shape", 1), 7),
+    "another type": (_SPLIT, (*_INFO, "dtype"), "bfloat16"),
+    "the type is a list": (_SPLIT, (*_INFO, "dtype"), []),
+    "weight has no shape": (_WEIGHTS, ("arrays", "weight", "shape"), []),
+    "weight has the shape of a bias": (_WEIGHTS, ("arrays", "weight", "shape"), [6]),
+    "weight has no shards": (_WEIGHTS, ("arrays", "weight", "shards"), []),
+    "arrays are a number": (_WEIGHTS, ("arrays",), 5),
+    "feeds is a number": (_WEIGHTS, ("feeds",), 5),
+    "feeds are nested": (_WEIGHTS, ("feeds",), "NESTED"),
+}
+
 TAXONOMIES: dict[str, str] = {
     "kinds.csv": "child,parent\ncat,pet\ndog,pet\ncar,thing\npet,thing\nthing,\n",
     "kinds.nwk": "((cat:1,'dog x':2)pet:3,car:1[c])thing;",

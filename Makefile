@@ -64,7 +64,7 @@ soak: $(STAMP)
 FUZZ_SECONDS ?= 3600
 fuzz: $(STAMP)
 	@echo '==> tests/fuzz.py'
-	@$(BIN)/python tests/fuzz.py --seconds $(FUZZ_SECONDS) $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz.py --write --seconds $(FUZZ_SECONDS) $(ARGS)
 
 mutants: $(STAMP)
 	@echo '==> tests/mutants.py'

@@ -90,11 +90,12 @@ def replace_directory(draft: Path, target: Path) -> None:
 def standing(target: Path) -> Path:
     """Return where the directory is: at its name, or beside while it is being replaced."""
     aside = _aside(target)
-    return aside if not target.exists() and aside.is_dir() else target
+    # os.path: a name that is too long or no name at all is one that is not there
+    return aside if not os.path.lexists(target) and os.path.isdir(aside) else target  # noqa: PTH112
 
 
 def _aside(target: Path) -> Path:
-    return target.with_name(f".{target.name[:_LONGEST]}.old")
+    return target.parent / f".{target.name[:_LONGEST]}.old"
 
 
 def _exchange(one: Path, other: Path) -> bool:

@@ -1,13 +1,15 @@
 """Feed damaged and hostile input to every parser and every record, and count what became of it.
 
-`make fuzz` does so for an hour and prints a table; `make test` for a fixed number of cases. A case is a number: target
-and number always give the same case, so that `python tests/fuzz.py --target results --case 17` shows it again.
+`make fuzz` does so for an hour with a fresh seed, and prints a table; `make test` for a fixed number of cases. A case
+is a number: target, seed and number always give the same case, so that
+`python tests/fuzz.py --target results --seed 5 --case 17` shows it again.
 
 * refused: exit code 1 or 2 and one line of at most 700 characters
 * harmless: it succeeded, and the result is the same as without the damage
 * read: it succeeded with another result, where damage can make another valid input (a name in a hierarchy)
-* missed: it succeeded with another result, where the damage has to be found (a run)
-* traceback, hang (10 seconds), or a message of several lines: what must never be
+* less: it succeeded without an epoch or a classifier of which nothing, or no commit record, is left: as if never stored
+* missed: it succeeded with another result, where the damage has to be found
+* traceback, hang (20 seconds), or a message of several lines: what must never be
 """
 
 from __future__ import annotations
@@ -15,8 +17,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import json
 import random
+import re
+import resource
+import secrets
 import shutil
 import signal
 import sys
@@ -30,17 +34,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from damage import damage_bytes, damage_file, damage_json, damage_text, damage_tree
-from torch import nn
+from testing_page import write_section
 
-import featlab
+from featlab.errors import FeatlabError
 from featlab_cli.main import exit_code
 
-SECONDS = 10  # of one case
+SECONDS = 20  # of one case
 LONGEST = 700  # characters of a message
+MEMORY = 3 << 30  # bytes beyond those of the start; more is an error
 BAD = ("missed", "traceback", "hang", "message")
+KINDS = ("refused", "harmless", "read", "less", *BAD)
+
+Step = list[str] | Callable[[Path], str]
 
 
 class HangError(BaseException):
@@ -49,7 +54,7 @@ class HangError(BaseException):
 
 @dataclass
 class Target:
-    """Valid input, how it is damaged, and the command that reads it.
+    """Valid input, how it is damaged, and what reads it.
 
     Attributes
     ----------
@@ -57,22 +62,29 @@ class Target:
         Writes valid input into a folder.
     damage
         Damages a copy of it, and says how.
-    commands
-        Arguments of featlab, once or several times, in that folder; what is printed is the result.
-    strict
-        Whether another result than that of the valid input is a miss.
-    compares
-        Whether there is a valid input to compare with; False where the command itself is what is damaged.
+    steps
+        What is done then: arguments of featlab, or functions of the folder. What the last prints or returns is the
+        result.
+    judge
+        How another result than that of the valid input is called: of the folder, that result, and this one. None where
+        there is no valid input, since the command itself is hostile.
+    goes_on
+        Whether steps after one that was refused are taken, as after `featlab verify`; the last one counts.
     """
 
     name: str
     prepare: Callable[[Path], None]
     damage: Callable[[Path, random.Random], str]
-    commands: Callable[[Path, random.Random], list[list[str]]]
-    strict: bool = False
-    compares: bool = True
+    steps: Callable[[Path, random.Random], list[Step]]
+    judge: Callable[[Path, str, str], str] | None = lambda folder, expected, found: "read"
+    goes_on: bool = False
     folder: Path = field(default_factory=Path)
     expected: dict[str, str] = field(default_factory=dict)
+
+
+def is_missed(folder: Path, expected: str, found: str) -> str:
+    """Judge a target that must give the same result, or none."""
+    return "missed"
 
 
 @contextlib.contextmanager
@@ -91,15 +103,25 @@ def time_limit(seconds: int) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def run_commands(commands: list[list[str]], folder: Path) -> tuple[int, str, str]:
-    """Run featlab's commands up to the first that fails, in this process."""
+def take_steps(steps: list[Step], folder: Path, *, goes_on: bool = False) -> tuple[int, str, str]:
+    """Take the steps up to the first that is refused, or all: exit code and output of the last, and all messages."""
     code, out, err = 0, "", ""
-    for arguments in commands:
-        code, more, err = run_command(arguments, folder)
-        out += more
-        if code:
+    for step in steps:
+        code, out, said = run_command(step, folder) if isinstance(step, list) else call(step, folder)
+        err += said
+        if code and not goes_on:
             break
     return code, out, err
+
+
+def call(function: Callable[[Path], str], folder: Path) -> tuple[int, str, str]:
+    """Call a function of the folder, as a command that the line `featlab: ERROR` ends."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return 0, function(folder), ""
+    except FeatlabError as error:
+        return 1, "", f"featlab: {error}\n"
 
 
 def run_command(arguments: list[str], folder: Path) -> tuple[int, str, str]:
@@ -120,40 +142,58 @@ def run_command(arguments: list[str], folder: Path) -> tuple[int, str, str]:
         sys.argv = argv
 
 
-def try_case(target: Target, number: int, scratch: Path) -> tuple[str, str]:
+def try_case(target: Target, number: int, scratch: Path, seed: int = 0) -> tuple[str, str]:
     """Run one case: its outcome, and what to tell of it."""
-    draw = random.Random(f"{target.name} {number}")
+    draw = random.Random(f"{target.name} {seed} {number}")
     folder = scratch / "case"
     shutil.copytree(target.folder, folder)
-    commands = target.commands(folder, draw)
+    steps = target.steps(folder, draw)
     try:
-        if target.compares and repr(commands) not in target.expected:
-            code, out, err = run_commands(commands, folder)
+        if target.judge is not None and repr(steps) not in target.expected:
+            code, out, err = take_steps(steps, folder, goes_on=target.goes_on)
             if code:
                 raise RuntimeError(f"{target.name} is refused undamaged: {err}")
-            target.expected[repr(commands)] = out
+            target.expected[repr(steps)] = out
             shutil.rmtree(folder)
             shutil.copytree(target.folder, folder)
-        how = target.damage(folder, draw)
+        how = f"{target.damage(folder, draw)}, then {' '.join(map(_short, steps))}"
         try:
             with time_limit(SECONDS):
-                code, out, err = run_commands(commands, folder)
+                code, out, err = take_steps(steps, folder, goes_on=target.goes_on)
         except HangError:
             return "hang", f"{how}: {SECONDS} s"
         except BaseException:  # noqa: BLE001 - whatever comes is what is looked for
-            return "traceback", f"{how}: {traceback.format_exc(limit=-4)}"
-        lines = [line for line in err.splitlines() if line.startswith(("featlab:", "Error:", "Usage:", "Try"))]
-        if code and (len(lines) != len(err.splitlines()) or not err or max(map(len, lines)) > LONGEST):
-            return "message", f"{how}: {err[:2000]!r}"
-        if any(ord(sign) < 32 and sign not in "\n\t" for sign in out + err):
-            return "message", f"{how}: control characters in {(out + err)[:500]!r}"
+            return "traceback", f"{how}: {traceback.format_exc(limit=-14)}"
+        if (problem := message_problem(code, out, err, steps)) is not None:
+            return "message", f"{how}: {problem}"
         if code:
             return "refused", f"{how}: {err.strip()}"
-        if out == target.expected.get(repr(commands)):
-            return "harmless", how
-        return ("missed" if target.strict else "read"), how
+        if target.judge is None:
+            return "read", how
+        expected = target.expected[repr(steps)]
+        return ("harmless", how) if out == expected else (target.judge(folder, expected, out), how)
     finally:
         shutil.rmtree(folder)
+
+
+def _short(step: Step) -> str:
+    return f"{' '.join(step)!r:.500}" if isinstance(step, list) else step.__name__
+
+
+def message_problem(code: int, out: str, err: str, steps: list[Step]) -> str | None:
+    """Tell what is wrong with what was said: lines that are none of featlab's, too long, or that steer a terminal."""
+    lines = [line for line in err.splitlines() if line]
+    ours = [line for line in lines if line.startswith(("featlab: ", "Error: ", "Usage: ", "Try "))]
+    if (code and not lines) or len(ours) < len(lines):
+        return f"{err[:2000]!r}"
+    if any(len(line.partition(": ")[2]) > LONGEST for line in ours):
+        return f"too long: {err[:2000]!r}"
+    # names and paths are as they are in what programs read
+    last = steps[-1]
+    shown = out + err if isinstance(last, list) and last[-1] in ("table", "markdown") else err
+    if any(ord(sign) < 32 and sign not in "\n\t" for sign in shown):
+        return f"control characters: {shown[:500]!r}"
+    return None
 
 
 def prepared(targets: list[Target], scratch: Path) -> list[Target]:
@@ -165,216 +205,77 @@ def prepared(targets: list[Target], scratch: Path) -> list[Target]:
     return targets
 
 
-def run(targets: list[Target], scratch: Path, *, cases: int | None = None, seconds: float = 0, first: int = 0,
+def run(targets: list[Target], scratch: Path, *, cases: int | None = None, seconds: float = 0, seed: int = 0,
         tell: Callable[[str], None] = lambda text: None) -> dict[str, Counter[str]]:  # fmt: skip
-    """Try each target in turn, for a number of cases or for some time."""
+    """Try each target in turn, for a number of cases, or each for as much of some time."""
     counts: dict[str, Counter[str]] = {target.name: Counter() for target in targets}
-    end, number = time.monotonic() + seconds, first
-    while number - first < cases if cases is not None else time.monotonic() < end:
-        for target in targets:
-            outcome, what = try_case(target, number, scratch)
-            counts[target.name][outcome] += 1
-            if outcome in BAD:
-                tell(f"{outcome}: {target.name} case {number}: {what}")
-        number += 1
+    spent = dict.fromkeys(counts, 0.0)
+    end = time.monotonic() + seconds
+    while any(found.total() < cases for found in counts.values()) if cases is not None else time.monotonic() < end:
+        target = min(targets, key=lambda one: counts[one.name].total() if cases is not None else spent[one.name])
+        number, start = counts[target.name].total(), time.monotonic()
+        outcome, what = try_case(target, number, scratch, seed)
+        counts[target.name][outcome] += 1
+        spent[target.name] += time.monotonic() - start
+        if outcome in BAD:
+            tell(f"{outcome}: {target.name} seed {seed} case {number}: {re.sub(_REPEATED, _shortened, what)}")
     return counts
+
+
+_REPEATED = re.compile(r"(.)\1{40,}")
+
+
+def _shortened(repeated: re.Match[str]) -> str:
+    return f"{repeated[1] * 10}...({len(repeated[0])} times)"
 
 
 def table(counts: dict[str, Counter[str]]) -> str:
     """Lay the counts out as Markdown."""
-    kinds = ["refused", "harmless", "read", *BAD]
-    lines = [f"| target | tried | {' | '.join(kinds)} |", "|---" * (len(kinds) + 2) + "|"]
-    for name, found in counts.items():
-        lines.append(f"| {name} | {found.total()} | {' | '.join(str(found[kind]) for kind in kinds)} |")
+    lines = [f"| target | tried | {' | '.join(KINDS)} |", "|---" * (len(KINDS) + 2) + "|"]
+    total: Counter[str] = sum(counts.values(), Counter())
+    for name, found in [*counts.items(), ("all", total)]:
+        lines.append(f"| {name} | {found.total()} | {' | '.join(str(found[kind]) for kind in KINDS)} |")
     return "\n".join(lines)
 
 
-NAMES = ["animal.cat", "animal.dog", "animal.fox", "vehicle.car", "vehicle.bus", "vehicle.van"]
-
-
-def small_run(path: Path) -> None:
-    """Write a run of two epochs, a layer of two dimensions more than classes, logits and a classifier."""
-    draw = np.random.default_rng(0)
-    labels = np.arange(60) % 6
-    centres = draw.normal(size=(6, 8))
-    for epoch in range(2):
-        features = {name: centres[labels] * (epoch + 1) + draw.normal(size=(60, 8)) for name in ("low", "high")}
-        weight = draw.normal(size=(6, 8)).astype(np.float32)
-        featlab.write_epoch(
-            path, epoch=epoch, split="val", features=features, labels=labels, logits=features["high"] @ weight.T,
-            classifier=(weight, np.zeros(6, np.float32)), feeds=["high"], classes=NAMES,
-        )  # fmt: skip
-
-
-def write_run(folder: Path) -> None:
-    small_run(folder / "run.zarr")
-
-
-def write_results(folder: Path) -> None:
-    small_run(folder / "run.zarr")
-    options = {"permutations": 19, "controls": 2, "cache": False}
-    featlab.analyze(folder / "run.zarr", hierarchy="dotted", **options).save(folder / "run.results")
-    shutil.rmtree(folder / "run.zarr")
-
-
-def write_taxonomies(folder: Path) -> None:
-    parents = {name: name.partition(".")[0] for name in NAMES} | {"animal": "thing", "vehicle": "thing"}
-    rows = "\n".join(f"{child},{parent}" for child, parent in parents.items())
-    (folder / "tree.csv").write_text(f"child,parent\n{rows}\n", encoding="utf-8")
-    (folder / "tree.json").write_text(json.dumps({"parents": parents, "levels": ["kind"]}), encoding="utf-8")
-    (folder / "full.json").write_text(
-        json.dumps(featlab.Taxonomy.from_parents(parents).to_json()), encoding="utf-8"
-    )  # fmt: skip
-    (folder / "nested.json").write_text(
-        json.dumps({"animal": ["cat", "dog"], "vehicle": {"car": {}}}), encoding="utf-8"
-    )
-    (folder / "tree.nwk").write_text("((cat:1,'dog''s':2)animal:.5,(car,bus)vehicle)root;", encoding="utf-8")
-
-
-def write_arrays(folder: Path) -> None:
-    import h5py
-    from safetensors.numpy import save_file
-
-    draw = np.random.default_rng(0)
-    features, labels = draw.normal(size=(40, 6)).astype(np.float32), np.arange(40) % 4
-    np.savez(folder / "a.npz", layer=features, labels=labels)
-    np.savez_compressed(folder / "b.npz", layer=features, labels=labels)
-    np.save(folder / "c.npy", features)
-    np.save(folder / "labels.npy", labels)
-    save_file({"layer": features, "labels": labels}, folder / "d.safetensors")
-    with h5py.File(folder / "e.h5", "w") as file:
-        file["layer"], file["labels"] = features, labels
-    torch.save({"layer": torch.from_numpy(features), "labels": torch.from_numpy(labels)}, folder / "f.pt")
-
-
-def write_checkpoints(folder: Path) -> None:
-    torch.manual_seed(0)
-    code = (
-        "import torch\n"
-        "def build():\n    return torch.nn.Sequential(torch.nn.Linear(4, 5), torch.nn.Linear(5, 3))\n"
-        "def data():\n    return [(torch.ones(6, 4), torch.arange(6) % 3)]\n"
-    )
-    (folder / "fuzzed_model.py").write_text(code, encoding="utf-8")
-    model = nn.Sequential(nn.Linear(4, 5), nn.Linear(5, 3))
-    for epoch in (1, 2):
-        torch.save({"epoch": epoch, "state_dict": model.state_dict()}, folder / f"net_{epoch}.pt")
-        place = folder / f"checkpoint-{epoch}"
-        place.mkdir()
-        torch.save(model.state_dict(), place / "pytorch_model.bin")
-        (place / "trainer_state.json").write_text(json.dumps({"epoch": float(epoch), "log": [1]}), encoding="utf-8")
-
-
-def _damage_one(pattern: str) -> Callable[[Path, random.Random], str]:
-    def damage(folder: Path, draw: random.Random) -> str:
-        return damage_file(draw.choice(sorted(folder.glob(pattern))), draw)
-
-    return damage
-
-
-def _damage_taxonomy(folder: Path, draw: random.Random) -> str:
-    texts = []
-    for path in sorted(folder.iterdir()):
-        text = path.read_text(encoding="utf-8")
-        as_json = path.suffix == ".json" and draw.random() < 0.6
-        damaged = damage_json(text, draw) if as_json else damage_text(text, draw)
-        path.write_text(damaged, encoding="utf-8", errors="surrogatepass")
-        texts.append(f"{path.name} {damaged[:300]!r}")
-    return ", ".join(texts)
-
-
-def _show_taxonomy(folder: Path, draw: random.Random) -> list[list[str]]:
-    chosen = draw.choice(sorted(folder.iterdir()))
-    return [["hierarchy", chosen.name, "--format", draw.choice(["json", "csv", "table"])]]
-
-
-def _damage_arrays(folder: Path, draw: random.Random) -> str:
-    for path in folder.iterdir():
-        path.write_bytes(damage_bytes(path.read_bytes(), draw))
-    return "all files are damaged"
-
-
-def _import(folder: Path, draw: random.Random) -> list[list[str]]:
-    chosen = draw.choice(sorted(path for path in folder.iterdir() if path.stem != "labels"))
-    labels = ["--labels", "labels.npy"] if chosen.suffix == ".npy" else []
-    return [["import", "--store", "run.zarr", "--epoch", "0", *labels, "--classes", "4", chosen.name]]
-
-
-def _replay(folder: Path, draw: random.Random) -> list[list[str]]:
-    which, source = draw.choice([("net_*.pt", "name"), ("net_*.pt", "auto"), ("checkpoint-*", "metadata")])
-    model = ["--model", "fuzzed_model:build", "--data", "fuzzed_model:data"]
-    return [["replay", "--store", "run.zarr", "--layers", "0", *model, "--epochs-from", source, which]]
-
-
-def _damage_checkpoints(folder: Path, draw: random.Random) -> str:
-    files = sorted([*folder.glob("net_*"), *folder.glob("checkpoint-*/*")])
-    return ", ".join(damage_file(path, draw) for path in draw.sample(files, 3))
-
-
-CONDITION = "layer == 'high' and epoch >= 1 and not (space in ['hyponym', 'depth1'])"
-TABLES = ("accuracy", "collapse", "alignment", "onset", "spaces", "verdict")
-COMPARED = (
-    "classes",
-    "spaces",
-    "accuracy",
-    "geometry",
-    "collapse",
-    "distances",
-    "linkage",
-    "alignment",
-    "evolution",
-    "onset",
-)
-
-
-def _show(folder: Path, draw: random.Random) -> list[list[str]]:
-    return [["show", "run.results", draw.choice(TABLES), "--format", draw.choice(["csv", "json", "table"])]]
-
-
-def _show_where(folder: Path, draw: random.Random) -> list[list[str]]:
-    condition = CONDITION if draw.random() < 0.1 else damage_text(CONDITION, draw)
-    return [["show", "run.results", "collapse", "--where", condition, "--format", "csv"]]
-
-
-def _analyze(folder: Path, draw: random.Random) -> list[list[str]]:
-    options = ["--hierarchy", "dotted", "--permutations", "9", "--no-cache", "--out", "run.results"]
-    shown = [["show", "run.results", name, "--format", "csv"] for name in COMPARED]
-    return [["analyze", "run.zarr", *options], *shown]
-
-
-def targets() -> list[Target]:
-    """List all targets."""
-    return [
-        Target("hierarchies", write_taxonomies, _damage_taxonomy, _show_taxonomy),
-        Target("arrays", write_arrays, _damage_arrays, _import),
-        Target("checkpoints", write_checkpoints, _damage_checkpoints, _replay),
-        Target("results", write_results, lambda folder, draw: damage_tree(folder / "run.results", draw), _show),
-        Target("conditions", write_results, lambda folder, draw: "as given", _show_where, compares=False),
-        Target("runs", write_run, lambda folder, draw: damage_tree(folder / "run.zarr", draw), _analyze, strict=True),
-    ]
+def limit_memory(extra: int = MEMORY) -> None:
+    """Let this process have so many more bytes than it has, so that what would fill memory is an error."""
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        used = int(statm.read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + extra, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
 def main() -> None:
     """Run for some time, print the table, and exit with 1 where anything was bad."""
+    from fuzz_targets import targets
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--target", help="this one alone")
+    parser.add_argument("--target", action="append", help="this one alone; repeatable")
+    parser.add_argument("--seed", type=int, help="of the cases; a fresh one by default")
     parser.add_argument("--case", type=int, help="this case alone, and tell how it ended")
-    parser.add_argument("--first", type=int, default=0, help="number of the first case; another gives other cases")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/testing.md too")
     options = parser.parse_args()
+    seed = secrets.randbelow(10**6) if options.seed is None else options.seed
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
-        chosen = prepared([one for one in targets() if options.target in (None, one.name)], scratch)
+        known = targets()
+        if unknown := set(options.target or ()) - {one.name for one in known}:
+            parser.error(f"no target {', '.join(unknown)}; there are {', '.join(one.name for one in known)}")
+        chosen = prepared([one for one in known if not options.target or one.name in options.target], scratch)
+        limit_memory()
         if options.case is not None:
-            print(*try_case(chosen[0], options.case, scratch), sep="\n")
+            print(*try_case(chosen[0], options.case, scratch, seed), sep="\n")
             return
+        print(f"seed {seed}", file=sys.stderr)
         counts = run(
-            chosen,
-            scratch,
-            seconds=options.seconds,
-            first=options.first,
-            tell=lambda text: print(text, file=sys.stderr),
+            chosen, scratch, seconds=options.seconds, seed=seed, tell=lambda text: print(text, file=sys.stderr)
         )
-    print(table(counts))
+    shown = table(counts)
+    print(shown)
+    if options.write:
+        write_section("fuzz", f"{options.seconds:.0f} seconds of one core, seed {seed}:\n\n{shown}")
     sys.exit(any(found[kind] for found in counts.values() for kind in BAD))
 
 

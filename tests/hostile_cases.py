@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 import json
-import random
 import struct
 import zipfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
-
-# What JSON may hold where something else was meant.
-JSON_VALUES: list[Any] = [
-    None, True, 0, -1, 1.5, float("nan"), float("inf"), 10**30, "", "x", "\ud800", [], [None], [[]], [1, "a"], {},
-    {"a": 1},
-]  # fmt: skip
 
 # Conditions for --where that would run code, hang, or mean nothing. {mark} is a file that must not appear.
 CONDITIONS: dict[str, str] = {
@@ -63,98 +53,44 @@ CONDITIONS: dict[str, str] = {
 }
 
 
-def results_damages(rng: random.Random, count: int) -> Iterator[tuple[str, Callable[[Path], None]]]:
-    """Yield ways to damage a directory of saved results, each with its name; the damage is drawn when it is done."""
-    kinds = (_truncate, _flip, _empty, _zeros, _json_value, _json_drop, _json_text, _swap, _remove, _folder, _column)
-    for _ in range(count):
-        damage, seed = rng.choice(kinds), rng.random()
-        yield f"{damage.__name__.strip('_')} {seed:.6f}", lambda folder, d=damage, s=seed: d(folder, random.Random(s))
-
-
-def _any_file(folder: Path, rng: random.Random) -> Path:
-    return rng.choice(sorted(folder.iterdir()))
-
-
-def _any_table(folder: Path, rng: random.Random) -> Path:
-    return rng.choice(sorted(folder.glob("*.parquet")))
-
-
-def _truncate(folder: Path, rng: random.Random) -> None:
-    file = _any_file(folder, rng)
-    file.write_bytes(file.read_bytes()[: rng.randrange(file.stat().st_size)])
-
-
-def _flip(folder: Path, rng: random.Random) -> None:
-    file = _any_file(folder, rng)
-    data = bytearray(file.read_bytes())
-    for _ in range(rng.choice([1, 3, 20])):
-        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-    file.write_bytes(data)
-
-
-def _empty(folder: Path, rng: random.Random) -> None:
-    _any_file(folder, rng).write_bytes(b"")
-
-
-def _zeros(folder: Path, rng: random.Random) -> None:
-    file = _any_file(folder, rng)
-    file.write_bytes(bytes(file.stat().st_size))
-
-
-def _json_value(folder: Path, rng: random.Random) -> None:
-    file = folder / "parameters.json"
-    document = json.loads(file.read_text(encoding="utf-8"))
-    document[rng.choice(sorted(document))] = rng.choice(JSON_VALUES)
-    file.write_text(json.dumps(document), encoding="utf-8")
-
-
-def _json_drop(folder: Path, rng: random.Random) -> None:
-    file = folder / "parameters.json"
-    document = json.loads(file.read_text(encoding="utf-8"))
-    del document[rng.choice(sorted(document))]
-    file.write_text(json.dumps(document), encoding="utf-8")
-
-
-def _json_text(folder: Path, rng: random.Random) -> None:
-    texts = ["[", "[]", "5", "null", '"a"', "[" * 100_000, "{}", "\0", '{"format": 2}', '{"format": 2, "tables": 5}']
-    (folder / "parameters.json").write_text(rng.choice(texts), encoding="utf-8")
-
-
-def _swap(folder: Path, rng: random.Random) -> None:
-    one, other = _any_table(folder, rng), _any_table(folder, rng)
-    first, second = one.read_bytes(), other.read_bytes()
-    one.write_bytes(second)
-    other.write_bytes(first)
-
-
-def _remove(folder: Path, rng: random.Random) -> None:
-    _any_file(folder, rng).unlink()
-
-
-def _folder(folder: Path, rng: random.Random) -> None:
-    file = _any_file(folder, rng)
-    file.unlink()
-    file.mkdir()
-
-
-def _column(folder: Path, rng: random.Random) -> None:
-    file = _any_table(folder, rng)
-    table = pd.read_parquet(file)
-    if table.empty:
-        file.unlink()
-        return
-    name = rng.choice(sorted(table.columns))
-    number = table[name].dtype.kind in "if"
-    changes = [
-        lambda: table.assign(**{name: table[name].astype(str) if number else range(len(table))}),
-        lambda: table.iloc[: rng.randrange(len(table))],
-        lambda: table.assign(**{name: None}),
-        lambda: pd.concat([table, table.head(2)]),
-        lambda: table.assign(**{name: rng.choice([-1.0, 1e9, float("inf")]) if number else "zzz\x1b[31m"}),
-        lambda: table.drop(columns=name),
-    ]
-    rng.choice(changes)().to_parquet(file, index=False)
-
+# Records of a run that cannot be: the group, where in its attributes, and the value that stands there.
+_SPLIT, _WEIGHTS, _INFO = "epochs/000001/val", "epochs/000001/weights", ("parts", "r000", "layers/high")
+RECORDS: dict[str, tuple[str, tuple[object, ...], object]] = {
+    "no classes": ("", ("classes",), []),
+    "classes are numbers": ("", ("classes",), [1, 2]),
+    "a class is half of a surrogate pair": ("", ("classes", 0), "\ud800"),
+    "classes are nested": ("", ("classes",), "NESTED"),
+    "synsets are a number": ("", ("synsets",), 5),
+    "the model is a list": ("", ("model",), [1]),
+    "layers are a list": ("", ("layers",), [1]),
+    "the format is infinite": ("", ("format",), float("inf")),
+    "no parts": (_SPLIT, ("parts",), {}),
+    "parts are a list": (_SPLIT, ("parts",), [[]]),
+    "parts are nested": (_SPLIT, ("parts",), "NESTED"),
+    "rows are infinite": (_SPLIT, ("rows",), float("inf")),
+    "rows are no number": (_SPLIT, ("rows",), float("nan")),
+    "rows are enormous": (_SPLIT, ("rows",), 10**30),
+    "fewer rows": (_SPLIT, ("rows",), 64),
+    "unique is negative": (_SPLIT, ("unique",), -1),
+    "unique is another": (_SPLIT, ("unique",), 64),
+    "a mode of its own": (_SPLIT, ("mode",), "x"),
+    "the mode is a list": (_SPLIT, ("mode",), []),
+    "no shards": (_SPLIT, (*_INFO, "shards"), []),
+    "shards are a number": (_SPLIT, (*_INFO, "shards"), 5),
+    "no shape": (_SPLIT, (*_INFO, "shape"), []),
+    "samples have no shape": (_SPLIT, ("parts", "r000", "sample_id", "shape"), []),
+    "a shape of nothing": (_SPLIT, (*_INFO, "shape"), [None, None]),
+    "an enormous shape": (_SPLIT, (*_INFO, "shape"), [10**30, 8]),
+    "another width": (_SPLIT, (*_INFO, "shape", 1), 7),
+    "another type": (_SPLIT, (*_INFO, "dtype"), "bfloat16"),
+    "the type is a list": (_SPLIT, (*_INFO, "dtype"), []),
+    "weight has no shape": (_WEIGHTS, ("arrays", "weight", "shape"), []),
+    "weight has the shape of a bias": (_WEIGHTS, ("arrays", "weight", "shape"), [6]),
+    "weight has no shards": (_WEIGHTS, ("arrays", "weight", "shards"), []),
+    "arrays are a number": (_WEIGHTS, ("arrays",), 5),
+    "feeds is a number": (_WEIGHTS, ("feeds",), 5),
+    "feeds are nested": (_WEIGHTS, ("feeds",), "NESTED"),
+}
 
 TAXONOMIES: dict[str, str] = {
     "kinds.csv": "child,parent\ncat,pet\ndog,pet\ncar,thing\npet,thing\nthing,\n",
@@ -194,47 +130,6 @@ BAD_TAXONOMIES: dict[tuple[str, str], str] = {
     (".csv", "a long cell"): "child,parent\n" + "a" * 200_000 + ",r\n",
     (".csv", "a long cycle"): "child,parent\n" + "".join(f"n{i},n{(i + 1) % 5000}\n" for i in range(5000)),
 }
-
-
-def changed_json(document: Any, rng: random.Random) -> Any:
-    """Return JSON with one value, or one key, replaced by what does not belong there."""
-    document = json.loads(json.dumps(document))
-    places: list[tuple[Any, Any]] = []
-    pending = [document]
-    while pending:
-        holder = pending.pop()
-        keys = list(holder) if isinstance(holder, dict) else range(len(holder)) if isinstance(holder, list) else []
-        places += [(holder, key) for key in keys]
-        pending += [holder[key] for key in keys]
-    if not places:
-        return rng.choice(JSON_VALUES)
-    holder, key = rng.choice(places)
-    if isinstance(holder, dict) and rng.random() < 0.3:
-        holder[rng.choice(["", "\ud800", "cat", " ", "x" * 1000])] = holder.pop(key)
-    else:
-        holder[key] = rng.choice(JSON_VALUES)
-    return document
-
-
-def damaged(data: bytes, rng: random.Random) -> bytes:
-    """Return a file cut short, with bytes changed, dropped or repeated, mostly near its start or end."""
-    changed = bytearray(data)
-    for _ in range(rng.choice([1, 1, 3, 10])):
-        near = rng.choice([len(changed), min(200, len(changed))])
-        place = rng.randrange(near) if rng.random() < 0.7 else len(changed) - 1 - rng.randrange(near)
-        kind = rng.randrange(5)
-        if kind == 0:
-            changed[place] ^= 1 << rng.randrange(8)
-        elif kind == 1:
-            changed[place] = rng.choice(b"\0\xff{}[]()'\"0-9,:")
-        elif kind == 2:
-            del changed[place : place + rng.choice([1, 4, 100])]
-        elif kind == 3:
-            changed[place:place] = changed[: rng.choice([1, 8, 64])]
-        else:
-            del changed[place:]
-        changed = changed or bytearray(b"\0")
-    return bytes(changed)
 
 
 def npy_with_header(header: str, data: bytes = b"") -> bytes:

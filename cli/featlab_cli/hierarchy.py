@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -148,6 +149,7 @@ def build(classes: str, out: str | None, senses: str | None) -> None:
 
 def _taxonomy(source: str, classes: str | None, senses: str | None) -> Taxonomy:
     from featlab.hierarchy.builtin import BUILTIN, builtin_taxonomy
+    from featlab.hierarchy.formats import is_file
     from featlab.hierarchy.taxonomy import Taxonomy, load_taxonomy
 
     if classes is not None or senses is not None:
@@ -159,7 +161,7 @@ def _taxonomy(source: str, classes: str | None, senses: str | None) -> Taxonomy:
         raise click.UsageError(f"the hierarchy {source!r} is made from class names; give them with --classes.")
     if source in BUILTIN:
         return builtin_taxonomy(source)
-    if not Path(source).is_file():
+    if not is_file(Path(source)):
         load_taxonomy(source, [])  # says what it could have been
     return Taxonomy.read(source)
 
@@ -167,7 +169,7 @@ def _taxonomy(source: str, classes: str | None, senses: str | None) -> Taxonomy:
 def _read_classes(path: str) -> tuple[list[str], list[str] | None]:
     """Return class names, and their synsets where a run records them."""
     source = Path(path)
-    if source.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 - False for what cannot be a path
         import featlab
 
         run = featlab.open_run(path)

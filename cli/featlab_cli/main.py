@@ -131,7 +131,7 @@ def exit_code() -> int:
         drop_output()
         return PIPE_CLOSED
     except click.ClickException as error:
-        error.show()
+        show_usage(error)
         return error.exit_code
     except FeatlabError as error:
         click.echo(f"featlab: {error}", err=True)
@@ -142,6 +142,14 @@ def exit_code() -> int:
         drop_output()
         return PIPE_CLOSED
     return code if isinstance(code, int) else 0
+
+
+def show_usage(error: click.ClickException) -> None:
+    """Show a click error with its message in one line of bounded length, or the help where that is the message."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError) or not isinstance(error, click.UsageError):
+        error.show()
+    else:
+        click.UsageError(one_sentence(error.format_message()), error.ctx).show()
 
 
 def nobody_reads() -> bool:

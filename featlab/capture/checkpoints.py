@@ -10,7 +10,7 @@ import struct
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from glob import glob
+from glob import escape, glob
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +180,8 @@ def load_weights(model: nn.Module, weights: Mapping[str, torch.Tensor], path: Pa
 def _expand(globs: Sequence[str]) -> list[Path]:
     paths: dict[Path, None] = {}
     for one in globs:
-        matched = [one] if Path(one).exists() else sorted(glob(one, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute one
+        # a path as it stands, brackets and all; or a glob. Path.glob takes no absolute one
+        matched = glob(escape(one)) or sorted(glob(one, recursive=True))  # noqa: PTH207
         if not matched:
             raise OptionError(f"no checkpoint matches {one!r}: check the path, and quote the glob.")
         paths |= dict.fromkeys(_weights_at(Path(match)) for match in matched)

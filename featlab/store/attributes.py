@@ -116,7 +116,14 @@ def check_names(values: Sequence[str], what: str) -> list[str]:
     names = [] if isinstance(values, str) else list(values)
     if not names or not all(isinstance(name, str) and name for name in names):
         raise OptionError(f"{what} is {values!r:.80}, but must be a list of one name (a str) for each class")
+    if (broken := next((name for name in names if _is_broken(name)), None)) is not None:
+        raise OptionError(f"{what} has the name {broken!r:.80}, which holds half of a surrogate pair; write it anew")
     return [str(name) for name in names]
+
+
+def _is_broken(name: str) -> bool:
+    """Tell whether a name is no text, which neither tables nor files can hold."""
+    return any("\ud800" <= sign <= "\udfff" for sign in name)
 
 
 def _mask_of(spec: Any) -> Any:

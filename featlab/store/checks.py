@@ -91,7 +91,7 @@ def record_problems(record: CommitRecord, classes: int) -> Iterator[str]:
             return
         if _kinds(part) != _kinds(first):
             yield f"promises other arrays in {rank} than in {first_rank}"
-        samples = part["sample_id"].shape[0]
+        samples = part["sample_id"].shape[0] if part["sample_id"].shape else 0
         rows += samples
         for name, info in part.items():
             yield from (f"{problem} in {rank}/{name}" for problem in array_problems(name, info, samples))
@@ -135,6 +135,7 @@ def array_problems(name: str, info: ArrayInfo, rows: int) -> Iterator[str]:
         yield f"promises {info.dtype}"
     if len(info.shape) != len(spec.dims) or info.shape[0] != rows or not all(size >= 1 for size in info.shape[1:]):
         yield f"promises the shape {info.shape} for {rows} rows"
+        return
     if info.chunk_rows < 1 or info.shard_rows < 1 or info.shard_rows % info.chunk_rows:
         yield f"promises shards of {info.shard_rows} rows in chunks of {info.chunk_rows}"
     elif len(info.shards) != math.ceil(info.shape[0] / info.shard_rows):

@@ -12,9 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import zarr
-from zarr.errors import ContainsGroupError
-
 from featlab.errors import CorruptStoreError, FeatlabError, StoreError
 from featlab.store.layout import ATTRIBUTES, METADATA
 from featlab.store.objects import ObjectPath, directories_of, read_all
@@ -99,13 +96,7 @@ def _in_units(size: float) -> str:
 
 def read_attributes(directory: AnyPath) -> dict[str, Any] | None:
     """featlab's attributes of a Zarr group, or None where there is no group or it has none."""
-    if isinstance(directory, ObjectPath):
-        return read_many_attributes([directory])[0]
-    try:
-        data = (directory / METADATA).read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return _parsed(directory, data)[1]
+    return _parsed(directory, _content(directory / METADATA))[1]
 
 
 def read_many_attributes(directories: Sequence[ObjectPath]) -> list[dict[str, Any] | None]:
@@ -133,32 +124,29 @@ def _parsed(directory: AnyPath, data: bytes | None) -> tuple[dict[str, Any] | No
 def write_group(directory: AnyPath, attributes: Mapping[str, Any] | None = None) -> None:
     """Make a Zarr group, or replace featlab's attributes of one: after a crash it has the old or the new, never half.
 
-    On a file system, zarr-python writes the metadata aside and renames it, and here it is made durable. In an object
-    store it is one put.
+    Raises
+    ------
+    CorruptStoreError
+        There are metadata that cannot be read; what other tools keep in them would be lost.
     """
-    if isinstance(directory, ObjectPath):
-        _put_group(directory, attributes)
-        return
-    wanted: dict[str, Any] = {} if attributes is None else {ATTRIBUTES: dict(attributes)}
-    try:
-        # made with them in one piece: who is killed, or reads in between, must not find a group that lacks them
-        group = zarr.open_group(str(directory), mode="a", zarr_format=3, attributes=wanted)
-    except ContainsGroupError:  # another rank made it just now
-        group = zarr.open_group(str(directory), mode="r+", zarr_format=3)
-    if any(group.attrs.get(key) != value for key, value in wanted.items()):
-        group.update_attributes(wanted)
-    _sync_file(directory / METADATA)
-    sync_directory(directory)
-
-
-def _put_group(directory: ObjectPath, attributes: Mapping[str, Any] | None) -> None:
-    held, _ = _parsed(directory, read_all([directory / METADATA])[0])
+    place = directory / METADATA
+    held, _ = _parsed(directory, _content(place))
     if held is not None and attributes is None:
         return
     group = held or {"zarr_format": 3, "node_type": "group"}
     kept = group.get("attributes", {})  # other tools keep theirs beside
     group["attributes"] = kept if attributes is None else {**kept, ATTRIBUTES: dict(attributes)}
-    (directory / METADATA).write_bytes(json.dumps(group).encode())
+    # in one piece: who is killed, or reads in between, must not find a group that lacks its attributes
+    write_whole(place, json.dumps(group).encode())
+
+
+def _content(place: AnyPath) -> bytes | None:
+    if isinstance(place, ObjectPath):
+        return read_all([place])[0]
+    try:
+        return place.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def claim(directory: AnyPath) -> bytes:

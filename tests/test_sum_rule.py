@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise, permutations
 
 import numpy as np
@@ -96,4 +97,7 @@ def test_results_of_an_earlier_featlab_lack_the_error(tmp_path):
         featlab.analyze(store(tmp_path / "run.zarr", logits, labels), permutations=0).save(tmp_path / "a.results")
     file = tmp_path / "a.results" / "accuracy.parquet"
     pd.read_parquet(file).drop(columns="random_expected_error").to_parquet(file)
+    parameters = json.loads((tmp_path / "a.results" / "parameters.json").read_text())
+    older = {name: value for name, value in parameters.items() if name not in ("digest", "tables")}
+    (tmp_path / "a.results" / "parameters.json").write_text(json.dumps(older))
     assert featlab.load_results(tmp_path / "a.results").accuracy.random_expected_error.isna().all()

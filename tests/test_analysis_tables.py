@@ -23,6 +23,7 @@ from sklearn.metrics import adjusted_rand_score
 
 import featlab
 from featlab.errors import FeatlabWarning
+from featlab.hierarchy.labelspace import LabelSpace, controls
 from featlab.metrics.bias import onset_interval
 
 CLASSES = ["pug", "lab", "cat", "car", "bus", "ship", "rock"]
@@ -304,6 +305,23 @@ def test_courses_and_intervals_where_a_class_is_absent(tmp_path):
             assert np.isnan(interval).any() == (fraction == 0.9)
             expected = onset(epochs, control[series, space], fraction) if space == "a" else float("nan")
             assert row.control_onset == pytest.approx(expected, nan_ok=True), (series, space)
+
+
+def test_columns_of_controls_are_those_of_their_random_groups(tmp_path):
+    held = clouds(7, [12, 5, 9, 20, 7, 8, 11], spread=0.7)
+    write(tmp_path / "run.zarr", *held)
+    spaces = {"a": [0, 0, 0, 1, 1, 1, 2], "b": [0, 0, 1, 1, 2, 2, 2]}
+    found = featlab.analyze(tmp_path / "run.zarr", spaces=spaces, controls=3, seed=5, permutations=0)
+    tables = [found[name].set_index("space") for name in ("geometry", "collapse")]
+    for name, groups in spaces.items():
+        space = LabelSpace.from_groups(name, [str(group) for group in groups])
+        drawn = [snapshot_columns(*held, each.labels) for each in controls(space, 3, seed=5)]
+        row = {**tables[0].loc[name], **tables[1].loc[name]}
+        for column, value in snapshot_columns(*held, space.labels).items():
+            values = [each[column] for each in drawn]
+            expected = np.mean(values), np.std(values, ddof=1), value - np.mean(values)
+            columns = [row[f"{column}{suffix}"] for suffix in ("_control", "_control_std", "_difference")]
+            assert columns == pytest.approx(expected, rel=1e-4, abs=1e-8), (name, column)
 
 
 def test_without_a_classifier_there_is_no_agreement_with_it(tmp_path):

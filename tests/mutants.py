@@ -1,6 +1,7 @@
 """Run the tests against packages with one mistake in them each, and say which mistakes no test noticed.
 
-`make mutants` does so for tests/mutants.toml and writes the counts into docs/testing.md. A mutant has a `file`, the
+`make mutants` does so for tests/mutants.toml and writes the counts into docs/testing.md. First it runs the tests once
+against the package as it is: what fails there would notice everything. A mutant has a `file`, the
 text that it `was` (which stands there once), the text that it `becomes`, and the `tests` that ought to notice; one that
 no test can notice says why in `survives`.
 """
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import tomllib
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,30 +55,36 @@ def read_mutants(path: Path = LIST) -> list[Mutant]:
     return [Mutant(**one) for one in tomllib.loads(path.read_text(encoding="utf-8"))["mutant"]]
 
 
-def is_noticed(mutant: Mutant) -> bool:
-    """Run a mutant's tests against a copy of the package that has its mistake."""
+def fails(tests: Sequence[str], mutant: Mutant | None = None) -> bool:
+    """Run tests against a copy of the package, with the mistake of a mutant if one is given; True where one fails."""
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         for package in ("featlab", "cli"):
             shutil.copytree(ROOT / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
-        (root / mutant.file).write_text(mutant.applied(), encoding="utf-8")
+        if mutant is not None:
+            (root / mutant.file).write_text(mutant.applied(), encoding="utf-8")
         paths = os.pathsep.join([str(root), str(root / "cli")])
         temporary = root / "tmp"
         temporary.mkdir()
         environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "TMPDIR": str(temporary)}
         # -P keeps the checkout, where pytest runs, from coming before the copy
-        command = [sys.executable, "-P", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *mutant.tests.split()]
+        command = [sys.executable, "-P", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
+        seconds = None if mutant is None else SECONDS
         try:
             done = subprocess.run(
-                command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=SECONDS
+                command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=seconds
             )
         except subprocess.TimeoutExpired:
             return True
-    if done.returncode not in (0, 1):
-        raise SystemExit(
-            f"pytest ended with {done.returncode} for {mutant}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
-        )
+    if done.returncode not in (0, 1) or (mutant is None and done.returncode):
+        what = mutant or "the package without a mistake, so its tests tell nothing"
+        raise SystemExit(f"pytest ended with {done.returncode} for {what}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     return done.returncode == 1
+
+
+def is_noticed(mutant: Mutant) -> bool:
+    """Run a mutant's tests against a copy of the package that has its mistake."""
+    return fails(mutant.tests.split(), mutant)
 
 
 def report(mutants: list[Mutant], noticed: list[bool]) -> str:
@@ -101,6 +109,7 @@ def main() -> None:
     mutants = [one for one in read_mutants() if options.only in one.file]
     for one in mutants:
         one.applied()
+    fails(sorted({test for one in mutants for test in one.tests.split()}))
     noticed = []
     with ThreadPoolExecutor(options.workers) as pool:
         for number, (one, is_killed) in enumerate(zip(mutants, pool.map(is_noticed, mutants), strict=True), 1):

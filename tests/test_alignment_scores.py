@@ -230,6 +230,18 @@ def test_a_shifted_class_order_is_named(tmp_path):
     featlab.analyze(right, hierarchy=tree.taxonomy, permutations=99)  # warnings are errors
 
 
+def test_the_last_epoch_tells_the_class_order(tmp_path):
+    tree = planted(depth=3, branching=4, dim=90)
+    noise = np.random.default_rng(0).normal(size=tree.means.shape)
+    for epoch, means in enumerate((noise, np.roll(tree.means + 0.05 * noise, -1, axis=0))):
+        labels = np.arange(len(means))
+        featlab.write_epoch(
+            tmp_path / "run.zarr", epoch=epoch, features={"last": means}, labels=labels, classes=tree.classes
+        )
+    with pytest.warns(FeatlabWarning, match="looks shifted: layer 'last' at epoch 1"):
+        featlab.analyze(tmp_path / "run.zarr", hierarchy=tree.taxonomy, permutations=99, distances=("path",))
+
+
 def test_neighbours_no_nearer_than_chance_are_named():
     """The rule alone: warn where the correlation is positive and beyond chance, and the neighbours are not."""
     place = {"epoch": 0, "split": "val", "layer": "last", "metric": "cosine", "taxonomy_distance": "path"}

@@ -319,3 +319,16 @@ def test_a_large_table_of_distances_is_cut_down_and_says_so(tmp_path, monkeypatc
     assert results.parameters["distances_kept"] == said
     results.save(tmp_path / "a.results")
     featlab.load_results(tmp_path / "a.results").report(tmp_path / "report.html")
+
+
+def test_a_split_within_an_epoch_has_no_classifier(tmp_path):
+    """The classifier is stored as it was at the end of the epoch, which is another one than within it."""
+    labels = np.arange(40) % 4
+    features = np.random.default_rng(0).normal(size=(40, 6)) + np.eye(4, 6)[labels]
+    for split, classifier in (("val", (np.eye(4, 6), np.zeros(4))), ("val.step000003", None)):
+        given = {"epoch": 1, "split": split, "features": {"last": features}, "classifier": classifier}
+        featlab.write_epoch(tmp_path / "run.zarr", labels=labels, **given)
+    found = featlab.analyze(tmp_path / "run.zarr", permutations=0)
+    assert set(found.accuracy.split) == {"val"}
+    told = found.collapse.set_index("split")[["nc3_duality", "nc4_agreement"]].notna().all(axis=1)
+    assert told.to_dict() == {"val": True, "val.step000003": False}

@@ -11,6 +11,7 @@ from reference import (
     hsic,
     line_of,
     mean_distances,
+    onset,
     snapshot_columns,
     tree_distance,
     tree_scores,
@@ -22,6 +23,8 @@ from sklearn.metrics import adjusted_rand_score
 
 import featlab
 from featlab.errors import FeatlabWarning
+from featlab.hierarchy.labelspace import LabelSpace, controls
+from featlab.metrics.bias import onset_interval
 
 CLASSES = ["pug", "lab", "cat", "car", "bus", "ship", "rock"]
 PARENTS = {
@@ -222,6 +225,113 @@ def test_tree_scores_among_the_classes_that_are_there(lacking):
     assert len(checked) == 5
 
 
+@pytest.mark.filterwarnings("ignore:.*classes have no row:featlab.FeatlabWarning")
+def test_epochs_that_lack_as_many_but_other_classes(tmp_path):
+    """Nearest classes, and all permutations of them, are of the classes that this epoch has."""
+    rows = {}
+    for epoch, lacks in enumerate((1, 3, 6)):
+        rows[epoch] = clouds(epoch, [0 if number == lacks else 6 for number in range(SEVEN)])
+        write(tmp_path / "run.zarr", *rows[epoch], epoch)
+    options = {"metrics": ("euclidean",), "distances": ("path",), "spaces": []}
+    found = featlab.analyze(tmp_path / "run.zarr", hierarchy=TREE, permutations=19, seed=2, **options).alignment
+    found = found[found.score == "nearest_neighbor_distance"].set_index("epoch")
+    for epoch, held in rows.items():
+        present = sorted(set(held[1].tolist()))
+        tree = np.array([[tree_distance(PARENTS, CLASSES[i], CLASSES[j], "path") for j in present] for i in present])
+        square = squareform(list(mean_distances(*held, "euclidean").values()))
+        nearest = np.where(np.eye(6), np.inf, square).argmin(axis=1)
+        orders = [np.arange(6), *orders_of(present, 19, seed=2)]
+        value, *null = (np.mean([tree[order[i], order[nearest[i]]] for i in range(6)]) for order in orders)
+        row = found.loc[epoch]
+        assert (row.value, row.null_mean) == pytest.approx((value, np.mean(null)))
+        assert row.null_std == pytest.approx(np.std(null, ddof=1))
+        assert row.z == pytest.approx((value - np.mean(null)) / np.std(null, ddof=1))
+        assert row.p == (1 + np.sum(np.array(null) <= value + 1e-9)) / 20
+        assert row.permutations == 19
+
+
+def test_how_trees_fit_their_distances_against_each_permutation(tmp_path):
+    held = clouds(3, [6] * SEVEN)
+    write(tmp_path / "run.zarr", *held)
+    found = featlab.analyze(tmp_path / "run.zarr", permutations=19, seed=4).alignment
+    for row in found[found.score == "cophenetic_self"].itertuples():
+        distances = mean_distances(*held, row.metric)
+        merged = squareform(list(cophenetic(distances, row.metric, row.linkage).values()))
+        value, *null = (
+            scipy.stats.pearsonr(list(distances.values()), squareform(merged[np.ix_(order, order)])).statistic
+            for order in (np.arange(SEVEN), *orders_of(np.arange(SEVEN), 19, seed=4))
+        )
+        assert (row.value, row.null_mean) == pytest.approx((value, np.mean(null)), abs=1e-6)
+        assert row.null_std == pytest.approx(np.std(null, ddof=1), abs=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:.*classes have no row:featlab.FeatlabWarning")
+def test_courses_and_intervals_where_a_class_is_absent(tmp_path):
+    """Rows count alike, whatever class they are of, and each class keeps its own."""
+    spaces = {"hyponym": np.arange(9), "a": np.array([0, 0, 1, 2, 3, 4, 5, 6, 6])}
+    rng = np.random.default_rng(1)
+    means, epochs = rng.normal(size=(9, DIM)), [0, 1, 3, 4]
+    right = {(series, space): [] for series in ("accuracy", "ncc_accuracy") for space in spaces}
+    counts = []
+    for epoch, strength in zip(epochs, (0.1, 0.5, 0.8, 1.2), strict=True):
+        labels = np.repeat(np.arange(9), rng.integers(18, 30, 9))
+        labels = labels[labels != 1]
+        features = (strength * means[labels] + rng.normal(size=(len(labels), DIM))).astype(np.float32)
+        logits = rng.normal(size=(len(labels), 9)) + 2 * strength * np.eye(9)[labels]
+        write(tmp_path / "run.zarr", features, labels, epoch, logits=logits, classes=list("abcdefghi"))
+        counts.append(np.bincount(labels, minlength=9))
+        wide = features.astype(np.float64)
+        for space, groups in spaces.items():
+            held = np.unique(groups[labels])
+            middles = np.stack([wide[groups[labels] == group].mean(axis=0) for group in held])
+            near = held[np.square(wide[:, None] - middles).sum(axis=2).argmin(axis=1)]
+            for series, said in (("accuracy", groups[logits.argmax(axis=1)]), ("ncc_accuracy", near)):
+                right[series, space].append(np.bincount(labels[said == groups[labels]], minlength=9))
+    options = {"spaces": {"a": spaces["a"].tolist()}, "controls": 3, "permutations": 0}
+    found = featlab.analyze(tmp_path / "run.zarr", **options)
+    accuracy = found.accuracy.query("space == 'a'").random_expected.to_numpy()
+    nearest = found.collapse.query("space == 'a'").ncc_accuracy_control.to_numpy()
+    control = {("accuracy", "a"): accuracy, ("ncc_accuracy", "a"): nearest}
+    for (series, space), hits in right.items():
+        share = np.sum(hits, axis=1) / np.sum(counts, axis=1)
+        rows = found.onset[(found.onset.series == series) & (found.onset.space == space)].set_index("fraction")
+        for fraction in (0.5, 0.9):
+            interval = onset_interval(
+                np.array(epochs, float), np.stack(hits), np.stack(counts), fraction, groups=spaces["a"], seed=0
+            )
+            row = rows.loc[fraction]
+            assert row.onset == pytest.approx(onset(epochs, share, fraction))
+            assert (row.low, row.high) == pytest.approx(interval, nan_ok=True)
+            assert np.isnan(interval).any() == (fraction == 0.9)
+            expected = onset(epochs, control[series, space], fraction) if space == "a" else float("nan")
+            assert row.control_onset == pytest.approx(expected, nan_ok=True), (series, space)
+
+
+def test_columns_of_controls_are_those_of_their_random_groups(tmp_path):
+    held = clouds(7, [12, 5, 9, 20, 7, 8, 11], spread=0.7)
+    write(tmp_path / "run.zarr", *held)
+    spaces = {"a": [0, 0, 0, 1, 1, 1, 2], "b": [0, 0, 1, 1, 2, 2, 2]}
+    found = featlab.analyze(tmp_path / "run.zarr", spaces=spaces, controls=3, seed=5, permutations=0)
+    tables = [found[name].set_index("space") for name in ("geometry", "collapse")]
+    for name, groups in spaces.items():
+        space = LabelSpace.from_groups(name, [str(group) for group in groups])
+        drawn = [snapshot_columns(*held, each.labels) for each in controls(space, 3, seed=5)]
+        row = {**tables[0].loc[name], **tables[1].loc[name]}
+        for column, value in snapshot_columns(*held, space.labels).items():
+            values = [each[column] for each in drawn]
+            expected = np.mean(values), np.std(values, ddof=1), value - np.mean(values)
+            columns = [row[f"{column}{suffix}"] for suffix in ("_control", "_control_std", "_difference")]
+            assert columns == pytest.approx(expected, rel=1e-4, abs=1e-8), (name, column)
+
+
+def test_without_a_classifier_there_is_no_agreement_with_it(tmp_path):
+    write(tmp_path / "run.zarr", *clouds(3, [6] * SEVEN))
+    found = featlab.analyze(tmp_path / "run.zarr", hierarchy=TREE, spaces=["depth1"], permutations=0)
+    assert found.collapse[["nc3_duality", "nc4_agreement", "nc4_agreement_control"]].isna().all(axis=None)
+    assert found.collapse.ncc_accuracy.notna().all()
+    assert found.accuracy.empty
+
+
 def test_corrected_p_over_several_epochs_layers_and_spaces(tmp_path):
     """Each family, a score in a space, is corrected over its own epochs and layers by the best of each permutation."""
     spaces = {"a": [0, 0, 1, 1, 2, 2, 2], "b": [0, 1, 0, 1, 0, 1, 0]}
@@ -262,15 +372,15 @@ def test_corrected_p_over_several_epochs_layers_and_spaces(tmp_path):
 
 
 def test_two_seeds_differ_and_one_does_not(tmp_path):
-    n_classes = 40  # of which groups are enough for intervals that are drawn
-    features, labels = clouds(0, [9] * n_classes, dim=n_classes)
+    # forty groups are enough for intervals that are resampled
+    features, labels = clouds(0, [5] * 80, spread=0.0)
+    directions = np.random.default_rng(9).normal(size=(80, DIM)).astype(np.float32)
     for epoch in range(4):
-        said = np.random.default_rng(epoch).normal(size=(len(labels), n_classes)) + epoch * np.eye(n_classes)[labels]
-        moved = features + (epoch * np.eye(n_classes))[labels]
-        names = [f"class{number:02d}" for number in range(n_classes)]
+        said = np.random.default_rng(epoch).normal(size=(len(labels), 80)) + epoch * np.eye(80)[labels]
+        moved = features + epoch / 2 * directions[labels]
+        names = [f"class{number:02d}" for number in range(80)]
         write(tmp_path / "run.zarr", moved, labels, epoch, logits=said, classes=names)
-    spaces = {"a": (np.arange(n_classes) % 5).tolist(), "b": np.minimum(np.arange(n_classes), 38).tolist()}
-    options = {"spaces": spaces, "permutations": 29, "controls": 3}
+    options = {"spaces": {"a": (np.arange(80) % 40).tolist()}, "permutations": 29, "controls": 3}
     one, again, two = (featlab.analyze(tmp_path / "run.zarr", seed=seed, **options) for seed in (0, 0, 1))
     for table, columns in {
         "alignment": ["null_mean", "null_std"],
@@ -282,6 +392,10 @@ def test_two_seeds_differ_and_one_does_not(tmp_path):
             first, same, other = (found[table][column].to_numpy(float) for found in (one, again, two))
             np.testing.assert_array_equal(first, same)
             assert not np.array_equal(first, other, equal_nan=True), (table, column)
+    for series in ("accuracy", "ncc_accuracy"):
+        first, other = (found.onset[found.onset.series == series].low for found in (one, two))
+        assert first.notna().any()
+        assert not np.array_equal(first, other, equal_nan=True), series
     assert one.alignment.value.equals(two.alignment.value)
 
 

@@ -135,6 +135,12 @@ def test_branches_are_split_no_further_than_it_takes(taxonomy: Taxonomy, fewest:
         assert wanted.n_groups == branches(taxonomy, taxonomy.leaves, 10**6).n_groups
 
 
+def test_of_branches_the_largest_is_split_first() -> None:
+    nested = {"big": {"p": list("abc"), "q": list("def")}, "small": {"r": list("gh"), "s": list("ij")}}
+    taxonomy = Taxonomy.from_nested(nested)
+    assert branches(taxonomy, taxonomy.leaves, 3).groups == ("p", "q", "small")
+
+
 def test_branches_of_superclasses_are_the_superclasses_however_few() -> None:
     taxonomy = Taxonomy.from_superclasses(dict(list(SUPERCLASSES.items())[:4]))
     assert branches(taxonomy, taxonomy.leaves, 6).groups == ("super00", "super01", "super02", "super03")

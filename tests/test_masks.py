@@ -273,6 +273,25 @@ def test_the_models_own_mask_comes_first_and_stands_in_the_run(store):
     np.testing.assert_allclose(stored(store, "after"), (x + 1).flatten(1), rtol=1e-6)
 
 
+class Twice(nn.Module):
+    """Two parts in a row, each called with a mask of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.between, self.after = Net.Part(), Net.Part(), nn.Identity(), nn.Identity()
+
+    def forward(self, x, one, other):
+        return self.after(self.second(self.between(self.first(x, one)), other))
+
+
+def test_of_several_masks_inside_the_last_before_the_layer_counts(store):
+    x, kept = padded_rows()
+    first = torch.arange(5).expand(4, 5) > 0  # padding is all but the first token
+    record(Twice(), store, [lambda model: model(x, first, ~kept)], ("between", "after"))
+    np.testing.assert_allclose(stored(store, "between"), x[:, 0] + 1, rtol=1e-5)
+    np.testing.assert_allclose(stored(store, "after"), averages(2), rtol=1e-5)
+
+
 def test_what_stands_in_padding_does_not_count_even_if_it_is_not_finite(store):
     x, kept = padded_rows(torch.nan)
     with pytest.warns(FeatlabWarning, match="NaN in the logits"):  # the model itself averages padding in

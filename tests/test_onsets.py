@@ -140,6 +140,15 @@ def test_without_groups_the_classes_are_the_sample(tmp_path):
     assert onset.low.notna().tolist() == [True, False]
 
 
+def test_the_broadest_space_with_enough_groups_is_the_sample(tmp_path):
+    planted_classes(tmp_path / "run.zarr", 8, 3)
+    sizes = {"twelve": 2, "six": 4, "four": 6, "eight": 3}
+    spaces = {name: [number // size for number in range(24)] for name, size in sizes.items()}
+    found = featlab.analyze(tmp_path / "run.zarr", spaces=spaces, permutations=0, controls=0).onset
+    found = found[found.series == "accuracy"]
+    assert (set(found.population), set(found.sampled), set(found.needed)) == ({"groups of six"}, {6}, {6, 36})
+
+
 @pytest.mark.defect("B10", "one epoch at which a collapse column is unknown left it without an onset")
 def test_an_epoch_without_a_value_is_passed_over(tmp_path):
     """The classifier is stored from epoch 1 on, so duality and agreement begin there."""

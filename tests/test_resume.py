@@ -338,6 +338,14 @@ def test_a_training_pass_has_no_weights_of_its_own(store):
         train()
 
 
+def test_a_snapshot_within_an_epoch_stores_no_classifier(store):
+    with featlab.Capture(network(), store, layers="penultimate") as capture:
+        capture.evaluate(loader(), epoch=1, step=5)
+        assert featlab.open_run(store).classifier(1) is None
+        capture.evaluate(loader(), epoch=1)
+    assert featlab.open_run(store).classifier(1) is not None
+
+
 KINDS = {
     "sgd": [],
     "adam": ["--optimizer", "adam"],

@@ -302,6 +302,23 @@ def test_parts_must_agree_and_be_complete(tmp_path: Path) -> None:
     assert open_run(tmp_path / "r").committed == []
 
 
+@pytest.mark.filterwarnings("ignore:.*(became infinite on disk|not finite):featlab.FeatlabWarning")
+def test_what_ranks_count_is_added_up(tmp_path: Path) -> None:
+    writers = [SnapshotWriter(tmp_path / "r", rank=rank, epoch=0, split="val", classes=CLASSES) for rank in range(2)]
+    for rank, values in enumerate(([np.nan, np.inf, 1e9], [np.nan, np.nan, -1e9, 1e9])):
+        writers[rank].append(
+            {"a": np.array(values)[:, None]}, [0] * len(values), sample_ids=np.arange(len(values)) + 9 * rank
+        )
+    writers[1].commit()
+    writers[0].commit()
+    record = open_run(tmp_path / "r").record(0, "val")
+    assert (record.nonfinite, record.overflow) == ({"a": {"nan": 3, "inf": 1}}, {"a": 3})
+
+
+def test_parts_are_in_the_order_of_their_ranks() -> None:
+    assert layout.sorted_ranks(["r1000", "weights", "r999", "r002"]) == ["r002", "r999", "r1000"]
+
+
 # --- damage
 
 

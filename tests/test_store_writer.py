@@ -271,6 +271,7 @@ def test_options_of_the_writer_that_are_refused(path: Path, option: str, value: 
         (({"a": features()}, LABELS, features(60, 3)), "logits is in some batches and not in others"),
         (({"a": features(60, 5)}, LABELS), "layers/a has 5 features in this batch and had 4 before"),
         (({"a": features(59)}, LABELS), "layers/a has 59 rows, but there are 60 labels"),
+        (({"a": features(61)}, LABELS), "layers/a has 61 rows, but there are 60 labels"),
         (({"a": features()}, LABELS + 1), "the first is 3"),
         ((features(), LABELS), "batch 1 is a tuple, not a tuple"),
         ({"a": features()}, "batch 1 is a dict, not a tuple"),

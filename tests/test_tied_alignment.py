@@ -51,11 +51,13 @@ def test_a_constant_layer_has_no_alignment(tmp_path, value):
 
 
 @pytest.mark.defect("B6", "correlations ranked what rounding left of equal distances")
-@pytest.mark.parametrize(("rows", "dtype"), [(1, "float32"), (40, "float16"), (7, "float32")])
-def test_one_hot_means_have_no_alignment(tmp_path, rows, dtype):
+@pytest.mark.parametrize(
+    ("rows", "dtype", "length"), [(1, "float32", 1), (40, "float16", 1), (7, "float32", 1), (7, "float32", 1e-4)]
+)
+def test_one_hot_means_have_no_alignment(tmp_path, rows, dtype, length):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        table = alignment(tmp_path / "run.zarr", np.eye(30), names_of(5, 6), rows=rows, dtype=dtype)
+        table = alignment(tmp_path / "run.zarr", length * np.eye(30), names_of(5, 6), rows=rows, dtype=dtype)
     assert table[["value", "p"]].isna().all(axis=None)
     assert any(EQUAL in str(each.message) for each in caught)
 
@@ -153,3 +155,25 @@ def test_what_permutations_repeat_is_counted(tmp_path, monkeypatch, groups, size
     for score in ("rsa_pearson", "rsa_spearman", "rsa_kendall"):
         (p,) = table.loc[table.score == score, "p"]
         assert abs(p - expected) < 5 * np.sqrt(expected / 199), (score, p)
+
+
+@pytest.mark.filterwarnings("ignore:.*classes have no row:featlab.FeatlabWarning")
+def test_ties_are_broken_alike_whatever_the_order_and_by_the_seed(tmp_path):
+    """Corners of a cube tie; random numbers go with the names of the classes, where one is absent, too."""
+    names = names_of(3, 2, 2)
+    corners = np.array([[number >> bit & 1 for bit in range(4)] for number in range(12)], np.float32)
+
+    def scores(order, seed):
+        own = np.repeat(order, 3)
+        labels, present = np.repeat(np.arange(12), 3), own != 4
+        path, classes = tmp_path / f"{order[0]}.zarr", [names[number] for number in order]
+        featlab.write_epoch(
+            path, epoch=0, features={"last": corners[own][present]}, labels=labels[present], classes=classes,
+            dtype="float32", overwrite=True,
+        )  # fmt: skip
+        table = featlab.analyze(path, hierarchy="dotted", permutations=0, seed=seed, cache=False).alignment
+        return table.astype(dict.fromkeys(KEY, str)).set_index(KEY).value.sort_index()
+
+    one, turned, other = scores(np.arange(12), 0), scores(np.arange(12)[::-1], 0), scores(np.arange(12), 1)
+    np.testing.assert_allclose(turned.loc[one.index], one, atol=1e-9)
+    assert (one - other).abs().max() > 1e-3

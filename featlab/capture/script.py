@@ -132,6 +132,7 @@ def run_script(
     """
     program = parse_command(command)
     path = str(store_path(store).absolute())  # the script may change directory
+
     def make_capture(model: nn.Module) -> Capture:
         return Capture(
             model,

@@ -11,6 +11,32 @@ import click
 
 from featlab.errors import OptionError
 
+# What `replay` takes as well.
+reduce_option = click.option(
+    "--reduce",
+    multiple=True,
+    default=("auto",),
+    show_default=True,
+    metavar="[GLOB=]NAME",
+    help="auto, mean, max, cls, last, flatten or none. Repeatable.",
+)
+mask_option = click.option(
+    "--mask",
+    multiple=True,
+    default=("auto",),
+    show_default=True,
+    metavar="[GLOB=]NAME",
+    help="The model's argument that tells which tokens are padding, so that they are not reduced: auto, none, NAME if "
+    "1 or True is a token (or lengths, or ids with 0 as padding), ~NAME if True is padding, MODULE:NAME of a module "
+    "inside. Repeatable.",
+)
+logits_option = click.option(
+    "--logits",
+    metavar="PATH",
+    help="Which output of the model is the logits: 1, NAME or MODULE:0. By default the one that reaches a loss, or fits the "
+    "classes.",
+)
+
 
 @click.command(context_settings={"allow_interspersed_args": False})
 @click.option("--store", required=True, metavar="RUN", help="Where the run is stored; made if it is not there.")
@@ -24,14 +50,7 @@ from featlab.errors import OptionError
 )
 @click.option("--splits", multiple=True, default=("val",), show_default=True, metavar="NAME", help="Repeatable.")
 @click.option("--classes", metavar="FILE|N", help="Names of the classes, one a line, or how many there are.")
-@click.option(
-    "--reduce",
-    multiple=True,
-    default=("auto",),
-    show_default=True,
-    metavar="[GLOB=]NAME",
-    help="auto, mean, max, cls, last, flatten or none. Repeatable.",
-)
+@reduce_option
 @click.option(
     "--call",
     multiple=True,
@@ -40,16 +59,7 @@ from featlab.errors import OptionError
     metavar="[GLOB=]NAME",
     help="What counts of a module that runs several times in a forward pass: last, first, mean or all. Repeatable.",
 )
-@click.option(
-    "--mask",
-    multiple=True,
-    default=("auto",),
-    show_default=True,
-    metavar="[GLOB=]NAME",
-    help="The model's argument that tells which tokens are padding, so that they are not reduced: auto, none, NAME if "
-    "1 or True is a token (or lengths, or ids with 0 as padding), ~NAME if True is padding, MODULE:NAME of a module "
-    "inside. Repeatable.",
-)
+@mask_option
 @click.option(
     "--when-full",
     type=click.Choice(["block", "drop", "fail"]),
@@ -60,11 +70,7 @@ from featlab.errors import OptionError
 @click.option("--dtype", type=click.Choice(["float16", "bfloat16", "float32"]), default="float16", show_default=True)
 @click.option("--codec", type=click.Choice(["fast", "small", "none"]), default="fast", show_default=True)
 @click.option("--classifier", default="auto", show_default=True, metavar="MODULE", help='"none" stores no classifier.')
-@click.option(
-    "--logits",
-    metavar="PATH",
-    help="Which output of the model is the logits: 1, NAME or MODULE:0. By default the one that reaches the loss.",
-)
+@logits_option
 @click.option(
     "--on-error",
     type=click.Choice(["raise", "warn"]),

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from featlab_cli.capture import read_classes, read_reducers
+from featlab_cli.capture import logits_option, mask_option, read_classes, read_reducers, reduce_option
 
 
 @click.command()
@@ -34,32 +34,12 @@ from featlab_cli.capture import read_classes, read_reducers
 @click.option("--trust", is_flag=True, help="Unpickle whatever the checkpoints hold, which may run code.")
 @click.option("--device", metavar="NAME", help="Where the model runs, as in cuda:0 [default: where it is built].")
 @click.option("--classes", metavar="FILE|N", help="Names of the classes, one a line, or how many there are.")
-@click.option(
-    "--reduce",
-    multiple=True,
-    default=("auto",),
-    show_default=True,
-    metavar="[GLOB=]NAME",
-    help="auto, mean, max, cls, last, flatten or none. Repeatable.",
-)
-@click.option(
-    "--mask",
-    multiple=True,
-    default=("auto",),
-    show_default=True,
-    metavar="[GLOB=]NAME",
-    help="The model's argument that tells which tokens are padding, so that they are not reduced: auto, none, NAME if "
-    "1 or True is a token (or lengths, or ids with 0 as padding), ~NAME if True is padding, MODULE:NAME of a module "
-    "inside. Repeatable.",
-)
+@reduce_option
+@mask_option
 @click.option("--dtype", type=click.Choice(["float16", "bfloat16", "float32"]), default="float16", show_default=True)
 @click.option("--codec", type=click.Choice(["fast", "small", "none"]), default="fast", show_default=True)
 @click.option("--classifier", default="auto", show_default=True, metavar="MODULE", help='"none" stores no classifier.')
-@click.option(
-    "--logits",
-    metavar="PATH",
-    help="Which output of the model is the logits: 1, NAME or MODULE:0. By default the one that fits the classes.",
-)
+@logits_option
 @click.option("--overwrite", is_flag=True, help="Replace epochs that are stored already, instead of passing over them.")
 @click.argument("checkpoints", nargs=-1, required=True)
 def command(

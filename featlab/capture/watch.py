@@ -253,11 +253,7 @@ class ScriptWatch(PassObserver):
 
     def _fail(self, recording: Recording, error: FeatlabError) -> None:
         recording.__exit__(type(error), error, None)
-        if self.capture is None or self.capture.setup.on_error == "raise":
-            self.seen.failure = error
-            raise error
-        self.capture.setup.stopped = True
-        self._note(f"capturing stopped, and the training goes on: {error}")
+        self._raise_or_stop(error)
 
     def _abandon_all(self) -> None:
         for at in self._live:
@@ -468,6 +464,9 @@ class ScriptWatch(PassObserver):
         for at in self._live:
             if (recording := at.open_recording) is not None:
                 recording.__exit__(type(error), error, None)
+        self._raise_or_stop(error)
+
+    def _raise_or_stop(self, error: FeatlabError) -> None:
         if self.capture is None or self.capture.setup.on_error == "raise":
             self.seen.failure = error
             raise error

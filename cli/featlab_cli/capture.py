@@ -33,8 +33,8 @@ mask_option = click.option(
 logits_option = click.option(
     "--logits",
     metavar="PATH",
-    help="Which output of the model is the logits: 1, NAME or MODULE:0. By default the one that reaches a loss, or fits the "
-    "classes.",
+    help="Which output of the model is the logits: 1, NAME or MODULE:0. By default the one that reaches a loss, "
+    "or fits the classes.",
 )
 
 

@@ -74,7 +74,7 @@ mutants: $(STAMP)
 BEFORE ?= 0be3a07
 defects: $(STAMP)
 	@echo '==> tests/defects.py'
-	@$(BIN)/python tests/defects.py --write --workers $(WORKERS) --before $(BEFORE) $(ARGS)
+	@$(BIN)/python tests/defects.py --write --workers $(WORKERS) --before $(BEFORE)
 
 # pip may complain for the linters, which are not called here.
 # Without the demo's default data, which is the source of the installed versions and so another data set here.

@@ -14,9 +14,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from testing_page import write_section
@@ -24,6 +27,7 @@ from testing_page import write_section
 ROOT = Path(__file__).parent.parent
 RESULTS = "FEATLAB_DEFECTS"  # names the file that the plugin writes
 SECONDS = 60  # of one test; a defect may be a hang
+ENDED = (0, 1, 2, 5)  # exit codes of pytest when it came to its end
 
 
 @dataclass(frozen=True)
@@ -38,27 +42,32 @@ class Outcome:
 
 
 class Plugin:
-    """Write the outcome of each marked test to a file; part of the test processes and of the one that leads them."""
+    """Write a line as each marked test starts, and one as it ends, so that a process that dies leaves what it found."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._found: dict[str, dict[str, object]] = {}
+        self._marks: dict[str, tuple[str, str]] = {}
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         for item in items:
             if (mark := item.get_closest_marker("defect")) is not None:
-                item.user_properties.append(("defect", list(mark.args)))
+                key, title = mark.args
+                self._marks[item.nodeid] = (key, title)
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self._write(nodeid, passed=False, reason=f"it takes more than {SECONDS} s")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        mark = dict(report.user_properties).get("defect")
-        if isinstance(mark, list) and (report.when == "call" or not report.passed):
+        if report.when == "call" or not report.passed:
             crash = getattr(report.longrepr, "reprcrash", None)
             reason = "" if report.passed else str(getattr(crash, "message", report.longrepr))
-            self._found[report.nodeid] = {"mark": mark, "passed": report.passed, "reason": reason}
+            self._write(report.nodeid, passed=report.passed, reason=reason)
 
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        if not hasattr(session.config, "workerinput"):
-            self._path.write_text(json.dumps(self._found), encoding="utf-8")
+    def _write(self, nodeid: str, *, passed: bool, reason: str) -> None:
+        if nodeid in self._marks:
+            line = {"test": nodeid, "mark": self._marks[nodeid], "passed": passed, "reason": reason}
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -66,36 +75,46 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Plugin(Path(os.environ[RESULTS])), "defects-outcomes")
 
 
-def run_marked(root: Path, workers: int, arguments: list[str]) -> dict[tuple[str, str], Outcome]:
-    """Run the marked tests of a checkout and return what became of each title; several cases of one test are one."""
+def run_file(root: Path, file: str) -> dict[str, Any]:
+    """Run the marked tests of one file; a test that hangs ends its process, and the others go on in another one."""
+    found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
-        results = Path(scratch) / "results.json"
+        results = Path(scratch) / "results"
         paths = os.pathsep.join(map(str, (root, root / "cli", ROOT / "tests")))
-        environment = os.environ | {RESULTS: str(results), "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-p",
-            "defects",
-            "-m",
-            "defect and not soak",
-            "-n",
-            str(workers),
-        ]
-        limit = ["-o", f"faulthandler_timeout={SECONDS}", "-o", "faulthandler_exit_on_timeout=true"]
-        command += [*limit, "--continue-on-collection-errors", "--dist", "loadfile", *arguments]
-        done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
-        if not results.exists():
-            raise SystemExit(f"pytest wrote no results in {root}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
-        found = json.loads(results.read_text(encoding="utf-8"))
+        environment = os.environ | {
+            RESULTS: str(results),
+            "PYTHONPATH": paths,
+            "OMP_NUM_THREADS": "1",
+            "TMPDIR": scratch,
+        }
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "defects", "-p", "no:cacheprovider"]
+        command += ["-m", "defect and not soak", "-o", f"faulthandler_timeout={SECONDS}"]
+        command += ["-o", "faulthandler_exit_on_timeout=true", file]
+        while True:
+            done = [part for test in found for part in ("--deselect", test)]
+            results.write_text("", encoding="utf-8")
+            ended = subprocess.run([*command, *done], cwd=root, env=environment, capture_output=True, check=False)
+            lines = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
+            found |= {line["test"]: line for line in lines}
+            if not lines or ended.returncode in ENDED:
+                return found
+
+
+def run_marked(root: Path, workers: int) -> dict[tuple[str, str], Outcome]:
+    """Run the marked tests of a checkout and return what became of each title; several cases of one test are one."""
+    files = sorted(
+        f"tests/{path.name}"
+        for path in (root / "tests").glob("test_*.py")
+        if "mark.defect(" in path.read_text(encoding="utf-8")
+    )
+    with ThreadPoolExecutor(workers) as pool:
+        found = [one for file in pool.map(partial(run_file, root), files) for one in file.values()]
     outcomes: dict[tuple[str, str], Outcome] = {}
-    for test, one in found.items():
+    for one in found:
         key, title = one["mark"]
         known = outcomes.get((key, title))
         if known is None or known.passed:
-            name = re.sub(r"\[.*", "", test)
+            name = re.sub(r"\[.*", "", one["test"])
             outcomes[key, title] = Outcome(key, title, name, one["passed"], one["reason"])
     return outcomes
 
@@ -141,10 +160,10 @@ def main() -> None:
     parser.add_argument("--before", required=True, help="the commit whose package lacks the mends")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--write", action="store_true", help="put the table into docs/testing.md, rather than print it")
-    options, arguments = parser.parse_known_args()
+    options = parser.parse_args()
     with checkout(options.before) as root:
-        before = run_marked(root, options.workers, arguments)
-    now = run_marked(ROOT, options.workers, arguments)
+        before = run_marked(root, options.workers)
+    now = run_marked(ROOT, options.workers)
     held = sum(one.passed for one in now.values())
     failed = sum(at not in before or not before[at].passed for at in now)
     summary = f"{len(now)} defects: {failed} fail at `{options.before[:7]}`, {held} pass now."

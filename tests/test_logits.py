@@ -12,7 +12,6 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import featlab
-from featlab.capture.logits import Known, choose_logits
 from featlab.capture.script import run_script
 from featlab.errors import CaptureError, OptionError
 from featlab_cli.main import run as featlab_command
@@ -263,6 +262,8 @@ def test_the_api_refuses_what_it_cannot_tell(store, loader):
 
 def test_the_largest_label_needs_a_column():
     """Of two outputs that reach a loss, three columns are too few for labels up to 3."""
+    from featlab.capture.logits import Known, choose_logits
+
     outputs = {"0": torch.zeros(5, 3), "1": torch.zeros(5, 4)}
     known = Known(None, 3, passed={"0": "cross_entropy", "1": "cross_entropy"})
     assert choose_logits(outputs, known).output == "1"

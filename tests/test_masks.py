@@ -13,7 +13,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
 import featlab
-from featlab.capture.masks import find_masks, read_arguments, read_named
 from featlab.errors import CaptureError, DataError, FeatlabWarning, OptionError
 from featlab.store.attributes import read_run
 from featlab_cli.main import run as featlab_command
@@ -167,6 +166,8 @@ IDS = torch.arange(12).reshape(3, 4)
     ],
 )
 def test_masks_are_found_by_the_names_of_the_field(arguments, name):
+    from featlab.capture.masks import find_masks
+
     found = find_masks(arguments, {})[0]
     assert (found.name, found.rows) == (name, 3)
     assert found.fits(4)
@@ -188,10 +189,14 @@ def test_masks_are_found_by_the_names_of_the_field(arguments, name):
     ],
 )
 def test_what_does_not_tell_is_no_mask(arguments):
+    from featlab.capture.masks import find_masks
+
     assert find_masks(arguments, {}) == []
 
 
 def test_arguments_are_named_within_mappings_and_tuples():
+    from featlab.capture.masks import read_arguments
+
     batch = {"input_ids": IDS, "attention_mask": KEPT, "more": {"deep": [IDS, "text"]}}
     read = read_arguments(["batch"], [batch, 1.0], {"flag": None})
     assert list(read) == ["input_ids", "attention_mask", "deep.0", "flag"]
@@ -203,6 +208,8 @@ def test_arguments_are_named_within_mappings_and_tuples():
     [("flags", KEPT), ("~flags", ~KEPT), ("ids", IDS + 1), ("sizes", [3, 4, 1]), ("~part:flags", (~KEPT).long())],
 )
 def test_named_masks(given, value):
+    from featlab.capture.masks import read_named
+
     value = torch.where(KEPT, value, 0) if given == "ids" else value
     mask = read_named(given, {given.removeprefix("~").rpartition(":")[2]: value, "x": IDS})
     assert torch.equal(mask.of(4, torch.device("cpu")), KEPT)

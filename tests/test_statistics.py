@@ -16,7 +16,6 @@ from featlab.errors import DataError
 from featlab.statistics import coordinates, moments
 from featlab.statistics.frame import frame
 from featlab.statistics.regroup import class_statistics, regroup
-from featlab.statistics.working import subtract_centre
 
 
 def measure(features, labels, n_classes, groups, *, classifier=None, edges=None, means_of=None):
@@ -186,6 +185,8 @@ def test_means_that_are_not_finite_are_an_error():
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # NaN less a number
 def test_every_float16_is_widened_as_numpy_does():
+    from featlab.statistics.working import subtract_centre
+
     every = np.arange(1 << 16, dtype=np.uint16).view(np.float16).reshape(-1, 64)
     centre = np.linspace(-1, 1, 64, dtype=np.float32)
     finite = every[np.isfinite(every).all(axis=1)]

@@ -34,7 +34,8 @@ def accuracies(path, spaces, **options):
     return found.accuracy.set_index("space")
 
 
-def test_accuracy_by_sums_is_that_of_the_definition(tmp_path):
+def test_accuracy_by_sums_is_that_of_the_definition(small_chunks, tmp_path):
+    """In many blocks."""
     logits, labels = random_logits(700, 9)
     spaces = {"thirds": [0, 1, 2] * 3, "odd": [0, 0, 0, 0, 0, 0, 1, 2, 2]}
     found = accuracies(store(tmp_path / "run.zarr", logits, labels), spaces)

@@ -616,3 +616,12 @@ def test_the_command_names_a_mask_too(tmp_path, monkeypatch, capsys):
     assert run_command(monkeypatch, "capture", "--store", store, *layers, *options, "--", *script) in (None, 0)
     assert [spec(store, layer)["mask"] for layer in ("embed", "encoder")] == ["ids", None]
     assert "mean over axes [1] of what ids keeps -> 8" in capsys.readouterr().err
+
+
+def test_a_mean_over_tokens_and_channels_counts_both():
+    from featlab.capture.tokens import KeptTokens, reduce_kept
+
+    values = torch.arange(24.0).reshape(2, 3, 4)
+    kept = KeptTokens(torch.tensor([[True, True, False], [False, True, False]]))
+    means = reduce_kept(values, "mean", (1, 2), 1, kept)
+    np.testing.assert_allclose(means, [values[0, :2].mean(), values[1, 1].mean()])

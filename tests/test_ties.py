@@ -186,3 +186,7 @@ def test_ties_alone_are_not_significant(monkeypatch):
         assert scipy.stats.binomtest(below, 200, 0.05, alternative="greater").pvalue > 0.001, (key, below)
         # P(p <= a) > a is what must not be, at any a; ties make p larger rather than uniform.
         assert scipy.stats.kstest(rows.p, "uniform", alternative="greater").pvalue > 0.0005, key
+
+
+def test_a_chain_of_equal_gaps_is_cut_in_the_middle():
+    assert tie_starts(np.arange(4.0), np.ones(4)).tolist() == [0, 2]

@@ -300,6 +300,22 @@ def test_what_stands_in_padding_does_not_count_even_if_it_is_not_finite(store):
     np.testing.assert_allclose(stored(store, "part"), np.stack([rows.amax(0) + 1 for rows in ROWS]), rtol=1e-6)
 
 
+def test_other_axes_count_for_every_token(store):
+    """Tokens of three vectors each, of which one number a feature is the mean."""
+
+    class Spreads(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.spread, self.head = nn.Identity(), nn.Linear(4, 3)
+
+        def forward(self, x, attention_mask):
+            return self.head(self.spread(x[:, :, None] * torch.tensor([1.0, 2.0, 6.0])[:, None]).mean((1, 2)))
+
+    x, kept = padded_rows()
+    assert record(Spreads(), store, [lambda model: model(x, kept)], ["spread"], reduce="mean:1,2") == []
+    np.testing.assert_allclose(stored(store, "spread"), 3 * averages(), rtol=1e-5)
+
+
 def test_half_precision_is_summed_in_single(store):
     x, kept = padded_rows()
     half = x.bfloat16()

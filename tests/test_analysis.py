@@ -332,3 +332,29 @@ def test_a_split_within_an_epoch_has_no_classifier(tmp_path):
     assert set(found.accuracy.split) == {"val"}
     told = found.collapse.set_index("split")[["nc3_duality", "nc4_agreement"]].notna().all(axis=1)
     assert told.to_dict() == {"val": True, "val.step000003": False}
+
+
+def test_slices_of_epochs_hold_their_last(tmp_path):
+    features, labels, n_classes, _ = case("balanced")
+    for epoch in (0, 2, 5):
+        store(tmp_path / "run.zarr", features, labels, n_classes, epoch=epoch)
+    for chosen, epochs in (
+        (slice(1, None), [2, 5]),
+        (slice(None), [0, 2, 5]),
+        (slice(0, 5), [0, 2]),
+        (slice(-2, None), [5]),
+    ):
+        found = featlab.analyze(tmp_path / "run.zarr", epochs=chosen, permutations=0, controls=0)
+        assert found.geometry.epoch.unique().tolist() == epochs
+
+
+@pytest.mark.parametrize("source", ["induced", "induced:classifier"])
+def test_a_hierarchy_is_induced_from_the_last_epoch_about_the_mean_of_its_classes(tmp_path, source):
+    """Two pairs of classes, paired otherwise at first; all rows are moved far off in the end."""
+    pairs = np.array([[1, 0.2, 0], [1, -0.2, 0], [-1, 0.2, 0], [-1, -0.2, 0]])
+    labels = np.repeat(np.arange(4), 5)
+    for epoch, means in ((0, pairs[[0, 2, 1, 3]]), (1, pairs + np.array([0, 0, 9]))):
+        given = {"features": {"last": means[labels]}, "classifier": (means, np.zeros(4))}
+        featlab.write_epoch(tmp_path / "run.zarr", epoch=epoch, labels=labels, classes=list("abcd"), **given)
+    found = featlab.analyze(tmp_path / "run.zarr", hierarchy=source, spaces=["cut2"], permutations=0)
+    assert found.spaces.query("space == 'cut2'").group.tolist() == [0, 0, 1, 1]

@@ -206,3 +206,19 @@ def test_which_rows_are_repetitions(tmp_path):
     )
     assert before.geometry.rows.tolist() == after.geometry.rows.tolist() == [ROWS - 20] * 2
     assert changed(before, after, "geometry", "within_trace")
+
+
+@pytest.mark.filterwarnings("ignore::featlab.FeatlabWarning")
+@pytest.mark.parametrize("means_from", [None, "train"])
+def test_which_rows_are_left_out(tmp_path, means_from):
+    """Rows that hold NaN in one layer count where that layer is not looked at, and are left out where it is."""
+    parts = Parts()
+    parts.write(tmp_path / "run.zarr", split="train")
+    parts.features["other"][::7] = np.nan
+    parts.write(tmp_path / "run.zarr")
+    options = {"splits": "val", "means_from": means_from, "allow_nonfinite": True}
+    before = analyze(tmp_path / "run.zarr", layers="fed", **options)
+    after = analyze(tmp_path / "run.zarr", **options)
+    assert_same(after, analyze(tmp_path / "run.zarr", cache=False, **options))
+    assert set(before.accuracy.rows) == {ROWS}
+    assert set(after.accuracy.rows) == set(after.geometry.rows) == {ROWS - len(range(0, ROWS, 7))}

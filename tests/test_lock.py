@@ -172,6 +172,20 @@ def test_a_damaged_entry_bars_nobody_for_good(tmp_path: Path, content: bytes, mo
         write(tmp_path, epoch=1)
 
 
+def test_of_two_that_ask_the_first_by_its_token_is_let_in(tmp_path: Path) -> None:
+    write(tmp_path)
+    parent = os.getppid()  # a process that lives on
+    asking = {"machine": lock._machine(), "process": parent, "started": lock._start_of(parent), "state": "asking"}
+    place = foreign(tmp_path, **asking)
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(StoreError, match=f"is being written to by process {parent}"),
+    ):
+        patch.setattr(lock.time, "sleep", lambda seconds: place.unlink())  # nobody waits for it
+        write(tmp_path, epoch=1)
+    place.unlink(missing_ok=True)
+
+
 def test_ranks_hold_side_by_side_and_groups_do_not(tmp_path: Path) -> None:
     write(tmp_path)
     place = foreign(tmp_path, "r001", group="theirs")

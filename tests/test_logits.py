@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import featlab
+from featlab.capture.classifier import Classifier
 from featlab.capture.script import run_script
 from featlab.errors import CaptureError, OptionError
 from featlab_cli.main import run as featlab_command
@@ -267,6 +268,22 @@ def test_the_largest_label_needs_a_column():
     outputs = {"0": torch.zeros(5, 3), "1": torch.zeros(5, 4)}
     known = Known(None, 3, passed={"0": "cross_entropy", "1": "cross_entropy"})
     assert choose_logits(outputs, known).output == "1"
+
+
+def test_an_output_of_another_width_than_in_training_does_not_reach_the_loss():
+    from featlab.capture.logits import Known, choose_logits
+    from featlab.capture.loss_graph import LossEvidence
+
+    evidence = LossEvidence(classified={"0": "log_softmax", "1": "log_softmax"}, widths={"0": 3, "1": 5})
+    outputs = {"0": torch.zeros(5, 3), "1": torch.zeros(5, 4)}
+    assert choose_logits(outputs, Known(None, 2, evidence=evidence)).output == "0"
+
+
+def test_of_linears_that_decide_alike_the_last_is_the_classifier():
+    classifier = Classifier(nn.Sequential(nn.Linear(4, 3), nn.Linear(4, 3), nn.Linear(4, 3)), "auto")
+    logits = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    made = {"0": (logits, False), "1": (2 * logits, False), "2": (-logits, False)}
+    assert classifier.choose(3, logits, made)[0] == "1"
 
 
 def test_logits_of_the_api_are_named_or_given(store, loader):

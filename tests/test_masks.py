@@ -307,6 +307,22 @@ def test_what_stands_in_padding_does_not_count_even_if_it_is_not_finite(store):
     np.testing.assert_allclose(stored(store, "part"), np.stack([rows.amax(0) + 1 for rows in ROWS]), rtol=1e-6)
 
 
+def test_other_axes_count_for_every_token(store):
+    """Tokens of three vectors each, of which one number a feature is the mean."""
+
+    class Spreads(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.spread, self.head = nn.Identity(), nn.Linear(4, 3)
+
+        def forward(self, x, attention_mask):
+            return self.head(self.spread(x[:, :, None] * torch.tensor([1.0, 2.0, 6.0])[:, None]).mean((1, 2)))
+
+    x, kept = padded_rows()
+    assert record(Spreads(), store, [lambda model: model(x, kept)], ["spread"], reduce="mean:1,2") == []
+    np.testing.assert_allclose(stored(store, "spread"), 3 * averages(), rtol=1e-5)
+
+
 def test_half_precision_is_summed_in_single(store):
     x, kept = padded_rows()
     half = x.bfloat16()
@@ -616,12 +632,3 @@ def test_the_command_names_a_mask_too(tmp_path, monkeypatch, capsys):
     assert run_command(monkeypatch, "capture", "--store", store, *layers, *options, "--", *script) in (None, 0)
     assert [spec(store, layer)["mask"] for layer in ("embed", "encoder")] == ["ids", None]
     assert "mean over axes [1] of what ids keeps -> 8" in capsys.readouterr().err
-
-
-def test_a_mean_over_tokens_and_channels_counts_both():
-    from featlab.capture.tokens import KeptTokens, reduce_kept
-
-    values = torch.arange(24.0).reshape(2, 3, 4)
-    kept = KeptTokens(torch.tensor([[True, True, False], [False, True, False]]))
-    means = reduce_kept(values, "mean", (1, 2), 1, kept)
-    np.testing.assert_allclose(means, [values[0, :2].mean(), values[1, 1].mean()])

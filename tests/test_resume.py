@@ -15,6 +15,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import featlab
+from featlab.capture.digest import weights_digest
+from featlab.capture.known import Known
 from featlab.capture.script import run_script
 from featlab.errors import CaptureError, NotAStoreError
 
@@ -336,6 +338,28 @@ def test_a_training_pass_has_no_weights_of_its_own(store):
     assert len(run.record(1, "val").weights) == 64
     with pytest.raises(CaptureError, match="split 'val' of"):  # another pass
         train()
+
+
+def test_weights_within_an_epoch_are_those_of_no_epoch(store):
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with featlab.Capture(model, store, layers="2", notify=lambda message: None) as capture:
+        capture.evaluate(loader(), epoch=1)
+        whole = weights_digest(model)
+        x, y = next(iter(loader()))
+        nn.functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+        capture.evaluate(loader(), epoch=1, step=5)
+    known = Known.read(store, replaces=False)
+    known.ends.clear()  # what the run itself tells
+    assert (known.weights_of(1), known.epochs_of(whole), known.epochs_of(weights_digest(model))) == ({whole}, [1], [])
+
+
+def test_weights_that_are_loaded_in_the_first_pass(capture, store):
+    for _ in range(2):
+        capture("--load-in-pass", "--epochs", "2", "--weights-only")
+    assert committed(store) == [(epoch, "val") for epoch in range(1, 5)]
+    assert_epochs_are_true(store)
 
 
 def test_a_snapshot_within_an_epoch_stores_no_classifier(store):

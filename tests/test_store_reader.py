@@ -277,6 +277,8 @@ def test_any_parts_read_as_the_first_of_each_sample(
     np.testing.assert_array_equal(run.sample_ids(0, "val"), ids)
     np.testing.assert_array_equal(read(run, 0, array="layers/a", size=size), ids[:, None] * [1, 2])
     np.testing.assert_array_equal(read(run, 0, array="logits", size=size), ids[:, None] + np.arange(3))
+    blocks = run.blocks(0, "val", "logits", target_bytes=size)
+    assert [block.offset for block in blocks] == np.cumsum([0, *(block.rows for block in blocks)])[:-1].tolist()
 
 
 def test_parts_must_agree_and_be_complete(tmp_path: Path) -> None:

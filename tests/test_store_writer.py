@@ -502,6 +502,11 @@ def test_a_classifier_that_another_split_stands_on(path: Path) -> None:
     with pytest.warns(FeatlabWarning, match="epoch 0 keeps the classifier that came with split 'train'"):
         write_epoch(path, epoch=0, split="test", features={"a": features()}, labels=LABELS, classifier=(new, None))
     np.testing.assert_array_equal(open_run(path).classifier(0).weight, old)
+    with pytest.warns(FeatlabWarning, match="epoch 0 keeps the classifier"):  # the same, but for what it reads
+        write_epoch(
+            path, epoch=0, split="more", features={"a": features()}, labels=LABELS, classifier=(old, None), feeds=[]
+        )
+    assert open_run(path).feeds(0) == ("a",)
     write_epoch(
         path, epoch=0, split="test", features={"a": features()}, labels=LABELS, classifier=(new, None), overwrite=True
     )

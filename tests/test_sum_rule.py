@@ -12,6 +12,7 @@ from reference import right_by_sum
 
 import featlab
 from featlab.errors import FeatlabWarning
+from featlab.store import layout
 
 
 def store(path, logits, labels, **options):
@@ -42,6 +43,26 @@ def test_accuracy_by_sums_is_that_of_the_definition(small_chunks, tmp_path):
     for name, groups in spaces.items():
         assert found.accuracy[name] == np.mean(right_by_sum(logits, labels, groups))
     assert found.accuracy["hyponym"] == np.mean(logits.argmax(axis=1) == labels)
+
+
+@pytest.mark.filterwarnings("ignore::featlab.FeatlabWarning")
+def test_rows_in_many_blocks_are_those_of_the_definition(tmp_path, monkeypatch):
+    """Blocks of 25 rows, some of them without logits that tell a class."""
+    monkeypatch.setattr(layout, "CHUNK_TARGET", 25 * 9 * 4)
+    monkeypatch.setattr(layout, "SHARD_TARGET", 25 * 9 * 4)
+    logits, labels = random_logits(700, 9)
+    lacking = np.random.default_rng(3).random(700) < 0.3
+    features = np.where(lacking[:, None], np.nan, logits[:, :3])
+    featlab.write_epoch(
+        tmp_path / "run.zarr", epoch=0, features={"last": features}, labels=labels, logits=logits, dtype="float32"
+    )
+    for rule in ("sum", "greedy"):
+        options = {"spaces": {"thirds": [0, 1, 2] * 3}, "permutations": 0, "controls": 0, "allow_nonfinite": True}
+        found = featlab.analyze(tmp_path / "run.zarr", rule=rule, **options).accuracy.set_index("space")
+        right = (
+            right_by_sum(logits, labels, [0, 1, 2] * 3) if rule == "sum" else logits.argmax(axis=1) % 3 == labels % 3
+        )
+        assert found.accuracy["thirds"] == pytest.approx(np.mean(np.array(right)[~lacking]), abs=1e-12)
 
 
 @pytest.mark.defect("B8", "random_expected under rule='sum' was that of the greedy rule")

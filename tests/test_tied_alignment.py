@@ -177,3 +177,12 @@ def test_ties_are_broken_alike_whatever_the_order_and_by_the_seed(tmp_path):
     one, turned, other = scores(np.arange(12), 0), scores(np.arange(12)[::-1], 0), scores(np.arange(12), 1)
     np.testing.assert_allclose(turned.loc[one.index], one, atol=1e-9)
     assert (one - other).abs().max() > 1e-3
+
+
+def test_scores_of_tied_trees_are_their_mean(tmp_path):
+    """The corners of a square merge along its width or along its height; one of the two is the taxonomy."""
+    corners = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+    table = alignment(tmp_path / "run.zarr", corners, names_of(2, 2), linkages=("average",), metrics=("euclidean",))
+    recall = table.set_index("score").value["clade_recall"]
+    assert recall == np.rint(16 * recall) / 16
+    assert 0 < recall < 1

@@ -113,6 +113,7 @@ def test_a_chain_of_close_values_is_cut_at_its_widest_gaps():
     starts = tie_starts(tight, np.full(550, 0.05))
     inside = np.searchsorted(tight, [0.3, 0.3 + 49e-9])
     assert not ((starts > inside[0]) & (starts <= inside[1])).any()
+    assert tie_starts(np.arange(4.0), np.ones(4)).tolist() == [0, 2]  # of equal gaps the one in the middle
 
 
 def test_ties_are_broken_evenly():

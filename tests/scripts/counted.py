@@ -20,6 +20,7 @@ parser.add_argument("--weights-only", action="store_true", help="a checkpoint of
 parser.add_argument("--save-last", action="store_true", help="save after the evaluation")
 parser.add_argument("--evaluate-first", action="store_true")
 parser.add_argument("--load-late", action="store_true", help="load the checkpoint after the first evaluation")
+parser.add_argument("--load-in-pass", action="store_true", help="load it after a first call in the first pass")
 parser.add_argument("--best", type=int, help="load the weights of this epoch in the end, and test them")
 parser.add_argument("--frozen", action="store_true", help="with a learning rate of zero")
 parser.add_argument("--step-after-loop", action="store_true", help="take one step an epoch, after the loop")
@@ -88,7 +89,7 @@ def evaluate(loader=loader, fail=False):
     model.train()
 
 
-if not args.load_late:
+if not (args.load_late or args.load_in_pass):
     load()
 keep()
 if args.evaluate_first:
@@ -98,6 +99,9 @@ if args.load_late:
 for epoch in range(count["done"] + 1, args.epochs + 1):
     model.train()
     for number, (x, y) in enumerate(train_loader):
+        if args.load_in_pass and epoch == 1 and not number:
+            model(x)
+            load()
         F.cross_entropy(model(x), y).backward()
         if not args.step_after_loop:
             optimizer.step()

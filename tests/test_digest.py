@@ -12,6 +12,15 @@ def network(seed=0):
     return nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
 
 
+def test_the_same_bytes_in_another_shape_are_other_weights():
+    models = [nn.Module() for _ in range(3)]
+    for model, shape, dtype in zip(
+        models, [(2, 8), (4, 4), (4, 4)], [torch.float32, torch.float32, torch.int32], strict=True
+    ):
+        model.weight = nn.Parameter(torch.zeros(shape, dtype=dtype), requires_grad=False)
+    assert len({weights_digest(model) for model in models}) == 3
+
+
 def test_a_digest_is_of_the_weights_alone():
     model = network()
     digest = weights_digest(model)

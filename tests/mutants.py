@@ -1,9 +1,9 @@
 """Run the tests against packages with one mistake in them each, and say which mistakes no test noticed.
 
 `make mutants` does so for tests/mutants.toml and writes the counts into docs/testing.md. First it runs the tests once
-against the package as it is: what fails there would notice everything. A mutant has a `file`, the
-text that it `was` (which stands there once), the text that it `becomes`, and the `tests` that ought to notice; one that
-no test can notice says why in `survives`.
+against the package as it is: what fails there would notice everything. A mutant has a `file`, the text that it `was`
+(which stands there once), the text that it `becomes`, and the `tests` that ought to notice; one that no test can notice
+says why in `survives`.
 """
 
 from __future__ import annotations

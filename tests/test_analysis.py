@@ -350,10 +350,10 @@ def test_slices_of_epochs_hold_their_last(tmp_path):
 
 @pytest.mark.parametrize("source", ["induced", "induced:classifier"])
 def test_a_hierarchy_is_induced_from_the_last_epoch_about_the_mean_of_its_classes(tmp_path, source):
-    """Two pairs of classes, paired otherwise at first; all rows are moved far off in the end."""
-    pairs = np.array([[1, 0.2, 0], [1, -0.2, 0], [-1, 0.2, 0], [-1, -0.2, 0]])
+    """Two pairs of classes, paired otherwise at first; in the end all are moved far off, where others are alike."""
+    pairs = np.array([[10, 0.5], [1, -0.3], [-10, 0.3], [-1, -0.5]])
     labels = np.repeat(np.arange(4), 5)
-    for epoch, means in ((0, pairs[[0, 2, 1, 3]]), (1, pairs + np.array([0, 0, 9]))):
+    for epoch, means in ((0, pairs[[0, 2, 1, 3]]), (1, pairs + np.array([0, 100]))):
         given = {"features": {"last": means[labels]}, "classifier": (means, np.zeros(4))}
         featlab.write_epoch(tmp_path / "run.zarr", epoch=epoch, labels=labels, classes=list("abcd"), **given)
     found = featlab.analyze(tmp_path / "run.zarr", hierarchy=source, spaces=["cut2"], permutations=0)

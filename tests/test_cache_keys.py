@@ -213,11 +213,12 @@ def test_which_rows_are_repetitions(tmp_path):
 def test_which_rows_are_left_out(tmp_path, means_from):
     """Rows that hold NaN in one layer count where that layer is not looked at, and are left out where it is."""
     parts = Parts()
+    parts.features["third"] = parts.features["other"].copy()
     parts.write(tmp_path / "run.zarr", split="train")
     parts.features["other"][::7] = np.nan
     parts.write(tmp_path / "run.zarr")
     options = {"splits": "val", "means_from": means_from, "allow_nonfinite": True}
-    before = analyze(tmp_path / "run.zarr", layers="fed", **options)
+    before = analyze(tmp_path / "run.zarr", layers=["fed", "third"], **options)
     after = analyze(tmp_path / "run.zarr", **options)
     assert_same(after, analyze(tmp_path / "run.zarr", cache=False, **options))
     assert set(before.accuracy.rows) == {ROWS}

@@ -294,11 +294,42 @@ def damage_all(folder: Path, draw: random.Random) -> str:
     return "all files are damaged"
 
 
-def import_arrays(folder: Path, draw: random.Random) -> list[Step]:
-    chosen = draw.choice(sorted(path for path in folder.iterdir() if path.stem != "labels"))
-    labels = ["--labels", draw.choice(["labels.npy", "labels.txt"])] if chosen.suffix in (".npy", ".h5", ".pt") else []
-    command = ["import", "--store", "run.zarr", "--epoch", "0", *labels, "--classes", "4", chosen.name]
-    return [command, ["info", "run.zarr", "--format", "csv"]]
+def damage_archives(folder: Path, draw: random.Random) -> str:
+    """Damage what has checksums of its own."""
+    for path in sorted([*folder.glob("*.npz"), *folder.glob("*.pt")]):
+        path.write_bytes(damage_bytes(path.read_bytes(), draw))
+    return "all archives are damaged"
+
+
+def import_from(*suffixes: str) -> Callable[[Path, random.Random], list[Step]]:
+    def steps(folder: Path, draw: random.Random) -> list[Step]:
+        named = sorted(path for path in folder.iterdir() if path.stem != "labels" and path.suffix in suffixes)
+        chosen = draw.choice(named)
+        labels = (
+            ["--labels", draw.choice(["labels.npy", "labels.txt"])] if chosen.suffix in (".npy", ".h5", ".pt") else []
+        )
+        command = ["import", "--store", "run.zarr", "--epoch", "0", *labels, "--classes", "4", chosen.name]
+        return [command, stored]
+
+    return steps
+
+
+def stored(folder: Path) -> str:
+    """Write out every number of a run, by epoch."""
+    run = featlab.open_run(folder / "run.zarr")
+    found: dict[str, str] = {}
+    for epoch, split in run.committed:
+        layers = {
+            layer: run.snapshot(epoch=epoch, split=split, layer=layer) for layer in run.record(epoch, split).layers
+        }
+        rows = {layer: rows.features.compute().tolist() for layer, rows in layers.items()}
+        found[str(epoch)] = repr((rows, run.labels(epoch, split).tolist()))
+    return json.dumps(found)
+
+
+def of_whole_files(folder: Path, expected: str, found: str) -> str:
+    """Judge a replay: files may be gone and epochs have other numbers, but what is stored is of a whole checkpoint."""
+    return "read" if set(json.loads(found).values()) <= set(json.loads(expected).values()) else "missed"
 
 
 def write_checkpoints(folder: Path) -> None:
@@ -307,7 +338,7 @@ def write_checkpoints(folder: Path) -> None:
 
 def replay_all(folder: Path, draw: random.Random) -> list[Step]:
     which, source = draw.choice([("net_*.pt", "name"), ("net_*.pt", "auto"), ("checkpoint-*", "metadata")])
-    return [replay(4, "--epochs-from", source, which), ["info", "run.zarr", "--format", "csv"]]
+    return [replay(4, "--epochs-from", source, which), stored]
 
 
 def damage_checkpoints(folder: Path, draw: random.Random) -> str:
@@ -425,8 +456,9 @@ def targets() -> list[Target]:
     as_given: Callable[[Path, random.Random], str] = lambda folder, draw: "as given"  # noqa: E731
     return [
         Target("hierarchies", write_taxonomies, damage_taxonomies, show_taxonomy),
-        Target("arrays", write_arrays, damage_all, import_arrays),
-        Target("checkpoints", write_checkpoints, damage_checkpoints, replay_all),
+        Target("arrays", write_arrays, damage_all, import_from(".npy", ".npz", ".safetensors", ".h5", ".pt")),
+        Target("archives", write_arrays, damage_archives, import_from(".npz", ".pt"), is_missed),
+        Target("checkpoints", write_checkpoints, damage_checkpoints, replay_all, of_whole_files),
         Target("results", write_results, lambda folder, draw: damage_tree(folder / "run.results", draw), show,
                is_missed),
         Target("conditions", write_results, as_given, show_where, None),

@@ -16,6 +16,7 @@ TARGETS = {target.name: target for target in targets()}
 DEFECTS = {
     "hierarchies": ("C19", "9 of 500 damaged taxonomies ended in a traceback"),
     "arrays": ("C19", "59 of 900 damaged files of arrays ended the import in a traceback"),
+    "archives": ("C15", "damaged archives of arrays were imported with other numbers"),
     "checkpoints": ("C19", "27 of 190 damaged folders of checkpoints ended the replay in a traceback"),
     "results": ("C17", "167 of 320 damaged results directories ended in a traceback, or were read as if whole"),
     "conditions": ("C14", "conditions on rows hung, ran code, or ended in a traceback"),

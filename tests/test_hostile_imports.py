@@ -21,6 +21,8 @@ from hostile_cases import (
 )
 
 import featlab
+from featlab.capture.checkpoints import read_checkpoint
+from featlab.capture.weights import read_tensors
 from featlab.errors import DataError, FeatlabError, OptionError
 from featlab_cli.main import main
 
@@ -78,6 +80,31 @@ def test_a_damaged_archive_is_refused_and_nothing_committed(tmp_path, order, pla
     assert_is_one_sentence(import_file(tmp_path / "run.zarr", file), DataError)
     with pytest.raises(FeatlabError):
         featlab.open_run(tmp_path / "run.zarr").record(0, "val")
+
+
+@pytest.mark.defect(
+    "C15", "weights with a bit changed were loaded from a checkpoint, whose checksum PyTorch does not compare"
+)
+@pytest.mark.parametrize("load", [read_tensors, read_checkpoint])
+def test_a_damaged_file_of_tensors_is_refused(tmp_path, load):
+    file, tensor = tmp_path / "weights.pt", torch.randn(64, 64)
+    torch.save({"weight": tensor, "bias": tensor[0].clone()}, file)
+    load(file)
+    data = bytearray(file.read_bytes())
+    data[data.index(tensor.numpy().tobytes()) + 5000] ^= 64
+    file.write_bytes(data)
+    with pytest.raises(DataError, match="'weights/data/0' fails its checksum"):
+        load(file)
+
+
+@pytest.mark.parametrize("load", [read_tensors, read_checkpoint])
+def test_a_file_of_tensors_without_checksums_is_read(tmp_path, load):
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save({"weight": torch.ones(64, 64)}, tmp_path / "weights.pt")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert load(tmp_path / "weights.pt")["weight"].shape == (64, 64)
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from featlab.capture.checksums import damaged_record
 from featlab.errors import DataError, OptionError
 
 WEIGHT_KEYS = ("state_dict", "model_state_dict", "model", "module", "net", "network", "weights")
@@ -111,7 +112,9 @@ def read_checkpoint(path: Path, *, trust: bool = False) -> Any:
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=not trust, mmap=zipfile.is_zipfile(path))
+        is_archive = zipfile.is_zipfile(path)
+        loaded = torch.load(path, map_location="cpu", weights_only=not trust, mmap=is_archive)
+        record = damaged_record(path) if is_archive else None
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL (\S{1,80})", str(error))
         what = f"{found[1]}, which only code can restore" if found else "more than tensors"
@@ -121,6 +124,9 @@ def read_checkpoint(path: Path, *, trust: bool = False) -> Any:
         ) from error
     except LOADING_ERRORS as error:
         raise DataError(f"{str(path)!r} cannot be loaded ({_reason(error)}): save it anew, or leave it out.") from error
+    if record is not None:
+        raise DataError(f"{str(path)!r} is damaged: its record {record!r} fails its checksum; save it anew.")
+    return loaded
 
 
 def weights_in(loaded: Any, path: Path, key: str | None = None) -> dict[str, torch.Tensor]:

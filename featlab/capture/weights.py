@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
+from featlab.capture.checksums import damaged_record
 from featlab.errors import DataError
 
 
@@ -45,7 +46,9 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     """
     file = Path(path)
     try:
-        loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
+        is_archive = zipfile.is_zipfile(file)
+        loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=is_archive)
+        record = damaged_record(file) if is_archive else None
     except pickle.UnpicklingError as error:
         raise DataError(
             f"{str(file)!r} is no file of tensors alone, and nothing else is loaded, for it could run code; save it as "
@@ -54,6 +57,8 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     except _DAMAGE as error:
         reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
         raise DataError(f"{str(file)!r} cannot be loaded ({reason}); save it anew with torch.save.") from error
+    if record is not None:
+        raise DataError(f"{str(file)!r} is damaged: its record {record!r} fails its checksum; save it anew.")
     try:
         tensors = dict(_tensors(loaded, ""))
     except RecursionError:
@@ -71,7 +76,7 @@ _REPEATED = 1 << 28  # values that a few stored ones may stand for
 # What torch.load raises for damage, the pickle being read by a machine of its own.
 _DAMAGE = (
     OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, AssertionError, MemoryError,
-    ArithmeticError, struct.error,
+    ArithmeticError, struct.error, zipfile.BadZipFile,
 )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from featlab.capture.sampling import Sampling
 from featlab.capture.schedule import Epochs, Schedule
 from featlab.capture.watch import Note, ScriptWatch
 from featlab.errors import CaptureError, EpochExistsError, OptionError
-from featlab.store.attributes import is_free
+from featlab.store.attributes import is_run
 from featlab.store.files import store_path
 from featlab.store.reader import open_run
 from featlab.store.writer import enter_run
@@ -212,7 +212,7 @@ def _main_arguments(program: Program) -> Iterator[None]:
 
 def _check_store(store: str, splits: Sequence[str], *, refuse: bool) -> None:
     """Say before the training that its epochs are there already, or that the path holds something else."""
-    if is_free(store_path(store)):
+    if not is_run(store_path(store)):
         return
     held = sorted(epoch for epoch, split in open_run(store).committed if split in splits)
     if held and refuse:

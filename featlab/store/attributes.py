@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,8 @@ from featlab.store.files import (
 )
 from featlab.store.objects import ObjectPath
 from featlab.store.seals import seal_problem, sealed
+
+LOOKS, PAUSE = 5, 0.05  # at a path that another process may be making a run at, and seconds between them
 
 
 @dataclass(frozen=True)
@@ -238,6 +241,25 @@ def is_free(root: AnyPath) -> bool:
     if names - {layout.EPOCHS, layout.METADATA} or (layout.METADATA in names and read_attributes(root) is not None):
         return False
     return not names or (layout.EPOCHS in names and _holds_no_snapshot(root))
+
+
+def is_run(root: AnyPath) -> bool:
+    """Whether a run is at a path; False where one may be made, NotAStoreError for what is neither.
+
+    Another rank may be making the run just now, and what is half made looks like neither: so it looks again.
+    """
+    for look in range(LOOKS):
+        if is_free(root):
+            return False
+        try:
+            read_run(root)
+        except NotAStoreError:
+            if look == LOOKS - 1:
+                raise
+            time.sleep(PAUSE)
+        else:
+            return True
+    return False
 
 
 def _holds_no_snapshot(root: AnyPath) -> bool:

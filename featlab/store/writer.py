@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from featlab.errors import DataError, EpochExistsError, FeatlabWarning, OptionError, StoreError
 from featlab.store import layout
 from featlab.store.arrays import ArrayWriter
-from featlab.store.attributes import RunAttributes, committed_splits, ensure_run, is_free, read_run
+from featlab.store.attributes import RunAttributes, committed_splits, ensure_run, is_run
 from featlab.store.commit import Classifier, Pending, commit_split, publish_part, remove_classifier
 from featlab.store.files import (
     StorePath,
@@ -76,8 +76,7 @@ def enter_run(path: StorePath, rank: int, group: str | None = None) -> Holding:
     """
     root = store_path(path)
     with disk_errors(f"starting to write to {root}", "check that there is space, and that it may be written to", root):
-        if not is_free(root):
-            read_run(root)  # something else than a run is refused before anything is put there
+        is_run(root)  # something else is refused before anything is put there
         return hold(root, rank, group)
 
 

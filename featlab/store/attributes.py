@@ -26,7 +26,7 @@ from featlab.store.files import (
 from featlab.store.objects import ObjectPath
 from featlab.store.seals import seal_problem, sealed
 
-LOOKS, PAUSE = 5, 0.05  # at a path that another process may be making a run at, and seconds between them
+LOOKS, PAUSE = 100, 0.05  # at a path that another process may be making a run at, and seconds between them
 
 
 @dataclass(frozen=True)
@@ -254,7 +254,7 @@ def is_run(root: AnyPath) -> bool:
         try:
             read_run(root)
         except NotAStoreError:
-            if look == LOOKS - 1:
+            if look == LOOKS - 1 or not ((root / layout.EPOCHS).is_dir() or (root / WRITING).is_dir()):
                 raise
             time.sleep(PAUSE)
         else:

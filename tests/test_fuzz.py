@@ -16,13 +16,14 @@ TARGETS = {target.name: target for target in targets()}
 DEFECTS = {
     "hierarchies": ("C19", "9 of 500 damaged taxonomies ended in a traceback"),
     "arrays": ("C19", "59 of 900 damaged files of arrays ended the import in a traceback"),
-    "archives": ("C15", "damaged archives of arrays were imported with other numbers"),
+    "archives": ("C19", "damaged LZMA in an archive of arrays ended the import in a traceback"),
     "checkpoints": ("C19", "27 of 190 damaged folders of checkpoints ended the replay in a traceback"),
     "results": ("C17", "167 of 320 damaged results directories ended in a traceback, or were read as if whole"),
     "conditions": ("C14", "conditions on rows hung, ran code, or ended in a traceback"),
     "names": ("C19", "class names that are no text were stored, and their analysis ended in a traceback"),
     "options": ("C19", "texts of options ended in a traceback, or were repeated at any length"),
     "runs": ("C12", "of 445 random damages 51 changed the results without a word, and 4 were tracebacks"),
+    "restored runs": ("C12", "wrong numbers of a damaged run stayed in the cache after it was restored"),
 }
 
 
@@ -32,9 +33,9 @@ def marked(name: str) -> object:
 
 @pytest.mark.parametrize("name", [marked(name) for name in TARGETS])
 def test_nothing_is_missed_and_nothing_breaks(name: str, tmp_path: Path) -> None:
-    cases = FEWER if "run" in name or name == "caches" else CASES
+    cases, seed = (FEWER, 6) if "run" in name or name == "caches" else (CASES, 0)
     told: list[str] = []
-    counts = fuzz.run(fuzz.prepared([TARGETS[name]], tmp_path), tmp_path, cases=cases, tell=told.append)
+    counts = fuzz.run(fuzz.prepared([TARGETS[name]], tmp_path), tmp_path, cases=cases, seed=seed, tell=told.append)
     assert not told, "\n".join(told)
     assert counts[name].total() == cases
     assert counts[name]["refused"] + counts[name]["harmless"] > 0

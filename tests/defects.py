@@ -140,9 +140,7 @@ def table(before: dict[tuple[str, str], Outcome], now: dict[tuple[str, str], Out
     lines = ["| | defect | test | before | now |", "|---|---|---|---|---|"]
     for at in sorted(now, key=lambda at: (at[0][:1], int(re.sub(r"\D", "", at[0]) or 0), at)):
         then, one = before.get(at), now[at]
-        earlier = (
-            "not reached" if then is None else "passes" if then.passed else f"fails: {_short(then.reason)}"
-        )
+        earlier = "not reached" if then is None else "passes" if then.passed else f"fails: {_short(then.reason)}"
         test = f"`{one.test.removeprefix('tests/')}`"
         lines.append(f"| {one.key} | {one.title} | {test} | {earlier} | {'passes' if one.passed else 'FAILS'} |")
     return lines

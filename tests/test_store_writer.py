@@ -23,7 +23,8 @@ from featlab.errors import (
     OptionError,
     StoreError,
 )
-from featlab.store import SnapshotWriter, layout
+from featlab.store import SnapshotWriter, files, layout
+from featlab.store.ends import PassEnd, read_ends, write_end
 
 LABELS = np.arange(60) % 3
 CLASSES = ["ant", "bee", "cat"]
@@ -179,6 +180,33 @@ def test_the_last_layer_that_fits_feeds_the_classifier(path: Path) -> None:
     run = open_run(path)
     read = [run.classifier(epoch) for epoch in range(5)]
     assert [None if one is None else one.feeds for one in read] == [("second",), ("first",), (), None, None]
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_the_end_of_a_pass_replaces_no_attributes_that_come_in_between(
+    path: Path, monkeypatch: pytest.MonkeyPatch, has_links: bool
+) -> None:
+    read, came = files._content, []
+
+    def read_before_another_rank_writes(place: Path) -> bytes | None:
+        content = read(place)
+        if place.parent in (path, path / layout.EPOCHS) and place.parent not in came:
+            came.append(place.parent)
+            files.write_group(place.parent, {"another": "rank"})
+        return content
+
+    def refuse(self: Path, target: Path) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(files, "_content", read_before_another_rank_writes)
+    if not has_links:
+        monkeypatch.setattr(Path, "hardlink_to", refuse)
+    write_end(path, 1, PassEnd(("weights",)))
+    files.write_group(path)
+    assert came == [path / layout.EPOCHS, path]
+    assert files.read_attributes(path) == files.read_attributes(path / layout.EPOCHS) == {"another": "rank"}
+    assert read_ends(path) == {1: PassEnd(("weights",))}
+    assert not [*path.rglob("*.partial")]
 
 
 def test_attributes_of_the_run_grow_and_stay(path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,8 +24,6 @@ from featlab.store.files import (
 )
 from featlab.store.objects import ObjectPath
 from featlab.store.seals import seal_problem, sealed
-
-LOOKS, PAUSE = 100, 0.05  # at a path that another process may be making a run at, and seconds between them
 
 
 @dataclass(frozen=True)
@@ -244,22 +241,11 @@ def is_free(root: AnyPath) -> bool:
 
 
 def is_run(root: AnyPath) -> bool:
-    """Whether a run is at a path; False where one may be made, NotAStoreError for what is neither.
-
-    Another rank may be making the run just now, and what is half made looks like neither: so it looks again.
-    """
-    for look in range(LOOKS):
-        if is_free(root):
-            return False
-        try:
-            read_run(root)
-        except NotAStoreError:
-            if look == LOOKS - 1 or not ((root / layout.EPOCHS).is_dir() or (root / WRITING).is_dir()):
-                raise
-            time.sleep(PAUSE)
-        else:
-            return True
-    return False
+    """Whether a run is at a path; False where one may be made, NotAStoreError for what is neither."""
+    if is_free(root):
+        return False
+    read_run(root)
+    return True
 
 
 def _holds_no_snapshot(root: AnyPath) -> bool:

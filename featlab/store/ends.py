@@ -44,10 +44,8 @@ def write_end(root: AnyPath, epoch: int, end: PassEnd) -> None:
     """Keep the end of a training pass with its epoch, durably; the run need not be there yet."""
     root.mkdir(parents=True, exist_ok=True)
     (root / layout.EPOCHS).mkdir(exist_ok=True)
-    # The group of the run comes last: before its first commit a run has no attributes, and is none for a reader.
     write_group(root / layout.epoch_path(epoch), {"weights": list(end.weights), "steps": end.steps})
-    write_group(root / layout.EPOCHS)
-    write_group(root)
+    write_group(root / layout.EPOCHS)  # the run's own group is its first writer's, who knows its attributes
 
 
 def forget_end(root: AnyPath, epoch: int) -> None:

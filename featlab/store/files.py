@@ -6,9 +6,10 @@ import errno
 import json
 import os
 import shutil
+import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ _LOCAL = ("file://", "local://")
 PARTIAL = ".partial"
 WRITING = "writing"  # the directory of those who write to a run
 _CLAIM = "writer"
+# in an object store, where the training's thread and the writer's write to the same groups
+_one_group_at_a_time = threading.Lock()
 # a file that may grow no further is what a limit of the process looks like
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -47,8 +50,11 @@ def store_path(path: StorePath | ObjectPath) -> AnyPath:
     return ObjectPath(text) if "://" in text else Path(text)
 
 
-def write_whole(path: AnyPath, data: bytes) -> None:
-    """Write a file or an object that appears complete or not at all, even after a crash."""
+def write_whole(path: AnyPath, data: bytes, *, replace: bool = True) -> None:
+    """Write a file or an object that appears complete or not at all, even after a crash.
+
+    Without `replace`, what another process put there in the meantime stays; an object store cannot promise that.
+    """
     if isinstance(path, ObjectPath):
         path.write_bytes(data)
         return
@@ -59,11 +65,27 @@ def write_whole(path: AnyPath, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        aside.replace(path)
+        if replace:
+            aside.replace(path)
+        else:
+            _name_if_free(aside, path)
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def _name_if_free(aside: Path, path: Path) -> None:
+    """Give a file its name, if nothing has it: a link is the one way that never replaces."""
+    try:
+        path.hardlink_to(aside)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without links
+        if not path.exists():
+            aside.replace(path)
+            return
+    aside.unlink()
 
 
 @contextmanager
@@ -130,14 +152,16 @@ def write_group(directory: AnyPath, attributes: Mapping[str, Any] | None = None)
         There are metadata that cannot be read; what other tools keep in them would be lost.
     """
     place = directory / METADATA
-    held, _ = _parsed(directory, _content(place))
-    if held is not None and attributes is None:
-        return
-    group = held or {"zarr_format": 3, "node_type": "group"}
-    kept = group.get("attributes", {})  # other tools keep theirs beside
-    group["attributes"] = kept if attributes is None else {**kept, ATTRIBUTES: dict(attributes)}
-    # in one piece: who is killed, or reads in between, must not find a group that lacks its attributes
-    write_whole(place, json.dumps(group).encode())
+    with _one_group_at_a_time if isinstance(directory, ObjectPath) else nullcontext():
+        held, _ = _parsed(directory, _content(place))
+        if held is not None and attributes is None:
+            return
+        group = held or {"zarr_format": 3, "node_type": "group"}
+        kept = group.get("attributes", {})  # other tools keep theirs beside
+        group["attributes"] = kept if attributes is None else {**kept, ATTRIBUTES: dict(attributes)}
+        # In one piece: who is killed, or reads in between, must not find a group that lacks its attributes.
+        # A group without attributes must not replace one with them, which another rank may have made just now.
+        write_whole(place, json.dumps(group).encode(), replace=attributes is not None)
 
 
 def _content(place: AnyPath) -> bytes | None:

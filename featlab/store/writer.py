@@ -241,8 +241,9 @@ class SnapshotWriter:
         if self._rank == 0 and not committed_splits(snapshot.root, snapshot.epoch):
             remove_classifier(snapshot)  # it belonged to what was cleared
         self._claim = claim(self._part)
-        for group in (layout.EPOCHS, layout.epoch_path(snapshot.epoch)):
-            write_group(snapshot.root / group)
+        if self._rank == 0:  # the one that writes the ends of training passes, into the attributes of the same groups
+            for group in (layout.EPOCHS, layout.epoch_path(snapshot.epoch)):
+                write_group(snapshot.root / group)
 
     def _is_visible(self) -> bool:
         return read_attributes(self._snapshot.directory) is not None

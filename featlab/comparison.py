@@ -15,8 +15,7 @@ from scipy.special import stdtrit
 
 from featlab.errors import FeatlabWarning, OptionError, ResultsError
 from featlab.results import TABLES, Results, load_results, table_columns
-
-Floats = NDArray[np.float64]
+from featlab.typing import Floats
 
 COMPARED = tuple(name for name in TABLES if name not in ("classes", "spaces"))
 # What only describes a row is no measure; nor is a probability under one run's null one to take a mean of.

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from featlab.hierarchy.labelspace import HYPONYM
+from featlab.typing import NAN
 
-NAN = float("nan")
 TOLD = (0.5, 0.9)  # fractions of its way that a sentence tells a series to have covered
 _COLUMNS = ["onset", "low", "high", "control_onset"]
 _RISING = ("accuracy", "ncc_accuracy", "nc4_agreement")  # as learning goes on; every other series falls

@@ -13,7 +13,7 @@ from featlab.hierarchy.graph import RootedGraph
 from featlab.metrics import levels, ranking
 from featlab.metrics.alignment import standardized
 from featlab.metrics.pairs import pair_statistics, squared_distances
-from featlab.metrics.threads import over_threads
+from featlab.threads import over_threads
 
 
 @pytest.mark.parametrize("n_points", [1, 2, 127, 128, 129, 300])

@@ -120,6 +120,6 @@ def test_threads_change_no_digit(monkeypatch):
     sides = [Distances(distances, permuted.SINGLE), Cophenetic(tree)]
     found = []
     for threads in (1, 3):
-        monkeypatch.setattr("featlab.metrics.threads.CPU_COUNT", threads)
+        monkeypatch.setattr("featlab.threads.CPU_COUNT", threads)
         found += permuted.correlations(sides, [permuted.Square(table.codes, table.units)], orders)
     np.testing.assert_array_equal(found[0].nulls, found[1].nulls)

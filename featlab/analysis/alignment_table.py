@@ -19,12 +19,10 @@ from featlab.metrics.drawn_trees import has_structure
 from featlab.metrics.permuted import Square, correlations
 from featlab.metrics.ranking import BLOCKS, SORTED_AT_ONCE, blocked_tau_a, kendall_tau_a, moments
 from featlab.metrics.sides import Cophenetic, Distances, Side
-from featlab.metrics.threads import over_threads
 from featlab.progress import Advance
+from featlab.threads import over_threads
+from featlab.typing import NAN, Floats, Ints
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-NAN = float("nan")
 FAMILY = ("metric", "linkage", "taxonomy_distance", "space", "score")
 HELD_RANKS = 250_000_000  # pairs of the snapshots that are judged together: their ranks take up to 2 GB
 THREADED = 100  # classes from which on sides are scored side by side

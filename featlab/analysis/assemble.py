@@ -35,11 +35,12 @@ from featlab.metrics.linkage import Method
 from featlab.progress import Advance
 from featlab.results import Results
 from featlab.statistics.cache import StatisticsCache, cache_beside
-from featlab.statistics.decisions import Bools, Decisions, decide
+from featlab.statistics.decisions import Decisions, decide
 from featlab.statistics.engine import Engine
 from featlab.statistics.gather import gather
 from featlab.statistics.usable import Pair, counted_rows, finite_rows
 from featlab.store.reader import Run, open_run
+from featlab.typing import Bools
 
 DISTANCE_ROWS = 5_000_000  # a larger table keeps the last epoch of each layer, or if that is larger still nothing
 LAST_EPOCH = "the last epoch of each layer"

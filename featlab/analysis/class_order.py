@@ -15,8 +15,9 @@ from featlab.analysis.reference import Reference
 from featlab.analysis.snapshots import Row, SnapshotSummary
 from featlab.errors import FeatlabWarning
 from featlab.metrics import neighbors
-from featlab.metrics.levels import Floats, Ints, Levels
-from featlab.metrics.threads import over_threads
+from featlab.metrics.levels import Levels
+from featlab.threads import over_threads
+from featlab.typing import Floats, Ints
 
 SIGNIFICANT = 0.05
 # Gain of the best shift in standard deviations of the null. Planted trees of 9 to 125 classes under noise: at most

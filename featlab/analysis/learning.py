@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from featlab.analysis.plan import Plan
 from featlab.analysis.population import Population
@@ -17,9 +16,8 @@ from featlab.metrics import bias
 from featlab.results import TABLES, control_columns
 from featlab.statistics.decisions import Decisions
 from featlab.store.reader import Run
+from featlab.typing import NAN, Floats, Ints
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 FRACTIONS = (0.5, 0.9)
 ROUNDING = 1e-12  # a series whose whole range is smaller has not moved, such as an angle of two means
 
@@ -52,7 +50,7 @@ def accuracy_table(
                 expected = bias.random_expected(hyponym_accuracy, space.sizes)
                 if said.luck is not None:
                     expected, error = expected + said.luck[index, 0], said.luck[index, 1]
-            beside = bias.NAN if space.is_identity else expected
+            beside = NAN if space.is_identity else expected
             by_class.setdefault((split, space.name), []).append((epoch, correct, counts, beside))
             precision, recall = _hierarchical(labels, predictions, space, plan.taxonomy)
             rows.append(
@@ -84,7 +82,7 @@ def accuracy_table(
 
 def _hierarchical(labels: Ints, predictions: Ints, space: LabelSpace, taxonomy: Taxonomy | None) -> tuple[float, float]:
     if taxonomy is None or space.nodes is None:
-        return bias.NAN, bias.NAN
+        return NAN, bias.NAN
     ancestors = taxonomy.ancestor_matrix(space.nodes)
     return bias.hierarchical_scores(space.labels[labels], space.labels[predictions], ancestors)
 
@@ -128,12 +126,12 @@ def layer_onsets(summaries: Sequence[SnapshotSummary], plan: Plan, sampled: Popu
                         "series": series,
                         "fraction": fraction,
                         "onset": _onset(epochs, values, fraction),
-                        "low": bias.NAN,
-                        "high": bias.NAN,
+                        "low": NAN,
+                        "high": NAN,
                         "control_onset": _onset(epochs, control[series], fraction),
                         "population": None,
-                        "sampled": bias.NAN,
-                        "needed": bias.NAN,
+                        "sampled": NAN,
+                        "needed": NAN,
                         "interval": None,
                         "missing": gaps,
                     }
@@ -152,7 +150,7 @@ def _onset(epochs: Sequence[int], values: Sequence[float] | Floats, fraction: fl
     values = np.asarray(values, np.float64)
     known = values[~np.isnan(values)]
     if not np.isfinite(known).all() or len(known) < 2 or np.ptp(known) <= ROUNDING:
-        return bias.NAN
+        return NAN
     return float(bias.onset(np.array(epochs, float), values, fraction))
 
 

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from featlab.errors import DataError, FeatlabWarning
-from featlab.statistics.decisions import Bools, Decisions
+from featlab.statistics.decisions import Decisions
 from featlab.statistics.usable import Pair
 from featlab.store.reader import Run
+from featlab.typing import Bools
 
 
 def refuse_undecided(run: Run, decisions: Mapping[Pair, Decisions]) -> None:

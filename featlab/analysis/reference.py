@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from featlab.hierarchy.labelspace import LabelSpace
 from featlab.hierarchy.similarity import taxonomy_distances
@@ -15,8 +14,7 @@ from featlab.hierarchy.taxonomy import Taxonomy
 from featlab.metrics.alignment import class_permutations
 from featlab.metrics.levels import Levels
 from featlab.metrics.trees import Clades, clades
-
-Ints = NDArray[np.int64]
+from featlab.typing import Ints
 
 
 @dataclass(frozen=True)

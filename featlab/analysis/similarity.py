@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from featlab.analysis.snapshots import Row, SnapshotSummary
 from featlab.metrics import alignment
 from featlab.metrics.linkage import Method, cophenetic_distances
+from featlab.typing import NAN
 
 Floats = NDArray[np.floating]
-NAN = float("nan")
 
 
 def evolution(summaries: Sequence[SnapshotSummary]) -> list[Row]:

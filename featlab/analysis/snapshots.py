@@ -23,9 +23,8 @@ from featlab.results import control_columns
 from featlab.statistics.gather import Request
 from featlab.statistics.regroup import ClassStatistics, GroupStatistics, regroup
 from featlab.statistics.rounding import Rounding
+from featlab.typing import Floats, Ints
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Row = dict[str, Any]
 LONG = 1 << 24  # pairs, of more than 5,793 classes, beyond which distances are kept in float32
 # A tree on long distances takes two copies of them, and SciPy builds no two trees at once anyhow.

@@ -53,8 +53,8 @@ from numpy.typing import NDArray
 
 from featlab.errors import OptionError
 from featlab.hierarchy.graph import RootedGraph
+from featlab.typing import Floats
 
-Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 _FAR = np.iinfo(np.int64).max // 4  # more links than any way has, and two of them still fit

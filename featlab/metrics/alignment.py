@@ -14,10 +14,8 @@ from scipy.spatial.distance import squareform
 
 from featlab.metrics import ranking
 from featlab.metrics.ranking import SORTED_AT_ONCE
+from featlab.typing import NAN, Floats, Ints
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-NAN = float("nan")
 T = TypeVar("T", np.float64, np.int64, np.uint8, np.uint16, np.uint32)
 NULL_WORK = 500_000  # values that the null of a score which shares no gathering with others may cost
 GATHERED_WORK = 5_000_000_000  # values that the shared gathering of one null may cost: all up to 3,000 classes

@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import stdtrit
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-NAN = float("nan")
+from featlab.typing import NAN, Floats, Ints
 
 ULPS = 4  # a value, the ends of its way and the mark on it are rounded once each
 SKEWED = 36  # groups from which quantiles of t are bootstrapped; below, resamples of equal groups spoil them

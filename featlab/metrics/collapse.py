@@ -6,13 +6,9 @@ Columns that cannot be told (one group, means that coincide, a classifier that r
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from featlab.metrics.pairs import PairStatistics
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-NAN = float("nan")
+from featlab.typing import NAN, Floats, Ints
 
 
 def nc1_pinv(spectrum: Floats, within_along: Floats, n_groups: int) -> float:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import gammaln, xlogy
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-NAN = float("nan")
+from featlab.typing import NAN, Floats, Ints
 
 
 def cut_scores(clusters: Ints, labels: Ints, orders: Ints) -> dict[str, Floats]:

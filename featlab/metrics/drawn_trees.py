@@ -20,8 +20,8 @@ from featlab.metrics.linkage import Method, linkage_tree
 from featlab.metrics.ranking import SORTED_AT_ONCE
 from featlab.metrics.ties import Ties, tie_starts
 from featlab.metrics.trees import dendrogram
+from featlab.typing import Floats
 
-Floats = NDArray[np.float64]
 Keys = NDArray[np.uint64]
 MOST_DRAWS, LEAST_DRAWS = 16, 4
 DRAWN_CLASSES = 4000  # in all draws: with more classes each draw averages over more ties itself

@@ -6,11 +6,9 @@ Papyan, Han, Donoho 2020 for norms and angles; participation ratio of the eigenv
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from featlab.metrics.pairs import PairStatistics
-
-Floats = NDArray[np.float64]
+from featlab.typing import Floats
 
 
 def mean_norms(means: Floats) -> tuple[float, float]:

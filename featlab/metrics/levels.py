@@ -12,9 +12,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-NAN = float("nan")
+from featlab.typing import NAN, Floats, Ints
+
 ROWS = 256  # rows of a square looked at together
 
 

@@ -6,12 +6,10 @@ from typing import Literal
 
 import numpy as np
 import scipy.cluster.hierarchy
-from numpy.typing import NDArray
 
 from featlab.errors import OptionError
 from featlab.metrics.pairs import squared_distances
-
-Floats = NDArray[np.float64]
+from featlab.typing import Floats
 
 METRICS = ("euclidean", "cosine")
 # Rounding of float64 in heights, in units of eps, the number of merges and the tree's height: a height is a mean of as

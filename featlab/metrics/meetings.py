@@ -7,16 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from featlab.metrics.merges import Merges
+from featlab.typing import Bools, Floats, Ints
 
 if TYPE_CHECKING:
     from featlab.metrics.trees import Dendrogram
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 TOGETHER = 20_000  # members of clades looked at together: they stay in a core's cache
 BITS = np.uint64(1) << np.arange(64, dtype=np.uint64)
 

@@ -7,9 +7,8 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import num_obs_y
 
 from featlab.metrics.levels import Levels
+from featlab.typing import Floats, Ints
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 TOGETHER = 1 << 20  # neighbours looked up at a time
 
 

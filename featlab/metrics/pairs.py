@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-NAN = float("nan")
+from featlab.typing import NAN, Floats
+
 BAND = 128  # rows against all later ones: half of a square is spared, and the product still runs at full speed
 # Below this share of the squared lengths, |a|^2 + |b|^2 - 2 ab has lost 4 of its 16 digits: such pairs are subtracted.
 NEAR = 1e-4

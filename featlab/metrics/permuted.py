@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featlab.metrics.sides import Side
-from featlab.metrics.threads import over_threads
+from featlab.threads import over_threads
+from featlab.typing import Floats, Ints
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 SINGLE = 256  # classes from which on nulls are computed in float32
 BAND = 64_000  # pairs of a band of rows
 TOGETHER = 128  # permutations gathered at a time

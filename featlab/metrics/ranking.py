@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-NAN = float("nan")
+from featlab.typing import NAN, Floats, Ints
+
 SORTED_AT_ONCE = 1 << 24  # entries; the places of a sort take 8 bytes each
 PIECE = 1 << 23  # entries looked at together
 SPAN = 24  # bits of a float32 whose values are counted at once: two octaves, in a table of 128 MB

@@ -16,9 +16,7 @@ from featlab.metrics.linkage import levelled
 from featlab.metrics.merges import Merges
 from featlab.metrics.ranking import moments, ranks
 from featlab.metrics.trees import dendrogram
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from featlab.typing import Floats
 
 
 class Side(Protocol):

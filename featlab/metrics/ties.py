@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from featlab.metrics.ranking import SORTED_AT_ONCE
 from featlab.statistics.rounding import Rounding
+from featlab.typing import Floats, Ints
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 NONE = np.zeros(0)
 AROUND = 16  # times the tolerance, from which it is told how many values lie that close by chance
 ASKED = 50_000  # values whose neighbours are counted

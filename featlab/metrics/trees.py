@@ -10,14 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from featlab.metrics.meetings import meetings
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
-NAN = float("nan")
+from featlab.typing import NAN, Bools, Floats, Ints
 
 
 @dataclass(frozen=True)

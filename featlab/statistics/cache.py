@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 
 from featlab.errors import FeatlabError, FeatlabWarning
 from featlab.statistics.coordinates import Coordinates
-from featlab.statistics.moments import Ints
 from featlab.statistics.regroup import ClassStatistics
 from featlab.store.files import store_path, write_whole
 from featlab.store.reader import Run
+from featlab.typing import Ints
 
 VERSION = 3  # of the numbers: another algorithm or layout finds none of the older files
 SUFFIX = ".npz"

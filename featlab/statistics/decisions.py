@@ -13,12 +13,10 @@ from numpy.typing import NDArray
 from featlab.progress import progress_bar
 from featlab.statistics import cache, random_groups
 from featlab.statistics.engine import Engine, Footprint
-from featlab.statistics.moments import Floats, Ints
 from featlab.statistics.slabs import Slab, cut_slabs, decoded, read_labels
 from featlab.statistics.working import borrowed
 from featlab.store.reader import Run
-
-Bools = NDArray[np.bool_]
+from featlab.typing import Bools, Floats, Ints
 
 
 @dataclass(frozen=True)

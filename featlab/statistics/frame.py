@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featlab.errors import DataError
-from featlab.statistics.moments import Floats, Ints, Moments
+from featlab.statistics.moments import Moments
+from featlab.typing import Floats, Ints
 
 Float32 = NDArray[np.float32]
 # How far eigenvalues of the means' products may lie apart. Float32 sums over rows lose what is small along the means in

@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 from featlab.progress import Advance, progress_bar
 from featlab.statistics import cache, coordinates, moments
 from featlab.statistics.cache import StatisticsCache
-from featlab.statistics.decisions import Bools, Decisions
+from featlab.statistics.decisions import Decisions
 from featlab.statistics.engine import Engine, Footprint, Schedule, nothing_kept
 from featlab.statistics.frame import Frame, frame
-from featlab.statistics.moments import Ints
 from featlab.statistics.nearest import Decider
 from featlab.statistics.regroup import ClassStatistics, class_statistics
 from featlab.statistics.slabs import Keeping, Slab, block_bytes, cut_slabs, is_remote, read_slab
 from featlab.statistics.working import borrowed
+from featlab.typing import Bools, Ints
 
 if TYPE_CHECKING:
     from featlab.store.reader import Run

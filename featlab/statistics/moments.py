@@ -17,9 +17,7 @@ from numpy.typing import NDArray
 
 from featlab.errors import DataError
 from featlab.statistics.working import Scratch, subtract_centre
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from featlab.typing import Floats, Ints
 
 # Sums run in float32 over so many rows of a class on average, then in float64: a float64 addition costs as much as its
 # classes, and float32 sums lose precision with their length.

@@ -18,9 +18,8 @@ import scipy.sparse
 from numpy.typing import NDArray
 
 from featlab.statistics.frame import Frame
-from featlab.statistics.moments import Floats, Ints
+from featlab.typing import Bools, Floats, Ints
 
-Bools = NDArray[np.bool_]
 Float32 = NDArray[np.float32]
 Averages = scipy.sparse.csr_matrix
 DECIDED_ROWS = 128  # at a time, and more where their products and scores in all spaces still stay near the cache:

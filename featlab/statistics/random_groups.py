@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from featlab.statistics.moments import Floats, Ints, class_sums
+from featlab.statistics.moments import class_sums
+from featlab.typing import Floats, Ints
 
 ROWS = 256  # that share a random grouping
 GROUPINGS = 256  # drawn at least over all rows

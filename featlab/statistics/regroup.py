@@ -17,9 +17,10 @@ import scipy.sparse
 
 from featlab.statistics.coordinates import Coordinates
 from featlab.statistics.frame import Frame
-from featlab.statistics.moments import Floats, Ints, run_rows
+from featlab.statistics.moments import run_rows
 from featlab.statistics.nearest import averaging
 from featlab.statistics.rounding import Rounding, mean_rounding
+from featlab.typing import Floats, Ints
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import pdist
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from featlab.typing import Floats, Ints
+
 UNIT32 = 2.0**-24
 EPS64 = float(np.finfo(np.float64).eps)
 AXES = 4  # directions whose errors are told apart from the rest

@@ -18,12 +18,12 @@ import numpy as np
 from dask.system import CPU_COUNT
 from numpy.typing import NDArray
 
-from featlab.statistics.moments import Ints
 from featlab.statistics.working import Scratch, clear_shelf
 from featlab.store.arrays import decode_on
 from featlab.store.files import store_path
 from featlab.store.objects import ObjectPath
 from featlab.store.reader import Block, Run
+from featlab.typing import Ints
 
 SLAB_BYTES = 64 << 20  # decoded
 REMOTE_BLOCK_BYTES = 32 << 20  # read at a time from an object store, where a request is mostly waiting

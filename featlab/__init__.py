@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from featlab.analysis import analyze
+    from featlab.analysis.analyze import analyze
     from featlab.capture.recorder import Capture
     from featlab.capture.replay import replay
     from featlab.comparison import compare
@@ -31,7 +31,7 @@ _HOMES = {
     "Run": "featlab.store.reader",
     "Snapshot": "featlab.store.reader",
     "Taxonomy": "featlab.hierarchy.taxonomy",
-    "analyze": "featlab.analysis",
+    "analyze": "featlab.analysis.analyze",
     "compare": "featlab.comparison",
     "load_results": "featlab.results",
     "open_run": "featlab.store.reader",

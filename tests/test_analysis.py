@@ -309,7 +309,7 @@ def test_what_a_hierarchy_cannot_be_induced_from_is_named(tmp_path):
 
 @pytest.mark.parametrize(("rows", "kept"), [(10**6, {0, 1}), (50, {1}), (5, set())])
 def test_a_large_table_of_distances_is_cut_down_and_says_so(tmp_path, monkeypatch, rows, kept):
-    monkeypatch.setattr("featlab.analysis.assemble.DISTANCE_ROWS", rows)
+    monkeypatch.setattr("featlab.analysis.analyze.DISTANCE_ROWS", rows)
     features = np.random.default_rng(0).normal(size=(40, 6))
     for epoch in (0, 1):
         featlab.write_epoch(tmp_path / "run.zarr", epoch=epoch, features={"last": features}, labels=np.arange(40) % 8)

@@ -14,7 +14,7 @@ import pytest
 from distributed.protocol import serialize, serialize_bytelist
 
 import featlab
-from featlab.analysis.cluster import dask_client
+from featlab.analysis.dask_client import dask_client
 from featlab.demo.planted import planted_tree
 from featlab.errors import OptionError
 from featlab.results import TABLES
@@ -140,7 +140,7 @@ def test_commands_reach_a_running_cluster_and_start_their_own(stored, client, fe
 
 
 def test_no_scheduler_is_one_sentence(stored, featlab_command, monkeypatch):
-    monkeypatch.setattr("featlab.analysis.cluster.CONNECT_SECONDS", 0.3)
+    monkeypatch.setattr("featlab.analysis.dask_client.CONNECT_SECONDS", 0.3)
     code, _, err = featlab_command("analyze", stored[0], "--scheduler", "tcp://127.0.0.1:1")
     assert code == 1
     assert "no Dask scheduler answers at 'tcp://127.0.0.1:1'" in err

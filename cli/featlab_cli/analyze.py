@@ -108,7 +108,7 @@ def command(
     """
     import featlab
     from featlab.analysis import watch as watching
-    from featlab.analysis.cluster import dask_client
+    from featlab.analysis.dask_client import dask_client
     from featlab.saved import check_target
 
     if cache and no_cache:

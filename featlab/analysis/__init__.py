@@ -1,5 +1,1 @@
 """From a stored run to results: plan, run, assemble. The only room that knows runs and tables at once."""
-
-from featlab.analysis.assemble import analyze
-
-__all__ = ["analyze"]

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from featlab.analysis.assemble import analyze
+from featlab.analysis.analyze import analyze
 from featlab.errors import NotAStoreError, OptionError, StoreError
 from featlab.results import Results
 from featlab.store.reader import Run, open_run

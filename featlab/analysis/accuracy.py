@@ -82,7 +82,7 @@ def accuracy_table(
 
 def _hierarchical(labels: Ints, predictions: Ints, space: LabelSpace, taxonomy: Taxonomy | None) -> tuple[float, float]:
     if taxonomy is None or space.nodes is None:
-        return NAN, bias.NAN
+        return NAN, NAN
     ancestors = taxonomy.ancestor_matrix(space.nodes)
     return bias.hierarchical_scores(space.labels[labels], space.labels[predictions], ancestors)
 

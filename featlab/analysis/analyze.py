@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from featlab.analysis.accuracy import accuracy_onsets, accuracy_table, layer_onsets
 from featlab.analysis.alignment_table import Scored, align, corrected, steps
 from featlab.analysis.class_order import Place, best_shifts, warn_class_order
-from featlab.analysis.data_driven import SOURCES, data_driven_taxonomy
-from featlab.analysis.learning import accuracy_onsets, accuracy_table, layer_onsets
+from featlab.analysis.evolution import evolution
+from featlab.analysis.induced import SOURCES, data_driven_taxonomy
 from featlab.analysis.left_out import refuse_undecided, warn_left_out
 from featlab.analysis.plan import Hierarchy, Options, Plan, Senses, Spaces, make_plan
 from featlab.analysis.population import choose_population
 from featlab.analysis.reference import make_reference
-from featlab.analysis.similarity import evolution
 from featlab.analysis.snapshots import (
     Row,
     distance_rows,

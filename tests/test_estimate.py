@@ -8,8 +8,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import featlab
+from featlab.capture.capture import Capture
 from featlab.capture.estimate import Estimate, check_space, epochs_to_come, free_bytes, shown_bytes
-from featlab.capture.recorder import Capture
 from featlab.capture.schedule import Schedule
 from featlab.errors import CaptureError, FeatlabWarning, OptionError
 

@@ -21,8 +21,7 @@ from hostile_cases import (
 )
 
 import featlab
-from featlab.capture.checkpoints import read_checkpoint
-from featlab.capture.weights import read_tensors
+from featlab.capture.checkpoints import read_checkpoint, read_tensors
 from featlab.errors import DataError, FeatlabError, OptionError
 from featlab_cli.main import main
 

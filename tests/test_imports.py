@@ -14,7 +14,7 @@ import safetensors.numpy
 
 import featlab
 from featlab.archives import ArchivedArray, open_arrays
-from featlab.capture.weights import read_tensors
+from featlab.capture.checkpoints import read_tensors
 from featlab.errors import DataError, EpochExistsError, OptionError
 from featlab.imports import import_class_vectors, import_features, read_array, read_labels, read_lines
 from featlab.tensorfiles import HdfArray

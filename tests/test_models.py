@@ -14,8 +14,8 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, TensorDataset
 
 import featlab
+from featlab.capture.capture import Capture
 from featlab.capture.layers import select_layers
-from featlab.capture.recorder import Capture
 from featlab.errors import CaptureError, LayerNotFoundError, NotAStoreError, OptionError
 
 LABELS = torch.arange(12) % 3

@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import featlab
-from featlab.capture.recorder import Capture
+from featlab.capture.capture import Capture
 from featlab.errors import (
     CaptureError,
     DataError,

@@ -14,8 +14,8 @@ from torch.distributed import FileStore
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import featlab
-from featlab.capture.agreement import Agreement
-from featlab.capture.recorder import Capture
+from featlab.capture.capture import Capture
+from featlab.capture.distributed import Agreement
 from featlab.capture.sampling import Sampling, SmallestHashes, hash_ids
 from featlab.errors import CaptureError, DataError, FeatlabWarning, OptionError
 from featlab.store.writer import SnapshotWriter
@@ -249,7 +249,7 @@ def test_ranks_agree_on_what_one_process_would_keep(data, tmp_path):
 import json, sys
 import numpy as np
 from torch.distributed import FileStore
-from featlab.capture.agreement import Agreement
+from featlab.capture.distributed import Agreement
 from featlab.capture.sampling import Sample, Sampling
 from featlab.capture.spill import Rows
 rank, keys, labels = int(sys.argv[1]), FileStore(sys.argv[2], 2), np.array(json.loads(sys.argv[4]))

@@ -10,8 +10,8 @@ from torch import nn
 
 import featlab
 from featlab.capture import pinned, staging
+from featlab.capture.capture import Capture
 from featlab.capture.pinned import PinnedRing, copy_aside
-from featlab.capture.recorder import Capture
 from featlab.capture.staging import Batch, Staged, WriterQueue, stage
 from featlab.capture.stats import Meter
 from featlab.errors import CaptureError, DataError, FeatlabWarning, OptionError

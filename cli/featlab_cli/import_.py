@@ -81,7 +81,7 @@ def command(
 @contextmanager
 def _arrays_of(source: str) -> Iterator[dict[str, Any]]:
     if Path(source).suffix in TORCH_SUFFIXES:
-        from featlab.capture.weights import read_tensors
+        from featlab.capture.checkpoints import read_tensors
 
         yield read_tensors(source)
     else:

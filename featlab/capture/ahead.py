@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from featlab.capture.loading import split_batch
+from featlab.capture.batches import split_batch
 from featlab.capture.passes import Pass, Pending
 from featlab.capture.targets import as_class_labels
 

@@ -10,8 +10,8 @@ from torch import nn
 from torch.optim import Optimizer
 
 from featlab.capture.digest import weights_digest
+from featlab.capture.distributed import own_rank
 from featlab.capture.known import epoch_of_classifier, note_end, on_device, refusal
-from featlab.capture.ranks import own_rank
 from featlab.errors import CaptureError, OptionError
 from featlab.store.ends import forget_end
 from featlab.store.files import store_path

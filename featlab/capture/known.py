@@ -10,7 +10,7 @@ from torch import nn
 
 from featlab.capture.classifier import weights_of
 from featlab.capture.digest import weights_digest
-from featlab.capture.ranks import own_rank
+from featlab.capture.distributed import own_rank
 from featlab.errors import CaptureError, CorruptStoreError, NotAStoreError
 from featlab.store.attributes import is_free
 from featlab.store.ends import PassEnd, read_ends, write_end

@@ -11,7 +11,8 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
-from featlab.capture.loading import SampleIds, split_batch
+from featlab.capture.batches import split_batch
+from featlab.capture.dataloaders import SampleIds
 from featlab.capture.recording import Recording
 from featlab.capture.targets import as_class_labels
 from featlab.errors import CaptureError

@@ -13,11 +13,11 @@ from torch import nn
 from featlab.capture.batches import Values, check_rows, integer_column
 from featlab.capture.classifier import is_read, weights_of
 from featlab.capture.digest import weights_digest
+from featlab.capture.distributed import Share
+from featlab.capture.first_batch import Start, begin, check_passed
 from featlab.capture.known import check_beside, check_kept
 from featlab.capture.layers import PENULTIMATE
 from featlab.capture.logits import Known, Logits, choose_logits, named
-from featlab.capture.opening import Start, begin, check_passed
-from featlab.capture.ranks import Share
 from featlab.capture.sampling import Sample
 from featlab.capture.setup import Setup
 from featlab.capture.spill import Rows

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from featlab.capture.capture import Capture
 from featlab.capture.checkpoints import find_checkpoints, load_weights, read_checkpoint, weights_in
 from featlab.capture.known import check_kept
-from featlab.capture.recorder import Capture
 from featlab.errors import NotAStoreError, OptionError
 from featlab.progress import progress_bar
 from featlab.store.files import StorePath

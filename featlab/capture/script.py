@@ -12,9 +12,9 @@ from pathlib import Path
 
 from torch import nn
 
+from featlab.capture.capture import Capture
+from featlab.capture.distributed import known_rank, own_rank, termination_raised
 from featlab.capture.estimate import check_total_epochs
-from featlab.capture.ranks import known_rank, own_rank, termination_raised
-from featlab.capture.recorder import Capture
 from featlab.capture.sampling import Sampling
 from featlab.capture.schedule import Epochs, Schedule
 from featlab.capture.watch import Note, ScriptWatch

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader, TensorDataset
 
-from featlab.capture.loading import known_length
+from featlab.capture.dataloaders import known_length
 from featlab.capture.targets import as_class_labels
 
 

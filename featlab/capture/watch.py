@@ -17,25 +17,19 @@ from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from featlab.capture.ahead import choose_batch, is_next, set_aside
+from featlab.capture.batches import row_count
 from featlab.capture.beginning import Beginning
+from featlab.capture.capture import Capture
+from featlab.capture.dataloaders import PassObserver, SampleIds, has_indices, known_length, passes_observed
 from featlab.capture.digest import weights_digest
+from featlab.capture.distributed import expected_together, is_sharded, own_rank, rank_and_ranks
 from featlab.capture.finder import ModelFinder
 from featlab.capture.known import note_end
 from featlab.capture.layers import unwrap
-from featlab.capture.loading import (
-    PassObserver,
-    SampleIds,
-    has_indices,
-    known_length,
-    passes_observed,
-    row_count,
-)
 from featlab.capture.logits import contradiction
 from featlab.capture.loss_graph import LossEvidence, backward_observed
 from featlab.capture.outputs import tensors_in
 from featlab.capture.passes import Pass, Pending, find_labels
-from featlab.capture.ranks import expected_together, is_sharded, own_rank, rank_and_ranks
-from featlab.capture.recorder import Capture
 from featlab.capture.recording import Recording
 from featlab.capture.seen import Seen
 from featlab.capture.setup import COUNTED, Setup

@@ -14,17 +14,16 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
-from featlab.capture.batches import Values
-from featlab.capture.loading import (
+from featlab.capture.batches import Values, split_batch
+from featlab.capture.capture import Capture
+from featlab.capture.dataloaders import (
     PassObserver,
     SampleIds,
     expected_rows,
     has_indices,
     known_length,
     passes_observed,
-    split_batch,
 )
-from featlab.capture.recorder import Capture
 from featlab.capture.recording import Recording
 from featlab.capture.sources import count_classes
 from featlab.errors import CaptureError, OptionError

@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from featlab.capture.recorder import Capture
+from featlab.capture.capture import Capture
 from featlab.errors import OptionError
 from featlab.store.files import StorePath
 

@@ -7,7 +7,7 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from featlab.capture.agreement import Agreement
+from featlab.capture.distributed import Agreement
 from featlab.capture.estimate import ID_AND_LABEL, Estimate, check_space, epochs_to_come, free_bytes
 from featlab.capture.sampling import Sample, kept_before
 from featlab.capture.setup import Setup

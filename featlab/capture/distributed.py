@@ -1,4 +1,7 @@
-"""Which share of a pass each process of torch.distributed records; no collective is called, so none can hang."""
+"""Processes of torch.distributed: the share of a pass that each records, and what they agree on.
+
+No collective is called, so none can hang.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,18 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from multiprocessing import parent_process
 from threading import current_thread, main_thread
 from types import FrameType
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import distributed
 from torch.utils.data import BatchSampler, DataLoader
 
-from featlab.capture.loading import expected_rows, has_indices, known_length
+from featlab.capture.dataloaders import expected_rows, has_indices, known_length
 from featlab.errors import CaptureError
 from featlab.store.files import StorePath
 from featlab.store.ranks import Together
@@ -171,3 +177,52 @@ def _check_initialized(epoch: int, split: str) -> None:
             f"epoch {epoch}, split {split!r} cannot be recorded by {ranks} ranks that do not know each other: "
             "call torch.distributed.init_process_group before the first capture, or start one process."
         )
+
+
+_agreements: Counter[str] = Counter()
+
+
+class Agreement:
+    """Puts what one rank found where the others find it: in the process group's own key-value store.
+
+    Parameters
+    ----------
+    what
+        What is agreed on, the same text on every rank; the nth agreement on it is the nth on every rank.
+    rank, ranks
+        Which process this is, and of how many.
+    timeout
+        Seconds to wait for the others.
+    keys
+        A store of torch.distributed; by default that of the process group.
+    """
+
+    def __init__(self, what: str, rank: int, ranks: int, *, timeout: float = 600.0, keys: Any = None) -> None:
+        _agreements[f"{what} {rank}"] += 1
+        self._what = what
+        self._key = f"featlab/sample/{what}/{_agreements[f'{what} {rank}']}"
+        self._rank = rank
+        self._ranks = ranks
+        self._timeout = timeout
+        self._keys = keys
+
+    def gather(self, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Give this rank's pairs, shape (rows, 2), and return those of all ranks.
+
+        Raises
+        ------
+        CaptureError
+            Another rank did not give its own in time.
+        """
+        keys: Any = self._keys or distributed.distributed_c10d._get_default_store()
+        names = [f"{self._key}/{rank}" for rank in range(self._ranks)]
+        try:
+            keys.set(names[self._rank], pairs.tobytes())
+            keys.wait(names, timedelta(seconds=self._timeout))
+            found = [np.frombuffer(keys.get(name), np.int64).reshape(-1, 2) for name in names]
+        except RuntimeError as error:
+            raise CaptureError(
+                f"the {self._ranks} ranks could not agree on the samples of {self._what} within {self._timeout:g} s "
+                f"({str(error).splitlines()[0]}): look whether one died, and capture it again."
+            ) from error
+        return np.concatenate(found)

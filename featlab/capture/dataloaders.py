@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn.utils.rnn import PackedSequence
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 SampleIds = NDArray[np.int64] | None
-LABEL_KEYS = ("labels", "label", "targets", "target")
 
 
 class PassObserver:
@@ -148,51 +146,3 @@ def known_length(sized: Any) -> int | None:
         return len(sized)
     except (TypeError, NotImplementedError):
         return None
-
-
-def split_batch(batch: Any) -> tuple[Any, Any]:
-    """Take a batch apart into inputs and labels; labels are None where the batch has none.
-
-    Examples
-    --------
-    >>> split_batch({"pixels": "x", "labels": "y"})
-    ({'pixels': 'x'}, 'y')
-    >>> split_batch(["x", "y"])
-    ('x', 'y')
-    """
-    if isinstance(batch, Mapping):
-        key = next((key for key in LABEL_KEYS if key in batch), None)
-        return {name: value for name, value in batch.items() if name != key}, None if key is None else batch[key]
-    if isinstance(batch, (list, tuple)) and len(batch) >= 2:
-        return batch[0], batch[1]
-    return batch, None
-
-
-def map_tensors(values: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
-    """Apply a function to every tensor of nested lists, tuples and mappings."""
-    if isinstance(values, torch.Tensor):
-        return change(values)
-    if isinstance(values, Mapping):
-        return {key: map_tensors(value, change) for key, value in values.items()}
-    if isinstance(values, (list, tuple)):
-        return [map_tensors(value, change) for value in values]
-    return values
-
-
-def row_count(values: Any) -> int | None:
-    """Count the rows of the first tensor in nested lists, tuples and mappings; None where there is none.
-
-    Examples
-    --------
-    >>> row_count({"ids": torch.zeros(4, 7)})
-    4
-    """
-    if isinstance(values, torch.Tensor):
-        return len(values) if values.ndim else None
-    if isinstance(values, PackedSequence):
-        return int(values.batch_sizes[0])
-    if isinstance(values, Mapping):
-        values = list(values.values())
-    if isinstance(values, (list, tuple)):
-        return next((rows for value in values if (rows := row_count(value)) is not None), None)
-    return None

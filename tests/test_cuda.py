@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import featlab
-from featlab.capture.digest import weights_digest
+from featlab.capture.model.digest import weights_digest
 from featlab.capture.script import run_script
 from featlab.errors import CaptureError, FeatlabWarning
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from featlab.capture.digest import weights_digest
+from featlab.capture.model.digest import weights_digest
 
 
 def network(seed=0):

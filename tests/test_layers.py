@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from featlab.capture.layers import select_layers, unwrap
-from featlab.capture.reducers import plan_reduction
+from featlab.capture.model.layers import select_layers, unwrap
+from featlab.capture.model.reducers import plan_reduction
 from featlab.errors import CaptureError, LayerNotFoundError, OptionError
 from featlab.globs import compile_glob, match_names
 

@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import featlab
-from featlab.capture.classifier import Classifier
+from featlab.capture.model.classifier import Classifier
 from featlab.capture.script import run_script
 from featlab.errors import CaptureError, OptionError
 from featlab_cli.main import run as featlab_command
@@ -263,7 +263,7 @@ def test_the_api_refuses_what_it_cannot_tell(store, loader):
 
 def test_the_largest_label_needs_a_column():
     """Of two outputs that reach a loss, three columns are too few for labels up to 3."""
-    from featlab.capture.logits import Known, choose_logits
+    from featlab.capture.model.logits import Known, choose_logits
 
     outputs = {"0": torch.zeros(5, 3), "1": torch.zeros(5, 4)}
     known = Known(None, 3, passed={"0": "cross_entropy", "1": "cross_entropy"})
@@ -271,8 +271,8 @@ def test_the_largest_label_needs_a_column():
 
 
 def test_an_output_of_another_width_than_in_training_does_not_reach_the_loss():
-    from featlab.capture.logits import Known, choose_logits
-    from featlab.capture.loss_graph import LossEvidence
+    from featlab.capture.model.logits import Known, choose_logits
+    from featlab.capture.model.loss_graph import LossEvidence
 
     evidence = LossEvidence(classified={"0": "log_softmax", "1": "log_softmax"}, widths={"0": 3, "1": 5})
     outputs = {"0": torch.zeros(5, 3), "1": torch.zeros(5, 4)}

@@ -166,7 +166,7 @@ IDS = torch.arange(12).reshape(3, 4)
     ],
 )
 def test_masks_are_found_by_the_names_of_the_field(arguments, name):
-    from featlab.capture.masks import find_masks
+    from featlab.capture.model.masks import find_masks
 
     found = find_masks(arguments, {})[0]
     assert (found.name, found.rows) == (name, 3)
@@ -189,13 +189,13 @@ def test_masks_are_found_by_the_names_of_the_field(arguments, name):
     ],
 )
 def test_what_does_not_tell_is_no_mask(arguments):
-    from featlab.capture.masks import find_masks
+    from featlab.capture.model.masks import find_masks
 
     assert find_masks(arguments, {}) == []
 
 
 def test_arguments_are_named_within_mappings_and_tuples():
-    from featlab.capture.masks import read_arguments
+    from featlab.capture.model.masks import read_arguments
 
     batch = {"input_ids": IDS, "attention_mask": KEPT, "more": {"deep": [IDS, "text"]}}
     read = read_arguments(["batch"], [batch, 1.0], {"flag": None})
@@ -208,7 +208,7 @@ def test_arguments_are_named_within_mappings_and_tuples():
     [("flags", KEPT), ("~flags", ~KEPT), ("ids", IDS + 1), ("sizes", [3, 4, 1]), ("~part:flags", (~KEPT).long())],
 )
 def test_named_masks(given, value):
-    from featlab.capture.masks import read_named
+    from featlab.capture.model.masks import read_named
 
     value = torch.where(KEPT, value, 0) if given == "ids" else value
     mask = read_named(given, {given.removeprefix("~").rpartition(":")[2]: value, "x": IDS})

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import featlab
 from featlab.capture.capture import Capture
-from featlab.capture.layers import select_layers
+from featlab.capture.model.layers import select_layers
 from featlab.errors import CaptureError, LayerNotFoundError, NotAStoreError, OptionError
 
 LABELS = torch.arange(12) % 3

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.modules import module as hooks
 from torch.utils.data import get_worker_info
 
-from featlab.capture.hooks import Hooks
+from featlab.capture.model.hooks import Hooks
 
 
 class ModelFinder:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import nn
 
-from featlab.capture.classifier import weights_of
-from featlab.capture.digest import weights_digest
 from featlab.capture.distributed import own_rank
+from featlab.capture.model.classifier import weights_of
+from featlab.capture.model.digest import weights_digest
 from featlab.errors import CaptureError, CorruptStoreError, NotAStoreError
 from featlab.store.attributes import is_free
 from featlab.store.ends import PassEnd, read_ends, write_end

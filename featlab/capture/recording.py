@@ -11,19 +11,19 @@ import torch
 from torch import nn
 
 from featlab.capture.batches import Values, check_rows, integer_column
-from featlab.capture.classifier import is_read, weights_of
-from featlab.capture.digest import weights_digest
 from featlab.capture.distributed import Share
 from featlab.capture.first_batch import Start, begin, check_passed
 from featlab.capture.known import check_beside, check_kept
-from featlab.capture.layers import PENULTIMATE
-from featlab.capture.logits import Known, Logits, choose_logits, named
+from featlab.capture.model.classifier import is_read, weights_of
+from featlab.capture.model.digest import weights_digest
+from featlab.capture.model.layers import PENULTIMATE
+from featlab.capture.model.logits import Known, Logits, choose_logits, named
+from featlab.capture.model.taps import Taps
+from featlab.capture.model.wrappers import is_compiled, may_be_compiled
 from featlab.capture.sampling import Sample
 from featlab.capture.setup import Setup
 from featlab.capture.spill import Rows
 from featlab.capture.staging import DTYPES, Batch, WriterQueue, stage, writer_error
-from featlab.capture.taps import Taps
-from featlab.capture.wrappers import is_compiled, may_be_compiled
 from featlab.errors import CaptureError, FeatlabError
 from featlab.store.files import store_path
 from featlab.store.layout import CHANGING, split_path, step_split

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from featlab.capture.classifier import Classifier
 from featlab.capture.distributed import own_rank
 from featlab.capture.estimate import Estimate
 from featlab.capture.known import Held, Known
-from featlab.capture.layers import Layer
-from featlab.capture.logits import Logits
-from featlab.capture.loss_graph import LossEvidence
-from featlab.capture.padding import MaskChoices
+from featlab.capture.model.classifier import Classifier
+from featlab.capture.model.layers import Layer
+from featlab.capture.model.logits import Logits
+from featlab.capture.model.loss_graph import LossEvidence
+from featlab.capture.model.padding import MaskChoices
 from featlab.capture.pinned import PinnedRing
 from featlab.capture.sampling import Ids, Sampling
 from featlab.capture.schedule import Schedule

@@ -21,14 +21,14 @@ from featlab.capture.batches import row_count
 from featlab.capture.beginning import Beginning
 from featlab.capture.capture import Capture
 from featlab.capture.dataloaders import PassObserver, SampleIds, has_indices, known_length, passes_observed
-from featlab.capture.digest import weights_digest
 from featlab.capture.distributed import expected_together, is_sharded, own_rank, rank_and_ranks
 from featlab.capture.finder import ModelFinder
 from featlab.capture.known import note_end
-from featlab.capture.layers import unwrap
-from featlab.capture.logits import contradiction
-from featlab.capture.loss_graph import LossEvidence, backward_observed
-from featlab.capture.outputs import tensors_in
+from featlab.capture.model.digest import weights_digest
+from featlab.capture.model.layers import unwrap
+from featlab.capture.model.logits import contradiction
+from featlab.capture.model.loss_graph import LossEvidence, backward_observed
+from featlab.capture.model.outputs import tensors_in
 from featlab.capture.passes import Pass, Pending, find_labels
 from featlab.capture.recording import Recording
 from featlab.capture.seen import Seen

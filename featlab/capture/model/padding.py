@@ -9,10 +9,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from featlab.capture.layers import Layer
-from featlab.capture.masks import EITHER, TokenMask, find_masks, parameter_names, read_arguments, read_named, takes_mask
-from featlab.capture.tokens import KeptTokens
-from featlab.capture.wrappers import named_modules
+from featlab.capture.model.layers import Layer
+from featlab.capture.model.masks import (
+    EITHER,
+    TokenMask,
+    find_masks,
+    parameter_names,
+    read_arguments,
+    read_named,
+    takes_mask,
+)
+from featlab.capture.model.tokens import KeptTokens
+from featlab.capture.model.wrappers import named_modules
 from featlab.errors import CaptureError
 
 _FUSED = (  # hooks on what is inside would turn off the fast path; and it gets the same masks

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from featlab.capture.loss_graph import LossEvidence
-from featlab.capture.wrappers import named_modules
+from featlab.capture.model.loss_graph import LossEvidence
+from featlab.capture.model.wrappers import named_modules
 from featlab.errors import CaptureError, OptionError
 
 NAME = "logits"

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from featlab.capture.tokens import KeptTokens, reduce_kept
+from featlab.capture.model.tokens import KeptTokens, reduce_kept
 from featlab.errors import CaptureError, OptionError
 
 REDUCERS = ("auto", "mean", "max", "cls", "last", "flatten", "none")

@@ -8,8 +8,8 @@ from functools import partial
 
 from torch import nn
 
-from featlab.capture.reducers import check_reducer
-from featlab.capture.wrappers import is_compiled, named_modules, unwrap
+from featlab.capture.model.reducers import check_reducer
+from featlab.capture.model.wrappers import is_compiled, named_modules, unwrap
 from featlab.errors import LayerNotFoundError, OptionError
 from featlab.globs import match_glob
 from featlab.store.layout import check_choice

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from featlab.capture.wrappers import named_modules
+from featlab.capture.model.wrappers import named_modules
 from featlab.errors import CaptureError
 
 Given = Mapping[str, tuple[torch.Tensor, bool]]

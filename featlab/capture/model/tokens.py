@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-from featlab.capture.masks import TokenMask, lengths_of_packed
+from featlab.capture.model.masks import TokenMask, lengths_of_packed
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from featlab.capture.hooks import Hooks
-from featlab.capture.layers import PENULTIMATE, Layer
-from featlab.capture.masks import TokenMask
-from featlab.capture.outputs import pick_logits, pick_output, tensors_in
-from featlab.capture.padding import Found, MaskChoices, Padding
-from featlab.capture.reducers import Reduction, plan_reduction, token_axes
+from featlab.capture.model.hooks import Hooks
+from featlab.capture.model.layers import PENULTIMATE, Layer
+from featlab.capture.model.masks import TokenMask
+from featlab.capture.model.outputs import pick_logits, pick_output, tensors_in
+from featlab.capture.model.padding import Found, MaskChoices, Padding
+from featlab.capture.model.reducers import Reduction, plan_reduction, token_axes
+from featlab.capture.model.tokens import pad_ragged
 from featlab.capture.staging import Staged, stage
-from featlab.capture.tokens import pad_ragged
 from featlab.errors import CaptureError
 
 _HALF = (torch.float16, torch.bfloat16)

@@ -15,7 +15,7 @@ from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 import featlab
 from featlab import callbacks
-from featlab.capture.script import run_script
+from featlab.capture.script.run import run_script
 from featlab.errors import CaptureError, EpochExistsError, LayerNotFoundError, OptionError
 
 SCRIPTS = Path(__file__).parent / "scripts"

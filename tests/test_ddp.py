@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 import featlab
 from featlab.capture.distributed import expected_together, is_sharded
-from featlab.capture.script import run_script
+from featlab.capture.script.run import run_script
 from featlab.errors import CaptureError, OptionError, StoreError
 from featlab.store.ranks import Together
 from featlab.store.writer import SnapshotWriter

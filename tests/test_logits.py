@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import featlab
 from featlab.capture.model.classifier import Classifier
-from featlab.capture.script import run_script
+from featlab.capture.script.run import run_script
 from featlab.errors import CaptureError, OptionError
 from featlab_cli.main import run as featlab_command
 

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import featlab
 from featlab.capture.known import Known
 from featlab.capture.model.digest import weights_digest
-from featlab.capture.script import run_script
+from featlab.capture.script.run import run_script
 from featlab.errors import CaptureError, NotAStoreError
 
 SCRIPT = str(Path(__file__).parent / "scripts" / "counted.py")

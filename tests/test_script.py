@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 import featlab
-from featlab.capture.script import parse_command, run_script
+from featlab.capture.script.run import parse_command, run_script
 from featlab.errors import CaptureError, DataError, EpochExistsError, LayerNotFoundError, NotAStoreError, OptionError
 from featlab.store.writer import SnapshotWriter
 from featlab_cli.main import run as featlab_command

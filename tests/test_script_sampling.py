@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import featlab
-from featlab.capture.script import run_script
+from featlab.capture.script.run import run_script
 from featlab.errors import CaptureError, OptionError
 
 BLOBS = str(Path(__file__).parent / "scripts" / "blobs.py")

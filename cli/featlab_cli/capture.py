@@ -150,7 +150,7 @@ def command(
     featlab capture --store run.zarr --layers '**' --splits val --splits train -- -m package.train
     torchrun --nproc-per-node 2 -m featlab_cli capture --store run.zarr --layers '**' -- train.py
     """
-    from featlab.capture.script import run_script
+    from featlab.capture.script.run import run_script
 
     sys.excepthook = _print_trimmed
     run_script(

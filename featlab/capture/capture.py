@@ -28,8 +28,8 @@ from featlab.capture.recording import Recording
 from featlab.capture.resume import check_continues
 from featlab.capture.sampling import Sampling
 from featlab.capture.schedule import Epochs, Schedule
+from featlab.capture.script.data_sets import count_classes
 from featlab.capture.setup import Setup
-from featlab.capture.sources import count_classes
 from featlab.capture.staging import DTYPES, WHEN_FULL
 from featlab.capture.stats import CaptureStats
 from featlab.errors import CaptureError, FeatlabError, FeatlabWarning, NotAStoreError, OptionError, StoreError

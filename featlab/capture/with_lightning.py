@@ -25,7 +25,7 @@ from featlab.capture.dataloaders import (
     passes_observed,
 )
 from featlab.capture.recording import Recording
-from featlab.capture.sources import count_classes
+from featlab.capture.script.data_sets import count_classes
 from featlab.errors import CaptureError, OptionError
 from featlab.store.files import StorePath
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from featlab.capture.script import run_script
+from featlab.capture.script.run import run_script
 from featlab.errors import CaptureError
 
 torch.set_num_threads(1)

@@ -14,7 +14,7 @@ from torch.utils.data.dataloader import _BaseDataLoaderIter
 from featlab.capture.batches import split_batch
 from featlab.capture.dataloaders import SampleIds
 from featlab.capture.recording import Recording
-from featlab.capture.targets import as_class_labels
+from featlab.capture.script.labels import as_class_labels
 from featlab.errors import CaptureError
 
 

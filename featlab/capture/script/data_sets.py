@@ -10,7 +10,7 @@ from typing import Any
 from torch.utils.data import DataLoader, TensorDataset
 
 from featlab.capture.dataloaders import known_length
-from featlab.capture.targets import as_class_labels
+from featlab.capture.script.labels import as_class_labels
 
 
 @dataclass(eq=False)

@@ -16,25 +16,25 @@ from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook, 
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
-from featlab.capture.ahead import choose_batch, is_next, set_aside
 from featlab.capture.batches import row_count
-from featlab.capture.beginning import Beginning
 from featlab.capture.capture import Capture
 from featlab.capture.dataloaders import PassObserver, SampleIds, has_indices, known_length, passes_observed
 from featlab.capture.distributed import expected_together, is_sharded, own_rank, rank_and_ranks
-from featlab.capture.finder import ModelFinder
 from featlab.capture.known import note_end
 from featlab.capture.model.digest import weights_digest
 from featlab.capture.model.layers import unwrap
 from featlab.capture.model.logits import contradiction
 from featlab.capture.model.loss_graph import LossEvidence, backward_observed
 from featlab.capture.model.outputs import tensors_in
-from featlab.capture.passes import Pass, Pending, find_labels
 from featlab.capture.recording import Recording
-from featlab.capture.seen import Seen
+from featlab.capture.script.data_sets import Sources, class_names, count_classes
+from featlab.capture.script.first_epoch import Beginning
+from featlab.capture.script.labels import LABEL_LOSSES, as_class_labels, losses_observed
+from featlab.capture.script.lookahead import choose_batch, is_next, set_aside
+from featlab.capture.script.model_finder import ModelFinder
+from featlab.capture.script.notes import Seen
+from featlab.capture.script.passes import Pass, Pending, find_labels
 from featlab.capture.setup import COUNTED, Setup
-from featlab.capture.sources import Sources, class_names, count_classes
-from featlab.capture.targets import LABEL_LOSSES, as_class_labels, losses_observed
 from featlab.errors import CaptureError, FeatlabError, FeatlabWarning, LayerNotFoundError
 
 Note = Callable[[str], None]

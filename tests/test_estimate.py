@@ -9,8 +9,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import featlab
 from featlab.capture.capture import Capture
-from featlab.capture.estimate import Estimate, check_space, epochs_to_come, free_bytes, shown_bytes
-from featlab.capture.schedule import Schedule
+from featlab.capture.selection.estimate import Estimate, check_space, epochs_to_come, free_bytes, shown_bytes
+from featlab.capture.selection.schedule import Schedule
 from featlab.errors import CaptureError, FeatlabWarning, OptionError
 
 # 6 and 3 features in half precision, 3 logits, label and id

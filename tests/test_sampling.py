@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 import featlab
 from featlab.capture.capture import Capture
 from featlab.capture.distributed import Agreement
-from featlab.capture.sampling import Sampling, SmallestHashes, hash_ids
+from featlab.capture.selection.sampling import Sampling, SmallestHashes, hash_ids
 from featlab.errors import CaptureError, DataError, FeatlabWarning, OptionError
 from featlab.store.writer import SnapshotWriter
 
@@ -250,8 +250,8 @@ import json, sys
 import numpy as np
 from torch.distributed import FileStore
 from featlab.capture.distributed import Agreement
-from featlab.capture.sampling import Sample, Sampling
-from featlab.capture.spill import Rows
+from featlab.capture.selection.sampling import Sample, Sampling
+from featlab.capture.selection.spill import Rows
 rank, keys, labels = int(sys.argv[1]), FileStore(sys.argv[2], 2), np.array(json.loads(sys.argv[4]))
 ids = np.arange(len(labels))[rank::2]
 for limits in json.loads(sys.argv[3]):

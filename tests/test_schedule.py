@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featlab.capture.schedule import Schedule, in_log_schedule
+from featlab.capture.selection.schedule import Schedule, in_log_schedule
 from featlab.errors import OptionError
 
 LOG = [0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128]

@@ -18,7 +18,6 @@ from torch.utils.data import DataLoader
 from featlab.capture.batches import map_tensors, split_batch
 from featlab.capture.dataloaders import has_indices, with_sample_ids
 from featlab.capture.distributed import Share, expected_together, is_sharded, known_rank, share_of
-from featlab.capture.estimate import Estimate, check_total_epochs
 from featlab.capture.known import Known, check_start, note_end
 from featlab.capture.model.classifier import Classifier
 from featlab.capture.model.digest import weights_digest
@@ -26,9 +25,10 @@ from featlab.capture.model.layers import is_compiled, select_layers, unwrap
 from featlab.capture.model.logits import module_with_logits
 from featlab.capture.recording import Recording
 from featlab.capture.resume import check_continues
-from featlab.capture.sampling import Sampling
-from featlab.capture.schedule import Epochs, Schedule
 from featlab.capture.script.data_sets import count_classes
+from featlab.capture.selection.estimate import Estimate, check_total_epochs
+from featlab.capture.selection.sampling import Sampling
+from featlab.capture.selection.schedule import Epochs, Schedule
 from featlab.capture.setup import Setup
 from featlab.capture.staging import DTYPES, WHEN_FULL
 from featlab.capture.stats import CaptureStats

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featlab.capture.distributed import Agreement
-from featlab.capture.estimate import ID_AND_LABEL, Estimate, check_space, epochs_to_come, free_bytes
-from featlab.capture.sampling import Sample, kept_before
+from featlab.capture.selection.estimate import ID_AND_LABEL, Estimate, check_space, epochs_to_come, free_bytes
+from featlab.capture.selection.sampling import Sample, kept_before
 from featlab.capture.setup import Setup
 from featlab.errors import CorruptStoreError, FeatlabWarning, NotAStoreError
 from featlab.store.files import store_path

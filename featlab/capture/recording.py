@@ -20,9 +20,9 @@ from featlab.capture.model.layers import PENULTIMATE
 from featlab.capture.model.logits import Known, Logits, choose_logits, named
 from featlab.capture.model.taps import Taps
 from featlab.capture.model.wrappers import is_compiled, may_be_compiled
-from featlab.capture.sampling import Sample
+from featlab.capture.selection.sampling import Sample
+from featlab.capture.selection.spill import Rows
 from featlab.capture.setup import Setup
-from featlab.capture.spill import Rows
 from featlab.capture.staging import DTYPES, Batch, WriterQueue, stage, writer_error
 from featlab.errors import CaptureError, FeatlabError
 from featlab.store.files import store_path

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from featlab.capture.distributed import own_rank
-from featlab.capture.estimate import Estimate
 from featlab.capture.known import Held, Known
 from featlab.capture.model.classifier import Classifier
 from featlab.capture.model.layers import Layer
@@ -17,8 +16,9 @@ from featlab.capture.model.logits import Logits
 from featlab.capture.model.loss_graph import LossEvidence
 from featlab.capture.model.padding import MaskChoices
 from featlab.capture.pinned import PinnedRing
-from featlab.capture.sampling import Ids, Sampling
-from featlab.capture.schedule import Schedule
+from featlab.capture.selection.estimate import Estimate
+from featlab.capture.selection.sampling import Ids, Sampling
+from featlab.capture.selection.schedule import Schedule
 from featlab.capture.stats import Meter
 from featlab.store.files import AnyPath, StorePath
 

@@ -14,10 +14,10 @@ from torch import nn
 
 from featlab.capture.capture import Capture
 from featlab.capture.distributed import known_rank, own_rank, termination_raised
-from featlab.capture.estimate import check_total_epochs
-from featlab.capture.sampling import Sampling
-from featlab.capture.schedule import Epochs, Schedule
 from featlab.capture.script.watch import Note, ScriptWatch
+from featlab.capture.selection.estimate import check_total_epochs
+from featlab.capture.selection.sampling import Sampling
+from featlab.capture.selection.schedule import Epochs, Schedule
 from featlab.errors import CaptureError, EpochExistsError, OptionError
 from featlab.store.attributes import is_run
 from featlab.store.files import store_path

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from featlab.capture.schedule import Schedule
+from featlab.capture.selection.schedule import Schedule
 from featlab.errors import CaptureError, OptionError
 from featlab.store.files import StorePath, store_path
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from featlab.capture.spill import Rows, Spill
+from featlab.capture.selection.spill import Rows, Spill
 from featlab.errors import OptionError
 from featlab.store.layout import base_split
 from featlab.store.reader import Run

@@ -1,0 +1,1 @@
+"""Which samples and epochs are kept, and whether they fit."""

@@ -9,11 +9,12 @@ import torch
 from torch import nn
 
 import featlab
-from featlab.capture import pinned, staging
 from featlab.capture.capture import Capture
-from featlab.capture.pinned import PinnedRing, copy_aside
-from featlab.capture.staging import Batch, Staged, WriterQueue, stage
-from featlab.capture.stats import Meter
+from featlab.capture.staging import pinned
+from featlab.capture.staging import queue as staging
+from featlab.capture.staging.pinned import PinnedRing, copy_aside
+from featlab.capture.staging.queue import Batch, Staged, WriterQueue, stage
+from featlab.capture.staging.stats import Meter
 from featlab.errors import CaptureError, DataError, FeatlabWarning, OptionError
 from featlab.store.writer import SnapshotWriter
 

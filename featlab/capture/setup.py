@@ -15,11 +15,11 @@ from featlab.capture.model.layers import Layer
 from featlab.capture.model.logits import Logits
 from featlab.capture.model.loss_graph import LossEvidence
 from featlab.capture.model.padding import MaskChoices
-from featlab.capture.pinned import PinnedRing
 from featlab.capture.selection.estimate import Estimate
 from featlab.capture.selection.sampling import Ids, Sampling
 from featlab.capture.selection.schedule import Schedule
-from featlab.capture.stats import Meter
+from featlab.capture.staging.pinned import PinnedRing
+from featlab.capture.staging.stats import Meter
 from featlab.store.files import AnyPath, StorePath
 
 if TYPE_CHECKING:

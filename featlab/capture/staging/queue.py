@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from featlab.capture.pinned import PinnedRing, copy_aside, places, side_stream
-from featlab.capture.stats import Meter
+from featlab.capture.staging.pinned import PinnedRing, copy_aside, places, side_stream
+from featlab.capture.staging.stats import Meter
 from featlab.errors import CaptureError, FeatlabError
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}

@@ -1,0 +1,1 @@
+"""From the device to the host, and to the thread that writes."""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from featlab.errors import OptionError
 
 if TYPE_CHECKING:
-    from featlab.capture.with_lightning import LightningCapture
-    from featlab.capture.with_transformers import TransformersCapture
+    from featlab.capture.trainers.lightning import LightningCapture
+    from featlab.capture.trainers.transformers import TransformersCapture
 
 __all__ = ["LightningCapture", "TransformersCapture"]
 

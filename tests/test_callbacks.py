@@ -233,7 +233,7 @@ def test_splits_are_a_list(name, splits, store):
 
 
 def test_a_missing_library_is_told_with_its_extra(monkeypatch):
-    monkeypatch.delitem(sys.modules, "featlab.capture.with_lightning", raising=False)
+    monkeypatch.delitem(sys.modules, "featlab.capture.trainers.lightning", raising=False)
     monkeypatch.setitem(sys.modules, "lightning.pytorch", None)
     with pytest.raises(OptionError, match=r"needs 'lightning.pytorch', .* pip install 'featlab\[lightning\]'"):
         callbacks.LightningCapture  # noqa: B018

@@ -24,7 +24,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'featlab.callbacks' has no attribute {name!r}")
     extra = _EXTRAS[name]
     try:
-        return getattr(importlib.import_module(f"featlab.capture.with_{extra}"), name)
+        return getattr(importlib.import_module(f"featlab.capture.trainers.{extra}"), name)
     except ModuleNotFoundError as error:
         raise OptionError(f"{name} needs {error.name!r}, which is missing: pip install 'featlab[{extra}]'.") from error
 

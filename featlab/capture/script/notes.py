@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 
@@ -19,3 +20,6 @@ class Seen:
     unscheduled: set[int] = field(default_factory=set)
     within: dict[str, list[int]] = field(default_factory=dict)
     midway: Counter[str] = field(default_factory=Counter)
+
+
+Note = Callable[[str], None]

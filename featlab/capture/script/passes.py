@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,11 +11,8 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
-from featlab.capture.batches import split_batch
 from featlab.capture.dataloaders import SampleIds
 from featlab.capture.recording import Recording
-from featlab.capture.script.labels import as_class_labels
-from featlab.errors import CaptureError
 
 
 @dataclass(eq=False)
@@ -81,36 +78,3 @@ class Pass:
     def progress(self) -> str:
         """How far the pass came, in words."""
         return f"{self.batches} batches" if self.length is None else f"{self.batches} of {self.length} batches"
-
-
-def find_labels(at: Pass, pending: Pending) -> tuple[torch.Tensor, str]:
-    """Find a batch's labels: what reached a classification loss, else the second element of the batch.
-
-    Returns
-    -------
-    tuple
-        The labels, and in words where they come from.
-
-    Raises
-    ------
-    CaptureError
-        Neither is one integer for each row.
-    """
-    second = split_batch(pending.batch)[1]
-    in_batch = None if second is None else as_class_labels(second, pending.rows)
-    if pending.target is not None:
-        origin = f"the targets of {pending.loss}"
-        # One comparison a pass: on a device it waits for all that was queued.
-        if at.batches == 1 and in_batch is not None and not torch.equal(in_batch.cpu(), pending.target.cpu()):
-            origin += ", which are not the second elements of the batches"
-        return pending.target, origin
-    if in_batch is not None:
-        return in_batch, f"{'the labels' if isinstance(pending.batch, Mapping) else 'the second element'} of each batch"
-    found = "there is none" if second is None else f"it is a {type(second).__name__}"
-    if isinstance(second, torch.Tensor):
-        found = f"it is {second.dtype} of shape {tuple(second.shape)}"
-    raise CaptureError(
-        f"no labels were found for epoch {at.epoch}, split {at.split!r}: no integer target of {pending.rows} rows "
-        f"reached cross_entropy or nll_loss, and the second element of the batch is no such label either ({found}): "
-        "use featlab.Capture in the script and pass the labels."
-    )

@@ -14,7 +14,8 @@ from torch import nn
 
 from featlab.capture.capture import Capture
 from featlab.capture.distributed import known_rank, own_rank, termination_raised
-from featlab.capture.script.watch import Note, ScriptWatch
+from featlab.capture.script.notes import Note
+from featlab.capture.script.watch import ScriptWatch
 from featlab.capture.selection.estimate import check_total_epochs
 from featlab.capture.selection.sampling import Sampling
 from featlab.capture.selection.schedule import Epochs, Schedule

@@ -29,15 +29,13 @@ from featlab.capture.model.outputs import tensors_in
 from featlab.capture.recording import Recording
 from featlab.capture.script.data_sets import Sources, class_names, count_classes
 from featlab.capture.script.first_epoch import Beginning
-from featlab.capture.script.labels import LABEL_LOSSES, as_class_labels, losses_observed
+from featlab.capture.script.labels import LABEL_LOSSES, as_class_labels, find_labels, losses_observed
 from featlab.capture.script.lookahead import choose_batch, is_next, set_aside
 from featlab.capture.script.model_finder import ModelFinder
-from featlab.capture.script.notes import Seen
-from featlab.capture.script.passes import Pass, Pending, find_labels
+from featlab.capture.script.notes import Note, Seen
+from featlab.capture.script.passes import Pass, Pending
 from featlab.capture.setup import COUNTED, Setup
 from featlab.errors import CaptureError, FeatlabError, FeatlabWarning, LayerNotFoundError
-
-Note = Callable[[str], None]
 
 
 class ScriptWatch(PassObserver):

@@ -12,9 +12,11 @@ import featlab
 from featlab.capture.capture import Capture
 from featlab.capture.staging import pinned
 from featlab.capture.staging import queue as staging
+from featlab.capture.staging.batch import Batch
 from featlab.capture.staging.pinned import PinnedRing, copy_aside
-from featlab.capture.staging.queue import Batch, Staged, WriterQueue, stage
+from featlab.capture.staging.queue import WriterQueue
 from featlab.capture.staging.stats import Meter
+from featlab.capture.staging.tensors import Staged, stage
 from featlab.errors import CaptureError, DataError, FeatlabWarning, OptionError
 from featlab.store.writer import SnapshotWriter
 

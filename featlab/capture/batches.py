@@ -9,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch.nn.utils.rnn import PackedSequence
 
-from featlab.capture.staging.queue import Staged
+from featlab.capture.staging.tensors import Staged
 from featlab.errors import CaptureError
 
 Values = torch.Tensor | ArrayLike

@@ -30,8 +30,9 @@ from featlab.capture.selection.estimate import Estimate, check_total_epochs
 from featlab.capture.selection.sampling import Sampling
 from featlab.capture.selection.schedule import Epochs, Schedule
 from featlab.capture.setup import Setup
-from featlab.capture.staging.queue import DTYPES, WHEN_FULL
+from featlab.capture.staging.queue import WHEN_FULL
 from featlab.capture.staging.stats import CaptureStats
+from featlab.capture.staging.tensors import DTYPES
 from featlab.errors import CaptureError, FeatlabError, FeatlabWarning, NotAStoreError, OptionError, StoreError
 from featlab.store.files import StorePath
 from featlab.store.layout import CODECS, check_choice, step_split

@@ -21,9 +21,10 @@ from featlab.capture.model.logits import Known, Logits, choose_logits, named
 from featlab.capture.model.taps import Taps
 from featlab.capture.model.wrappers import is_compiled, may_be_compiled
 from featlab.capture.selection.sampling import Sample
-from featlab.capture.selection.spill import Rows
 from featlab.capture.setup import Setup
-from featlab.capture.staging.queue import DTYPES, Batch, WriterQueue, stage, writer_error
+from featlab.capture.staging.batch import Batch, Rows
+from featlab.capture.staging.queue import WriterQueue, writer_error
+from featlab.capture.staging.tensors import DTYPES, stage
 from featlab.errors import CaptureError, FeatlabError
 from featlab.store.files import store_path
 from featlab.store.layout import CHANGING, split_path, step_split

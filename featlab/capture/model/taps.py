@@ -17,7 +17,7 @@ from featlab.capture.model.outputs import pick_logits, pick_output, tensors_in
 from featlab.capture.model.padding import Found, MaskChoices, Padding
 from featlab.capture.model.reducers import Reduction, plan_reduction, token_axes
 from featlab.capture.model.tokens import pad_ragged
-from featlab.capture.staging.queue import Staged, stage
+from featlab.capture.staging.tensors import Staged, stage
 from featlab.errors import CaptureError
 
 _HALF = (torch.float16, torch.bfloat16)

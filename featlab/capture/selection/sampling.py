@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from featlab.capture.selection.spill import Rows, Spill
+from featlab.capture.selection.spill import Spill
+from featlab.capture.staging.batch import Rows
 from featlab.errors import OptionError
 from featlab.store.layout import base_split
 from featlab.store.reader import Run

@@ -3,39 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from featlab.capture.staging.batch import Rows
 from featlab.store.arrays import decode_bfloat16
 
 BLOCK_BYTES = 4 << 20
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Some rows of every array of a snapshot."""
-
-    features: Mapping[str, NDArray[Any]]
-    labels: NDArray[np.int64]
-    logits: NDArray[Any] | None = None
-    sample_ids: NDArray[np.int64] | None = None
-
-    def with_ids(self, ids: NDArray[np.int64]) -> Rows:
-        """The same rows, with ids."""
-        return replace(self, sample_ids=ids)
-
-    def at(self, chosen: NDArray[np.int64]) -> Rows:
-        """Some of the rows, by number."""
-        return Rows(
-            {name: values[chosen] for name, values in self.features.items()},
-            self.labels[chosen],
-            None if self.logits is None else self.logits[chosen],
-            None if self.sample_ids is None else self.sample_ids[chosen],
-        )
 
 
 class Spill:

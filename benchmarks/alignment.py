@@ -24,7 +24,8 @@ from featlab.analysis.alignment_table import align, corrected
 from featlab.analysis.reference import make_reference
 from featlab.analysis.snapshots import SnapshotSummary
 from featlab.hierarchy.builtin import builtin_taxonomy
-from featlab.hierarchy.taxonomy import Taxonomy, load_taxonomy
+from featlab.hierarchy.load import load_taxonomy
+from featlab.hierarchy.taxonomy import Taxonomy
 from featlab.metrics.linkage import class_distances, linkage_tree
 from featlab.statistics.gather import Request
 

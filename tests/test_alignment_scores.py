@@ -20,8 +20,8 @@ from featlab.analysis.snapshots import SnapshotSummary
 from featlab.demo.planted import planted_tree
 from featlab.errors import FeatlabWarning, OptionError
 from featlab.hierarchy.labelspace import default_spaces
-from featlab.hierarchy.similarity import taxonomy_distances
 from featlab.hierarchy.taxonomy import Taxonomy
+from featlab.hierarchy.taxonomy_distances import taxonomy_distances
 from featlab.metrics import neighbors, ranking, trees
 from featlab.metrics.levels import Levels
 from featlab.metrics.linkage import class_distances, linkage_tree

@@ -15,7 +15,7 @@ import pytest
 from featlab.errors import FeatlabWarning, TaxonomyError
 from featlab.hierarchy import builtin, labelspace
 from featlab.hierarchy.builtin import BUILTIN, builtin_classes, builtin_taxonomy, builtin_taxonomy_of, builtin_wnids
-from featlab.hierarchy.taxonomy import load_taxonomy
+from featlab.hierarchy.load import load_taxonomy
 from featlab.hierarchy.wordnet_data import wordnet_reader
 
 BY_SYNSET = ["cifar10", "cifar100", "tinyimagenet", "imagenet1k"]

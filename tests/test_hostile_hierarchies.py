@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from featlab import Taxonomy
 from featlab.errors import TaxonomyError
-from featlab.hierarchy import distances, labelspace
+from featlab.hierarchy import ancestors, labelspace
 
 
 def steps(call):
@@ -109,8 +109,8 @@ def test_depth_and_height_follow_the_primary_path(data):
 
 
 def test_tables_over_pairs_have_a_bound(monkeypatch):
-    monkeypatch.setattr(distances, "MOST_CLASSES", 100)
-    monkeypatch.setattr(distances, "MOST_WAYS", 2000)
+    monkeypatch.setattr(ancestors, "MOST_CLASSES", 100)
+    monkeypatch.setattr(ancestors, "MOST_WAYS", 2000)
     classes = [f"c{number}" for number in range(101)]
     star = Taxonomy.from_parents(dict.fromkeys(classes, "top"))
     with pytest.raises(TaxonomyError, match="101 classes are too many"):
@@ -121,7 +121,7 @@ def test_tables_over_pairs_have_a_bound(monkeypatch):
 
 
 def test_many_nodes_of_several_parents_are_refused_before_they_are_counted(monkeypatch):
-    monkeypatch.setattr(distances, "_MOST_SHARED", 10_000)
+    monkeypatch.setattr(ancestors, "_MOST_SHARED", 10_000)
     table = {f"n{node}": [f"n{node - 1}", f"n{node - 2}"] for node in range(2, 110)} | {"n1": ["n0"]}
     with pytest.raises(TaxonomyError, match="have several parents"):
         Taxonomy.from_parents(table).class_counts  # noqa: B018

@@ -28,8 +28,13 @@ from taxonomy_strategies import taxonomies
 
 from featlab.errors import OptionError, TaxonomyError
 from featlab.hierarchy.builtin import builtin_classes
-from featlab.hierarchy.similarity import DISTANCES, information_content, lowest_common_ancestors, taxonomy_distances
 from featlab.hierarchy.taxonomy import Taxonomy
+from featlab.hierarchy.taxonomy_distances import (
+    DISTANCES,
+    information_content,
+    lowest_common_ancestors,
+    taxonomy_distances,
+)
 from featlab.hierarchy.wordnet import wordnet_taxonomy
 from featlab.hierarchy.wordnet_data import wordnet_reader
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from taxonomy_strategies import taxonomies
 
 from featlab.errors import TaxonomyError
-from featlab.hierarchy.taxonomy import Taxonomy, load_taxonomy
+from featlab.hierarchy.load import load_taxonomy
+from featlab.hierarchy.taxonomy import Taxonomy
 
 ANIMALS = {"cat": "animal", "dog": "animal", "car": "vehicle", "animal": "root", "vehicle": "root"}
 

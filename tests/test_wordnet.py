@@ -13,8 +13,9 @@ import pytest
 
 from featlab.errors import FeatlabWarning, TaxonomyError
 from featlab.hierarchy import wordnet_data
+from featlab.hierarchy.load import load_taxonomy
 from featlab.hierarchy.synsets import plain_words
-from featlab.hierarchy.taxonomy import Taxonomy, load_taxonomy
+from featlab.hierarchy.taxonomy import Taxonomy
 from featlab.hierarchy.wordnet import meanings_of, read_senses, wordnet_taxonomy
 from featlab.hierarchy.wordnet_data import _installed, version_of, wordnet_reader
 

@@ -122,7 +122,7 @@ def build(classes: str, out: str | None, senses: str | None) -> None:
 
     A class is a wnid, a synset or words. Words of several senses take the first, and are listed with their senses.
     """
-    from featlab.hierarchy.taxonomy import load_taxonomy
+    from featlab.hierarchy.load import load_taxonomy
     from featlab.hierarchy.wordnet import meanings_of
     from featlab.replacing import write_text
 
@@ -150,7 +150,8 @@ def build(classes: str, out: str | None, senses: str | None) -> None:
 def _taxonomy(source: str, classes: str | None, senses: str | None) -> Taxonomy:
     from featlab.hierarchy.builtin import BUILTIN, builtin_taxonomy
     from featlab.hierarchy.formats import is_file
-    from featlab.hierarchy.taxonomy import Taxonomy, load_taxonomy
+    from featlab.hierarchy.load import load_taxonomy
+    from featlab.hierarchy.taxonomy import Taxonomy
 
     if classes is not None or senses is not None:
         if classes is None:

@@ -93,7 +93,7 @@ def analyze(
         Distances between class means, and how trees are built on them.
     distances
         Between classes in the hierarchy, to compare with: path, lca_height (the defaults), lca_depth, wup,
-        lch, jcn, lin, resnik; see `featlab.hierarchy.similarity`.
+        lch, jcn, lin, resnik; see `featlab.hierarchy.taxonomy_distances`.
     permutations
         Of classes, for the null of each alignment score.
     controls

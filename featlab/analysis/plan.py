@@ -15,8 +15,9 @@ from featlab.errors import DataError, FeatlabWarning, OptionError
 from featlab.globs import match_names
 from featlab.hierarchy import labelspace
 from featlab.hierarchy.labelspace import LabelSpace
-from featlab.hierarchy.similarity import DISTANCES
-from featlab.hierarchy.taxonomy import Taxonomy, load_taxonomy
+from featlab.hierarchy.load import load_taxonomy
+from featlab.hierarchy.taxonomy import Taxonomy
+from featlab.hierarchy.taxonomy_distances import DISTANCES
 from featlab.metrics.linkage import LINKAGES, METRICS, Method
 from featlab.statistics.gather import Request
 from featlab.store.reader import Run

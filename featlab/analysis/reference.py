@@ -9,8 +9,8 @@ from functools import cached_property
 import numpy as np
 
 from featlab.hierarchy.labelspace import LabelSpace
-from featlab.hierarchy.similarity import taxonomy_distances
 from featlab.hierarchy.taxonomy import Taxonomy
+from featlab.hierarchy.taxonomy_distances import taxonomy_distances
 from featlab.metrics.alignment import class_permutations
 from featlab.metrics.levels import Levels
 from featlab.metrics.trees import Clades, clades

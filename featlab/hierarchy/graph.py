@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featlab.errors import TaxonomyError
-from featlab.hierarchy.distances import (
+from featlab.hierarchy.ancestors import (
     BYTES_A_WAY,
     Climbs,
     ancestor_heights,
@@ -20,7 +20,7 @@ from featlab.hierarchy.distances import (
     memberships,
     shortest_paths,
 )
-from featlab.hierarchy.parents import Parentage, child_table, listed, normalise, root_first
+from featlab.hierarchy.parent_table import Parentage, child_table, listed, normalise, root_first
 
 _SEARCHED, _LONGEST = 100_000, 200  # nodes, and characters of a name, among which near names are looked for
 

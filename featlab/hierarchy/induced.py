@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featlab.errors import TaxonomyError
-from featlab.hierarchy.parents import free_name
+from featlab.hierarchy.parent_table import free_name
 from featlab.hierarchy.taxonomy import Taxonomy
 
 _NAMED = 2  # members that the name of a node shows

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featlab.errors import OptionError
-from featlab.hierarchy.parents import listed
+from featlab.hierarchy.parent_table import listed
 from featlab.hierarchy.taxonomy import Taxonomy
 
 HYPONYM = "hyponym"

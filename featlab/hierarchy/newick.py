@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 from featlab.errors import TaxonomyError
-from featlab.hierarchy.parents import ROOT, Parents, free_name
+from featlab.hierarchy.parent_table import ROOT, Parents, free_name
 
 _TOKEN = re.compile(
     r"(?P<skip>\s+|\[[^\]]*\])|'(?P<quoted>(?:[^']|'')*)'|(?P<mark>[(),;])|(?P<length>:\s*[^\s()\[\]',:;]*)|"

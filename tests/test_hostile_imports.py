@@ -117,7 +117,7 @@ def test_a_whole_archive_is_stored_as_it_is(tmp_path, method, order):
 
 
 def test_rows_out_of_order_are_checked_too(tmp_path):
-    from featlab.archives import open_arrays
+    from featlab.ingest.arrays import open_arrays
 
     file = tmp_path / "features.npz"
     features = large_archive(file)

@@ -13,11 +13,11 @@ import pytest
 import safetensors.numpy
 
 import featlab
-from featlab.archives import ArchivedArray, open_arrays
 from featlab.capture.checkpoints import read_tensors
 from featlab.errors import DataError, EpochExistsError, OptionError
-from featlab.imports import import_class_vectors, import_features, read_array, read_labels, read_lines
-from featlab.tensorfiles import HdfArray
+from featlab.ingest.arrays import ArchivedArray, open_arrays
+from featlab.ingest.features import import_class_vectors, import_features, read_array, read_labels, read_lines
+from featlab.ingest.hdf5 import HdfArray
 
 ROWS = 1000
 

@@ -57,20 +57,20 @@ def command(
         raise click.UsageError(f"{'--labels' if labels else '--logits'} goes with samples, not with --class-vectors.")
     if store.startswith("memory:"):
         raise OptionError(f"{store!r} is in the memory of this command, and gone when it ends; give a path, or s3://.")
-    from featlab import imports
+    from featlab.ingest import features
 
     chosen: dict[str, Any] = {**options, "classes": _classes(classes)}
     if dtype is not None:
         chosen["dtype"] = dtype
     with _arrays_of(source) as arrays:
         if class_vectors:
-            rows = imports.import_class_vectors(store, arrays, **chosen)
+            rows = features.import_class_vectors(store, arrays, **chosen)
         else:
-            rows = imports.import_features(
+            rows = features.import_features(
                 store,
                 arrays,
-                labels=None if labels is None else imports.read_labels(labels),
-                logits=None if logits is None else imports.read_array(logits),
+                labels=None if labels is None else features.read_labels(labels),
+                logits=None if logits is None else features.read_array(logits),
                 **chosen,
             )
     what = "class vectors" if class_vectors else "rows"
@@ -85,7 +85,7 @@ def _arrays_of(source: str) -> Iterator[dict[str, Any]]:
 
         yield read_tensors(source)
     else:
-        from featlab.archives import open_arrays
+        from featlab.ingest.arrays import open_arrays
 
         with open_arrays(source) as arrays:
             yield arrays
@@ -94,6 +94,6 @@ def _arrays_of(source: str) -> Iterator[dict[str, Any]]:
 def _classes(given: str | None) -> list[str] | int | None:
     if given is None or given.isdigit():
         return None if given is None else int(given)
-    from featlab.imports import read_lines
+    from featlab.ingest.features import read_lines
 
     return read_lines(given)

@@ -23,7 +23,8 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from featlab.errors import DataError, OptionError
-from featlab.tensorfiles import check_unpacked, map_tensors, open_hdf5
+from featlab.ingest.hdf5 import open_hdf5
+from featlab.ingest.safetensors import check_unpacked, map_tensors
 
 NPY, NPZ, SAFETENSORS = ".npy", ".npz", ".safetensors"
 HDF5 = (".h5", ".hdf5", ".hdf", ".he5")

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from featlab.archives import NPY, open_arrays
 from featlab.errors import DataError, NotAStoreError, OptionError
+from featlab.ingest.arrays import NPY, open_arrays
 from featlab.progress import Advance, progress_bar
 from featlab.store.epoch import write_epoch
 from featlab.store.files import StorePath

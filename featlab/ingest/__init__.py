@@ -1,0 +1,1 @@
+"""Features that people bring in files of other libraries."""

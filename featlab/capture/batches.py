@@ -93,3 +93,23 @@ def row_count(values: Any) -> int | None:
     if isinstance(values, (list, tuple)):
         return next((rows for value in values if (rows := row_count(value)) is not None), None)
     return None
+
+
+def as_class_labels(values: Any, rows: int | None) -> torch.Tensor | None:
+    """Return values as one integer for each of the rows, or None where they are no such labels.
+
+    Examples
+    --------
+    >>> as_class_labels([2, 0], 2)
+    tensor([2, 0])
+    >>> as_class_labels(torch.zeros(2, 10), 2) is None
+    True
+    """
+    try:
+        labels = torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError):
+        return None
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    integers = not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
+    return labels if integers and labels.ndim == 1 and (rows is None or len(labels) == rows) else None

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader
 
 from featlab.capture.dataloaders import known_length
-from featlab.capture.script.labels import as_class_labels
 
 
 @dataclass(eq=False)
@@ -68,46 +67,6 @@ class Sources:
             self._named += 1
             source.name = {1: "val", 2: "test"}.get(self._named, f"eval{self._named}")
         return source.name
-
-
-def class_names(loader: DataLoader[Any]) -> list[str] | None:
-    """Return the class names that a data set carries, as torchvision's do, also inside a Subset."""
-    dataset: Any = loader.dataset
-    while dataset is not None:
-        names = getattr(dataset, "classes", None)
-        if isinstance(names, (list, tuple)) and names and all(isinstance(name, str) for name in names):
-            return list(names)
-        dataset = getattr(dataset, "dataset", None)
-    return None
-
-
-def count_classes(loader: Any) -> int | None:
-    """Count the classes of the data set that a loader reads, by its class names, else by all of its labels.
-
-    Examples
-    --------
-    >>> import torch
-    >>> count_classes(DataLoader(TensorDataset(torch.zeros(4, 2), torch.tensor([2, 0, 1, 2]))))
-    3
-    """
-    if not isinstance(loader, DataLoader):
-        return None
-    if (names := class_names(loader)) is not None:
-        return len(names)
-    dataset: Any = loader.dataset
-    while dataset is not None:
-        for labels in _label_columns(dataset):
-            values = as_class_labels(labels, known_length(dataset))
-            if values is not None and len(values):
-                return int(values.max()) + 1
-        dataset = getattr(dataset, "dataset", None)
-    return None
-
-
-def _label_columns(dataset: Any) -> Iterator[Any]:
-    if isinstance(dataset, TensorDataset):
-        yield from dataset.tensors[1:2]
-    yield from (values for name in ("targets", "labels") if (values := getattr(dataset, name, None)) is not None)
 
 
 def _reference(dataset: Any) -> Callable[[], Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from featlab.capture.batches import split_batch
+from featlab.capture.batches import as_class_labels, split_batch
 from featlab.capture.script.passes import Pass, Pending
 from featlab.errors import CaptureError
 
@@ -43,26 +43,6 @@ def _observed(loss: Callable[..., torch.Tensor], name: str, seen: Seen) -> Calla
         return loss(*args, **kwargs)
 
     return observed
-
-
-def as_class_labels(values: Any, rows: int | None) -> torch.Tensor | None:
-    """Return values as one integer for each of the rows, or None where they are no such labels.
-
-    Examples
-    --------
-    >>> as_class_labels([2, 0], 2)
-    tensor([2, 0])
-    >>> as_class_labels(torch.zeros(2, 10), 2) is None
-    True
-    """
-    try:
-        labels = torch.as_tensor(values)
-    except (TypeError, ValueError, RuntimeError):
-        return None
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    integers = not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
-    return labels if integers and labels.ndim == 1 and (rows is None or len(labels) == rows) else None
 
 
 def find_labels(at: Pass, pending: Pending) -> tuple[torch.Tensor, str]:

@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 
-from featlab.capture.batches import split_batch
-from featlab.capture.script.labels import as_class_labels
+from featlab.capture.batches import as_class_labels, split_batch
 from featlab.capture.script.passes import Pass, Pending
 
 # Enough for any accumulation of gradients; a loop that only reads a data set, such as for its mean, is told by it.

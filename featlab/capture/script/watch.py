@@ -16,9 +16,17 @@ from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook, 
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
-from featlab.capture.batches import row_count
+from featlab.capture.batches import as_class_labels, row_count
 from featlab.capture.capture import Capture
-from featlab.capture.dataloaders import PassObserver, SampleIds, has_indices, known_length, passes_observed
+from featlab.capture.dataloaders import (
+    PassObserver,
+    SampleIds,
+    class_names,
+    count_classes,
+    has_indices,
+    known_length,
+    passes_observed,
+)
 from featlab.capture.distributed import expected_together, is_sharded, own_rank, rank_and_ranks
 from featlab.capture.known import note_end
 from featlab.capture.model.digest import weights_digest
@@ -27,9 +35,9 @@ from featlab.capture.model.logits import contradiction
 from featlab.capture.model.loss_graph import LossEvidence, backward_observed
 from featlab.capture.model.outputs import tensors_in
 from featlab.capture.recording import Recording
-from featlab.capture.script.data_sets import Sources, class_names, count_classes
+from featlab.capture.script.data_sets import Sources
 from featlab.capture.script.first_epoch import Beginning
-from featlab.capture.script.labels import LABEL_LOSSES, as_class_labels, find_labels, losses_observed
+from featlab.capture.script.labels import LABEL_LOSSES, find_labels, losses_observed
 from featlab.capture.script.lookahead import choose_batch, is_next, set_aside
 from featlab.capture.script.model_finder import ModelFinder
 from featlab.capture.script.notes import Note, Seen

@@ -19,13 +19,13 @@ from featlab.capture.capture import Capture
 from featlab.capture.dataloaders import (
     PassObserver,
     SampleIds,
+    count_classes,
     expected_rows,
     has_indices,
     known_length,
     passes_observed,
 )
 from featlab.capture.recording import Recording
-from featlab.capture.script.data_sets import count_classes
 from featlab.errors import CaptureError, OptionError
 from featlab.store.files import StorePath
 

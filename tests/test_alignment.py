@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import pdist, squareform
 
-from featlab.metrics import alignment, levels, permuted, ranking, sides
+from featlab.metrics import levels, permutations, permuted, ranking, sides, similarity
 
 GENERATOR = np.random.default_rng(0)
 
@@ -33,37 +33,37 @@ def null_of(vector, other, orders):
 def test_correlations_are_those_of_scipy():
     one, other = GENERATOR.normal(size=45), GENERATOR.integers(0, 4, 45).astype(float)
     for ranks, oracle in ((False, scipy.stats.pearsonr), (True, scipy.stats.spearmanr)):
-        value = alignment.standardized(one, ranks=ranks) @ alignment.standardized(other, ranks=ranks)
+        value = permutations.standardized(one, ranks=ranks) @ permutations.standardized(other, ranks=ranks)
         assert value == pytest.approx(oracle(one, other).statistic, abs=1e-12)
 
 
 def test_a_constant_side_has_no_correlation():
-    assert np.isnan(alignment.standardized(np.ones(3), ranks=True)).all()
+    assert np.isnan(permutations.standardized(np.ones(3), ranks=True)).all()
 
 
 def test_null_permutes_rows_and_columns_together():
     """Every permutation of five classes, beside the definition: the matrix with both axes reordered."""
     points, tree = GENERATOR.normal(size=(5, 3)), GENERATOR.integers(1, 4, 10).astype(float)
     orders = np.array(list(permutations(range(5))))
-    one, other = alignment.standardized(pdist(points), ranks=True), alignment.standardized(tree, ranks=True)
+    one, other = permutations.standardized(pdist(points), ranks=True), permutations.standardized(tree, ranks=True)
     null = null_of(one, other, orders)
     square = squareform(tree)
     expected = [scipy.stats.spearmanr(pdist(points), squareform(square[np.ix_(o, o)])).statistic for o in orders]
     np.testing.assert_allclose(null, expected, atol=1e-12)
-    pairs = alignment.permuted_pairs(tree, orders)
+    pairs = permutations.permuted_pairs(tree, orders)
     np.testing.assert_array_equal(pairs, [squareform(square[np.ix_(o, o)]) for o in orders])
 
 
 def test_null_has_no_mean_and_a_uniform_p():
     """Under exchangeable classes the p-values are uniform (Kolmogorov-Smirnov over 200 draws)."""
     generator = np.random.default_rng(5)
-    orders = alignment.class_permutations(12, 99, 1)
+    orders = permutations.class_permutations(12, 99, 1)
     p_values = []
     for _ in range(200):
-        one = alignment.standardized(pdist(generator.normal(size=(12, 4))), ranks=True)
-        other = alignment.standardized(pdist(generator.normal(size=(12, 4))), ranks=True)
+        one = permutations.standardized(pdist(generator.normal(size=(12, 4))), ranks=True)
+        other = permutations.standardized(pdist(generator.normal(size=(12, 4))), ranks=True)
         null = null_of(one, other, orders)
-        p_values.append(alignment.judge(float(one @ other), null).p)
+        p_values.append(permutations.judge(float(one @ other), null).p)
     assert scipy.stats.kstest(p_values, "uniform").pvalue > 0.01
 
 
@@ -116,21 +116,21 @@ def test_ceilings_are_reached_by_the_best_vector():
 
 
 def test_judge_counts_the_observed_order():
-    judged = alignment.judge(1.0, np.array([1.0, 0.5, 0.0]))
+    judged = permutations.judge(1.0, np.array([1.0, 0.5, 0.0]))
     assert judged.p == 0.5
     assert judged.null_mean == 0.5
     assert judged.z == pytest.approx(1.0)
-    assert np.isnan(alignment.judge(float("nan"), np.zeros(3)).p)
-    assert np.isnan(alignment.judge(0.3, np.zeros(0)).p)
+    assert np.isnan(permutations.judge(float("nan"), np.zeros(3)).p)
+    assert np.isnan(permutations.judge(0.3, np.zeros(0)).p)
 
 
 def test_corrected_p_is_never_below_the_plain_one():
     nulls = GENERATOR.normal(size=(6, 199))
     values = GENERATOR.normal(size=6) * 2
-    corrected = alignment.corrected_p(values, nulls)
-    plain = [alignment.judge(value, null).p for value, null in zip(values, nulls, strict=True)]
+    corrected = permutations.corrected_p(values, nulls)
+    plain = [permutations.judge(value, null).p for value, null in zip(values, nulls, strict=True)]
     assert (corrected >= plain).all()
-    assert np.isnan(alignment.corrected_p(np.array([np.nan]), nulls[:1])).all()
+    assert np.isnan(permutations.corrected_p(np.array([np.nan]), nulls[:1])).all()
 
 
 @pytest.mark.parametrize("shared", [0.0, 0.9], ids=["independent", "alike"])
@@ -139,7 +139,7 @@ def test_corrected_p_errs_once_in_ten_families(shared):
     generator = np.random.default_rng(3)
     common = generator.normal(size=(6000, 1, 60))
     scores = np.sqrt(shared) * common + np.sqrt(1 - shared) * generator.normal(size=(6000, 8, 60))
-    least = [alignment.corrected_p(family[:, 0], family[:, 1:]).min() for family in scores]
+    least = [permutations.corrected_p(family[:, 0], family[:, 1:]).min() for family in scores]
     for level in (0.05, 0.1, 0.5):
         assert np.mean(np.array(least) <= level) == pytest.approx(level, abs=4 * np.sqrt(level * (1 - level) / 6000))
 
@@ -156,10 +156,10 @@ def test_cka_is_unbiased_and_sees_through_rotation_and_scale():
         return total / count
 
     k, m = one @ one.T, two @ two.T
-    assert alignment.cka_linear(one, two) == pytest.approx(hsic(k, m) / np.sqrt(hsic(k, k) * hsic(m, m)), abs=1e-10)
+    assert similarity.cka_linear(one, two) == pytest.approx(hsic(k, m) / np.sqrt(hsic(k, k) * hsic(m, m)), abs=1e-10)
     rotation = np.linalg.qr(GENERATOR.normal(size=(3, 3)))[0]
-    assert alignment.cka_linear(one, 7 * one @ rotation) == pytest.approx(1)
-    assert np.isnan(alignment.cka_linear(one[:3], two[:3]))
+    assert similarity.cka_linear(one, 7 * one @ rotation) == pytest.approx(1)
+    assert np.isnan(similarity.cka_linear(one[:3], two[:3]))
 
 
 def test_procrustes_against_the_best_rotation():
@@ -167,13 +167,13 @@ def test_procrustes_against_the_best_rotation():
     a, b = (x - x.mean(axis=0) for x in (one, two))
     a, b = a / np.linalg.norm(a), b / np.linalg.norm(b)
     u, _, vt = np.linalg.svd(b.T @ a)
-    assert alignment.procrustes(one, two) == pytest.approx(np.linalg.norm(a - b @ u @ vt))
+    assert similarity.procrustes(one, two) == pytest.approx(np.linalg.norm(a - b @ u @ vt))
     wider = np.hstack([one @ np.linalg.qr(GENERATOR.normal(size=(3, 3)))[0], np.zeros((8, 2))])
-    assert alignment.procrustes(one, wider) == pytest.approx(0, abs=1e-7)
-    assert np.isnan(alignment.procrustes(one, np.ones((8, 3))))
+    assert similarity.procrustes(one, wider) == pytest.approx(0, abs=1e-7)
+    assert np.isnan(similarity.procrustes(one, np.ones((8, 3))))
 
 
 def test_all_permutations_are_used_where_they_are_cheap():
-    assert alignment.affordable_permutations(300, 999) == 999
-    assert alignment.affordable_permutations(500_000, 999) == 99
-    assert alignment.affordable_permutations(500_000, 19) == 19
+    assert permutations.affordable_permutations(300, 999) == 999
+    assert permutations.affordable_permutations(500_000, 999) == 99
+    assert permutations.affordable_permutations(500_000, 19) == 19

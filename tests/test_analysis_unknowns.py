@@ -7,7 +7,7 @@ import pytest
 
 import featlab
 from featlab.errors import FeatlabWarning
-from featlab.metrics import alignment
+from featlab.metrics import permutations
 
 COSINES = ["cosine_mean", "cosine_std"]
 ANGLES = ["nc2_equiangular", "nc2_max_angle"]
@@ -114,7 +114,7 @@ def test_evolution_over_too_few_common_classes_is_unknown(tmp_path, common):
 @pytest.mark.defect("B10", "z on a constant null was 1 or 7e16 for NaN")
 def test_a_constant_null_has_no_z(tmp_path):
     for null in (np.full(9, 0.1 + 0.2), np.r_[np.full(8, 0.3), 0.1 + 0.2]):
-        judged = alignment.judge(0.3, null)
+        judged = permutations.judge(0.3, null)
         assert np.isnan(judged.z)
         assert judged.p == 1
     features, labels = clouds(np.random.default_rng(0).normal(size=(3, 8)), 6)

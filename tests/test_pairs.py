@@ -11,8 +11,8 @@ from scipy.spatial.distance import pdist, squareform
 
 from featlab.hierarchy.graph import RootedGraph
 from featlab.metrics import levels, ranking
-from featlab.metrics.alignment import standardized
-from featlab.metrics.pairs import pair_statistics, squared_distances
+from featlab.metrics.pairwise import pair_statistics, squared_distances
+from featlab.metrics.permutations import standardized
 from featlab.threads import over_threads
 
 

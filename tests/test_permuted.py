@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import pdist, squareform
 
 from featlab.metrics import permuted
-from featlab.metrics.alignment import class_permutations
 from featlab.metrics.levels import Levels
 from featlab.metrics.linkage import cophenetic_distances
+from featlab.metrics.permutations import class_permutations
 from featlab.metrics.sides import Cophenetic, Distances
 
 

@@ -14,7 +14,7 @@ from scipy.spatial.distance import squareform
 
 from featlab.analysis.reference import Reference
 from featlab.analysis.snapshots import Row, SnapshotSummary
-from featlab.metrics import alignment, cuts, levels, linkage, neighbors, trees
+from featlab.metrics import cuts, levels, linkage, neighbors, permutations, trees
 from featlab.metrics.drawn_trees import has_structure
 from featlab.metrics.permuted import Square, correlations
 from featlab.metrics.ranking import BLOCKS, SORTED_AT_ONCE, blocked_tau_a, kendall_tau_a, moments
@@ -40,7 +40,7 @@ class Scored:
 
     row: Row
     null: Floats
-    same: float = alignment.SAME_SCORE
+    same: float = permutations.SAME_SCORE
 
     @property
     def family(self) -> tuple[object, ...]:
@@ -103,7 +103,7 @@ def corrected(scored: Sequence[Scored]) -> list[Row]:
         values = np.array([each.row["value"] for each in family])
         nulls = np.stack([each.null[:shortest] for each in family])
         same = max(each.same for each in family)
-        for each, p in zip(family, alignment.corrected_p(sign * values, sign * nulls, same), strict=True):
+        for each, p in zip(family, permutations.corrected_p(sign * values, sign * nulls, same), strict=True):
             each.row["p_corrected"] = float(p)
     return [each.row for each in scored]
 
@@ -136,7 +136,7 @@ class _Side:
 
     def _same(self, score: str) -> float:
         inexact = len(self.distances) > BLOCKS and score.startswith(("rsa", "cophenetic"))
-        return SAME_WITH_TIES if inexact and self.metric in self.member.tied else alignment.SAME_SCORE
+        return SAME_WITH_TIES if inexact and self.metric in self.member.tied else permutations.SAME_SCORE
 
     def ranked(self) -> Distances:
         """The distances beside their ranks."""
@@ -148,7 +148,7 @@ class _Side:
         if self.untold:
             value, null = NAN, np.full(len(null), NAN)
         same = self._same(score)
-        judged = alignment.judge(sign * value, sign * null, same)
+        judged = permutations.judge(sign * value, sign * null, same)
         request = self.member.request
         row: Row = {
             "epoch": request.epoch,
@@ -180,7 +180,7 @@ def _correlate(sides: Sequence[_Side], vectors: Sequence[Side], reference: Refer
     n_classes = reference.permutations.shape[1]
     n_pairs = n_classes * (n_classes - 1) // 2
     orders = reference.permutations
-    orders = orders[: alignment.affordable_permutations(n_pairs, len(orders), alignment.GATHERED_WORK)]
+    orders = orders[: permutations.affordable_permutations(n_pairs, len(orders), permutations.GATHERED_WORK)]
     squares = [Square(found.codes, found.units) for found in reference.distances.values()]
     draws = [1 if side.linkage is None else len(side.drawn) for side in sides]
     scored = []
@@ -212,9 +212,9 @@ def _kendall(sides: Sequence[_Side], vectors: Sequence[Distances], reference: Re
     permuted: dict[str, NDArray[np.unsignedinteger]] = {}
     for name, found in reference.distances.items():
         size = len(found.pairs)
-        used = alignment.affordable_permutations(size * len(found.values), len(reference.permutations))
+        used = permutations.affordable_permutations(size * len(found.values), len(reference.permutations))
         orders = reference.permutations[: used if size <= SORTED_AT_ONCE else 0]
-        permuted[name] = alignment.permuted_pairs(found.pairs, orders)
+        permuted[name] = permutations.permuted_pairs(found.pairs, orders)
 
     def taus(vector: Distances) -> list[tuple[float, Floats]]:
         values, ranks = vector.vectors
@@ -274,9 +274,9 @@ def _tree(side: _Side, reference: Reference) -> list[Scored]:
     if (taxonomy := reference.taxonomy) is not None and len(taxonomy.members):
         meeting = int(taxonomy.sizes.sum())
         for each, work, most in (
-            (trees.bakers_gamma, meeting * COUNTED, alignment.NULL_WORK),
+            (trees.bakers_gamma, meeting * COUNTED, permutations.NULL_WORK),
             (trees.triplet_agreement, meeting, MEETING_WORK),
-            (trees.clade_recall, taxonomy.members.shape[1], alignment.NULL_WORK),
+            (trees.clade_recall, taxonomy.members.shape[1], permutations.NULL_WORK),
         ):
             add(partial(_against, each, taxonomy), _affordable(work, reference, most))
     for name, labels in reference.spaces.items():
@@ -307,7 +307,7 @@ def _cophenetic_self(side: _Side, orders: Ints) -> list[Scored]:
     merged = [replace(side, linkage=method) for metric, method in side.member.trees if metric == side.metric]
     if not merged:
         return []
-    used = orders[: alignment.affordable_permutations(len(side.distances), len(orders))]
+    used = orders[: permutations.affordable_permutations(len(side.distances), len(orders))]
     square = squareform(side.distances, checks=False)
     mean, length = moments(side.distances)
     square -= np.float64(mean)
@@ -327,7 +327,7 @@ def _over_draws(values: Floats, draws: Sequence[int]) -> Floats:
     return np.stack([part.mean(axis=1) for part in np.split(values, starts[1:], axis=1)], axis=1)
 
 
-def _affordable(values: int, reference: Reference, work: int = alignment.NULL_WORK) -> Ints:
+def _affordable(values: int, reference: Reference, work: int = permutations.NULL_WORK) -> Ints:
     """The order as it is, then as many permutations as a score at so many values each may use."""
     orders = reference.orders
-    return orders[: 1 + alignment.affordable_permutations(values, len(orders) - 1, work)]
+    return orders[: 1 + permutations.affordable_permutations(values, len(orders) - 1, work)]

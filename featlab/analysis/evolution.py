@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featlab.analysis.snapshots import Row, SnapshotSummary
-from featlab.metrics import alignment
+from featlab.metrics import permutations, similarity
 from featlab.metrics.linkage import Method, cophenetic_distances
 from featlab.typing import NAN
 
@@ -47,9 +47,9 @@ class _Vectors:
     def take(self, metric: str, method: Method | None, present: NDArray[np.bool_], *, ranks: bool) -> Floats:
         key = metric, method, ranks
         if not present.all():
-            return alignment.standardized(self._values(metric, method)[_pairs(present)], ranks=ranks)
+            return permutations.standardized(self._values(metric, method)[_pairs(present)], ranks=ranks)
         if key not in self.kept:
-            self.kept[key] = alignment.standardized(self._values(metric, method), ranks=ranks)
+            self.kept[key] = permutations.standardized(self._values(metric, method), ranks=ranks)
         return self.kept[key]
 
     def _values(self, metric: str, method: Method | None) -> Floats:
@@ -66,8 +66,8 @@ def _compare(own: _Vectors, other: _Vectors) -> list[Row]:
     first, second = summary.means[here], reference.means[there]
     blank = {"metric": None, "linkage": None}
     rows: list[Row] = [
-        {**blank, "score": "cka_linear", "value": alignment.cka_linear(first, second)},
-        {**blank, "score": "procrustes", "value": NAN if few else alignment.procrustes(first, second)},
+        {**blank, "score": "cka_linear", "value": similarity.cka_linear(first, second)},
+        {**blank, "score": "procrustes", "value": NAN if few else similarity.procrustes(first, second)},
     ]
 
     def correlated(metric: str, method: Method | None, score: str, *, ranks: bool = False) -> Row:

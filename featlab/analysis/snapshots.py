@@ -17,7 +17,7 @@ from featlab.errors import FeatlabWarning
 from featlab.hierarchy.labelspace import LabelSpace
 from featlab.metrics import collapse, geometry, linkage
 from featlab.metrics.drawn_trees import Keys, drawn_trees, has_structure, name_keys, number_of_draws
-from featlab.metrics.pairs import pair_statistics
+from featlab.metrics.pairwise import pair_statistics
 from featlab.metrics.ties import exact_ties
 from featlab.results import control_columns
 from featlab.statistics.gather import Request

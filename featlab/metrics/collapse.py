@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from featlab.metrics.pairs import PairStatistics
+from featlab.metrics.pairwise import PairStatistics
 from featlab.typing import NAN, Floats, Ints
 
 
@@ -62,7 +62,7 @@ def nc2(means: Floats, pairs: PairStatistics) -> dict[str, float]:
 
     Examples
     --------
-    >>> from featlab.metrics.pairs import pair_statistics
+    >>> from featlab.metrics.pairwise import pair_statistics
     >>> simplex = np.eye(4) - 0.25
     >>> {name: round(value, 12) for name, value in nc2(simplex, pair_statistics(simplex)).items()}
     {'nc2_equinorm': 0.0, 'nc2_equiangular': 0.0, 'nc2_max_angle': 0.0, 'nc2_etf': 0.0}

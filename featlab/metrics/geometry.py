@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from featlab.metrics.pairs import PairStatistics
+from featlab.metrics.pairwise import PairStatistics
 from featlab.typing import Floats
 
 
@@ -65,7 +65,7 @@ def geometry(means: Floats, within_trace: float, spectrum: Floats, pairs: PairSt
 
     Examples
     --------
-    >>> from featlab.metrics.pairs import pair_statistics
+    >>> from featlab.metrics.pairwise import pair_statistics
     >>> means = np.array([[1.0, 0.0], [-1.0, 0.0]])
     >>> columns = geometry(means, 0.5, np.array([1.0]), pair_statistics(means))
     >>> columns["snr"], columns["cosine_mean"], columns["means_rank"]

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.cluster.hierarchy
 
 from featlab.errors import OptionError
-from featlab.metrics.pairs import squared_distances
+from featlab.metrics.pairwise import squared_distances
 from featlab.typing import Floats
 
 METRICS = ("euclidean", "cosine")

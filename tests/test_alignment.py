@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import permutations
+import itertools
 
 import numpy as np
 import pytest
@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import pdist, squareform
 
-from featlab.metrics import levels, permutations, permuted, ranking, sides, similarity
+from featlab.metrics import permutations, similarity
+from featlab.metrics.rsa import correlations, kendall, levels, vectors
+from featlab.metrics.rsa.ranks import average_ranks, standardized
 
 GENERATOR = np.random.default_rng(0)
 
@@ -26,26 +28,26 @@ def counts_of(values):
 
 def null_of(vector, other, orders):
     """The null of one vector with another that is standardized."""
-    side = sides.Distances(vector, orders.shape[1], ranked=False)
-    return permuted.correlations([side], [permuted.Square(squareform(other))], orders)[0].nulls[0, 0]
+    side = vectors.Distances(vector, orders.shape[1], ranked=False)
+    return correlations.correlations([side], [correlations.Square(squareform(other))], orders)[0].nulls[0, 0]
 
 
 def test_correlations_are_those_of_scipy():
     one, other = GENERATOR.normal(size=45), GENERATOR.integers(0, 4, 45).astype(float)
     for ranks, oracle in ((False, scipy.stats.pearsonr), (True, scipy.stats.spearmanr)):
-        value = permutations.standardized(one, ranks=ranks) @ permutations.standardized(other, ranks=ranks)
+        value = standardized(one, ranks=ranks) @ standardized(other, ranks=ranks)
         assert value == pytest.approx(oracle(one, other).statistic, abs=1e-12)
 
 
 def test_a_constant_side_has_no_correlation():
-    assert np.isnan(permutations.standardized(np.ones(3), ranks=True)).all()
+    assert np.isnan(standardized(np.ones(3), ranks=True)).all()
 
 
 def test_null_permutes_rows_and_columns_together():
     """Every permutation of five classes, beside the definition: the matrix with both axes reordered."""
     points, tree = GENERATOR.normal(size=(5, 3)), GENERATOR.integers(1, 4, 10).astype(float)
-    orders = np.array(list(permutations(range(5))))
-    one, other = permutations.standardized(pdist(points), ranks=True), permutations.standardized(tree, ranks=True)
+    orders = np.array(list(itertools.permutations(range(5))))
+    one, other = standardized(pdist(points), ranks=True), standardized(tree, ranks=True)
     null = null_of(one, other, orders)
     square = squareform(tree)
     expected = [scipy.stats.spearmanr(pdist(points), squareform(square[np.ix_(o, o)])).statistic for o in orders]
@@ -60,8 +62,8 @@ def test_null_has_no_mean_and_a_uniform_p():
     orders = permutations.class_permutations(12, 99, 1)
     p_values = []
     for _ in range(200):
-        one = permutations.standardized(pdist(generator.normal(size=(12, 4))), ranks=True)
-        other = permutations.standardized(pdist(generator.normal(size=(12, 4))), ranks=True)
+        one = standardized(pdist(generator.normal(size=(12, 4))), ranks=True)
+        other = standardized(pdist(generator.normal(size=(12, 4))), ranks=True)
         null = null_of(one, other, orders)
         p_values.append(permutations.judge(float(one @ other), null).p)
     assert scipy.stats.kstest(p_values, "uniform").pvalue > 0.01
@@ -76,43 +78,43 @@ def test_kendall_tau_a_by_definition(numbers, seed):
     other = np.array(numbers, float)
     pairs = [(i, j) for i in range(len(numbers)) for j in range(i)]
     signs = [np.sign(values[i] - values[j]) * np.sign(other[i] - other[j]) for i, j in pairs]
-    assert ranking.kendall_tau_a(values, codes_of(other))[0] == pytest.approx(np.mean(signs), abs=1e-12)
+    assert kendall.kendall_tau_a(values, codes_of(other))[0] == pytest.approx(np.mean(signs), abs=1e-12)
 
 
 def test_kendall_tau_a_is_scipys_tau_b_without_its_tie_correction():
     values, other = GENERATOR.normal(size=300), GENERATOR.integers(0, 5, 300).astype(float)
     tau_b = scipy.stats.kendalltau(values, other).statistic
     ceiling = levels.kendall_ceiling(counts_of(other))
-    assert ranking.kendall_tau_a(values, codes_of(other))[0] == pytest.approx(tau_b * np.sqrt(ceiling), abs=1e-12)
+    assert kendall.kendall_tau_a(values, codes_of(other))[0] == pytest.approx(tau_b * np.sqrt(ceiling), abs=1e-12)
 
 
 @given(st.integers(2, 60), st.integers(1, 40), st.integers(0, 2**32 - 1))
 def test_kendall_tau_a_in_blocks_is_exact_where_a_block_is_a_rank(size, spread, seed):
     generator = np.random.default_rng(seed)
     values, others = generator.integers(0, spread, size).astype(float), generator.integers(0, 5, (2, size))
-    found = ranking.blocked_tau_a(ranking.ranks(values), list(others))
-    np.testing.assert_allclose(found, ranking.kendall_tau_a(values, list(others)), atol=1e-12)
+    found = kendall.blocked_tau_a(average_ranks(values), list(others))
+    np.testing.assert_allclose(found, kendall.kendall_tau_a(values, list(others)), atol=1e-12)
 
 
 def test_kendall_tau_a_in_blocks_is_right_to_six_digits():
     generator = np.random.default_rng(8)
     values, other = generator.normal(size=200_000), generator.integers(0, 20, 200_000)
     for related in (other, (values * 3).round().astype(int) + 20):
-        exact = ranking.kendall_tau_a(values, [related])
-        np.testing.assert_allclose(ranking.blocked_tau_a(ranking.ranks(values), [related]), exact, atol=1e-6)
+        exact = kendall.kendall_tau_a(values, [related])
+        np.testing.assert_allclose(kendall.blocked_tau_a(average_ranks(values), [related]), exact, atol=1e-6)
 
 
 def test_what_is_not_finite_has_no_tau():
     values, other = np.array([1.0, np.nan, 2.0]), np.array([0, 1, 1])
-    assert np.isnan(ranking.kendall_tau_a(values, [other])).all()
-    assert np.isnan(ranking.blocked_tau_a(ranking.ranks(values), [other])).all()
+    assert np.isnan(kendall.kendall_tau_a(values, [other])).all()
+    assert np.isnan(kendall.blocked_tau_a(average_ranks(values), [other])).all()
 
 
 def test_ceilings_are_reached_by_the_best_vector():
     other = np.array([1.0, 1, 1, 2, 2, 5])
     best = np.arange(6.0)
     assert levels.spearman_ceiling(counts_of(other)) == pytest.approx(scipy.stats.spearmanr(best, other).statistic)
-    assert levels.kendall_ceiling(counts_of(other)) == pytest.approx(ranking.kendall_tau_a(best, codes_of(other))[0])
+    assert levels.kendall_ceiling(counts_of(other)) == pytest.approx(kendall.kendall_tau_a(best, codes_of(other))[0])
 
 
 def test_judge_counts_the_observed_order():
@@ -150,7 +152,7 @@ def test_cka_is_unbiased_and_sees_through_rotation_and_scale():
 
     def hsic(k, m):
         total, count = 0.0, 0
-        for i, j, q, r in permutations(range(6), 4):
+        for i, j, q, r in itertools.permutations(range(6), 4):
             total += k[i, j] * (m[i, j] + m[q, r] - 2 * m[i, q])
             count += 1
         return total / count

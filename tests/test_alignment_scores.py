@@ -22,11 +22,12 @@ from featlab.errors import FeatlabWarning, OptionError
 from featlab.hierarchy.labelspace import default_spaces
 from featlab.hierarchy.taxonomy import Taxonomy
 from featlab.hierarchy.taxonomy_distances import taxonomy_distances
-from featlab.metrics import neighbors, ranking, trees
-from featlab.metrics.levels import Levels
+from featlab.metrics import trees
 from featlab.metrics.linkage import class_distances, linkage_tree
-from featlab.metrics.permuted import Square, correlations
-from featlab.metrics.sides import Distances
+from featlab.metrics.rsa import kendall, neighbors
+from featlab.metrics.rsa.correlations import Square, correlations
+from featlab.metrics.rsa.levels import Levels
+from featlab.metrics.rsa.vectors import Distances
 from featlab.statistics.gather import Request
 from featlab_cli.analyze import command
 
@@ -301,7 +302,7 @@ def test_kendall_counts_ties_by_halves_whichever_side_they_are_on():
     values, others = generator.integers(0, 9, 300), generator.integers(0, 40, (3, 300))
     signs = np.sign(values[:, None] - values)
     expected = [(signs * np.sign(other[:, None] - other)).sum() / (300 * 299) for other in others]
-    assert ranking.kendall_tau_a(values.astype(float), others) == pytest.approx(np.array(expected), abs=1e-12)
+    assert kendall.kendall_tau_a(values.astype(float), others) == pytest.approx(np.array(expected), abs=1e-12)
 
 
 def test_nulls_permute_the_taxonomys_side():

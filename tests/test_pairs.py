@@ -10,9 +10,9 @@ import scipy.stats
 from scipy.spatial.distance import pdist, squareform
 
 from featlab.hierarchy.graph import RootedGraph
-from featlab.metrics import levels, ranking
 from featlab.metrics.pairwise import pair_statistics, squared_distances
-from featlab.metrics.permutations import standardized
+from featlab.metrics.rsa import kendall, levels, ranks
+from featlab.metrics.rsa.ranks import average_ranks, moments, standardized
 from featlab.threads import over_threads
 
 
@@ -67,19 +67,19 @@ def test_long_vectors_are_ranked_by_counting(monkeypatch, many):
     generator = np.random.default_rng(1)
     values = np.concatenate([generator.normal(size=5000).round(2), [0.0, -0.0, 1e-30, -1e-30, 1e30]])
     values = values.astype(np.float32)
-    monkeypatch.setattr(ranking, "SORTED_AT_ONCE", 700)
-    monkeypatch.setattr(ranking, "PIECE", 900)
-    monkeypatch.setattr(ranking, "MANY", many)
-    np.testing.assert_array_equal(ranking.ranks(values), scipy.stats.rankdata(values))
-    assert ranking.ranks(values).dtype == np.float32
-    assert np.isnan(ranking.ranks(np.array([1.0, np.nan]))).all()
-    assert ranking.moments(values[:5000]) == pytest.approx((values[:5000].mean(), values[:5000].std() * 5000**0.5))
+    monkeypatch.setattr(ranks, "SORTED_AT_ONCE", 700)
+    monkeypatch.setattr(ranks, "PIECE", 900)
+    monkeypatch.setattr(ranks, "MANY", many)
+    np.testing.assert_array_equal(average_ranks(values), scipy.stats.rankdata(values))
+    assert average_ranks(values).dtype == np.float32
+    assert np.isnan(average_ranks(np.array([1.0, np.nan]))).all()
+    assert moments(values[:5000]) == pytest.approx((values[:5000].mean(), values[:5000].std() * 5000**0.5))
 
 
 def test_many_levels_are_halved_until_they_are_few():
     generator = np.random.default_rng(2)
     values, codes = generator.normal(size=2000), generator.permutation(2000)
-    assert ranking.kendall_tau_a(values, [codes])[0] == pytest.approx(scipy.stats.kendalltau(values, codes).statistic)
+    assert kendall.kendall_tau_a(values, [codes])[0] == pytest.approx(scipy.stats.kendalltau(values, codes).statistic)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float64])
@@ -93,9 +93,9 @@ def test_levels_keep_distances_and_what_follows_from_them(dtype):
     np.testing.assert_array_equal(found.counts, [0, *np.unique(condensed, return_counts=True)[1]])
     nearest = np.where(np.eye(300, dtype=bool), np.inf, square).min(axis=1)
     np.testing.assert_array_equal(found.values[found.nearest], nearest)
-    for ranks in (False, True):
-        expected = standardized(condensed, ranks=ranks)
-        np.testing.assert_allclose(found.units[int(ranks)][found.pairs], expected, atol=1e-12)
+    for ranked in (False, True):
+        expected = standardized(condensed, ranks=ranked)
+        np.testing.assert_allclose(found.units[int(ranked)][found.pairs], expected, atol=1e-12)
 
 
 def test_small_numbers_hold_the_distances_of_a_taxonomy():

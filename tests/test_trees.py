@@ -13,8 +13,9 @@ from scipy.cluster.hierarchy import cut_tree, linkage
 from scipy.spatial.distance import pdist, squareform
 from sklearn.metrics.cluster import contingency_matrix, expected_mutual_information
 
-from featlab.metrics import cuts, meetings, merges, neighbors, trees
-from featlab.metrics.levels import Levels
+from featlab.metrics import cuts, meetings, merges, trees
+from featlab.metrics.rsa import neighbors
+from featlab.metrics.rsa.levels import Levels
 
 TREES = 200
 

@@ -14,11 +14,13 @@ from scipy.spatial.distance import squareform
 
 from featlab.analysis.reference import Reference
 from featlab.analysis.snapshots import Row, SnapshotSummary
-from featlab.metrics import cuts, levels, linkage, neighbors, permutations, trees
+from featlab.metrics import cuts, linkage, permutations, trees
 from featlab.metrics.drawn_trees import has_structure
-from featlab.metrics.permuted import Square, correlations
-from featlab.metrics.ranking import BLOCKS, SORTED_AT_ONCE, blocked_tau_a, kendall_tau_a, moments
-from featlab.metrics.sides import Cophenetic, Distances, Side
+from featlab.metrics.rsa import levels, neighbors
+from featlab.metrics.rsa.correlations import Square, correlations
+from featlab.metrics.rsa.kendall import BLOCKS, blocked_tau_a, kendall_tau_a
+from featlab.metrics.rsa.ranks import SORTED_AT_ONCE, moments
+from featlab.metrics.rsa.vectors import Cophenetic, Distances, Side
 from featlab.progress import Advance
 from featlab.threads import over_threads
 from featlab.typing import NAN, Floats, Ints

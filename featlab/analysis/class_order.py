@@ -14,8 +14,8 @@ import numpy as np
 from featlab.analysis.reference import Reference
 from featlab.analysis.snapshots import Row, SnapshotSummary
 from featlab.errors import FeatlabWarning
-from featlab.metrics import neighbors
-from featlab.metrics.levels import Levels
+from featlab.metrics.rsa import neighbors
+from featlab.metrics.rsa.levels import Levels
 from featlab.threads import over_threads
 from featlab.typing import Floats, Ints
 

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featlab.analysis.snapshots import Row, SnapshotSummary
-from featlab.metrics import permutations, similarity
+from featlab.metrics import similarity
 from featlab.metrics.linkage import Method, cophenetic_distances
+from featlab.metrics.rsa.ranks import standardized
 from featlab.typing import NAN
 
 Floats = NDArray[np.floating]
@@ -47,9 +48,9 @@ class _Vectors:
     def take(self, metric: str, method: Method | None, present: NDArray[np.bool_], *, ranks: bool) -> Floats:
         key = metric, method, ranks
         if not present.all():
-            return permutations.standardized(self._values(metric, method)[_pairs(present)], ranks=ranks)
+            return standardized(self._values(metric, method)[_pairs(present)], ranks=ranks)
         if key not in self.kept:
-            self.kept[key] = permutations.standardized(self._values(metric, method), ranks=ranks)
+            self.kept[key] = standardized(self._values(metric, method), ranks=ranks)
         return self.kept[key]
 
     def _values(self, metric: str, method: Method | None) -> Floats:

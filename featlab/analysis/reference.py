@@ -11,8 +11,8 @@ import numpy as np
 from featlab.hierarchy.labelspace import LabelSpace
 from featlab.hierarchy.taxonomy import Taxonomy
 from featlab.hierarchy.taxonomy_distances import taxonomy_distances
-from featlab.metrics.levels import Levels
 from featlab.metrics.permutations import class_permutations
+from featlab.metrics.rsa.levels import Levels
 from featlab.metrics.trees import Clades, clades
 from featlab.typing import Ints
 

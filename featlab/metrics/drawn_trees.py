@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import squareform
 
 from featlab.metrics.linkage import Method, linkage_tree
-from featlab.metrics.ranking import SORTED_AT_ONCE
+from featlab.metrics.rsa.ranks import SORTED_AT_ONCE
 from featlab.metrics.ties import Ties, tie_starts
 from featlab.metrics.trees import dendrogram
 from featlab.typing import Floats

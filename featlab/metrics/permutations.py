@@ -12,8 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import squareform
 
-from featlab.metrics import ranking
-from featlab.metrics.ranking import SORTED_AT_ONCE
 from featlab.typing import NAN, Floats, Ints
 
 T = TypeVar("T", np.float64, np.int64, np.uint8, np.uint16, np.uint32)
@@ -21,29 +19,6 @@ NULL_WORK = 500_000  # values that the null of a score which shares no gathering
 GATHERED_WORK = 5_000_000_000  # values that the shared gathering of one null may cost: all up to 3,000 classes
 LEAST_PERMUTATIONS = 99
 SAME_SCORE = 1e-12  # difference of a permutation's score from the value up to which the two are one
-
-
-def standardized(values: NDArray[np.floating], *, ranks: bool) -> NDArray[np.floating]:
-    """Centre a condensed distance vector and bring it to unit length, after taking ranks if asked.
-
-    An inner product of two such vectors is their Pearson (or Spearman) correlation. NaN throughout when constant.
-    A vector that is too long to sort at once comes back in float32, which it may be in already.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> first = standardized(np.array([1.0, 2, 9]), ranks=True)
-    >>> round(float(first @ standardized(np.array([5.0, 6, 7]), ranks=True)), 9)
-    1.0
-    """
-    if not len(values):
-        return np.zeros(0)
-    kept = np.float64 if len(values) <= SORTED_AT_ONCE else np.float32
-    values = np.array(ranking.ranks(values) if ranks else values, kept)
-    mean, length = ranking.moments(values)
-    values -= np.float64(mean)
-    values /= length
-    return values
 
 
 def class_permutations(n_classes: int, n_permutations: int, seed: int) -> Ints:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from featlab.metrics.ranking import SORTED_AT_ONCE
+from featlab.metrics.rsa.ranks import SORTED_AT_ONCE
 from featlab.statistics.rounding import Rounding
 from featlab.typing import Floats, Ints
 

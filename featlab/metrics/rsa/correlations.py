@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featlab.metrics.sides import Side
+from featlab.metrics.rsa.vectors import Side
 from featlab.threads import over_threads
 from featlab.typing import Floats, Ints
 
@@ -88,7 +88,7 @@ def correlations(sides: Sequence[Side], squares: Sequence[Square], permutations:
 
     Examples
     --------
-    >>> from featlab.metrics.sides import Distances
+    >>> from featlab.metrics.rsa.vectors import Distances
     >>> side = Distances(np.array([1.0, 2.0, 4.0]), 3)
     >>> square = Square(np.array([[0, 0, 0], [0, 0, 1], [0, 1, 0]]), np.array([[-0.5, 1.0]]) / np.sqrt(1.5))
     >>> found = correlations([side], [square], np.array([[1, 2, 0]]))[0]

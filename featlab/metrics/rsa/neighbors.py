@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import num_obs_y
 
-from featlab.metrics.levels import Levels
+from featlab.metrics.rsa.levels import Levels
 from featlab.typing import Floats, Ints
 
 TOGETHER = 1 << 20  # neighbours looked up at a time

@@ -11,10 +11,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from featlab.metrics.levels import mean_ranks, unit_levels
 from featlab.metrics.linkage import levelled
 from featlab.metrics.merges import Merges
-from featlab.metrics.ranking import moments, ranks
+from featlab.metrics.rsa.levels import mean_ranks, unit_levels
+from featlab.metrics.rsa.ranks import average_ranks, moments
 from featlab.metrics.trees import dendrogram
 from featlab.typing import Floats
 
@@ -56,7 +56,7 @@ class Distances:
 
     def __init__(self, values: NDArray[np.floating], n_classes: int, *, ranked: bool = True) -> None:
         self.n_classes = n_classes
-        self.vectors = [values, ranks(values)] if ranked else [values]
+        self.vectors = [values, average_ranks(values)] if ranked else [values]
         self.moments = [moments(vector) for vector in self.vectors]
 
     def band(self, start: int, stop: int, kinds: int) -> Floats:

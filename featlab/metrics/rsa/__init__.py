@@ -1,0 +1,1 @@
+"""Representational similarity analysis: distances of classes compared with those of a taxonomy."""

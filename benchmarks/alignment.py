@@ -26,7 +26,7 @@ from featlab.analysis.snapshots import SnapshotSummary
 from featlab.hierarchy.builtin import builtin_taxonomy
 from featlab.hierarchy.load import load_taxonomy
 from featlab.hierarchy.taxonomy import Taxonomy
-from featlab.metrics.linkage import class_distances, linkage_tree
+from featlab.metrics.trees.linkage import class_distances, linkage_tree
 from featlab.statistics.gather import Request
 
 SECTIONS = ("snapshots", "classes")

@@ -22,12 +22,12 @@ from featlab.errors import FeatlabWarning, OptionError
 from featlab.hierarchy.labelspace import default_spaces
 from featlab.hierarchy.taxonomy import Taxonomy
 from featlab.hierarchy.taxonomy_distances import taxonomy_distances
-from featlab.metrics import trees
-from featlab.metrics.linkage import class_distances, linkage_tree
 from featlab.metrics.rsa import kendall, neighbors
 from featlab.metrics.rsa.correlations import Square, correlations
 from featlab.metrics.rsa.levels import Levels
 from featlab.metrics.rsa.vectors import Distances
+from featlab.metrics.trees import dendrogram, scores
+from featlab.metrics.trees.linkage import class_distances, linkage_tree
 from featlab.statistics.gather import Request
 from featlab_cli.analyze import command
 
@@ -314,11 +314,11 @@ def test_nulls_permute_the_taxonomys_side():
     table = Levels.of(square)
     (correlated,) = correlations([Distances(distances, 9)], [Square(table.codes, table.units)], order[None])
     assert correlated.nulls[0].item() == pytest.approx(1, abs=0.02)
-    laid = trees.dendrogram(linkage(distances, "average"))
+    laid = dendrogram.dendrogram(linkage(distances, "average"))
     found = primary_clades(tree.taxonomy, tree.classes)
-    assert trees.triplet_agreement(laid, found, order[None]) == 1
-    assert trees.clade_recall(laid, found, order[None]) == 1
+    assert scores.triplet_agreement(laid, found, order[None]) == 1
+    assert scores.clade_recall(laid, found, order[None]) == 1
     labels = np.arange(9) // 3
-    assert trees.dendrogram_purity(laid, labels, order[None]) == pytest.approx(1)
+    assert scores.dendrogram_purity(laid, labels, order[None]) == pytest.approx(1)
     nearest = neighbors.nearest_neighbors(distances)
     assert neighbors.nearest_neighbor_distance(nearest, Levels.of(square), order[None]) == pytest.approx(2)

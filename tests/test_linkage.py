@@ -12,7 +12,7 @@ from scipy.spatial.distance import pdist, squareform
 
 from featlab.analysis import snapshots
 from featlab.errors import OptionError
-from featlab.metrics import linkage
+from featlab.metrics.trees import linkage
 from featlab.statistics.rounding import mean_rounding
 
 MEANS = np.random.default_rng(0).normal(size=(9, 5))

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import pdist, squareform
 
-from featlab.metrics.linkage import cophenetic_distances
 from featlab.metrics.permutations import class_permutations
 from featlab.metrics.rsa import correlations
 from featlab.metrics.rsa.levels import Levels
 from featlab.metrics.rsa.vectors import Cophenetic, Distances
+from featlab.metrics.trees.linkage import cophenetic_distances
 
 
 def brute_force(vector, square, orders, *, ranks):

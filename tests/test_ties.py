@@ -17,11 +17,11 @@ from featlab.analysis.reference import make_reference
 from featlab.analysis.snapshots import SnapshotSummary, measure_trees
 from featlab.hierarchy.labelspace import default_spaces
 from featlab.hierarchy.taxonomy import Taxonomy
-from featlab.metrics.drawn_trees import drawn_trees, name_keys
-from featlab.metrics.linkage import class_distances, linkage_tree
 from featlab.metrics.rsa.levels import Levels
 from featlab.metrics.rsa.neighbors import nearest_neighbor_distance, nearest_neighbors
-from featlab.metrics.ties import exact_ties, tie_starts
+from featlab.metrics.trees.draws import drawn_trees, name_keys
+from featlab.metrics.trees.linkage import class_distances, linkage_tree
+from featlab.metrics.trees.ties import exact_ties, tie_starts
 from featlab.statistics.gather import Request
 from featlab.statistics.rounding import Rounding, mean_rounding
 

@@ -13,9 +13,9 @@ from scipy.cluster.hierarchy import cut_tree, linkage
 from scipy.spatial.distance import pdist, squareform
 from sklearn.metrics.cluster import contingency_matrix, expected_mutual_information
 
-from featlab.metrics import cuts, meetings, merges, trees
 from featlab.metrics.rsa import neighbors
 from featlab.metrics.rsa.levels import Levels
+from featlab.metrics.trees import clades, dendrogram, partitions, scores
 
 TREES = 200
 
@@ -37,7 +37,7 @@ def random_taxonomy(generator, n_classes):
     nodes += [(frozenset([number]), 0.0) for number in range(n_classes)]
     nodes = [nodes[place] for place in generator.permutation(len(nodes))]
     members = np.array([[number in classes for number in range(n_classes)] for classes, _ in nodes])
-    return nodes, trees.clades(members, np.array([height for _, height in nodes]))
+    return nodes, clades.clades(members, np.array([height for _, height in nodes]))
 
 
 def random_linkage(generator, n_classes):
@@ -77,7 +77,7 @@ def resolved(sets, a, b, c):
 def test_tree_scores_are_those_of_brute_force(seed):
     _, nodes, taxonomy, tree, orders = drawn(seed)
     found = {
-        score: getattr(trees, score)(trees.dendrogram(tree), taxonomy, orders)
+        score: getattr(scores, score)(dendrogram.dendrogram(tree), taxonomy, orders)
         for score in ("triplet_agreement", "clade_recall", "bakers_gamma")
     }
     for row, order in enumerate(orders):
@@ -106,7 +106,7 @@ def test_tree_scores_are_those_of_brute_force(seed):
 def test_purity_is_that_of_brute_force(seed):
     generator, _, _, tree, orders = drawn(seed)
     labels = generator.integers(0, 3, orders.shape[1])
-    found = trees.dendrogram_purity(trees.dendrogram(tree), labels, orders)
+    found = scores.dendrogram_purity(dendrogram.dendrogram(tree), labels, orders)
     for row, order in enumerate(orders):
         group = labels[order]
         shares = []
@@ -124,10 +124,10 @@ def test_cut_scores_are_those_of_scikit_learn(seed):
     n_groups = int(generator.integers(2, n_classes))
     labels = generator.permutation(np.arange(n_classes) % n_groups)
     tree = random_linkage(generator, n_classes)
-    clusters = trees.cut_labels(trees.dendrogram(tree), n_groups)
+    clusters = dendrogram.cut_labels(dendrogram.dendrogram(tree), n_groups)
     assert len(np.unique(clusters)) == n_groups
     orders = np.stack([np.arange(n_classes), generator.permutation(n_classes)])
-    found = cuts.cut_scores(clusters, labels, orders)
+    found = partitions.cut_scores(clusters, labels, orders)
     oracles = {
         "ami": sklearn.metrics.adjusted_mutual_info_score,
         "ari": sklearn.metrics.adjusted_rand_score,
@@ -138,7 +138,7 @@ def test_cut_scores_are_those_of_scikit_learn(seed):
         expected = [oracle(labels[order], clusters) for order in orders]
         np.testing.assert_allclose(found[score], expected, atol=1e-9, err_msg=score)
     table = contingency_matrix(labels, clusters, sparse=True)
-    assert cuts.expected_information(np.bincount(clusters), np.bincount(labels)) == pytest.approx(
+    assert partitions.expected_information(np.bincount(clusters), np.bincount(labels)) == pytest.approx(
         expected_mutual_information(table, n_classes)
     )
 
@@ -146,22 +146,22 @@ def test_cut_scores_are_those_of_scikit_learn(seed):
 def test_cuts_are_those_of_scipy_where_no_merges_tie():
     tree = linkage(np.random.default_rng(0).normal(size=(30, 4)), "ward")
     for number, oracle in zip(range(1, 30), cut_tree(tree, range(1, 30)).T, strict=True):
-        clusters = trees.cut_labels(trees.dendrogram(tree), number)
+        clusters = dendrogram.cut_labels(dendrogram.dendrogram(tree), number)
         assert sklearn.metrics.adjusted_rand_score(oracle, clusters) == 1
 
 
 def test_a_cut_has_as_many_clusters_as_asked_for_where_merges_tie():
-    tree = trees.dendrogram(linkage(np.ones(45), "average"))
+    tree = dendrogram.dendrogram(linkage(np.ones(45), "average"))
     for number in range(1, 11):
-        assert sorted(set(trees.cut_labels(tree, number))) == list(range(number))
+        assert sorted(set(dendrogram.cut_labels(tree, number))) == list(range(number))
 
 
 def test_partitions_that_hold_no_pair_have_no_index():
     alone, whole = np.arange(4), np.zeros(4, int)
     identity = np.arange(4)[None]
-    assert np.isnan(cuts.cut_scores(alone, whole, identity)["fowlkes_mallows"]).all()
-    assert np.isnan(cuts.cut_scores(whole, whole, identity)["ami"]).all()
-    assert np.isnan(trees.dendrogram_purity(trees.dendrogram(linkage(np.ones(6))), alone, identity)).all()
+    assert np.isnan(partitions.cut_scores(alone, whole, identity)["fowlkes_mallows"]).all()
+    assert np.isnan(partitions.cut_scores(whole, whole, identity)["ami"]).all()
+    assert np.isnan(scores.dendrogram_purity(dendrogram.dendrogram(linkage(np.ones(6))), alone, identity)).all()
 
 
 def test_a_refinement_scores_one_and_a_flat_taxonomy_nothing():
@@ -169,22 +169,22 @@ def test_a_refinement_scores_one_and_a_flat_taxonomy_nothing():
     groups = np.repeat(np.arange(3), 3)
     apart = 1 + 4.0 * (groups[:, None] != groups)
     apart += np.random.default_rng(0).random((9, 9)) * 0.1
-    tree = trees.dendrogram(linkage(squareform(np.triu(apart, 1) + np.triu(apart, 1).T), "average"))
+    tree = dendrogram.dendrogram(linkage(squareform(np.triu(apart, 1) + np.triu(apart, 1).T), "average"))
     everyone = np.ones((1, 9), bool)
-    taxonomy = trees.clades(np.concatenate([everyone, groups == np.arange(3)[:, None]]), np.array([2.0, 1, 1, 1]))
+    taxonomy = clades.clades(np.concatenate([everyone, groups == np.arange(3)[:, None]]), np.array([2.0, 1, 1, 1]))
     identity = np.arange(9)[None]
-    assert trees.triplet_agreement(tree, taxonomy, identity) == 1
-    assert trees.clade_recall(tree, taxonomy, identity) == 1
-    assert trees.bakers_gamma(tree, taxonomy, identity) == 1
-    assert trees.dendrogram_purity(tree, groups, identity) == pytest.approx(1)
-    flat = trees.clades(everyone, np.array([1.0]))
-    for score in (trees.triplet_agreement, trees.clade_recall, trees.bakers_gamma):
+    assert scores.triplet_agreement(tree, taxonomy, identity) == 1
+    assert scores.clade_recall(tree, taxonomy, identity) == 1
+    assert scores.bakers_gamma(tree, taxonomy, identity) == 1
+    assert scores.dendrogram_purity(tree, groups, identity) == pytest.approx(1)
+    flat = clades.clades(everyone, np.array([1.0]))
+    for score in (scores.triplet_agreement, scores.clade_recall, scores.bakers_gamma):
         assert np.isnan(score(tree, flat, identity)).all()
 
 
 def test_clusters_are_runs_of_the_leaf_order():
     tree = random_linkage(np.random.default_rng(3), 40)
-    laid = trees.dendrogram(tree)
+    laid = dendrogram.dendrogram(tree)
     found = [frozenset(laid.order[a:b].tolist()) for a, b in zip(laid.starts, laid.stops, strict=True)]
     assert found == clusters(tree)
     left = [frozenset(laid.order[a:b].tolist()) for a, b in zip(laid.starts, laid.splits, strict=True)]
@@ -196,17 +196,17 @@ def test_clusters_are_runs_of_the_leaf_order():
 def test_scores_do_not_depend_on_how_many_orders_are_looked_at_together(monkeypatch, together):
     generator = np.random.default_rng(1)
     _, taxonomy = random_taxonomy(generator, 30)
-    tree = trees.dendrogram(random_linkage(generator, 30))
+    tree = dendrogram.dendrogram(random_linkage(generator, 30))
     orders = np.array([generator.permutation(30) for _ in range(50)])
-    expected = trees.triplet_agreement(tree, taxonomy, orders), trees.bakers_gamma(tree, taxonomy, orders)
-    monkeypatch.setattr("featlab.metrics.meetings.TOGETHER", together)
-    np.testing.assert_array_equal(trees.triplet_agreement(tree, taxonomy, orders), expected[0])
-    np.testing.assert_array_equal(trees.bakers_gamma(tree, taxonomy, orders), expected[1])
+    expected = scores.triplet_agreement(tree, taxonomy, orders), scores.bakers_gamma(tree, taxonomy, orders)
+    monkeypatch.setattr("featlab.metrics.trees.clades.TOGETHER", together)
+    np.testing.assert_array_equal(scores.triplet_agreement(tree, taxonomy, orders), expected[0])
+    np.testing.assert_array_equal(scores.bakers_gamma(tree, taxonomy, orders), expected[1])
 
 
 @given(st.sets(st.integers(0, 400), max_size=60), st.lists(st.integers(0, 401), min_size=1))
 def test_marked_counts_what_is_below(numbers, asked):
-    marked = meetings.Marked(np.array(sorted(numbers), np.int64)[::-1], 401)
+    marked = clades.Marked(np.array(sorted(numbers), np.int64)[::-1], 401)
     assert marked.below(np.array(asked)).tolist() == [sum(number < each for number in numbers) for each in asked]
 
 
@@ -216,7 +216,7 @@ def test_merges_are_the_highest_between_two_leaves(order):
     gaps = np.argsort(order)
     here, there = np.triu_indices(13, 1)
     expected = [gaps[a:b].max() for a, b in zip(here, there, strict=True)]
-    np.testing.assert_array_equal(merges.Merges(splits).between(here, there), expected)
+    np.testing.assert_array_equal(dendrogram.Merges(splits).between(here, there), expected)
 
 
 def test_nearest_neighbours_by_definition():

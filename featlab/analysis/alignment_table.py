@@ -14,13 +14,16 @@ from scipy.spatial.distance import squareform
 
 from featlab.analysis.reference import Reference
 from featlab.analysis.snapshots import Row, SnapshotSummary
-from featlab.metrics import cuts, linkage, permutations, trees
-from featlab.metrics.drawn_trees import has_structure
+from featlab.metrics import permutations
 from featlab.metrics.rsa import levels, neighbors
 from featlab.metrics.rsa.correlations import Square, correlations
 from featlab.metrics.rsa.kendall import BLOCKS, blocked_tau_a, kendall_tau_a
 from featlab.metrics.rsa.ranks import SORTED_AT_ONCE, moments
 from featlab.metrics.rsa.vectors import Cophenetic, Distances, Side
+from featlab.metrics.trees import linkage, partitions, scores
+from featlab.metrics.trees.clades import Clades
+from featlab.metrics.trees.dendrogram import Dendrogram, cut_labels, dendrogram
+from featlab.metrics.trees.draws import has_structure
 from featlab.progress import Advance
 from featlab.threads import over_threads
 from featlab.typing import NAN, Floats, Ints
@@ -264,10 +267,10 @@ def _neighbours(side: _Side, reference: Reference) -> list[Scored]:
 
 def _tree(side: _Side, reference: Reference) -> list[Scored]:
     """Scores of a dendrogram: with the distances it came from, with the taxonomy's tree, with each label space."""
-    laid = [trees.dendrogram(linkage.levelled(tree)) for tree in side.drawn]
+    laid = [dendrogram(linkage.levelled(tree)) for tree in side.drawn]
     scored: list[Scored] = []
 
-    def add(score: Callable[[trees.Dendrogram, Ints], dict[str, Floats]], used: Ints, space: str | None = None) -> None:
+    def add(score: Callable[[Dendrogram, Ints], dict[str, Floats]], used: Ints, space: str | None = None) -> None:
         found = [score(each, used) for each in (laid[:1] if side.untold else laid)]
         for name in found[0]:
             values = found[0][name] if len(found) == 1 else np.mean([each[name] for each in found], axis=0)
@@ -276,9 +279,9 @@ def _tree(side: _Side, reference: Reference) -> list[Scored]:
     if (taxonomy := reference.taxonomy) is not None and len(taxonomy.members):
         meeting = int(taxonomy.sizes.sum())
         for each, work, most in (
-            (trees.bakers_gamma, meeting * COUNTED, permutations.NULL_WORK),
-            (trees.triplet_agreement, meeting, MEETING_WORK),
-            (trees.clade_recall, taxonomy.members.shape[1], permutations.NULL_WORK),
+            (scores.bakers_gamma, meeting * COUNTED, permutations.NULL_WORK),
+            (scores.triplet_agreement, meeting, MEETING_WORK),
+            (scores.clade_recall, taxonomy.members.shape[1], permutations.NULL_WORK),
         ):
             add(partial(_against, each, taxonomy), _affordable(work, reference, most))
     for name, labels in reference.spaces.items():
@@ -288,20 +291,20 @@ def _tree(side: _Side, reference: Reference) -> list[Scored]:
 
 
 def _against(
-    score: Callable[[trees.Dendrogram, trees.Clades, Ints], Floats],
-    taxonomy: trees.Clades,
-    tree: trees.Dendrogram,
+    score: Callable[[Dendrogram, Clades, Ints], Floats],
+    taxonomy: Clades,
+    tree: Dendrogram,
     orders: Ints,
 ) -> dict[str, Floats]:
     return {score.__name__: score(tree, taxonomy, orders)}
 
 
-def _purity(labels: Ints, tree: trees.Dendrogram, orders: Ints) -> dict[str, Floats]:
-    return {"dendrogram_purity": trees.dendrogram_purity(tree, labels, orders)}
+def _purity(labels: Ints, tree: Dendrogram, orders: Ints) -> dict[str, Floats]:
+    return {"dendrogram_purity": scores.dendrogram_purity(tree, labels, orders)}
 
 
-def _cut(labels: Ints, tree: trees.Dendrogram, orders: Ints) -> dict[str, Floats]:
-    return cuts.cut_scores(trees.cut_labels(tree, int(labels.max()) + 1), labels, orders)
+def _cut(labels: Ints, tree: Dendrogram, orders: Ints) -> dict[str, Floats]:
+    return partitions.cut_scores(cut_labels(tree, int(labels.max()) + 1), labels, orders)
 
 
 def _cophenetic_self(side: _Side, orders: Ints) -> list[Scored]:

@@ -30,8 +30,8 @@ from featlab.analysis.snapshots import (
     warn_gaps,
     warn_ties,
 )
-from featlab.metrics.drawn_trees import name_keys
-from featlab.metrics.linkage import Method
+from featlab.metrics.trees.draws import name_keys
+from featlab.metrics.trees.linkage import Method
 from featlab.progress import Advance
 from featlab.results import Results
 from featlab.statistics.cache import StatisticsCache, cache_beside

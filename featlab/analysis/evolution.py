@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from featlab.analysis.snapshots import Row, SnapshotSummary
 from featlab.metrics import similarity
-from featlab.metrics.linkage import Method, cophenetic_distances
 from featlab.metrics.rsa.ranks import standardized
+from featlab.metrics.trees.linkage import Method, cophenetic_distances
 from featlab.typing import NAN
 
 Floats = NDArray[np.floating]

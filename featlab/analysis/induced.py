@@ -11,7 +11,7 @@ from featlab.analysis.snapshots import TreeMeasure
 from featlab.errors import OptionError, TaxonomyError
 from featlab.hierarchy.induced import induced_taxonomy
 from featlab.hierarchy.taxonomy import Taxonomy
-from featlab.metrics.linkage import Method, class_distances, linkage_tree
+from featlab.metrics.trees.linkage import Method, class_distances, linkage_tree
 from featlab.statistics.engine import Engine
 from featlab.statistics.gather import Request, gather
 from featlab.store.reader import Run

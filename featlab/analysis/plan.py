@@ -18,7 +18,7 @@ from featlab.hierarchy.labelspace import LabelSpace
 from featlab.hierarchy.load import load_taxonomy
 from featlab.hierarchy.taxonomy import Taxonomy
 from featlab.hierarchy.taxonomy_distances import DISTANCES
-from featlab.metrics.linkage import LINKAGES, METRICS, Method
+from featlab.metrics.trees.linkage import LINKAGES, METRICS, Method
 from featlab.statistics.gather import Request
 from featlab.store.reader import Run
 

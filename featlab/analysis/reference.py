@@ -13,7 +13,7 @@ from featlab.hierarchy.taxonomy import Taxonomy
 from featlab.hierarchy.taxonomy_distances import taxonomy_distances
 from featlab.metrics.permutations import class_permutations
 from featlab.metrics.rsa.levels import Levels
-from featlab.metrics.trees import Clades, clades
+from featlab.metrics.trees.clades import Clades, clades
 from featlab.typing import Ints
 
 

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from featlab.errors import FeatlabWarning
 from featlab.hierarchy.labelspace import LabelSpace
-from featlab.metrics import collapse, geometry, linkage
-from featlab.metrics.drawn_trees import Keys, drawn_trees, has_structure, name_keys, number_of_draws
+from featlab.metrics import collapse, geometry
 from featlab.metrics.pairwise import pair_statistics
-from featlab.metrics.ties import exact_ties
+from featlab.metrics.trees import linkage
+from featlab.metrics.trees.draws import Keys, drawn_trees, has_structure, name_keys, number_of_draws
+from featlab.metrics.trees.ties import exact_ties
 from featlab.results import control_columns
 from featlab.statistics.gather import Request
 from featlab.statistics.regroup import ClassStatistics, GroupStatistics, regroup

@@ -11,11 +11,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from featlab.metrics.linkage import levelled
-from featlab.metrics.merges import Merges
 from featlab.metrics.rsa.levels import mean_ranks, unit_levels
 from featlab.metrics.rsa.ranks import average_ranks, moments
-from featlab.metrics.trees import dendrogram
+from featlab.metrics.trees.dendrogram import Merges, dendrogram
+from featlab.metrics.trees.linkage import levelled
 from featlab.typing import Floats
 
 

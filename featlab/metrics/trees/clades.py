@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from featlab.metrics.merges import Merges
+from featlab.metrics.trees.dendrogram import Merges
 from featlab.typing import Bools, Floats, Ints
 
 if TYPE_CHECKING:
-    from featlab.metrics.trees import Dendrogram
+    from featlab.metrics.trees.dendrogram import Dendrogram
 
 TOGETHER = 20_000  # members of clades looked at together: they stay in a core's cache
 BITS = np.uint64(1) << np.arange(64, dtype=np.uint64)
@@ -125,3 +125,59 @@ def meetings(tree: Dendrogram, clade: Ints, member: Ints, orders: Ints) -> Itera
             marked=marked,
             tree=tree,
         )
+
+
+@dataclass(frozen=True)
+class Clades:
+    """The distinct sets of at least two classes below the nodes of a taxonomy that is a tree, small to large.
+
+    Attributes
+    ----------
+    members
+        Classes of each, shape (n_clades, n_classes); the last is the set of all.
+    parents
+        The smallest larger clade round each but the last, shape (n_clades - 1,).
+    heights
+        Of the lowest node with these classes, shape (n_clades,); a parent's is the greater.
+    """
+
+    members: Bools
+    parents: Ints
+    heights: Floats
+
+    @property
+    def sizes(self) -> Ints:
+        """Classes of each clade, shape (n_clades,)."""
+        return np.asarray(self.members.sum(axis=1), np.int64)
+
+
+def clades(members: Bools, heights: Floats) -> Clades:
+    """Bring the nodes of a tree into the order of `Clades`; nodes with the same classes, or fewer than two, go.
+
+    Parameters
+    ----------
+    members
+        Classes at or below each node, root among them, shape (n_nodes, n_classes).
+    heights
+        Of the nodes, growing upwards, shape (n_nodes,).
+
+    Examples
+    --------
+    >>> found = clades(np.array([[1, 1, 1], [0, 1, 1], [0, 1, 0]], bool), np.array([2.0, 1, 0]))
+    >>> found.members.astype(int).tolist(), found.parents.tolist()
+    ([[0, 1, 1], [1, 1, 1]], [1])
+    """
+    members, heights = members[members.sum(axis=1) > 1], heights[members.sum(axis=1) > 1]
+    by_height = np.argsort(heights, kind="stable")
+    lowest = by_height[np.unique(members[by_height], axis=0, return_index=True)[1]]
+    kept = lowest[np.lexsort((lowest, members[lowest].sum(axis=1)))]
+    members, heights = members[kept], heights[kept]
+    # The clades that hold a class form a chain, so the next of them is the parent.
+    first = members.argmax(axis=1)
+    parents = [step + 1 + int(members[step + 1 :, first[step]].argmax()) for step in range(len(members) - 1)]
+    return Clades(members, np.array(parents, np.int64), np.asarray(heights, np.float64))
+
+
+def member_places(members: Bools) -> tuple[Ints, Ints]:
+    clade, member = np.nonzero(members)
+    return clade, member

@@ -7,131 +7,11 @@ that each cluster of the dendrogram shares with each clade of the taxonomy, neve
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from featlab.metrics.meetings import meetings
-from featlab.typing import NAN, Bools, Floats, Ints
-
-
-@dataclass(frozen=True)
-class Dendrogram:
-    """A binary tree over classes, its leaves so ordered that each cluster is a run of neighbours.
-
-    Attributes
-    ----------
-    order
-        The classes from left to right, shape (n_classes,).
-    starts, splits, stops
-        Of each merge, shape (n_classes - 1,): its left part is order[start:split], its right part order[split:stop].
-    levels
-        Rank of each merge's height from 0, equal heights sharing one, shape (n_classes - 1,).
-    """
-
-    order: Ints
-    starts: Ints
-    splits: Ints
-    stops: Ints
-    levels: Ints
-
-
-def dendrogram(tree: Floats) -> Dendrogram:
-    """Lay out a SciPy linkage matrix of shape (n_classes - 1, 4).
-
-    Examples
-    --------
-    >>> dendrogram(np.array([[0, 2, 1.0, 2], [1, 3, 2.0, 3]])).order
-    array([1, 0, 2])
-    """
-    n_classes = len(tree) + 1
-    left, right = tree[:, 0].astype(np.int64), tree[:, 1].astype(np.int64)
-    sizes = np.concatenate([np.ones(n_classes, np.int64), tree[:, 3].astype(np.int64)])
-    starts = np.zeros(2 * n_classes - 1, np.int64)
-    for step in reversed(range(n_classes - 1)):
-        starts[left[step]] = starts[n_classes + step]
-        starts[right[step]] = starts[n_classes + step] + sizes[left[step]]
-    merges = starts[n_classes:]
-    return Dendrogram(
-        order=np.argsort(starts[:n_classes]),
-        starts=merges,
-        splits=merges + sizes[left],
-        stops=merges + sizes[n_classes:],
-        levels=np.unique(tree[:, 2], return_inverse=True)[1].reshape(-1),
-    )
-
-
-def cut_labels(tree: Dendrogram, n_clusters: int) -> Ints:
-    """Undo the highest merges, so that exactly so many clusters are left; cluster of each class, shape (n_classes,).
-
-    SciPy's `cut_tree` does the same class by class; its `fcluster` gives fewer clusters where merges share a height.
-
-    Examples
-    --------
-    >>> cut_labels(dendrogram(np.array([[0, 2, 1.0, 2], [1, 3, 2.0, 3]])), 2).tolist()
-    [1, 0, 1]
-    """
-    first = np.zeros(len(tree.order), np.int64)
-    first[tree.splits[len(tree.order) - n_clusters :]] = 1
-    labels = np.empty_like(first)
-    labels[tree.order] = np.cumsum(first)
-    return labels
-
-
-@dataclass(frozen=True)
-class Clades:
-    """The distinct sets of at least two classes below the nodes of a taxonomy that is a tree, small to large.
-
-    Attributes
-    ----------
-    members
-        Classes of each, shape (n_clades, n_classes); the last is the set of all.
-    parents
-        The smallest larger clade round each but the last, shape (n_clades - 1,).
-    heights
-        Of the lowest node with these classes, shape (n_clades,); a parent's is the greater.
-    """
-
-    members: Bools
-    parents: Ints
-    heights: Floats
-
-    @property
-    def sizes(self) -> Ints:
-        """Classes of each clade, shape (n_clades,)."""
-        return np.asarray(self.members.sum(axis=1), np.int64)
-
-
-def clades(members: Bools, heights: Floats) -> Clades:
-    """Bring the nodes of a tree into the order of `Clades`; nodes with the same classes, or fewer than two, go.
-
-    Parameters
-    ----------
-    members
-        Classes at or below each node, root among them, shape (n_nodes, n_classes).
-    heights
-        Of the nodes, growing upwards, shape (n_nodes,).
-
-    Examples
-    --------
-    >>> found = clades(np.array([[1, 1, 1], [0, 1, 1], [0, 1, 0]], bool), np.array([2.0, 1, 0]))
-    >>> found.members.astype(int).tolist(), found.parents.tolist()
-    ([[0, 1, 1], [1, 1, 1]], [1])
-    """
-    members, heights = members[members.sum(axis=1) > 1], heights[members.sum(axis=1) > 1]
-    by_height = np.argsort(heights, kind="stable")
-    lowest = by_height[np.unique(members[by_height], axis=0, return_index=True)[1]]
-    kept = lowest[np.lexsort((lowest, members[lowest].sum(axis=1)))]
-    members, heights = members[kept], heights[kept]
-    # The clades that hold a class form a chain, so the next of them is the parent.
-    first = members.argmax(axis=1)
-    parents = [step + 1 + int(members[step + 1 :, first[step]].argmax()) for step in range(len(members) - 1)]
-    return Clades(members, np.array(parents, np.int64), np.asarray(heights, np.float64))
-
-
-def _places(members: Bools) -> tuple[Ints, Ints]:
-    clade, member = np.nonzero(members)
-    return clade, member
+from featlab.metrics.trees.clades import Clades, meetings, member_places
+from featlab.metrics.trees.dendrogram import Dendrogram
+from featlab.typing import NAN, Floats, Ints
 
 
 def triplet_agreement(tree: Dendrogram, taxonomy: Clades, orders: Ints) -> Floats:
@@ -165,7 +45,7 @@ def triplet_agreement(tree: Dendrogram, taxonomy: Clades, orders: Ints) -> Float
     if resolved == 0:
         return np.full(len(orders), NAN)
     agreeing = np.empty(len(orders))
-    for cells in meetings(tree, *_places(taxonomy.members), orders):
+    for cells in meetings(tree, *member_places(taxonomy.members), orders):
         # Pairs of a clade that merge here, times the classes beside it in its parent that are not yet merged.
         proper = cells.clade < len(parents)
         pairs, clade = (cells.left * cells.right)[proper], cells.clade[proper]
@@ -208,7 +88,7 @@ def bakers_gamma(tree: Dendrogram, taxonomy: Clades, orders: Ints) -> Floats:
     top = len(levels)
     own = np.searchsorted(levels, taxonomy.heights)
     above = np.append(own[taxonomy.parents], top)  # where the pairs of a clade are counted again
-    for cells in meetings(tree, *_places(taxonomy.members), orders):
+    for cells in meetings(tree, *member_places(taxonomy.members), orders):
         pairs = (cells.left * cells.right).astype(np.float64)
         n_orders, size = cells.part.stop - cells.part.start, len(firsts) * (top + 1)
         here = tree.levels[cells.merge] * (top + 1) + np.repeat(np.arange(n_orders) * size, len(pairs) // n_orders)
@@ -255,7 +135,7 @@ def clade_recall(tree: Dendrogram, taxonomy: Clades, orders: Ints) -> Floats:
         return np.full(len(orders), NAN)
     # A set of classes is known by the sum of random 64-bit keys; two different sets collide once in 2^64.
     keys = np.asarray(np.random.default_rng(0).integers(0, 2**64, proper.shape[1], dtype=np.uint64))
-    clade, member = _places(proper)
+    clade, member = member_places(proper)
     wanted = np.add.reduceat(keys[member], np.flatnonzero(np.diff(clade, prepend=-1)))
     sums = np.zeros((len(orders), len(keys) + 1), np.uint64)
     np.cumsum(keys[orders[:, tree.order]], axis=1, out=sums[:, 1:])

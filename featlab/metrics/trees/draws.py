@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import squareform
 
-from featlab.metrics.linkage import Method, linkage_tree
 from featlab.metrics.rsa.ranks import SORTED_AT_ONCE
-from featlab.metrics.ties import Ties, tie_starts
-from featlab.metrics.trees import dendrogram
+from featlab.metrics.trees.dendrogram import dendrogram
+from featlab.metrics.trees.linkage import Method, linkage_tree
+from featlab.metrics.trees.ties import Ties, tie_starts
 from featlab.typing import Floats
 
 Keys = NDArray[np.uint64]

@@ -185,7 +185,7 @@ def test_means_that_are_not_finite_are_an_error():
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # NaN less a number
 def test_every_float16_is_widened_as_numpy_does():
-    from featlab.statistics.working import subtract_centre
+    from featlab.statistics.scratch import subtract_centre
 
     every = np.arange(1 << 16, dtype=np.uint16).view(np.float16).reshape(-1, 64)
     centre = np.linspace(-1, 1, 64, dtype=np.float32)

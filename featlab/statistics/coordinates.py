@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from featlab.statistics.frame import Frame
 from featlab.statistics.moments import class_sums, row_blocks
 from featlab.statistics.nearest import Decider
-from featlab.statistics.working import Scratch, subtract_centre
+from featlab.statistics.scratch import Scratch, subtract_centre
 from featlab.typing import Floats, Ints
 
 BLOCK_BYTES = 8 << 20  # of float32 rows: enough for BLAS to run at full speed

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from featlab.progress import progress_bar
 from featlab.statistics import cache, random_groups
 from featlab.statistics.engine import Engine, Footprint
+from featlab.statistics.scratch import borrowed
 from featlab.statistics.slabs import Slab, cut_slabs, decoded, read_labels
-from featlab.statistics.working import borrowed
 from featlab.store.reader import Run
 from featlab.typing import Bools, Floats, Ints
 

@@ -26,8 +26,8 @@ from featlab.statistics.engine import Engine, Footprint, Schedule, nothing_kept
 from featlab.statistics.frame import Frame, frame
 from featlab.statistics.nearest import Decider
 from featlab.statistics.regroup import ClassStatistics, class_statistics
+from featlab.statistics.scratch import borrowed
 from featlab.statistics.slabs import Keeping, Slab, block_bytes, cut_slabs, is_remote, read_slab
-from featlab.statistics.working import borrowed
 from featlab.typing import Bools, Ints
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 
 from featlab.errors import DataError
-from featlab.statistics.working import Scratch, subtract_centre
+from featlab.statistics.scratch import Scratch, subtract_centre
 from featlab.typing import Floats, Ints
 
 # Sums run in float32 over so many rows of a class on average, then in float64: a float64 addition costs as much as its

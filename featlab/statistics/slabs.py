@@ -18,7 +18,7 @@ import numpy as np
 from dask.system import CPU_COUNT
 from numpy.typing import NDArray
 
-from featlab.statistics.working import Scratch, clear_shelf
+from featlab.statistics.scratch import Scratch, clear_shelf
 from featlab.store.arrays import decode_on
 from featlab.store.files import store_path
 from featlab.store.objects import ObjectPath

@@ -11,8 +11,8 @@ from featlab.progress import progress_bar
 from featlab.statistics.decisions import Decisions
 from featlab.statistics.engine import Engine, Footprint
 from featlab.statistics.gather import Request
+from featlab.statistics.scratch import borrowed
 from featlab.statistics.slabs import Slab, cut_slabs, decoded
-from featlab.statistics.working import borrowed
 from featlab.store.reader import Run
 from featlab.typing import Bools
 

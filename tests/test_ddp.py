@@ -18,7 +18,7 @@ import featlab
 from featlab.capture.distributed import expected_together, is_sharded
 from featlab.capture.script.run import run_script
 from featlab.errors import CaptureError, OptionError, StoreError
-from featlab.store.ranks import Together
+from featlab.store.parts import Together
 from featlab.store.writer import SnapshotWriter
 
 SCRIPT = str(Path(__file__).parent / "scripts" / "ddp.py")

@@ -136,7 +136,7 @@ def test_arrays_of_every_kind(path: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("chunks", [(60,), (1,) * 60, (0, 30, 0, 30)])
 def test_dask_arrays_come_chunk_by_chunk(path: Path, monkeypatch: pytest.MonkeyPatch, chunks: tuple[int, ...]) -> None:
-    monkeypatch.setattr("featlab.store.batches.BLOCK_BYTES", 10 * 4 * 4)
+    monkeypatch.setattr("featlab.store.epoch.BLOCK_BYTES", 10 * 4 * 4)
     reads = []
     values = features()
 

@@ -26,7 +26,7 @@ from torch.utils.data import BatchSampler, DataLoader
 from featlab.capture.dataloaders import expected_rows, has_indices, known_length
 from featlab.errors import CaptureError
 from featlab.store.files import StorePath
-from featlab.store.ranks import Together
+from featlab.store.parts import Together
 
 _KEY = "featlab/run"
 _attempts: Counter[tuple[str, str]] = Counter()

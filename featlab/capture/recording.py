@@ -28,7 +28,7 @@ from featlab.capture.staging.tensors import DTYPES, stage
 from featlab.errors import CaptureError, FeatlabError
 from featlab.store.files import store_path
 from featlab.store.layout import CHANGING, split_path, step_split
-from featlab.store.ranks import check_first_rank, publish_nothing
+from featlab.store.parts import check_first_rank, publish_nothing
 from featlab.store.writer import SnapshotWriter
 
 ALL = Share()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from featlab.errors import DataError, OptionError
-from featlab.store.attributes import check_names
-from featlab.store.batches import checked_batches, class_names, feeding_layers, row_slices, whole_arrays
-from featlab.store.files import StorePath
-from featlab.store.rows import check_labels
+from featlab.store import layout
+from featlab.store.attributes import check_names, read_run
+from featlab.store.files import StorePath, disk_errors, read_attributes, store_path
+from featlab.store.rows import as_integers, as_rows, check_labels
 from featlab.store.writer import SnapshotWriter
 
 
@@ -118,3 +120,124 @@ def write_epoch(
             writer.append(rows, batch_labels, logits=batch_logits, sample_ids=batch_ids)
         if classifier is not None:
             writer.classifier(*classifier, feeds=reads)
+
+
+BLOCK_BYTES = 32 * layout.MIB
+
+
+# Classes that labels alone may stand for: one that strays must not make names for a billion.
+_CLASSES, _CLASSES_A_ROW = 100_000, 10
+
+
+# features, labels, logits, sample_ids
+Batch = tuple[Mapping[str, ArrayLike], ArrayLike, ArrayLike | None, ArrayLike | None]
+
+
+def whole_arrays(
+    features: Mapping[str, Any], labels: ArrayLike | None, logits: Any, sample_ids: ArrayLike | None
+) -> tuple[dict[str | None, Any], NDArray[np.int64], NDArray[np.int64] | None]:
+    """Arrays that can be sliced by rows, all of one length; the logits under None."""
+    if labels is None:
+        raise DataError("features were given without labels; give one label for each row")
+    label = as_integers(labels, "labels")
+    ids = None if sample_ids is None else as_integers(sample_ids, "sample_ids")
+    arrays: dict[str | None, Any] = {}
+    for layer, values in (*features.items(), *(((None, logits),) if logits is not None else ())):
+        what = "logits" if layer is None else f"layer {layer!r}"
+        if layer is not None:
+            layout.check_layer(layer)
+        sliceable = hasattr(values, "shape") and hasattr(values, "dtype")
+        array = values if sliceable and len(values.shape) else as_rows(values, what)
+        rows = array.shape[0]
+        if rows != len(label):
+            raise DataError(f"{what} has {rows} rows, but there are {len(label)} labels; give one row for each label")
+        arrays[layer] = array
+    if not arrays:
+        raise DataError("there are neither features nor logits to write; give at least one layer")
+    if ids is not None and len(ids) != len(label):
+        raise DataError(f"there are {len(ids)} sample_ids for {len(label)} labels; give one for each")
+    return arrays, label, ids
+
+
+def row_slices(
+    arrays: dict[str | None, Any], label: NDArray[np.int64], ids: NDArray[np.int64] | None
+) -> Iterator[Batch]:
+    """Batches of about 32 MiB; dask arrays are computed together, along the chunks of the first."""
+    row_bytes = sum(max(1, array.dtype.itemsize) * math.prod(array.shape[1:]) for array in arrays.values())
+    step = max(1, BLOCK_BYTES // max(1, row_bytes))
+    lazy = [array for array in arrays.values() if hasattr(array, "dask")]
+    edges = np.cumsum(lazy[0].chunks[0]) if lazy else None
+    start = 0
+    while start < len(label):
+        stop = min(start + step, len(label))
+        if edges is not None:
+            later = edges[edges >= stop]
+            stop = int(later[0])
+        pieces = {name: array[start:stop] for name, array in arrays.items()}
+        if lazy:
+            from dask.base import compute
+
+            (pieces,) = compute(pieces)
+        output = pieces.pop(None, None)
+        features = {layer: rows for layer, rows in pieces.items() if layer is not None}
+        yield features, label[start:stop], output, None if ids is None else ids[start:stop]
+        start = stop
+
+
+def checked_batches(batches: Iterator[tuple[Any, ...]]) -> Iterator[Batch]:
+    """The batches of a caller, DataError where one is none."""
+    for number, batch in enumerate(batches):
+        if not isinstance(batch, tuple) or not 2 <= len(batch) <= 4 or not isinstance(batch[0], Mapping):
+            raise DataError(
+                f"batch {number} is a {type(batch).__name__}, not a tuple (features, labels[, logits[, sample_ids]]) "
+                "with features as a mapping of layer to array; let the iterator yield such tuples"
+            )
+        features, labels, logits, ids = (*batch, None, None)[:4]
+        yield features, labels, logits, ids
+
+
+def class_names(
+    path: StorePath,
+    logits: ArrayLike | None,
+    classifier: tuple[ArrayLike, ArrayLike | None] | None,
+    labels: NDArray[np.int64] | None,
+) -> list[str]:
+    """The run's own classes, or "0" .. "K-1"."""
+    root = store_path(path)
+    with disk_errors(f"opening {root}", "check that it may be read"):
+        if read_attributes(root) is not None:
+            return read_run(root).classes
+    if logits is not None:
+        count = as_rows(logits, "logits").shape[1]
+    elif classifier is not None:
+        count = len(as_rows(classifier[0], "the classifier's weight"))
+    elif labels is not None and len(labels):
+        count = max(1, int(labels.max()) + 1)
+        if count > max(_CLASSES, _CLASSES_A_ROW * len(labels)):
+            raise DataError(
+                f"row {int(labels.argmax())} has the label {count - 1}, which would make {count} classes of "
+                f"{len(labels)} rows; correct it, or give classes with their names"
+            )
+    else:
+        raise OptionError(
+            "the number of classes is unknown with batches of neither logits nor a classifier; give classes"
+        )
+    return [str(number) for number in range(count)]
+
+
+def feeding_layers(
+    feeds: str | Sequence[str] | None, weight: ArrayLike, features: Mapping[str, ArrayLike]
+) -> Sequence[str]:
+    """The layers that a classifier is said to read, or else the last one that fits its weight."""
+    if feeds is not None:
+        return [feeds] if isinstance(feeds, str) else feeds
+    columns = as_rows(weight, "the classifier's weight").shape[1]
+    widths = {layer: as_rows(rows, f"layer {layer!r}").shape[1] for layer, rows in features.items()}
+    fitting = [layer for layer, width in widths.items() if width == columns]
+    if not fitting:
+        found = ", ".join(f"{layer!r} {width}" for layer, width in widths.items())
+        raise DataError(
+            f"the classifier's weight has {columns} columns, and no layer is as wide ({found}); "
+            "name the layer that it reads with feeds, or none with feeds=[]"
+        )
+    return fitting[-1:]

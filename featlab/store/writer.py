@@ -41,7 +41,7 @@ from featlab.store.files import (
 )
 from featlab.store.lock import Holding, hold
 from featlab.store.objects import ObjectPath
-from featlab.store.ranks import Together, clear_strangers, give_up, wait_for_parts
+from featlab.store.parts import Together, clear_strangers, give_up, wait_for_parts
 from featlab.store.rows import as_integers, as_rows, check_batch, check_widths, to_disk
 
 # among the threads of this process; other processes are kept out by `hold`

@@ -14,7 +14,7 @@ from featlab.store.files import PARTIAL, WRITING, AnyPath, names_in, read_attrib
 from featlab.store.layout import CommitRecord
 from featlab.store.lock import Process, entries
 from featlab.store.objects import ObjectPath
-from featlab.store.repair import Fault
+from featlab.store.verify.repair import Fault
 
 _GROUP = json.dumps({"zarr_format": 3, "node_type": "group", "attributes": {}}).encode()
 _WRITER = "writer"  # a token, in object stores only

@@ -32,9 +32,9 @@ from featlab.store.files import AnyPath, StorePath, disk_errors, names_in, read_
 from featlab.store.layout import CommitRecord, Inventory
 from featlab.store.lock import hold
 from featlab.store.objects import ObjectPath
-from featlab.store.repair import Fault, mend
 from featlab.store.seals import seal_problem
-from featlab.store.strays import below, group_faults, stray_faults, stray_files, uncommitted_fault, writer_faults
+from featlab.store.verify.repair import Fault, mend
+from featlab.store.verify.strays import below, group_faults, stray_faults, stray_files, uncommitted_fault, writer_faults
 
 __all__ = ["Finding", "Verification", "verify_run"]
 

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from featlab.analysis.analyze import analyze
     from featlab.capture.capture import Capture
     from featlab.capture.replay import replay
-    from featlab.comparison import compare
     from featlab.errors import FeatlabError, FeatlabWarning
     from featlab.hierarchy.labelspace import LabelSpace
     from featlab.hierarchy.taxonomy import Taxonomy
-    from featlab.results import Results, load_results
+    from featlab.results.comparison import compare
+    from featlab.results.tables import Results, load_results
     from featlab.store.epoch import write_epoch
     from featlab.store.reader import Run, Snapshot, open_run
 
@@ -27,13 +27,13 @@ _HOMES = {
     "FeatlabError": "featlab.errors",
     "FeatlabWarning": "featlab.errors",
     "LabelSpace": "featlab.hierarchy.labelspace",
-    "Results": "featlab.results",
+    "Results": "featlab.results.tables",
     "Run": "featlab.store.reader",
     "Snapshot": "featlab.store.reader",
     "Taxonomy": "featlab.hierarchy.taxonomy",
     "analyze": "featlab.analysis.analyze",
-    "compare": "featlab.comparison",
-    "load_results": "featlab.results",
+    "compare": "featlab.results.comparison",
+    "load_results": "featlab.results.tables",
     "open_run": "featlab.store.reader",
     "replay": "featlab.capture.replay",
     "write_epoch": "featlab.store.epoch",

@@ -14,7 +14,7 @@ from test_statistics import CASES, case
 import featlab
 from featlab.demo.planted import PlantedCourse, planted_tree, write_course
 from featlab.errors import DataError, FeatlabWarning, LayerNotFoundError, OptionError, TaxonomyError
-from featlab.results import TABLES, table_columns
+from featlab.results.schema import TABLES, table_columns
 
 KEYS = ["epoch", "split", "layer"]
 

@@ -17,7 +17,7 @@ import pytest
 import featlab
 from featlab.demo.planted import planted_tree
 from featlab.errors import CorruptStoreError, FeatlabWarning, OptionError
-from featlab.results import TABLES
+from featlab.results.schema import TABLES
 from featlab.store.arrays import Block
 
 OPTIONS = {"permutations": 19, "controls": 2}

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import featlab
-from featlab.results import TABLES
+from featlab.results.schema import TABLES
 
 N_CLASSES, DIM, ROWS = 6, 12, 120
 OPTIONS = {"permutations": 9, "controls": 2}

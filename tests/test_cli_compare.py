@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 import featlab
-from featlab.comparison import COMPARED
 from featlab.demo.planted import planted_tree
 from featlab.errors import FeatlabWarning, OptionError, ResultsError
+from featlab.results.comparison import COMPARED
 from featlab_cli.compare import command as compare_command
 
 

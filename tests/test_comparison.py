@@ -10,10 +10,10 @@ import pytest
 from scipy import stats
 
 import featlab
-from featlab.comparison import COMPARED
 from featlab.demo.planted import planted_tree
 from featlab.errors import FeatlabWarning, OptionError, ResultsError
-from featlab.results import Results
+from featlab.results.comparison import COMPARED
+from featlab.results.tables import Results
 
 
 def distances(values, **parameters):

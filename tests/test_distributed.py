@@ -17,7 +17,7 @@ import featlab
 from featlab.analysis.dask_client import dask_client
 from featlab.demo.planted import planted_tree
 from featlab.errors import OptionError
-from featlab.results import TABLES
+from featlab.results.schema import TABLES
 from featlab_cli.main import exit_code
 
 OPTIONS = {"permutations": 19, "controls": 2, "cache": False}

@@ -17,7 +17,7 @@ from object_store import new_url
 
 import featlab
 from featlab.errors import CorruptStoreError
-from featlab.results import TABLES
+from featlab.results.schema import TABLES
 from featlab.store import layout
 from featlab.store.files import store_path
 from featlab.store.verify import verify_run

@@ -88,7 +88,7 @@ def test_completion_line_works_in_bash(tmp_path: Path) -> None:
 
 
 def test_it_names_every_table() -> None:
-    from featlab.results import Results
+    from featlab.results.tables import Results
 
     sentence = re.search(r"^Tables: (.*)\.$", README, flags=re.MULTILINE)
     assert sentence

@@ -9,7 +9,8 @@ from editing import make_results_older
 import featlab
 from featlab.demo.planted import planted_tree
 from featlab.errors import OptionError, ResultsError
-from featlab.results import PARAMETERS, RESULTS_VERSION, TABLES
+from featlab.results.saved import PARAMETERS, RESULTS_VERSION
+from featlab.results.schema import TABLES
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from click.testing import CliRunner
 
 import featlab
 from featlab.demo.planted import PlantedCourse, planted_tree, write_course
-from featlab.results import TABLES
-from featlab.verdict import Learned, layer_verdicts, moved_away, precedence
+from featlab.results.schema import TABLES
+from featlab.results.verdict import Learned, layer_verdicts, moved_away, precedence
 from featlab_cli.show import command as show_command
 
 NAN = math.nan

@@ -12,7 +12,7 @@ import click
 from featlab.errors import ResultsError
 
 if TYPE_CHECKING:
-    from featlab.results import Results
+    from featlab.results.tables import Results
 
 
 class EpochChoice(click.ParamType["slice | list[int]"]):
@@ -109,7 +109,7 @@ def command(
     import featlab
     from featlab.analysis import watch as watching
     from featlab.analysis.dask_client import dask_client
-    from featlab.saved import check_target
+    from featlab.results.saved import check_target
 
     if cache and no_cache:
         raise click.UsageError("--cache and --no-cache are both given: choose one of them.")

@@ -13,7 +13,7 @@ from featlab_cli.tables import Choice, is_control, print_frame, table_options
 from featlab_cli.terminal import printable
 
 if TYPE_CHECKING:
-    from featlab.comparison import Comparison
+    from featlab.results.comparison import Comparison
 
 LINE = 79  # of the overview, which is the same in a pipe
 
@@ -47,7 +47,7 @@ def command(
     featlab compare seed0.results seed1.results seed2.results --table accuracy --repeat
     """
     import featlab
-    from featlab.results import TABLES
+    from featlab.results.schema import TABLES
 
     comparison = featlab.compare(results, labels=labels or None, repeat=repeat, level=level)
     if table is None:

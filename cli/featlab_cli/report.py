@@ -22,7 +22,7 @@ def command(results: str, out: str, title: str) -> None:
       featlab report run.results -o report.html
     """
     from featlab.report.html import write_report
-    from featlab.results import load_results
+    from featlab.results.tables import load_results
 
     write_report(load_results(results), out, title=title)
     click.echo(out)

@@ -31,7 +31,7 @@ def command(results: str, table: str | None, choice: Choice) -> None:
     featlab show run.results alignment --format csv > alignment.csv
     """
     import featlab
-    from featlab.results import TABLES
+    from featlab.results.schema import TABLES
 
     loaded = featlab.load_results(results)
     if table is None:

@@ -13,7 +13,7 @@ from featlab.analysis.snapshots import Row, SnapshotSummary
 from featlab.hierarchy.labelspace import LabelSpace
 from featlab.hierarchy.taxonomy import Taxonomy
 from featlab.metrics import bias
-from featlab.results import TABLES, control_columns
+from featlab.results.schema import TABLES, control_columns
 from featlab.statistics.decisions import Decisions
 from featlab.store.reader import Run
 from featlab.typing import NAN, Floats, Ints

@@ -33,7 +33,7 @@ from featlab.analysis.snapshots import (
 from featlab.metrics.trees.draws import name_keys
 from featlab.metrics.trees.linkage import Method
 from featlab.progress import Advance
-from featlab.results import Results
+from featlab.results.tables import Results
 from featlab.statistics.cache import StatisticsCache, cache_beside
 from featlab.statistics.decisions import Decisions, decide
 from featlab.statistics.engine import Engine

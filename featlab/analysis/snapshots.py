@@ -20,7 +20,7 @@ from featlab.metrics.pairwise import pair_statistics
 from featlab.metrics.trees import linkage
 from featlab.metrics.trees.draws import Keys, drawn_trees, has_structure, name_keys, number_of_draws
 from featlab.metrics.trees.ties import exact_ties
-from featlab.results import control_columns
+from featlab.results.schema import control_columns
 from featlab.statistics.gather import Request
 from featlab.statistics.regroup import ClassStatistics, GroupStatistics, regroup
 from featlab.statistics.rounding import Rounding

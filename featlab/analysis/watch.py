@@ -9,7 +9,7 @@ from typing import Any
 
 from featlab.analysis.analyze import analyze
 from featlab.errors import NotAStoreError, OptionError, StoreError
-from featlab.results import Results
+from featlab.results.tables import Results
 from featlab.store.reader import Run, open_run
 
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from featlab.verdict import Learned, precedence
+from featlab.results.verdict import Learned, precedence
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from featlab.results import Results
+    from featlab.results.tables import Results
 
 SPLIT = "val"
 SCORE = {"score": "rsa_spearman", "metric": "cosine", "taxonomy_distance": "path"}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from featlab.results import Results
+    from featlab.results.tables import Results
 
 EPOCHS = {"snippets": 8, "planted": 6, "fashion-mnist": 4}
 

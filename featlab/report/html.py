@@ -17,7 +17,7 @@ from featlab.report.figures import accuracy_figure, alignment_figure
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from featlab.results import Results
+    from featlab.results.tables import Results
 
 _LONGEST_FACT = 160
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from featlab.errors import FeatlabWarning, OptionError, ResultsError
-from featlab.results import TABLES, Results, load_results, table_columns
+from featlab.results.schema import TABLES, table_columns
+from featlab.results.tables import Results, load_results
 from featlab.typing import Floats
 
 COMPARED = tuple(name for name in TABLES if name not in ("classes", "spaces"))

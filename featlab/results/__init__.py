@@ -1,0 +1,16 @@
+"""Results: named tidy tables, what they say in sentences, and how two analyses compare."""
+
+from featlab.results.saved import PARAMETERS, RESULTS_VERSION
+from featlab.results.schema import TABLES, Schema, control_columns, table_columns
+from featlab.results.tables import Results, load_results
+
+__all__ = [
+    "PARAMETERS",
+    "RESULTS_VERSION",
+    "TABLES",
+    "Results",
+    "Schema",
+    "control_columns",
+    "load_results",
+    "table_columns",
+]

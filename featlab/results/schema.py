@@ -1,0 +1,124 @@
+"""Tables of an analysis: their columns, in which order, and what they hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What a table is about: its key columns, which come first, and its measured columns."""
+
+    about: str
+    keys: tuple[str, ...]
+    columns: tuple[str, ...]
+    later: tuple[str, ...] = ()  # added since results were first saved; NaN in those that lack them
+    controlled: bool = False  # each measured column has a mean and spread over random controls beside it
+
+
+_GEOMETRY = (
+    "within_trace",
+    "between_trace",
+    "mean_norm",
+    "mean_norm_cv",
+    "cosine_mean",
+    "cosine_std",
+    "means_rank",
+    "means_participation",
+    "snr",
+)
+
+
+_COLLAPSE = (
+    "nc1_pinv",
+    "nc1_trace_ratio",
+    "nc1_cdnv",
+    "nc2_equinorm",
+    "nc2_equiangular",
+    "nc2_max_angle",
+    "nc2_etf",
+    "nc3_duality",
+    "nc4_agreement",
+    "ncc_accuracy",
+)
+
+
+_BIAS = (
+    "accuracy",
+    "relative_accuracy",
+    "residual_error",
+    "random_expected",
+    "hypernym_gain",
+    "mistake_severity",
+    "hierarchical_precision",
+    "hierarchical_recall",
+)
+
+
+_NULL = ("value", "null_mean", "null_std", "z", "p", "p_corrected", "ceiling", "permutations")
+
+
+_SNAPSHOT = ("epoch", "split", "layer")
+
+
+TABLES: dict[str, Schema] = {
+    "classes": Schema("the classes, by id", ("class",), ("name", "synset")),
+    "spaces": Schema(
+        "the group of every class in every label space",
+        ("space", "class"),
+        ("class_name", "group", "group_name", "groups"),
+    ),
+    "accuracy": Schema(
+        "accuracy and mistakes in every label space",
+        ("epoch", "split", "space"),
+        ("groups", "rule", "rows", *_BIAS),
+        ("random_expected_error",),
+    ),
+    "geometry": Schema(
+        "norms, angles and traces of the means", (*_SNAPSHOT, "space"), ("groups", "rows", *_GEOMETRY), controlled=True
+    ),
+    "collapse": Schema("neural collapse", (*_SNAPSHOT, "space"), ("groups", "rows", *_COLLAPSE), controlled=True),
+    "distances": Schema("distances between class means", (*_SNAPSHOT, "metric", "class_a", "class_b"), ("distance",)),
+    "linkage": Schema(
+        "trees over the class means, as SciPy numbers them",
+        (*_SNAPSHOT, "metric", "linkage", "step"),
+        ("left", "right", "height", "size"),
+    ),
+    "alignment": Schema(
+        "agreement of class-mean distances with the hierarchy, beside permutations of the classes",
+        (*_SNAPSHOT, "metric", "linkage", "taxonomy_distance", "space", "score"),
+        _NULL,
+    ),
+    "evolution": Schema(
+        "class-mean geometry against the last and the previous epoch",
+        (*_SNAPSHOT, "reference", "metric", "linkage", "score"),
+        ("value",),
+    ),
+    "onset": Schema(
+        "the epoch by which a series has covered a fraction of its way",
+        ("split", "layer", "space", "series", "fraction"),
+        ("onset", "low", "high", "control_onset"),
+        ("population", "sampled", "needed", "interval", "missing"),
+    ),
+}
+
+
+def control_columns(measure: str) -> tuple[str, str, str]:
+    """Names of a measure's control columns: mean and spread over random spaces, and the difference to that mean."""
+    return f"{measure}_control", f"{measure}_control_std", f"{measure}_difference"
+
+
+def table_columns(name: str) -> list[str]:
+    """All columns of a table, in order.
+
+    Examples
+    --------
+    >>> table_columns("classes")
+    ['class', 'name', 'synset']
+    """
+    schema = TABLES[name]
+    columns = [*schema.keys, *schema.columns]
+    if schema.controlled:
+        measures = [column for column in schema.columns if column not in ("groups", "rows")]
+        columns += [column for measure in measures for column in control_columns(measure)]
+    return [*columns, *schema.later]

@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from featlab.version import __version__
+
 if TYPE_CHECKING:
     from featlab.analysis.analyze import analyze
     from featlab.capture.capture import Capture
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
     from featlab.results.tables import Results, load_results
     from featlab.store.epoch import write_epoch
     from featlab.store.reader import Run, Snapshot, open_run
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "Capture": "featlab.capture.capture",

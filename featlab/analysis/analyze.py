@@ -41,6 +41,7 @@ from featlab.statistics.gather import gather
 from featlab.statistics.usable import Pair, counted_rows, finite_rows
 from featlab.store.reader import Run, open_run
 from featlab.typing import Bools
+from featlab.version import __version__
 
 DISTANCE_ROWS = 5_000_000  # a larger table keeps the last epoch of each layer, or if that is larger still nothing
 LAST_EPOCH = "the last epoch of each layer"
@@ -290,11 +291,10 @@ class _Tables:
         )
 
     def _parameters(self) -> dict[str, Any]:
-        import featlab
 
         options, requests = self.plan.options, self.plan.requests
         return {
-            "featlab_version": featlab.__version__,
+            "featlab_version": __version__,
             "run": self.run.path,
             "model": self.run.attrs.get("model"),
             "epochs": sorted({request.epoch for request in requests}),

@@ -18,13 +18,13 @@ from torch.utils.data import DataLoader
 from featlab.capture.batches import map_tensors, split_batch
 from featlab.capture.dataloaders import count_classes, has_indices, with_sample_ids
 from featlab.capture.distributed import Share, expected_together, is_sharded, known_rank, share_of
-from featlab.capture.known import Known, check_start, note_end
+from featlab.capture.known import Known
 from featlab.capture.model.classifier import Classifier
 from featlab.capture.model.digest import weights_digest
 from featlab.capture.model.layers import is_compiled, select_layers, unwrap
 from featlab.capture.model.logits import module_with_logits
 from featlab.capture.recording import Recording
-from featlab.capture.resume import check_continues
+from featlab.capture.resume import check_continues, check_start, note_end
 from featlab.capture.selection.estimate import Estimate, check_total_epochs
 from featlab.capture.selection.sampling import Sampling
 from featlab.capture.selection.schedule import Epochs, Schedule

@@ -13,13 +13,13 @@ from torch import nn
 from featlab.capture.batches import Values, check_rows, integer_column
 from featlab.capture.distributed import Share
 from featlab.capture.first_batch import Start, begin, check_passed
-from featlab.capture.known import check_beside, check_kept
 from featlab.capture.model.classifier import is_read, weights_of
 from featlab.capture.model.digest import weights_digest
 from featlab.capture.model.layers import PENULTIMATE
 from featlab.capture.model.logits import Known, Logits, choose_logits, named
 from featlab.capture.model.taps import Taps
 from featlab.capture.model.wrappers import is_compiled, may_be_compiled
+from featlab.capture.resume import check_beside, check_kept
 from featlab.capture.selection.sampling import Sample
 from featlab.capture.setup import Setup
 from featlab.capture.staging.batch import Batch, Rows

@@ -15,7 +15,7 @@ from torch import nn
 
 from featlab.capture.capture import Capture
 from featlab.capture.checkpoints import find_checkpoints, load_weights, read_checkpoint, weights_in
-from featlab.capture.known import check_kept
+from featlab.capture.resume import check_kept
 from featlab.errors import NotAStoreError, OptionError
 from featlab.progress import progress_bar
 from featlab.store.files import StorePath

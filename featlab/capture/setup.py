@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from torch import nn
 
@@ -22,14 +22,18 @@ from featlab.capture.staging.pinned import PinnedRing
 from featlab.capture.staging.stats import Meter
 from featlab.store.files import AnyPath, StorePath
 
-if TYPE_CHECKING:
-    from featlab.capture.recording import Recording
-
 GIVEN = "give the epoch that the model is at, choose another store, or replace what it holds with overwrite=True"
 COUNTED = (
     "tell with --first-epoch how many training passes are completed, choose another store, or replace what it holds "
     "with --overwrite"
 )
+
+
+class Paused(Protocol):
+    """A recording that stands still while another one records."""
+
+    def pause(self, paused: bool = True) -> None:
+        """Let the hooks take nothing until further notice."""
 
 
 @dataclass
@@ -74,7 +78,7 @@ class Setup:
     classifier_name: str | None = None
     feeds: tuple[str, ...] = ()
     told: set[str] = field(default_factory=set)
-    recordings: list[Recording] = field(default_factory=list)
+    recordings: list[Paused] = field(default_factory=list)
     kept_samples: dict[str, Ids] = field(default_factory=dict)
     checked_splits: set[str] = field(default_factory=set)
     sized_splits: set[str] = field(default_factory=set)

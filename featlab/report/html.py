@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from html import escape
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from featlab.errors import DataError, OptionError
 from featlab.replacing import write_text
@@ -16,8 +16,6 @@ from featlab.report.figures import accuracy_figure, alignment_figure
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
-
-    from featlab.results.tables import Results
 
 _LONGEST_FACT = 160
 
@@ -72,7 +70,15 @@ _PAINT = """
 """
 
 
-def render_report(results: Results, *, title: str = "How the class hierarchy emerges") -> str:
+class Analysed(Protocol):
+    """Results as a page needs them: their parameters, and tables as attributes; one that is missing is said so."""
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """What shaped the tables."""
+
+
+def render_report(results: Analysed, *, title: str = "How the class hierarchy emerges") -> str:
     """The report as the text of one HTML page.
 
     A figure whose table is absent or empty is left out, and a sentence says why.
@@ -112,7 +118,7 @@ def render_report(results: Results, *, title: str = "How the class hierarchy eme
 
 
 def write_report(
-    results: Results, path: str | PathLike[str], *, title: str = "How the class hierarchy emerges"
+    results: Analysed, path: str | PathLike[str], *, title: str = "How the class hierarchy emerges"
 ) -> None:
     """Write the report to a file that opens in any browser, without a network.
 
@@ -149,19 +155,19 @@ def write_report(
         ) from error
 
 
-def _accuracy(results: Results) -> go.Figure:
+def _accuracy(results: Analysed) -> go.Figure:
     return accuracy_figure(_table(results, "accuracy"))
 
 
-def _alignment(results: Results) -> go.Figure:
+def _alignment(results: Analysed) -> go.Figure:
     return alignment_figure(_table(results, "alignment"))
 
 
-def _dendrogram(results: Results) -> go.Figure:
+def _dendrogram(results: Analysed) -> go.Figure:
     return dendrogram_figure(_table(results, "linkage"), _table(results, "spaces"), _table(results, "distances"))
 
 
-_SECTIONS: tuple[tuple[str, str, str, Callable[[Results], Any]], ...] = (
+_SECTIONS: tuple[tuple[str, str, str, Callable[[Analysed], Any]], ...] = (
     (
         "accuracy",
         "Accuracy by label space",
@@ -186,7 +192,7 @@ _SECTIONS: tuple[tuple[str, str, str, Callable[[Results], Any]], ...] = (
 )
 
 
-def _section(results: Results, name: str, heading: str, how: str, draw: Callable[[Results], Any]) -> str:
+def _section(results: Analysed, name: str, heading: str, how: str, draw: Callable[[Analysed], Any]) -> str:
     head = f'<section id="{name}-section"><h2>{heading}</h2>\n'
     try:
         figure = draw(results)
@@ -201,14 +207,14 @@ def _section(results: Results, name: str, heading: str, how: str, draw: Callable
     return head + f'<p class="how">{escape(how)}</p>\n<div class="figure">{div}</div></section>\n'
 
 
-def _table(results: Results, name: str) -> Any:
+def _table(results: Analysed, name: str) -> Any:
     import pandas as pd
 
     table = getattr(results, name, None)
     return pd.DataFrame() if table is None else table
 
 
-def _lead(results: Results) -> str:
+def _lead(results: Analysed) -> str:
     classes, collapse = _table(results, "classes"), _table(results, "collapse")
     parts = [f"{len(classes)} classes"] if len(classes) else []
     if len(collapse):
@@ -219,7 +225,7 @@ def _lead(results: Results) -> str:
     return ", ".join(parts) + "." if parts else "These results hold no classes."
 
 
-def _facts(results: Results) -> list[tuple[str, str]]:
+def _facts(results: Analysed) -> list[tuple[str, str]]:
     return [(name.replace("_", " "), _fact(value)) for name, value in results.parameters.items()]
 
 

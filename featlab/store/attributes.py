@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import featlab
 from featlab.errors import CorruptStoreError, DataError, FeatlabWarning, NotAStoreError, OptionError, StoreError
 from featlab.store import layout
 from featlab.store.files import (
@@ -24,6 +23,7 @@ from featlab.store.files import (
 )
 from featlab.store.objects import ObjectPath
 from featlab.store.seals import seal_problem, sealed
+from featlab.version import __version__
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class RunAttributes:
     model: str | None = None
     layers: dict[str, Any] = field(default_factory=dict)
     logits: dict[str, dict[str, str]] = field(default_factory=dict)
-    featlab_version: str = featlab.__version__
+    featlab_version: str = __version__
 
     @classmethod
     def of(

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import gc
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
 from featlab.capture.distributed import own_rank
-from featlab.capture.known import epoch_of_classifier, note_end, on_device, refusal
 from featlab.capture.model.digest import weights_digest
+from featlab.capture.resume import epoch_of_classifier, note_end, on_device, refusal
+from featlab.capture.setup import Setup
 from featlab.errors import CaptureError, OptionError
 from featlab.store.ends import forget_end
 from featlab.store.files import store_path
-
-if TYPE_CHECKING:
-    from featlab.capture.setup import Setup
 
 
 class Beginning:

@@ -28,13 +28,13 @@ from featlab.capture.dataloaders import (
     passes_observed,
 )
 from featlab.capture.distributed import expected_together, is_sharded, own_rank, rank_and_ranks
-from featlab.capture.known import note_end
 from featlab.capture.model.digest import weights_digest
 from featlab.capture.model.layers import unwrap
 from featlab.capture.model.logits import contradiction
 from featlab.capture.model.loss_graph import LossEvidence, backward_observed
 from featlab.capture.model.outputs import tensors_in
 from featlab.capture.recording import Recording
+from featlab.capture.resume import note_end
 from featlab.capture.script.data_sets import Sources
 from featlab.capture.script.first_epoch import Beginning
 from featlab.capture.script.labels import LABEL_LOSSES, find_labels, losses_observed

@@ -1,0 +1,3 @@
+"""The version, which stores and results name too."""
+
+__version__ = "0.1.0"

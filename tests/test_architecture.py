@@ -1,8 +1,9 @@
-"""The house: no file imports in a circle, not even for types."""
+"""The house: no file imports in a circle, not even for types; docs/architecture.md names files that exist."""
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -54,3 +55,16 @@ def test_a_circle_is_noticed(tmp_path: Path, way: str) -> None:
     (tmp_path / "featlab" / "one.py").write_text("from featlab.other import anything")
     (tmp_path / "featlab" / "other.py").write_text(way)
     assert {"featlab.one", "featlab.other"} == set(circle(tmp_path))
+
+
+def test_every_file_that_the_architecture_page_names_exists() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    paths = set(re.findall(r"[\w/]+\.py\b|\b[\w/]+/(?=[\s,`\"<;)])", text))
+    files = [file.relative_to(ROOT).as_posix() for file in (ROOT / "featlab").rglob("*")] + ["cli/featlab_cli"]
+    assert len(paths) > 40
+    missing = {path for path in paths if not any(f"/{file}".endswith(f"/{path.rstrip('/')}") for file in files)}
+    assert not missing
+
+
+def test_the_workflow_runs_what_build_machines_run() -> None:
+    assert "- run: .ci/run\n" in (ROOT / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8")

@@ -40,6 +40,7 @@ from featlab.statistics.engine import Engine
 from featlab.statistics.gather import gather
 from featlab.statistics.usable import Pair, counted_rows, finite_rows
 from featlab.store.reader import Run, open_run
+from featlab.store.uncommitted import warn_uncommitted
 
 DISTANCE_ROWS = 5_000_000  # a larger table keeps the last epoch of each layer, or if that is larger still nothing
 LAST_EPOCH = "the last epoch of each layer"
@@ -144,6 +145,7 @@ def analyze(
     [1.0]
     """
     run = run if isinstance(run, Run) else open_run(run)
+    warn_uncommitted(run)
     options = Options(
         metrics=tuple(metrics),
         linkages=tuple(linkages),

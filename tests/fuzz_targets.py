@@ -157,7 +157,7 @@ def write_old(folder: Path) -> None:
     for place in (folder / "run.zarr").rglob("zarr.json"):
         document = json.loads(place.read_text(encoding="utf-8"))
         held = document.get("attributes", {}).get(layout.ATTRIBUTES, {})
-        for key in ("seal", "place", "classes_digest", "synsets_digest"):
+        for key in ("seal", "place", "classes_digest", "synsets_digest", "classifier"):
             held.pop(key, None)
         place.write_text(json.dumps(document), encoding="utf-8")
 

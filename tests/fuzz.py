@@ -7,7 +7,8 @@ is a number: target, seed and number always give the same case, so that
 * refused: exit code 1 or 2 and one line of at most 700 characters
 * harmless: it succeeded, and the result is the same as without the damage
 * read: it succeeded with another result, where damage can make another valid input (a name in a hierarchy)
-* less: it succeeded without an epoch or a classifier of which nothing, or no commit record, is left: as if never stored
+* less: it succeeded without a snapshot whose directory is gone, as if never stored, or whose commit record is, which is
+  warned of; or without what a repair set aside
 * missed: it succeeded with another result, where the damage has to be found
 * traceback, hang (20 seconds), or a message of several lines: what must never be
 """

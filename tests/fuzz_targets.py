@@ -23,7 +23,7 @@ from torch import nn
 
 import featlab
 from featlab.store import SnapshotWriter, layout
-from featlab.store.verify import verify_run
+from featlab.store.uncommitted import uncommitted
 
 NAMES = ["animal.cat", "animal.dog", "animal.fox", "vehicle.car", "vehicle.bus", "vehicle.van"]
 ROWS = 120
@@ -78,16 +78,22 @@ def analyze(folder: Path, draw: random.Random) -> list[Step]:
 def less_or_missed(folder: Path, expected: str, found: str) -> str:
     """Tell apart a run that holds less, as if it had never been stored, and one of which another result was made.
 
-    Nobody can know of an epoch or a classifier that its directory was there once; where the directory is there without
-    its record, `featlab verify` says so.
+    Nobody can know of a snapshot that its directory was there once; where it is there without its record, the analysis
+    has to say so. A classifier may not be left out.
     """
-    run, path = featlab.open_run(folder / "run.zarr"), folder / "run.zarr"
-    split_gone = [epoch for epoch in range(3) if (epoch, "val") not in run.committed]
-    weights_gone = [epoch for epoch in range(2) if epoch in run.epochs and run.classifier(epoch) is None]
-    places = [path / "epochs" / f"{epoch:06d}" / "val" for epoch in split_gone]
-    places += [path / "epochs" / f"{epoch:06d}" / "weights" for epoch in weights_gone]
-    is_told = not any(place.exists() for place in places) or verify_run(path).costs_data
-    return "less" if places and is_told and is_part(expected, found) else "missed"
+    path = folder / "run.zarr"
+    run = featlab.open_run(path)
+    gone = {(epoch, "val") for epoch in range(3)} - set(run.committed)
+    told = {key for key in gone if not (path / layout.split_path(*key)).exists()} | set(uncommitted(run))
+    return "less" if gone and told == gone and is_part(expected, found) else "missed"
+
+
+def repaired_or_missed(folder: Path, expected: str, found: str) -> str:
+    """Judge what may have been repaired, where `featlab verify` told of the classifiers that it left out."""
+    run = featlab.open_run(folder / "run.zarr")
+    without = [epoch for epoch in range(2) if (epoch, "val") in run.committed and run.classifier(epoch) is None]
+    known = less_or_missed(folder, expected, found)
+    return "less" if without and len(run.committed) == 3 and is_part(expected, found) else known
 
 
 def is_part(expected: str, found: str) -> bool:
@@ -151,7 +157,7 @@ def write_old(folder: Path) -> None:
     for place in (folder / "run.zarr").rglob("zarr.json"):
         document = json.loads(place.read_text(encoding="utf-8"))
         held = document.get("attributes", {}).get(layout.ATTRIBUTES, {})
-        for key in ("seal", "place", "classes_digest", "synsets_digest"):
+        for key in ("seal", "place", "classes_digest", "synsets_digest", "classifier"):
             held.pop(key, None)
         place.write_text(json.dumps(document), encoding="utf-8")
 
@@ -467,7 +473,7 @@ def targets() -> list[Target]:
         Target("runs", write_runs, damage_run, analyze, less_or_missed),
         Target("runs without seals", write_old, damage_record, use_old, goes_on=True),
         Target("restored runs", write_whole_too, damage_run, analyze_restored, is_missed, goes_on=True),
-        Target("repaired runs", write_runs, damage_run, repair, less_or_missed, goes_on=True),
+        Target("repaired runs", write_runs, damage_run, repair, repaired_or_missed, goes_on=True),
         Target("listed runs", write_runs, damage_run, list_run),
         Target("continued runs", write_into, damage_run, add_epoch, is_missed),
         Target("caches", write_cached, lambda folder, draw: damage_tree(folder / "run.cache", draw),

@@ -19,6 +19,7 @@ from featlab.demo.planted import planted_tree
 from featlab.errors import CorruptStoreError, FeatlabWarning, OptionError
 from featlab.results.schema import TABLES
 from featlab.store.arrays import Block
+from featlab.store.writer import enter_run
 
 OPTIONS = {"permutations": 19, "controls": 2}
 HALVES = {"halves": [0] * 4 + [1] * 5}
@@ -309,11 +310,13 @@ def test_watching_waits_for_an_epoch_by_name(tmp_path):
     write(path)
     watching = watch(path, every=0.01, epochs=[1], **OPTIONS)
     assert next(watching).geometry.epoch.unique().tolist() == [1]
+    overwriting = enter_run(path, 0)
     (path / "epochs/000001/val/zarr.json").rename(tmp_path / "record")
     with pytest.MonkeyPatch.context() as patch:
         committing = SimpleNamespace(sleep=lambda seconds: write(path, epochs=[1], seed=2))
         patch.setattr("featlab.analysis.watch.time", committing)
         assert next(watching).geometry.epoch.unique().tolist() == [1]
+    overwriting.release()
     with pytest.raises(OptionError, match="no epoch 7"):
         next(watch(path, every=0.01, epochs=[7], **OPTIONS))
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 import threading
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -130,6 +134,72 @@ def test_what_was_computed_is_kept_elsewhere(folder, tmp_path, monkeypatch):
     kept = Path(str(outcome.exception).split("is kept in '")[1].split("'")[0])
     assert len(featlab.load_results(kept).geometry)
     assert not target.exists()
+
+
+def on_small_disk(folder, *commands):
+    """Run shell commands in a folder where `disk` may be mounted, and say what they printed, and the lines of featlab.
+
+    A user may mount it, where the kernel gives out namespaces.
+    """
+    script = " && ".join(commands).replace("featlab ", f"{sys.executable} -m featlab_cli ")
+    environment = {**os.environ, "TMPDIR": str(folder / "tmp")}
+    done = subprocess.run(["unshare", "-Urm", "sh", "-c", script], cwd=folder, env=environment, text=True,
+                          capture_output=True, check=True)  # fmt: skip
+    return done.stdout.split(), done.stderr.splitlines()
+
+
+@pytest.fixture
+def many_classes(tmp_path):
+    """A folder with a run whose results are larger than a megabyte, for its classes have 79,800 distances."""
+    for name in ("disk", "tmp"):
+        (tmp_path / name).mkdir()
+    features = {"a": np.random.default_rng(0).normal(size=(800, 8))}
+    featlab.write_epoch(tmp_path / "run.zarr", epoch=0, features=features, labels=np.arange(800) % 400)
+    return tmp_path
+
+
+ANALYZE = "featlab analyze run.zarr --permutations 0 --controls 0 --out disk/run.results"
+# what comes after the mount: a probe of a megabyte fits at first, the results do not
+SMALL = "mount -t tmpfs -o size=1200k none disk"
+FILL = "(dd if=/dev/zero of=disk/fill bs=1k 2>/dev/null || true)"
+
+
+@pytest.mark.soak
+def test_results_that_a_disk_does_not_hold_are_kept_elsewhere(many_classes, results):
+    copied = f"cp -r {results} disk/run.results"
+    printed, told = on_small_disk(many_classes, SMALL, copied, f"(! {ANALYZE})", "find disk -mindepth 1 -maxdepth 1",
+                                  f"diff -r {results} disk/run.results")  # fmt: skip
+    (line,) = told
+    assert "No space left on device" in line
+    assert printed == ["disk/run.results"]  # the earlier results, as they were
+    kept = featlab.load_results(line.split("is kept in '")[1].split("'")[0])
+    assert len(kept.distances) == 2 * 79_800
+    assert list((many_classes / "run.cache").glob("*.npz"))
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(
+    ("mounting", "reason"),
+    [([SMALL, FILL], "No space left on device"), (["mount -t tmpfs -o ro none disk"], "Read-only file system")],
+)
+def test_a_disk_that_is_full_or_read_only_is_refused_before_computing(many_classes, mounting, reason):
+    printed, told = on_small_disk(many_classes, *mounting, f"(! {ANALYZE})", "find disk -mindepth 1")
+    (line,) = told
+    assert line.startswith(f"featlab: results cannot be written to 'disk/run.results' ({reason})")
+    assert set(printed) <= {"disk/fill"}
+    assert not (many_classes / "run.cache").exists()  # nothing was computed
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("mounting", [[SMALL, FILL], ["mount -t tmpfs -o ro none disk"]])
+def test_a_cache_that_cannot_be_written_costs_a_warning(many_classes, mounting):
+    printed, told = on_small_disk(
+        many_classes, *mounting, f"{ANALYZE} --cache disk/run.cache --out run.results", "find disk -mindepth 1 -type f"
+    )
+    assert [line for line in told if "statistics cannot be kept in disk/run.cache" in line] == told[:1]
+    assert len(told) == 2
+    assert set(printed) <= {"run.results", "disk/fill"}
+    assert len(featlab.load_results(many_classes / "run.results").distances) == 2 * 79_800
 
 
 @pytest.mark.defect("C17", "a report that could not be written destroyed the page that it replaced")

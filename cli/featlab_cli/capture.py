@@ -10,6 +10,7 @@ from types import TracebackType
 import click
 
 from featlab.errors import OptionError
+from featlab_cli.stores import check_kept
 
 # What `replay` takes as well.
 reduce_option = click.option(
@@ -150,6 +151,7 @@ def command(
     featlab capture --store run.zarr --layers '**' --splits val --splits train -- -m package.train
     torchrun --nproc-per-node 2 -m featlab_cli capture --store run.zarr --layers '**' -- train.py
     """
+    check_kept(store)
     from featlab.capture.script.run import run_script
 
     sys.excepthook = _print_trimmed

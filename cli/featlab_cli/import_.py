@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from featlab.errors import OptionError
+from featlab_cli.stores import check_kept
 
 TORCH_SUFFIXES = (".pt", ".pth")
 
@@ -55,8 +55,7 @@ def command(
     """
     if class_vectors and (labels or logits):
         raise click.UsageError(f"{'--labels' if labels else '--logits'} goes with samples, not with --class-vectors.")
-    if store.startswith("memory:"):
-        raise OptionError(f"{store!r} is in the memory of this command, and gone when it ends; give a path, or s3://.")
+    check_kept(store)
     from featlab.ingest import features
 
     chosen: dict[str, Any] = {**options, "classes": _classes(classes)}

@@ -39,8 +39,10 @@ def command(run: str, everything: bool, style: str | None) -> None:
     featlab info run.zarr --format csv > snapshots.csv
     """
     import featlab
+    from featlab.store.uncommitted import warn_uncommitted
 
     opened = featlab.open_run(run)
+    warn_uncommitted(opened)
     table = opened.info()
     style = style or ("table" if sys.stdout.isatty() else "csv")
     if style == "csv":

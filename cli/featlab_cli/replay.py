@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from featlab_cli.capture import logits_option, mask_option, read_classes, read_reducers, reduce_option
+from featlab_cli.stores import check_kept
 
 
 @click.command()
@@ -63,6 +64,7 @@ def command(
     \b
     featlab replay --store run.zarr --layers 'layer*' --model train:build --data train:val_loader 'ckpt/*.pt'
     """
+    check_kept(store)
     from featlab.capture.replay import import_factory, replay
 
     replay(

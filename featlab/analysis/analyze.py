@@ -40,6 +40,7 @@ from featlab.statistics.engine import Engine
 from featlab.statistics.gather import gather
 from featlab.statistics.usable import Pair, counted_rows, finite_rows
 from featlab.store.reader import Run, open_run
+from featlab.store.uncommitted import warn_uncommitted
 from featlab.typing import Bools
 from featlab.version import __version__
 
@@ -146,6 +147,7 @@ def analyze(
     [1.0]
     """
     run = run if isinstance(run, Run) else open_run(run)
+    warn_uncommitted(run)
     options = Options(
         metrics=tuple(metrics),
         linkages=tuple(linkages),

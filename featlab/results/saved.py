@@ -244,7 +244,8 @@ def _check_foreign(target: Path) -> None:
 
 def _unwritable(target: Path, error: Exception) -> ResultsError:
     return ResultsError(
-        f"results cannot be written to {str(target)!r} ({_reason(error)}): free space there, or choose another path."
+        f"results cannot be written to {str(target)!r} ({_reason(error)}): free space there or let it be written to, "
+        "or choose another path."
     )
 
 

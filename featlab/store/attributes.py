@@ -263,36 +263,28 @@ def epochs_in(root: AnyPath) -> list[int]:
 
 def committed_splits(root: AnyPath, epoch: int) -> dict[str, dict[str, Any]]:
     """The committed splits of an epoch and their attributes; having any is what makes them committed."""
-    return {split: attributes for _, split, attributes in committed(root, [epoch])}
+    return {split: attributes for _, split, attributes in snapshots(root, [epoch]) if attributes is not None}
 
 
-def committed(
-    root: AnyPath, epochs: Sequence[int], *, refuse_lost: bool = False
-) -> list[tuple[int, str, dict[str, Any]]]:
-    """Epoch, split and attributes of what is committed; in an object store, all are asked for at once.
+def snapshots(root: AnyPath, epochs: Sequence[int]) -> list[tuple[int, str, dict[str, Any] | None]]:
+    """Epoch, split and attributes of each directory that may hold a snapshot, None for one that is not committed.
 
-    With `refuse_lost`, metadata of a snapshot without a commit record, which no writer leaves, is a CorruptStoreError.
+    In an object store, all are asked for at once.
     """
     directories = [root / layout.epoch_path(epoch) for epoch in epochs]
     named = zip(epochs, directories, names_in_each(directories), strict=True)
     splits = [(epoch, name, where / name) for epoch, where, names in named for name in names if name != layout.WEIGHTS]
     objects = [where for _, _, where in splits if isinstance(where, ObjectPath)]
     found = read_many_attributes(objects) if objects else [read_attributes(where) for _, _, where in splits]
-    if refuse_lost:
-        found = [
-            _sought(where) if attributes is None else attributes
-            for (_, _, where), attributes in zip(splits, found, strict=True)
-        ]
-    return [
-        (epoch, name, attributes)
-        for (epoch, name, _), attributes in zip(splits, found, strict=True)
-        if attributes is not None
-    ]
+    return [(epoch, name, attributes) for (epoch, name, _), attributes in zip(splits, found, strict=True)]
 
 
-def _sought(where: AnyPath) -> dict[str, Any] | None:
-    """The commit record that a snapshot had none of a moment ago; CorruptStoreError where it was lost."""
-    if not (where / layout.METADATA).exists() or not layout.sorted_ranks(names_in(where)):
+def sought_record(where: AnyPath) -> dict[str, Any] | None:
+    """Read the commit record that a snapshot had none of a moment ago; CorruptStoreError for metadata without one.
+
+    No writer leaves such: it writes the record at once with the metadata.
+    """
+    if not (where / layout.METADATA).exists() or not holds_rows(where):
         return None  # of a writer that is at work or was killed, or nobody's
     attributes = read_attributes(where)
     if attributes is None:
@@ -301,3 +293,8 @@ def _sought(where: AnyPath) -> dict[str, Any] | None:
             "run `featlab verify` with --repair."
         )
     return attributes
+
+
+def holds_rows(where: AnyPath) -> bool:
+    """Tell whether a directory has the part of a rank."""
+    return bool(layout.sorted_ranks(names_in(where)))

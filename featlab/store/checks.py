@@ -23,7 +23,7 @@ from featlab.store import layout
 from featlab.store.attributes import RunAttributes
 from featlab.store.files import AnyPath
 from featlab.store.layout import ArrayInfo, CommitRecord
-from featlab.store.seals import names_digest, seal_problem
+from featlab.store.seals import classifier_digest, names_digest, seal_problem
 
 LOST, UNREADABLE, LEFTOVER, REMARK = "lost", "unreadable", "leftover", "remark"
 _NOT_DECODED = (ValueError, RuntimeError, KeyError, TypeError, AttributeError, IndexError)
@@ -231,6 +231,31 @@ def classifier_arrays(attributes: Mapping[str, Any], where: str) -> tuple[layout
         raise CorruptStoreError(
             f"the attributes of {where} cannot be read ({layout.said(error)}); restore {layout.METADATA} from a copy"
         ) from error
+
+
+def digest_of_classifier(arrays: layout.Inventory, feeds: Sequence[str]) -> str:
+    """Return what a commit record says of a classifier that stands with its epoch."""
+    return classifier_digest(
+        feeds, {name: [shard.digest for shard in arrays[name].shards] for name in ("weight", "bias")}
+    )
+
+
+def other_classifier(said: Mapping[str, str | None], digest: str | None) -> str | None:
+    """End of a sentence about a classifier that is not the one with which a split was committed, or is not there.
+
+    Parameters
+    ----------
+    said
+        Each committed split of the epoch, and the digest in its record; None where it names none.
+    digest
+        Of the classifier that is there, or None.
+    """
+    split = next((split for split, named in said.items() if named not in (None, digest)), None)
+    if split is None:
+        return None
+    if digest is None:
+        return f"is missing, though split {split!r} was committed with one"
+    return f"is not the one that split {split!r} was committed with"
 
 
 def classifier_problems(arrays: layout.Inventory, classes: int) -> list[str]:

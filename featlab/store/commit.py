@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from featlab.errors import DataError, StoreError
 from featlab.store import layout
 from featlab.store.arrays import ArrayWriter, read_array
 from featlab.store.attributes import committed_splits, read_run
+from featlab.store.checks import classifier_arrays, digest_of_classifier
 from featlab.store.files import (
     AnyPath,
     hide,
@@ -25,7 +26,7 @@ from featlab.store.files import (
     write_group,
 )
 from featlab.store.layout import CommitRecord, Inventory
-from featlab.store.seals import names_digest, sealed
+from featlab.store.seals import names_digest, seal_problem, sealed
 
 Classifier = tuple[NDArray[np.float32], NDArray[np.float32], list[str]]
 
@@ -120,10 +121,10 @@ def commit_split(snapshot: Pending, classifier: Classifier | None) -> tuple[int,
         classes_digest=names_digest(run.classes),
         synsets_digest=None if run.synsets is None else names_digest(run.synsets),
     )
-    kept = None if classifier is None else _commit_classifier(snapshot, classifier)
+    digest, kept = _commit_classifier(snapshot, classifier)
     for directory in (".", layout.EPOCHS, layout.epoch_path(snapshot.epoch), snapshot.where):
         sync_directory(snapshot.root / directory)
-    write_group(snapshot.directory, sealed(record.to_json(), snapshot.where))
+    write_group(snapshot.directory, sealed(replace(record, classifier=digest).to_json(), snapshot.where))
     return record.unique, [*([] if kept is None else [kept]), *_remarks(snapshot.where, record, overflow)]
 
 
@@ -166,26 +167,38 @@ def _check_parts(snapshot: Pending, parts: dict[str, Inventory]) -> None:
                 )
 
 
-def _commit_classifier(snapshot: Pending, classifier: Classifier) -> str | None:
-    """Write the epoch's weights, unless another committed split of the epoch stands on others: then say so."""
+def _commit_classifier(snapshot: Pending, classifier: Classifier | None) -> tuple[str | None, str | None]:
+    """Write the epoch's weights, unless another committed split of the epoch stands on others: then say so.
+
+    Returns
+    -------
+    tuple
+        The digest of the classifier that the epoch has from now on, as far as its records tell, and a remark.
+    """
+    others = committed_splits(snapshot.root, snapshot.epoch)
+    others.pop(snapshot.split, None)
+    standing = next((said for record in others.values() if (said := record.get(layout.CLASSIFIER)) is not None), None)
+    if classifier is None:
+        return standing, None
     weight, bias, feeds = classifier
-    where = f"{layout.epoch_path(snapshot.epoch)}/{layout.WEIGHTS}"
+    where = layout.weights_path(snapshot.epoch)
     directory = snapshot.root / where
     held = read_attributes(directory)
-    others = [name for name in committed_splits(snapshot.root, snapshot.epoch) if name != snapshot.split]
-    if held is not None and others:
-        old = layout.inventory_from_json(held["arrays"])
-        same = held["feeds"] == feeds and all(
+    if others and held is not None:
+        old, fed = classifier_arrays(held, where)
+        standing = standing or digest_of_classifier(old, fed)
+        same = fed == feeds and all(
             np.array_equal(read_array(str(snapshot.root), f"{where}/{name}", old[name]), given, equal_nan=True)
             for name, given in (("weight", weight), ("bias", bias))
         )
         if same:
-            return None
-        if not snapshot.overwrite:
-            return (
-                f"epoch {snapshot.epoch} keeps the classifier that came with split {others[0]!r}, and the other one of "
-                f"split {snapshot.split!r} is not stored; write with overwrite to replace it"
-            )
+            return standing, None
+    if standing is not None and not snapshot.overwrite:
+        lost = "" if held is not None else ", though it is lost"
+        return standing, (
+            f"epoch {snapshot.epoch} keeps the classifier that came with split {next(iter(others))!r}{lost}, and the "
+            f"other one of split {snapshot.split!r} is not stored; write with overwrite to replace it"
+        )
     remove_classifier(snapshot)
     directory.mkdir()
     inventory: Inventory = {}
@@ -195,12 +208,41 @@ def _commit_classifier(snapshot: Pending, classifier: Classifier) -> str | None:
         inventory[name] = writer.finish()
     sync_tree(directory)
     write_group(directory, sealed({"feeds": feeds, "arrays": layout.inventory_to_json(inventory)}, where))
-    return None
+    digest = digest_of_classifier(inventory, feeds)
+    restate_classifier(snapshot.root, snapshot.epoch, others, digest)
+    return digest, None
+
+
+def restate_classifier(
+    root: AnyPath, epoch: int, splits: Mapping[str, Mapping[str, Any]], digest: str | None
+) -> list[str]:
+    """Let the records of an epoch that name another classifier name this one, or none; returns their splits.
+
+    Parameters
+    ----------
+    root, epoch
+        Where they are.
+    splits
+        Committed splits and the attributes that they have now.
+    digest
+        Of the classifier, or None if the epoch is to go on without.
+    """
+    restated = []
+    for split, attributes in splits.items():
+        where = layout.split_path(epoch, split)
+        said = attributes.get(layout.CLASSIFIER)
+        if said in (None, digest) or seal_problem(attributes, where) is not None:  # no seal for what is damaged
+            continue
+        kept = {key: value for key, value in attributes.items() if key != layout.CLASSIFIER}
+        named = {} if digest is None else {layout.CLASSIFIER: digest}
+        write_group(root / where, sealed({**kept, **named}, where))
+        restated.append(split)
+    return restated
 
 
 def remove_classifier(snapshot: Pending) -> None:
     """Take away the epoch's weights, if there are any: first from sight, then from disk."""
-    directory = snapshot.root / layout.epoch_path(snapshot.epoch) / layout.WEIGHTS
+    directory = snapshot.root / layout.weights_path(snapshot.epoch)
     if read_attributes(directory) is not None:
         hide(directory)
     remove_tree(directory)

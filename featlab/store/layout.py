@@ -19,6 +19,7 @@ ATTRIBUTES = "featlab"
 METADATA = "zarr.json"
 EPOCHS = "epochs"
 WEIGHTS = "weights"
+CLASSIFIER = "classifier"  # in a commit record: the digest of the epoch's classifier
 LAYERS = "layers"
 
 MIB = 1 << 20
@@ -161,6 +162,9 @@ class CommitRecord:
         The digest of the weights that the rows come from, `CHANGING` if they changed meanwhile; None when unknown.
     classes_digest, synsets_digest
         Of the run's classes and synsets as they were at the commit; None in older stores, and for synsets added later.
+    classifier
+        The digest of the classifier that stands with the epoch; None where there was none at the commit, in older
+        stores, and after a repair that gave it up.
     """
 
     rows: int
@@ -177,6 +181,7 @@ class CommitRecord:
     weights: str | None = None
     classes_digest: str | None = None
     synsets_digest: str | None = None
+    classifier: str | None = None
 
     @property
     def inventory(self) -> Inventory:
@@ -210,6 +215,7 @@ class CommitRecord:
             **({"weights": self.weights} if self.weights else {}),
             **({} if self.classes_digest is None else {"classes_digest": self.classes_digest}),
             **({} if self.synsets_digest is None else {"synsets_digest": self.synsets_digest}),
+            **({} if self.classifier is None else {CLASSIFIER: self.classifier}),
         }
 
     @classmethod
@@ -234,6 +240,7 @@ class CommitRecord:
                 classes_digest=_optional(_text, data.get("classes_digest")),
                 synsets_digest=_optional(_text, data.get("synsets_digest")),
                 weights=_optional(_text, data.get("weights")),
+                classifier=_optional(_text, data.get(CLASSIFIER)),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CorruptStoreError(
@@ -300,6 +307,10 @@ def shard_rows(rows_per_chunk: int, row_bytes: int) -> int:
 
 def epoch_path(epoch: int) -> str:
     return f"{EPOCHS}/{epoch:06d}"
+
+
+def weights_path(epoch: int) -> str:
+    return f"{EPOCHS}/{epoch:06d}/{WEIGHTS}"
 
 
 def split_path(epoch: int, split: str) -> str:

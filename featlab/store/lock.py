@@ -107,6 +107,11 @@ class Entry:
         """Who it is, for a sentence."""
         return f"process {self.process.number} on {self.process.host} (since {self.since})"
 
+    def is_over(self, here: Process) -> bool:
+        """Whether its process is gone, or has long shown no sign of life."""
+        gone = self.process.is_gone(here)
+        return self.is_long_silent if gone is None else gone
+
     @property
     def is_long_silent(self) -> bool:
         """Whether it was last renewed so long ago that nobody need wait to see another renewal."""
@@ -359,6 +364,12 @@ def _stands(other: Entry, own: _Claim, watched: dict[str, tuple[Any, float]]) ->
             f"{own.root} is being written to by {other.writer}; wait until it is done, end it, or choose another store."
         )
     return True
+
+
+def is_at_work(root: AnyPath) -> bool:
+    """Whether any process, this one too, writes to a run."""
+    here = Process.current()
+    return any(not entry.is_over(here) for entry in entries(root))
 
 
 def entries(root: AnyPath, but: str = "") -> list[Entry]:

@@ -11,8 +11,15 @@ from numpy.typing import NDArray
 from featlab.errors import CorruptStoreError, NotInStoreError, OptionError
 from featlab.store import layout
 from featlab.store.arrays import Block, array_blocks, read_array
-from featlab.store.attributes import RunAttributes, committed, epochs_in, read_run
-from featlab.store.checks import classifier_arrays, classifier_problems, names_problem, record_problems
+from featlab.store.attributes import RunAttributes, epochs_in, read_run, snapshots, sought_record
+from featlab.store.checks import (
+    classifier_arrays,
+    classifier_problems,
+    digest_of_classifier,
+    names_problem,
+    other_classifier,
+    record_problems,
+)
 from featlab.store.files import StorePath, disk_errors, read_attributes, store_path
 from featlab.store.layout import CommitRecord
 from featlab.store.seals import commit_digest
@@ -99,6 +106,13 @@ def _corrupt_record(where: str, problem: str) -> CorruptStoreError:
     )
 
 
+def _lost_classifier(epoch: int, where: str, problem: str) -> CorruptStoreError:
+    return CorruptStoreError(
+        f"the classifier of epoch {epoch} {problem}; restore {where} from a copy, write the epoch again with "
+        "overwrite, or go on without it after `featlab verify --repair`"
+    )
+
+
 class Run:
     """A stored run, as it was when it was opened; `open_run` makes it.
 
@@ -114,6 +128,9 @@ class Run:
         All (epoch, split), in order.
     commits
         The same, with a digest that is another one after a snapshot was overwritten.
+    without_record
+        Each (epoch, split) that has a directory and no commit record: its writer is at work or was killed, or the
+        record was lost. No reader shows it.
     epochs, splits, layers
         What is committed anywhere in the run; layers in the order in which they first came.
 
@@ -135,9 +152,14 @@ class Run:
         root = store_path(path).absolute()  # a worker may stand in another directory
         self._records: dict[tuple[int, str], CommitRecord] = {}
         self.commits: dict[tuple[int, str], str] = {}
+        self.without_record: list[tuple[int, str]] = []
         with disk_errors(f"opening {root}", "check that it may be read"):
             attributes = read_run(root)
-            for epoch, split, data in committed(root, epochs_in(root), refuse_lost=True):
+            for epoch, split, found in snapshots(root, epochs_in(root)):
+                data = found or sought_record(root / layout.split_path(epoch, split))
+                if data is None:
+                    self.without_record.append((epoch, split))
+                    continue
                 self._records[epoch, split] = _sound_record(data, layout.split_path(epoch, split), attributes)
                 self.commits[epoch, split] = commit_digest(data)
         self.path = str(root)
@@ -206,7 +228,7 @@ class Run:
         feeds, arrays = self._weights(epoch)
         if not arrays:
             return None
-        where = f"{layout.epoch_path(epoch)}/{layout.WEIGHTS}"
+        where = layout.weights_path(epoch)
         weight, bias = (read_array(self.path, f"{where}/{name}", arrays[name]) for name in ("weight", "bias"))
         return Classifier(weight, bias, feeds)
 
@@ -216,9 +238,12 @@ class Run:
         return self._classifiers[epoch]
 
     def _read_weights(self, epoch: int) -> tuple[tuple[str, ...], layout.Inventory]:
-        where = f"{layout.epoch_path(epoch)}/{layout.WEIGHTS}"
+        where = layout.weights_path(epoch)
         held = read_attributes(store_path(self.path) / where) if epoch in self.epochs else None
+        said = {split: record.classifier for (number, split), record in self._records.items() if number == epoch}
         if held is None:
+            if (problem := other_classifier(said, None)) is not None:
+                raise _lost_classifier(epoch, where, problem)
             return (), {}
         arrays, feeds = classifier_arrays(held, where)
         problems = classifier_problems(arrays, len(self.classes))
@@ -226,6 +251,8 @@ class Run:
             raise CorruptStoreError(
                 f"the classifier of epoch {epoch} {problems[0]}; restore {where}/{layout.METADATA} from a copy"
             )
+        if (problem := other_classifier(said, digest_of_classifier(arrays, feeds))) is not None:
+            raise _lost_classifier(epoch, where, problem)
         return tuple(feeds), arrays
 
     def blocks(self, epoch: int, split: str, array: str, *, target_bytes: int = TARGET_BYTES) -> list[Block]:

@@ -48,6 +48,11 @@ def names_digest(names: Sequence[str]) -> str:
     return _digest(list(names))
 
 
+def classifier_digest(feeds: Sequence[str], shards: Mapping[str, Sequence[str]]) -> str:
+    """Digest of a classifier: the layers that feed it, and the digests of the shards of its arrays."""
+    return _digest({"feeds": list(feeds), **{name: list(digests) for name, digests in shards.items()}})
+
+
 def commit_digest(attributes: Mapping[str, Any]) -> str:
     """Digest of all that a commit record says, the digests of its shards among it: another one is another commit."""
     return _digest(attributes)

@@ -13,7 +13,8 @@ from featlab.errors import CorruptStoreError
 from featlab.store import layout
 from featlab.store.attributes import committed_splits
 from featlab.store.checks import Finding
-from featlab.store.files import read_attributes, remove_tree, sync_directory, write_group, write_whole
+from featlab.store.commit import restate_classifier
+from featlab.store.files import names_in, read_attributes, remove_tree, sync_directory, write_group, write_whole
 
 ASIDE = "aside"
 
@@ -26,7 +27,8 @@ class Fault:
     ----------
     action
         "aside": move what is broken. "uncommitted": the same for what looks finished but is not committed. "clear":
-        remove. "write": write a group's or an array's metadata anew. None: nothing can be done, or need be.
+        remove. "write": write a group's or an array's metadata anew. "forget": let the epoch go on without the
+        classifier that its records name. None: nothing can be done, or need be.
     place
         What it is done to, a path in the run.
     content
@@ -61,12 +63,18 @@ def mend(root: Path, faults: Sequence[Fault], idle_minutes: float) -> list[Findi
     """
     done: dict[str, str | None] = {}
     for fault in faults:
-        if fault.action is not None and fault.place not in done:
+        if fault.action not in (None, "forget") and fault.place not in done:
             done[fault.place] = _mend(root, fault, idle_minutes)
     for epoch in dict.fromkeys(place.rsplit("/", 1)[0] for place, said in done.items() if said and ASIDE in said):
         weights = f"{epoch}/{layout.WEIGHTS}"
         if epoch.startswith(layout.EPOCHS) and (root / weights).is_dir() and not _is_used(root, epoch):
             set_aside(root, weights)  # it belongs to the snapshots that were just moved
+    # once what is broken is out of the way, so that no broken record is sealed anew
+    lost = [fault.place for fault in faults if fault.action == "forget"]
+    moved = [place for place, said in done.items() if place.endswith(f"/{layout.WEIGHTS}") and said and ASIDE in said]
+    for place in dict.fromkeys([*lost, *moved]):
+        goes_on = _forget_classifier(root, place)
+        done.setdefault(place, goes_on)
     return [
         fault.finding if fault.action is None else replace(fault.finding, repaired=done[fault.place])
         for fault in faults
@@ -88,6 +96,15 @@ def _mend(root: Path, fault: Fault, idle_minutes: float) -> str | None:
     if _attributes(path) != fault.attributes:
         return "left alone, for it was written anew meanwhile"
     return f"set aside as {set_aside(root, fault.place)}"
+
+
+def _forget_classifier(root: Path, place: str) -> str:
+    """Let an epoch go on without the classifier that its records name."""
+    epoch = root / place.rsplit("/", 1)[0]
+    splits = {name: found for name in names_in(epoch) if (found := _attributes(epoch / name)) is not None}
+    splits.pop(layout.WEIGHTS, None)
+    restated = restate_classifier(root, int(epoch.name), splits, None)
+    return f"{', '.join(map(repr, restated)) or 'the epoch'} {'go' if len(restated) > 1 else 'goes'} on without it"
 
 
 def _attributes(path: Path) -> dict[str, Any] | None:

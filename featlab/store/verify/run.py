@@ -23,7 +23,9 @@ from featlab.store.checks import (
     check_array,
     classifier_arrays,
     classifier_problems,
+    digest_of_classifier,
     names_problem,
+    other_classifier,
     record_problems,
     rows_problems,
     total_bytes,
@@ -178,10 +180,13 @@ def _survey(root: AnyPath, classes: int) -> tuple[list[_Committed], list[Fault]]
                 faults += found
         committed += snapshots
         faults += stray_files(root, where)
+        place = layout.weights_path(epoch)
         if layout.WEIGHTS in names:
-            classifier, found = _survey_classifier(root, f"{where}/{layout.WEIGHTS}", snapshots, classes, is_used)
+            classifier, found = _survey_classifier(root, place, snapshots, classes, is_used)
             committed += [] if classifier is None else [classifier]
             faults += found
+        elif (problem := other_classifier(_said(snapshots), None)) is not None:
+            faults.append(Fault(Finding(LOST, place, problem), "forget", place))
         if snapshots:
             faults += group_faults(root, [where])
     return committed, faults + (group_faults(root, [layout.EPOCHS]) if committed else [])
@@ -237,6 +242,8 @@ def _survey_classifier(
     except CorruptStoreError as error:
         return None, [_broken(place, _unread(error), attributes)]
     problems = classifier_problems(part, classes)
+    if not problems and (problem := other_classifier(_said(snapshots), digest_of_classifier(part, feeds))) is not None:
+        problems.append(problem)
     if not problems:
         width = part["weight"].shape[1]
         for snapshot in snapshots:
@@ -254,6 +261,11 @@ def _survey_classifier(
     what = "is said to read the layer {!r}, which no snapshot of the epoch holds"
     remarks = [Fault(Finding(REMARK, place, what.format(layer))) for layer in alien]
     return _Committed(place, attributes, {".": part}), remarks
+
+
+def _said(snapshots: Sequence[_Committed]) -> dict[str, str | None]:
+    """What the records of an epoch say of its classifier, by split."""
+    return {entry.where.rsplit("/", 1)[-1]: entry.record.classifier for entry in snapshots if entry.record is not None}
 
 
 def _unread(error: CorruptStoreError) -> str:

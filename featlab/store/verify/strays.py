@@ -88,8 +88,7 @@ def writer_faults(root: AnyPath) -> list[Fault]:
         where = f"{WRITING}/{entry.place.name}"
         if entry.process == here:
             continue
-        gone = entry.process.is_gone(here)
-        if gone or (gone is None and entry.is_long_silent):
+        if entry.is_over(here):
             what = f"is the entry of {entry.writer}, which is gone"
             faults.append(Fault(Finding(LEFTOVER, where, what), "clear", where))
         else:

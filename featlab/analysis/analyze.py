@@ -18,7 +18,7 @@ from featlab.analysis.class_order import Place, best_shifts, warn_class_order
 from featlab.analysis.evolution import evolution
 from featlab.analysis.induced import SOURCES, data_driven_taxonomy
 from featlab.analysis.left_out import refuse_undecided, warn_left_out
-from featlab.analysis.plan import Hierarchy, Options, Plan, Senses, Spaces, make_plan
+from featlab.analysis.plan import Hierarchy, Options, Plan, Senses, Spaces, choose_snapshots, make_plan
 from featlab.analysis.population import choose_population
 from featlab.analysis.reference import make_reference
 from featlab.analysis.snapshots import (
@@ -30,6 +30,7 @@ from featlab.analysis.snapshots import (
     warn_gaps,
     warn_ties,
 )
+from featlab.hierarchy.load import load_taxonomy
 from featlab.metrics.trees.draws import name_keys
 from featlab.metrics.trees.linkage import Method
 from featlab.progress import Advance
@@ -160,21 +161,13 @@ def analyze(
     )
     place = cache_beside(run.path) if cache is True else None if cache is False else os.fspath(cache)
     engine = Engine(client, memory_limit, progress, StatisticsCache(place))
-    induce = None
-    if hierarchy in SOURCES:
-        source, hierarchy = str(hierarchy), None
-        induce = partial(data_driven_taxonomy, engine, run, source=source, finite_only=allow_nonfinite)
-    plan = make_plan(
-        run,
-        hierarchy=hierarchy,
-        senses=senses,
-        spaces=spaces,
-        epochs=epochs,
-        splits=splits,
-        layers=layers,
-        options=options,
-        induce=induce,
-    )
+    taxonomy = None
+    if hierarchy is not None and hierarchy not in SOURCES:
+        taxonomy = load_taxonomy(hierarchy, run.classes, synsets=run.synsets, senses=senses)
+    requests = choose_snapshots(run, epochs=epochs, splits=splits, layers=layers, options=options)
+    if hierarchy in SOURCES:  # only the chosen snapshots tell which is the last
+        taxonomy = data_driven_taxonomy(engine, run, requests, str(hierarchy), finite_only=allow_nonfinite)
+    plan = make_plan(run, requests, taxonomy, spaces, options)
     decisions, rows = _decide(engine, run, plan)
     tables = _Tables(run, plan)
     groups = [list(group) for _, group in groupby(plan.requests, key=lambda request: (request.split, request.layer))]

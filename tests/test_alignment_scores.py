@@ -47,8 +47,8 @@ def summary(means, epoch=0, layer="last", metrics=("euclidean",), linkages=("ave
         request=Request(epoch, "val", layer),
         classes=np.arange(n_classes) if classes is None else classes,
         means=means,
-        geometry=[],
-        collapse=[],
+        geometry={},
+        collapse={},
         distances=distances,
         trees={
             (metric, method): linkage_tree(distances[metric], metric, method)
@@ -56,7 +56,7 @@ def summary(means, epoch=0, layer="last", metrics=("euclidean",), linkages=("ave
             for method in linkages
         },
         counts=np.ones(n_classes, np.int64),
-        nearest=np.zeros((1, n_classes), np.int64),
+        nearest={},
         left_out=0,
     )
 

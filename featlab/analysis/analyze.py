@@ -191,7 +191,7 @@ def analyze(
 
 def _decide(engine: Engine, run: Run, plan: Plan) -> tuple[dict[Pair, Decisions], dict[Pair, Bools]]:
     """Take the classifier's decisions, and find the rows that count where not all do."""
-    options, spaces = plan.options, [space.labels for space in plan.spaces]
+    options, spaces = plan.options, plan.groups
     if not options.allow_nonfinite:
         decisions = decide(engine, run, plan.pairs, spaces, rule=options.rule, seed=options.seed)
         refuse_undecided(run, decisions)
@@ -233,8 +233,8 @@ class _Tables:
         warn_gaps(summaries, self.run.classes)
         warn_ties(summaries)
         for summary in summaries:
-            self.rows["geometry"] += summary.geometry
-            self.rows["collapse"] += summary.collapse
+            self.rows["geometry"] += summary.geometry.values()
+            self.rows["collapse"] += summary.collapse.values()
             self.rows["linkage"] += linkage_rows(summary)
         kept = {"none": [], LAST_EPOCH: summaries[-1:]}.get(self.distances_kept, summaries)
         for summary in kept:

@@ -8,9 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from featlab.errors import DataError, FeatlabWarning, OptionError
 from featlab.globs import match_names
 from featlab.hierarchy import labelspace
@@ -19,7 +16,9 @@ from featlab.hierarchy.taxonomy import Taxonomy
 from featlab.hierarchy.taxonomy_distances import DISTANCES
 from featlab.metrics.trees.linkage import LINKAGES, METRICS, Method
 from featlab.statistics.gather import Request
+from featlab.statistics.regroup import SpaceKey
 from featlab.store.reader import Run
+from featlab.typing import Ints
 
 Hierarchy = Taxonomy | Mapping[str, Any] | str | os.PathLike[str]
 Senses = Mapping[str, str] | str | os.PathLike[str]
@@ -76,14 +75,23 @@ class Plan:
         return sorted(pairs, key=lambda pair: (splits.index(pair[1]), pair[0]))
 
     @property
-    def partitions(self) -> list[NDArray[np.int64]]:
-        """Maps from class to group: each space, followed at once by its controls."""
-        return [space.labels for family in self.families for space in family]
+    def groups(self) -> dict[str, Ints]:
+        """Group of each class, shape (n_classes,), by label space."""
+        return {space.name: space.labels for space in self.spaces}
 
     @property
-    def families(self) -> list[tuple[LabelSpace, ...]]:
-        """Each space with its controls behind it."""
-        return [(space, *self.controls[space.name]) for space in self.spaces]
+    def partitions(self) -> dict[SpaceKey, Ints]:
+        """Group of each class, shape (n_classes,), in the label spaces and in their controls."""
+        return {
+            (name, number): member.labels
+            for name, family in self.families.items()
+            for number, member in enumerate(family)
+        }
+
+    @property
+    def families(self) -> dict[str, tuple[LabelSpace, ...]]:
+        """The label spaces by name, each with its controls behind it."""
+        return {space.name: (space, *self.controls[space.name]) for space in self.spaces}
 
 
 def choose_snapshots(

@@ -9,7 +9,7 @@ the snapshots in flight, however many rows there are. A snapshot that is in the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -25,7 +25,7 @@ from featlab.statistics.decisions import Decisions
 from featlab.statistics.engine import Engine, Footprint, Schedule, nothing_kept
 from featlab.statistics.frame import Frame, frame
 from featlab.statistics.nearest import Decider
-from featlab.statistics.regroup import ClassStatistics, class_statistics
+from featlab.statistics.regroup import ClassStatistics, SpaceKey, class_statistics
 from featlab.statistics.scratch import borrowed
 from featlab.statistics.slabs import Keeping, Slab, block_bytes, cut_slabs, is_remote, read_slab
 from featlab.typing import Bools, Ints
@@ -59,7 +59,7 @@ def gather(
     engine: Engine,
     run: Run,
     groups: Sequence[Sequence[Request]],
-    spaces: Sequence[Ints],
+    spaces: Mapping[SpaceKey, Ints],
     measures: Measures[P],
     join: Callable[[Request, ClassStatistics, list[P]], T],
     *,
@@ -80,7 +80,7 @@ def gather(
     groups
         Snapshots that are handed over together; each has a committed (epoch, split).
     spaces
-        Label spaces in which nearest-mean decisions are taken, each a map of shape (n_classes,).
+        Group of each class, shape (n_classes,), in every label space that nearest-mean decisions are taken in.
     measures
         Called with the statistics of each snapshot, side by side; picklable where `engine.client` is set.
     join
@@ -146,7 +146,7 @@ class _Graph:
         engine: Engine,
         run: Run,
         schedule: Schedule,
-        spaces: Sequence[Ints],
+        spaces: Mapping[SpaceKey, Ints],
         measures: Measures[Any],
         join: Callable[[Request, ClassStatistics, list[Any]], Any],
         decisions: Mapping[tuple[int, str], Decisions],
@@ -158,7 +158,7 @@ class _Graph:
         self.measures, self.join, self.decisions = measures, join, decisions
         self.means_from, self.finite_only, self.spaces = means_from, finite_only, spaces
         self.rows = rows
-        self.digests = [cache.array_digest(space) for space in spaces]
+        self.digests = {space: cache.array_digest(labels) for space, labels in spaces.items()}
         self.kept = engine.cache.names()
 
     def plan(self, request: Request) -> _Plan:
@@ -166,7 +166,7 @@ class _Graph:
         source = Request(request.epoch, self.means_from or request.split, request.layer)
         name = self._name(request, source)
         if name in self.kept:
-            entry = cache.find_decisions(self.engine.cache, self.kept, name, self.digests)
+            entry = cache.find_decisions(self.engine.cache, self.kept, name, list(self.digests.values()))
             if entry is not None:
                 return _Plan(request, source, name, entry)
         first, second = _cut(self.run, request, source)
@@ -203,7 +203,8 @@ class _Graph:
     def nodes(self, plans: Sequence[_Plan]) -> list[Any]:
         """Nodes of the summaries of some snapshots."""
         task = self.engine.task
-        run, spaces = delayed(self.run, pure=False), delayed(list(self.spaces), pure=False, traverse=False)
+        run = delayed(self.run, pure=False)
+        spaces = delayed(list(self.spaces.values()), pure=False, traverse=False)
         computes = _Again(self.finite_only, self.rows, self.engine.cache, self.digests)
         again = delayed(computes, pure=False, traverse=False)
         measures = [delayed(measure, pure=False, traverse=False) for measure in self.measures]
@@ -306,12 +307,12 @@ def _finish(
     sums: coordinates.Coordinates,
     kept: StatisticsCache,
     name: str,
-    digests: Sequence[str],
+    digests: Mapping[SpaceKey, str],
 ) -> ClassStatistics:
     classifier = None if epoch is None else run.classifier(epoch)
     weight: NDArray[np.float64] | None = None if classifier is None else classifier.weight.astype(np.float64)
-    statistics = class_statistics(prepared[0], sums, weight)
-    cache.save_statistics(kept, name, statistics, digests)
+    statistics = class_statistics(prepared[0], sums, weight, list(digests))
+    cache.save_statistics(kept, name, statistics, list(digests.values()))
     return statistics
 
 
@@ -322,7 +323,7 @@ class _Again:
     finite_only: bool
     rows: Mapping[tuple[int, str], Bools]
     cache: StatisticsCache
-    digests: Sequence[str]
+    digests: Mapping[SpaceKey, str]
 
     def __call__(
         self, run: Run, plan: _Plan, spaces: Sequence[Ints], epoch: int | None, predictions: Ints | None
@@ -344,8 +345,10 @@ class _Again:
 def _load(
     again: _Again, run: Run, plan: _Plan, spaces: Sequence[Ints], epoch: int | None, predictions: Ints | None
 ) -> ClassStatistics:
-    held = cache.load_statistics(again.cache, plan.name, str(plan.entry), again.digests)
-    return again(run, plan, spaces, epoch, predictions) if held is None else held
+    held = cache.load_statistics(again.cache, plan.name, str(plan.entry), list(again.digests.values()))
+    if held is None:
+        return again(run, plan, spaces, epoch, predictions)
+    return replace(held, spaces=tuple(again.digests))
 
 
 def _measure(measure: Callable[[ClassStatistics], P], statistics: ClassStatistics) -> P:

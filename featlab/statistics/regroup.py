@@ -9,6 +9,7 @@ so each cut of a hierarchy, and each random control, costs arithmetic on class m
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -21,6 +22,10 @@ from featlab.statistics.moments import run_rows
 from featlab.statistics.nearest import averaging
 from featlab.statistics.rounding import Rounding, mean_rounding
 from featlab.typing import Floats, Ints
+
+# A label space's name, and 0 for the space itself or the number of one of its random controls. Numbered rather than
+# named: a user may ask for the space "cut8~control0" beside "cut8".
+SpaceKey = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,8 @@ class ClassStatistics:
     scales
         Largest magnitude that class means, about the centre, have in the features that make up each direction, shape
         (rank,); None in a cache of before. Rounding of the means is in proportion to it.
+    spaces
+        Label spaces that decisions were counted in, one for each row of `coordinates.nearest`.
     """
 
     classes: Ints
@@ -55,6 +62,12 @@ class ClassStatistics:
     classifier: Floats | None
     outside: Floats | None = None
     scales: Floats | None = None
+    spaces: tuple[SpaceKey, ...] = ()
+
+    def hits(self, space: SpaceKey) -> tuple[Ints, Ints | None]:
+        """Rows of each class nearest to their own group's mean, and to the classifier's; shape (n_present,) each."""
+        row, sums = self.spaces.index(space), self.coordinates
+        return sums.nearest[row], None if sums.agreement is None else sums.agreement[row]
 
     @property
     def rows(self) -> int:
@@ -91,8 +104,22 @@ class ClassStatistics:
         return self.means @ (self.coordinates.scatter @ self.means.T)
 
 
-def class_statistics(frame: Frame, coordinates: Coordinates, weight: Floats | None) -> ClassStatistics:
-    """Join the two passes; `weight` is the classifier's (n_classes, n_features) matrix, or None."""
+def class_statistics(
+    frame: Frame, coordinates: Coordinates, weight: Floats | None, spaces: Sequence[SpaceKey]
+) -> ClassStatistics:
+    """Join the two passes.
+
+    Parameters
+    ----------
+    frame
+        Of the first pass.
+    coordinates
+        Sums of the second.
+    weight
+        The classifier's matrix, shape (n_classes, n_features), or None.
+    spaces
+        The label spaces that decisions were counted in, in the order of the counts.
+    """
     classifier = outside = None
     if weight is not None:
         classifier = np.asarray(weight, np.float64)[frame.classes]
@@ -108,8 +135,9 @@ def class_statistics(frame: Frame, coordinates: Coordinates, weight: Floats | No
         # One row is its own mean: what float32 leaves between the two is no scatter.
         alone = coordinates.counts <= 1
         coordinates = replace(coordinates, class_scatter=np.where(alone, 0.0, coordinates.class_scatter))
-    scales = frame.scales
-    statistics = ClassStatistics(frame.classes, frame.counts, frame.means, coordinates, classifier, outside, scales)
+    statistics = ClassStatistics(
+        frame.classes, frame.counts, frame.means, coordinates, classifier, outside, frame.scales, tuple(spaces)
+    )
     return replace(statistics, means=_unblurred(statistics.means, statistics.rounding.whole))
 
 
@@ -168,8 +196,8 @@ class GroupStatistics:
     agreement: Ints | None
 
 
-def regroup(statistics: ClassStatistics, labels: Ints, index: int) -> GroupStatistics:
-    """Statistics of a label space.
+def regroup(statistics: ClassStatistics, labels: Ints, space: SpaceKey) -> GroupStatistics:
+    """Derive the statistics of a label space.
 
     Parameters
     ----------
@@ -177,8 +205,8 @@ def regroup(statistics: ClassStatistics, labels: Ints, index: int) -> GroupStati
         Of one snapshot.
     labels
         Group of every class of the run, shape (n_classes,).
-    index
-        The space's place among those the second pass decided in.
+    space
+        Its key, under which the second pass counted decisions.
     """
     sums = statistics.coordinates
     groups = np.unique(labels[statistics.classes], return_inverse=True)[1]
@@ -204,6 +232,7 @@ def regroup(statistics: ClassStatistics, labels: Ints, index: int) -> GroupStati
         classifier = members @ statistics.classifier
         if statistics.outside is not None:
             outside = float(members.multiply(members @ statistics.outside).sum())
+    nearest, agreement = statistics.hits(space)
     return GroupStatistics(
         rows=statistics.rows,
         counts=counts,
@@ -215,8 +244,8 @@ def regroup(statistics: ClassStatistics, labels: Ints, index: int) -> GroupStati
         within_along=along / statistics.rows,
         classifier=classifier,
         outside=outside,
-        nearest=sums.nearest[index],
-        agreement=None if sums.agreement is None else sums.agreement[index],
+        nearest=nearest,
+        agreement=agreement,
     )
 
 

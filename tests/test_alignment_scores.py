@@ -22,6 +22,7 @@ from featlab.errors import FeatlabWarning, OptionError
 from featlab.hierarchy.labelspace import default_spaces
 from featlab.hierarchy.taxonomy import Taxonomy
 from featlab.hierarchy.taxonomy_distances import taxonomy_distances
+from featlab.metrics.permutations import ClassPermutations
 from featlab.metrics.rsa import kendall, neighbors
 from featlab.metrics.rsa.correlations import Square, correlations
 from featlab.metrics.rsa.levels import Levels
@@ -312,7 +313,9 @@ def test_nulls_permute_the_taxonomys_side():
     square = taxonomy_distances(tree.taxonomy, tree.classes, ["path"])["path"]
     distances = pdist(tree.means[order])  # the features of the class that each stands for
     table = Levels.of(square)
-    (correlated,) = correlations([Distances(distances, 9)], [Square(table.codes, table.units)], order[None])
+    (correlated,) = correlations(
+        [Distances(distances, 9)], [Square(table.codes, table.units)], ClassPermutations(order[None])
+    )
     assert correlated.nulls[0].item() == pytest.approx(1, abs=0.02)
     laid = dendrogram.dendrogram(linkage(distances, "average"))
     found = primary_clades(tree.taxonomy, tree.classes)

@@ -15,6 +15,7 @@ from scipy.spatial.distance import squareform
 from featlab.analysis.reference import Reference
 from featlab.analysis.snapshots import Row, SnapshotSummary
 from featlab.metrics import permutations
+from featlab.metrics.permutations import CLADE_MEMBERS, OWN_COUNTS, OWN_LOOKUPS, SHARED_PAIRS
 from featlab.metrics.rsa import levels, neighbors
 from featlab.metrics.rsa.correlations import Square, correlations
 from featlab.metrics.rsa.kendall import BLOCKS, blocked_tau_a, kendall_tau_a
@@ -31,8 +32,6 @@ from featlab.typing import NAN, Floats, Ints
 FAMILY = ("metric", "linkage", "taxonomy_distance", "space", "score")
 HELD_RANKS = 250_000_000  # pairs of the snapshots that are judged together: their ranks take up to 2 GB
 THREADED = 100  # classes from which on sides are scored side by side
-COUNTED = 4  # times that a count of shared classes costs what a gathered value does
-MEETING_WORK = 15_000_000  # places in clades that the null of the triplets may look at: 999 orders of ImageNet's
 FALLING = ("nearest_neighbor_distance",)  # scores that agreement makes small
 # Nulls in float32, or counted in blocks, miss the value by up to this where a permutation gives the very same. That
 # happens where distances are tied, and then it counts.
@@ -64,7 +63,7 @@ def align(
     for _, same in groupby(summaries, key=lambda summary: summary.classes.tolist()):
         members = list(same)
         present = reference.among(members[0].classes)
-        n_classes = present.permutations.shape[1]
+        n_classes = present.permutations.n_classes
         together = max(1, HELD_RANKS // max(1, n_classes * (n_classes - 1) // 2 * len(members[0].distances)))
         for start in range(0, len(members), together):
             scored += _judged_together(members[start : start + together], present, advance)
@@ -182,15 +181,13 @@ def _sign(score: str) -> int:
 
 def _correlate(sides: Sequence[_Side], vectors: Sequence[Side], reference: Reference) -> list[Scored]:
     """Pearson and Spearman correlations of every side with every taxonomy distance; a tree's draws are vectors each."""
-    n_classes = reference.permutations.shape[1]
-    n_pairs = n_classes * (n_classes - 1) // 2
-    orders = reference.permutations
-    orders = orders[: permutations.affordable_permutations(n_pairs, len(orders), permutations.GATHERED_WORK)]
+    n_classes = reference.permutations.n_classes
+    affordable = reference.permutations.affordable(n_classes * (n_classes - 1) // 2, SHARED_PAIRS)
     squares = [Square(found.codes, found.units) for found in reference.distances.values()]
     draws = [1 if side.linkage is None else len(side.drawn) for side in sides]
     scored = []
     for (name, found), correlated in zip(
-        reference.distances.items(), correlations(vectors, squares, orders), strict=True
+        reference.distances.items(), correlations(vectors, squares, affordable), strict=True
     ):
         kinds = (("pearson", NAN), ("spearman", levels.spearman_ceiling(found.counts)))
         both = _over_draws(correlated.values, draws), _over_draws(correlated.nulls, draws)
@@ -217,9 +214,8 @@ def _kendall(sides: Sequence[_Side], vectors: Sequence[Distances], reference: Re
     permuted: dict[str, NDArray[np.unsignedinteger]] = {}
     for name, found in reference.distances.items():
         size = len(found.pairs)
-        used = permutations.affordable_permutations(size * len(found.values), len(reference.permutations))
-        orders = reference.permutations[: used if size <= SORTED_AT_ONCE else 0]
-        permuted[name] = permutations.permuted_pairs(found.pairs, orders)
+        affordable = reference.permutations.affordable(size * len(found.values))
+        permuted[name] = (affordable if size <= SORTED_AT_ONCE else affordable.first(0)).pairs(found.pairs)
 
     def taus(vector: Distances) -> list[tuple[float, Floats]]:
         values, ranks = vector.vectors
@@ -239,13 +235,13 @@ def _kendall(sides: Sequence[_Side], vectors: Sequence[Distances], reference: Re
 
 def _worth(reference: Reference) -> bool:
     """Whether threads would save more than it takes to start them."""
-    return int(reference.permutations.shape[1]) >= THREADED
+    return reference.permutations.n_classes >= THREADED
 
 
 def _own(reference: Reference, side: _Side) -> list[Scored]:
     if side.linkage is not None:
         return _tree(side, reference)
-    return _neighbours(side, reference) + _cophenetic_self(side, reference.permutations)
+    return _neighbours(side, reference) + _cophenetic_self(side, reference)
 
 
 def _neighbours(side: _Side, reference: Reference) -> list[Scored]:
@@ -258,8 +254,8 @@ def _neighbours(side: _Side, reference: Reference) -> list[Scored]:
         nearest = neighbors.nearest_neighbors(side.distances)
     scored = []
     for name, found in reference.distances.items():
-        used = _affordable(nearest.shape[1], reference)
-        means = neighbors.nearest_neighbor_distance(nearest, found, used)
+        orders = reference.permutations.affordable(nearest.shape[1]).after_identity
+        means = neighbors.nearest_neighbor_distance(nearest, found, orders)
         columns = {"taxonomy_distance": name, "ceiling": float(found.values[found.nearest].mean())}
         scored.append(side.scored("nearest_neighbor_distance", float(means[0]), means[1:], **columns))
     return scored
@@ -270,23 +266,26 @@ def _tree(side: _Side, reference: Reference) -> list[Scored]:
     laid = [dendrogram(linkage.levelled(tree)) for tree in side.drawn]
     scored: list[Scored] = []
 
-    def add(score: Callable[[Dendrogram, Ints], dict[str, Floats]], used: Ints, space: str | None = None) -> None:
-        found = [score(each, used) for each in (laid[:1] if side.untold else laid)]
+    def add(
+        score: Callable[[Dendrogram, Ints], dict[str, Floats]],
+        n_values: int,
+        budget: permutations.Budget,
+        space: str | None = None,
+    ) -> None:
+        orders = reference.permutations.affordable(n_values, budget).after_identity
+        found = [score(each, orders) for each in (laid[:1] if side.untold else laid)]
         for name in found[0]:
             values = found[0][name] if len(found) == 1 else np.mean([each[name] for each in found], axis=0)
             scored.append(side.scored(name, float(values[0]), values[1:], space=space))
 
     if (taxonomy := reference.taxonomy) is not None and len(taxonomy.members):
-        meeting = int(taxonomy.sizes.sum())
-        for each, work, most in (
-            (scores.bakers_gamma, meeting * COUNTED, permutations.NULL_WORK),
-            (scores.triplet_agreement, meeting, MEETING_WORK),
-            (scores.clade_recall, taxonomy.members.shape[1], permutations.NULL_WORK),
-        ):
-            add(partial(_against, each, taxonomy), _affordable(work, reference, most))
+        n_members = int(taxonomy.sizes.sum())
+        add(partial(_against, scores.bakers_gamma, taxonomy), n_members, OWN_COUNTS)
+        add(partial(_against, scores.triplet_agreement, taxonomy), n_members, CLADE_MEMBERS)
+        add(partial(_against, scores.clade_recall, taxonomy), taxonomy.members.shape[1], OWN_LOOKUPS)
     for name, labels in reference.spaces.items():
-        add(partial(_purity, labels), _affordable(len(labels) * COUNTED, reference), name)
-        add(partial(_cut, labels), _affordable(len(labels), reference), name)
+        add(partial(_purity, labels), len(labels), OWN_COUNTS, name)
+        add(partial(_cut, labels), len(labels), OWN_LOOKUPS, name)
     return scored
 
 
@@ -307,18 +306,18 @@ def _cut(labels: Ints, tree: Dendrogram, orders: Ints) -> dict[str, Floats]:
     return partitions.cut_scores(cut_labels(tree, int(labels.max()) + 1), labels, orders)
 
 
-def _cophenetic_self(side: _Side, orders: Ints) -> list[Scored]:
+def _cophenetic_self(side: _Side, reference: Reference) -> list[Scored]:
     """How well the trees on some distances fit these: their inverse permutations do what those of a tree would."""
     merged = [replace(side, linkage=method) for metric, method in side.member.trees if metric == side.metric]
     if not merged:
         return []
-    used = orders[: permutations.affordable_permutations(len(side.distances), len(orders))]
     square = squareform(side.distances, checks=False)
     mean, length = moments(side.distances)
     square -= np.float64(mean)
     square /= length
     vectors = [Cophenetic(tree) for each in merged for tree in each.drawn]
-    (found,) = correlations(vectors, [Square(square)], np.argsort(used, axis=1))
+    inverse = reference.permutations.affordable(len(side.distances)).inverse
+    (found,) = correlations(vectors, [Square(square)], inverse)
     draws = [len(each.drawn) for each in merged]
     both = _over_draws(found.values, draws)[0], _over_draws(found.nulls, draws)[0]
     return [each.scored("cophenetic_self", float(value), null) for each, value, null in zip(merged, *both, strict=True)]
@@ -330,9 +329,3 @@ def _over_draws(values: Floats, draws: Sequence[int]) -> Floats:
         return values
     starts = np.cumsum([0, *draws[:-1]])
     return np.stack([part.mean(axis=1) for part in np.split(values, starts[1:], axis=1)], axis=1)
-
-
-def _affordable(values: int, reference: Reference, work: int = permutations.NULL_WORK) -> Ints:
-    """The order as it is, then as many permutations as a score at so many values each may use."""
-    orders = reference.orders
-    return orders[: 1 + permutations.affordable_permutations(values, len(orders) - 1, work)]

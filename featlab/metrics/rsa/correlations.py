@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featlab.metrics.permutations import ClassPermutations
 from featlab.metrics.rsa.vectors import Side
 from featlab.threads import over_threads
-from featlab.typing import Floats, Ints
+from featlab.typing import Floats
 
 SINGLE = 256  # classes from which on nulls are computed in float32
 BAND = 64_000  # pairs of a band of rows
@@ -66,7 +67,7 @@ class Correlated:
         return Correlated(self.values + other.values, self.nulls + other.nulls)
 
 
-def correlations(sides: Sequence[Side], squares: Sequence[Square], permutations: Ints) -> list[Correlated]:
+def correlations(sides: Sequence[Side], squares: Sequence[Square], permutations: ClassPermutations) -> list[Correlated]:
     """Inner products of the vectors with the upper triangles of the squares, kind by kind.
 
     From `SINGLE` classes on the nulls are computed in float32: an inner product of so many pairs is then right to
@@ -79,7 +80,7 @@ def correlations(sides: Sequence[Side], squares: Sequence[Square], permutations:
     squares
         Of the same classes.
     permutations
-        Orders of the classes, rows and columns alike, shape (n_permutations, n_classes).
+        Of the classes, rows and columns alike.
 
     Returns
     -------
@@ -91,11 +92,11 @@ def correlations(sides: Sequence[Side], squares: Sequence[Square], permutations:
     >>> from featlab.metrics.rsa.vectors import Distances
     >>> side = Distances(np.array([1.0, 2.0, 4.0]), 3)
     >>> square = Square(np.array([[0, 0, 0], [0, 0, 1], [0, 1, 0]]), np.array([[-0.5, 1.0]]) / np.sqrt(1.5))
-    >>> found = correlations([side], [square], np.array([[1, 2, 0]]))[0]
+    >>> found = correlations([side], [square], ClassPermutations(np.array([[1, 2, 0]])))[0]
     >>> found.values.round(3), found.nulls.round(3)
     (array([[0.945]]), array([[[-0.756]]]))
     """
-    n_classes = permutations.shape[1]
+    n_classes = permutations.n_classes
     height = max(1, BAND // max(1, n_classes))
     starts = range(0, n_classes, height)
 
@@ -116,12 +117,12 @@ def _add_band(
     found: Sequence[Correlated],
     sides: Sequence[Side],
     squares: Sequence[Square],
-    permutations: Ints,
+    permutations: ClassPermutations,
     start: int,
     stop: int,
 ) -> None:
     """Add what some rows contribute."""
-    n_classes = permutations.shape[1]
+    n_classes = permutations.n_classes
     kinds = max(square.kinds for square in squares)
     own = np.stack([side.band(start, stop, kinds) for side in sides], axis=1).reshape(kinds, len(sides), -1)
     for square, each in zip(squares, found, strict=True):
@@ -131,17 +132,15 @@ def _add_band(
     narrow: NDArray[np.floating] = own.astype(np.float32 if n_classes >= SINGLE else np.float64, copy=False)
     buffer = np.empty((TOGETHER, PIECE), narrow.dtype)
     for first in range(0, len(permutations), TOGETHER):
-        orders = permutations[first : first + TOGETHER]
+        chosen = slice(first, first + TOGETHER)
         for square, each in zip(squares, found, strict=True):
-            permuted = np.empty((len(orders), stop - start, n_classes - start), square.codes.dtype)
-            for out, order in zip(permuted, orders, strict=True):
-                np.take(square.codes[order[start:stop]], order[start:], axis=1, out=out, mode="clip")
-            codes = permuted.reshape(len(orders), -1)
+            permuted = permutations.band(square.codes, slice(start, stop), chosen)
+            codes = permuted.reshape(len(permuted), -1)
             for begin in range(0, codes.shape[1], PIECE):
                 piece = slice(begin, begin + PIECE)
                 some = codes[:, piece]
                 for kind, values in enumerate(_looked_up(square, some, buffer[: len(some), : some.shape[1]])):
-                    each.nulls[kind, :, first : first + TOGETHER] += narrow[kind, :, piece] @ values.T
+                    each.nulls[kind, :, chosen] += narrow[kind, :, piece] @ values.T
 
 
 def _looked_up(square: Square, codes: NDArray[Any], out: NDArray[np.floating]) -> Iterator[NDArray[np.floating]]:

@@ -28,7 +28,7 @@ def counts_of(values):
 
 def null_of(vector, other, orders):
     """The null of one vector with another that is standardized."""
-    side = vectors.Distances(vector, orders.n_classes, ranked=False)
+    side = vectors.CondensedVector(vector, orders.n_classes, ranked=False)
     return correlations.correlations([side], [correlations.Square(squareform(other))], orders)[0].nulls[0, 0]
 
 

@@ -26,7 +26,7 @@ from featlab.metrics.permutations import ClassPermutations
 from featlab.metrics.rsa import kendall, neighbors
 from featlab.metrics.rsa.correlations import Square, correlations
 from featlab.metrics.rsa.levels import Levels
-from featlab.metrics.rsa.vectors import Distances
+from featlab.metrics.rsa.vectors import CondensedVector
 from featlab.metrics.trees import dendrogram, scores
 from featlab.metrics.trees.linkage import class_distances, linkage_tree
 from featlab.statistics.gather import Request
@@ -314,7 +314,7 @@ def test_nulls_permute_the_taxonomys_side():
     distances = pdist(tree.means[order])  # the features of the class that each stands for
     table = Levels.of(square)
     (correlated,) = correlations(
-        [Distances(distances, 9)], [Square(table.codes, table.units)], ClassPermutations(order[None])
+        [CondensedVector(distances, 9)], [Square(table.codes, table.units)], ClassPermutations(order[None])
     )
     assert correlated.nulls[0].item() == pytest.approx(1, abs=0.02)
     laid = dendrogram.dendrogram(linkage(distances, "average"))

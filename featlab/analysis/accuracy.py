@@ -1,4 +1,4 @@
-"""What was learned when: accuracy in every label space, and the onsets of every series."""
+"""Accuracy in every label space, epoch by epoch, and the onsets of every series: when each was learned."""
 
 from __future__ import annotations
 

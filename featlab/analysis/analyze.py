@@ -14,7 +14,7 @@ import pandas as pd
 
 from featlab.analysis.accuracy import accuracy_onsets, accuracy_table, layer_onsets
 from featlab.analysis.alignment_table import Scored, align, corrected, steps
-from featlab.analysis.class_order import Place, best_shifts, warn_class_order
+from featlab.analysis.class_order import Comparison, best_shifts, warn_class_order
 from featlab.analysis.evolution import evolution
 from featlab.analysis.induced import SOURCES, data_driven_taxonomy
 from featlab.analysis.left_out import refuse_undecided, warn_left_out
@@ -159,8 +159,8 @@ def analyze(
         debias=debias,
         allow_nonfinite=allow_nonfinite,
     )
-    place = cache_beside(run.path) if cache is True else None if cache is False else os.fspath(cache)
-    engine = Engine(client, memory_limit, progress, StatisticsCache(place))
+    directory = cache_beside(run.path) if cache is True else None if cache is False else os.fspath(cache)
+    engine = Engine(client, memory_limit, progress, StatisticsCache(directory))
     taxonomy = None
     if hierarchy is not None and hierarchy not in SOURCES:
         taxonomy = load_taxonomy(hierarchy, run.classes, synsets=run.synsets, senses=senses)
@@ -214,7 +214,7 @@ class _Tables:
             name: [] for name in ("geometry", "collapse", "linkage", "evolution", "onset")
         }
         self.scored: list[Scored] = []
-        self.shifts: dict[Place, tuple[int, float]] = {}
+        self.shifts: dict[Comparison, tuple[int, float]] = {}
         self.distances: list[pd.DataFrame] = []
         n_classes = len(run.classes)
         per_snapshot = n_classes * (n_classes - 1) // 2 * len(plan.options.metrics)
@@ -284,7 +284,6 @@ class _Tables:
         )
 
     def _parameters(self) -> dict[str, Any]:
-
         options, requests = self.plan.options, self.plan.requests
         return {
             "featlab_version": __version__,

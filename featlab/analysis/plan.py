@@ -164,10 +164,10 @@ def _choose_epochs(available: Sequence[int], chosen: slice | int | Sequence[int]
         return list(available)
     if isinstance(chosen, slice):
         wanted = range(*chosen.indices(max(available, default=-1) + 1))
-        found = [epoch for epoch in available if epoch in wanted]
-        if not found:
+        within = [epoch for epoch in available if epoch in wanted]
+        if not within:
             raise OptionError(f"no epoch of the run lies in {chosen}: it holds {_listed(available)}.")
-        return found
+        return within
     epochs = [chosen] if isinstance(chosen, int) else list(chosen)
     missing = [epoch for epoch in epochs if epoch not in available]
     if missing or not epochs:

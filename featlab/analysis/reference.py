@@ -1,4 +1,4 @@
-"""What the class means of every snapshot are compared with: a taxonomy, label spaces, and orders of the classes."""
+"""The reference of an analysis: the taxonomy, label spaces and class permutations that snapshots are compared with."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from featlab.typing import Ints
 
 @dataclass(frozen=True)
 class Reference:
-    """What class means are compared with, over the same classes throughout.
+    """Taxonomy, label spaces and permutations to compare class means with, all over the same classes.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ def make_reference(
     permutations: int,
     seed: int,
 ) -> Reference:
-    """Gather what all snapshots of one analysis are compared with."""
+    """Draw the permutations, and work out the taxonomy's distances and clades, once for all snapshots."""
     return Reference(
         ClassPermutations.draw(len(classes), permutations, seed),
         {} if taxonomy is None else {name: _levels(taxonomy, classes, name) for name in distances},
@@ -83,8 +83,8 @@ def primary_clades(taxonomy: Taxonomy, classes: Sequence[str]) -> Clades:
     A taxonomy in which nodes have several parents has no one tree; this is the tree that label spaces are cut from.
     Heights are those in the whole taxonomy.
     """
-    number = {node: place for place, node in enumerate(taxonomy.nodes)}
-    members = np.zeros((len(number), len(classes)), np.bool_)
+    index = {node: row for row, node in enumerate(taxonomy.nodes)}
+    members = np.zeros((len(index), len(classes)), np.bool_)
     for column, name in enumerate(classes):
-        members[[number[node] for node in taxonomy.primary_path(name)], column] = True
+        members[[index[node] for node in taxonomy.primary_path(name)], column] = True
     return clades(members, np.array([taxonomy.heights[node] for node in taxonomy.nodes], np.float64))

@@ -1,4 +1,4 @@
-"""What one snapshot's class statistics become: rows of the geometry and collapse tables, distances and trees."""
+"""The summary of one snapshot's class statistics: rows of the geometry and collapse tables, distances and trees."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def measure_trees(
 
 @dataclass(frozen=True)
 class Trees:
-    """What `TreeMeasure` finds."""
+    """Condensed distances in one metric, and the linkage matrices on them; see `SnapshotSummary`."""
 
     metric: str
     distances: NDArray[np.floating]
@@ -290,7 +290,7 @@ def linkage_rows(summary: SnapshotSummary) -> list[Row]:
 
 def warn_gaps(summaries: Sequence[SnapshotSummary], names: Sequence[str]) -> None:
     """Say once what the data lacks: classes without rows, rows without a mean, means that coincide."""
-    absent = sorted({int(number) for each in summaries for number in np.flatnonzero(each.counts == 0)})
+    absent = sorted({int(number) for summary in summaries for number in np.flatnonzero(summary.counts == 0)})
     if absent:
         shown = ", ".join(names[number] for number in absent[:5]) + (", ..." if len(absent) > 5 else "")
         warnings.warn(
@@ -298,7 +298,7 @@ def warn_gaps(summaries: Sequence[SnapshotSummary], names: Sequence[str]) -> Non
             FeatlabWarning,
             stacklevel=3,
         )
-    strays = max(each.left_out for each in summaries)
+    strays = max(summary.left_out for summary in summaries)
     if strays:
         warnings.warn(
             f"up to {strays} rows of a snapshot belong to classes that have no mean in the split means are taken "
@@ -306,14 +306,19 @@ def warn_gaps(summaries: Sequence[SnapshotSummary], names: Sequence[str]) -> Non
             FeatlabWarning,
             stacklevel=3,
         )
-    if any(len(each.classes) == 1 for each in summaries):
+    if any(len(summary.classes) == 1 for summary in summaries):
         warnings.warn(
             f"only the class {names[int(summaries[0].classes[0])]!r} has rows: distances, angles and trees need two.",
             FeatlabWarning,
             stacklevel=3,
         )
-    unknown = [(each, metric) for each in summaries for metric, d in each.distances.items() if not np.isfinite(d).all()]
-    noisy = [each for each, metric in unknown if metric == "euclidean"]
+    unknown = [
+        (summary, metric)
+        for summary in summaries
+        for metric, distances in summary.distances.items()
+        if not np.isfinite(distances).all()
+    ]
+    noisy = [summary for summary, metric in unknown if metric == "euclidean"]
     if noisy:
         request, counts = noisy[0].request, noisy[0].counts
         fewest = min(noisy[0].classes.tolist(), key=counts.__getitem__)
@@ -325,7 +330,7 @@ def warn_gaps(summaries: Sequence[SnapshotSummary], names: Sequence[str]) -> Non
             FeatlabWarning,
             stacklevel=3,
         )
-    blurred = [each.request for each, metric in unknown if metric == "cosine"]
+    blurred = [summary.request for summary, metric in unknown if metric == "cosine"]
     if blurred:
         warnings.warn(
             f"a class mean coincides with the mean of all at epoch {blurred[0].epoch}, layer {blurred[0].layer!r} "
@@ -337,26 +342,26 @@ def warn_gaps(summaries: Sequence[SnapshotSummary], names: Sequence[str]) -> Non
 
 def warn_ties(summaries: Sequence[SnapshotSummary]) -> None:
     """Name the snapshots whose distances, or all merges of a tree on them, are the same within rounding."""
-    level = [
-        (each.request, metric)
-        for each in summaries
-        for metric, distances in each.distances.items()
+    equidistant = [
+        (summary.request, metric)
+        for summary in summaries
+        for metric, distances in summary.distances.items()
         if len(distances) > 1 and distances.min() == distances.max()
     ]
-    if level:
-        request, metric = level[0]
+    if equidistant:
+        request, metric = equidistant[0]
         warnings.warn(
             f"all class means are equally far apart within rounding at epoch {request.epoch}, layer {request.layer!r} "
-            f"({metric}; {len(level)} such cases): nothing is to be ranked or clustered there, so the alignment scores "
-            "of these distances and their trees are NaN.",
+            f"({metric}; {len(equidistant)} such cases): nothing is to be ranked or clustered there, so the alignment "
+            "scores of these distances and their trees are NaN.",
             FeatlabWarning,
             stacklevel=3,
         )
     flat = [
-        (each.request, *key)
-        for each in summaries
-        for key, tree in each.trees.items()
-        if (each.request, key[0]) not in level and not has_structure(tree)
+        (summary.request, *key)
+        for summary in summaries
+        for key, tree in summary.trees.items()
+        if (summary.request, key[0]) not in equidistant and not has_structure(tree)
     ]
     if flat:
         request, metric, method = flat[0]

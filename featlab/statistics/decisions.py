@@ -1,4 +1,4 @@
-"""What the classifier decides about every row: from stored logits, else from W h + b."""
+"""The classifier's decision about every row: from stored logits, else from W h + b."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from featlab.typing import Bools, Floats, Ints
 
 @dataclass(frozen=True)
 class Decisions:
-    """What the classifier said about the rows of one (epoch, split).
+    """The classifier's decisions about the rows of one (epoch, split).
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ def decide(
     digests = None if summed is None else [seed, *map(cache.array_digest, summed.values())]
     kept = engine.cache.names()
     node, shared = delayed(run, pure=False), delayed(summed, pure=False, traverse=False)
-    found: dict[tuple[int, str], Decisions] = {}
+    decisions: dict[tuple[int, str], Decisions] = {}
     tasks: dict[tuple[int, str], Any] = {}
     steps, footprint = 0, Footprint(0, 0)
     for epoch, split in pairs:
@@ -86,7 +86,7 @@ def decide(
         name = cache.digest("decisions, -1 for none", cache.VERSION, content, classifier, digests, mask)
         held = engine.cache.load(name) if name in kept else None
         if held is not None:
-            found[epoch, split] = _named(held["predictions"].astype(np.int64), held, summed)
+            decisions[epoch, split] = _named(held["predictions"].astype(np.int64), held, summed)
             continue
         slabs = cut_slabs(run, epoch, split, array)
         task = engine.task(_slab_decisions, counted=True)
@@ -97,8 +97,8 @@ def decide(
     if tasks:
         workers = engine.schedule(footprint).workers
         with progress_bar("decisions", steps, show=engine.progress) as advance:
-            found |= zip(tasks, engine.compute(list(tasks.values()), advance, workers), strict=True)
-    return {pair: found[pair] for pair in pairs if pair in found}
+            decisions |= zip(tasks, engine.compute(list(tasks.values()), advance, workers), strict=True)
+    return {pair: decisions[pair] for pair in pairs if pair in decisions}
 
 
 def _source(run: Run, epoch: int, split: str) -> str | None:
@@ -140,7 +140,7 @@ def _slab_decisions(
             values = stored.astype(np.float32, copy=False)  # of float16, an argmax would take twice as long
             with np.errstate(invalid="ignore", over="ignore"):
                 logits = values if classifier is None else values @ classifier.weight.T + classifier.bias
-            own = labels[block.offset : block.offset + block.rows]
+            true = labels[block.offset : block.offset + block.rows]
             chosen = logits.argmax(axis=1)
             # The first NaN of a row counts as its largest value. A class may be masked by -inf; +inf has overflowed.
             decided = np.isfinite(logits[np.arange(len(logits)), chosen])
@@ -150,12 +150,12 @@ def _slab_decisions(
             if correct is None or excess is None or spaces is None:
                 continue
             if not decided.all():
-                logits, own, chosen = logits[decided], own[decided], chosen[decided]
+                logits, true, chosen = logits[decided], true[decided], chosen[decided]
             by_class = _by_class(logits)
             for index, groups in enumerate(spaces.values()):
-                right = random_groups.right_by_sum(by_class, own, groups)
-                correct[index] += np.bincount(own[right], minlength=len(by_class))
-            random_groups.excess(by_class, own, chosen, list(spaces.values()), block.offset, excess, seed)
+                right = random_groups.right_by_sum(by_class, true, groups)
+                correct[index] += np.bincount(true[right], minlength=len(by_class))
+            random_groups.excess(by_class, true, chosen, list(spaces.values()), block.offset, excess, seed)
     return _Part(np.concatenate(predictions), correct, excess)
 
 

@@ -124,7 +124,7 @@ def _footprint(run: Run, request: Request) -> Footprint:
 
 @dataclass(frozen=True)
 class _Plan:
-    """How one snapshot comes by its statistics: from an entry of the cache, or from slabs of its rows."""
+    """The source of one snapshot's statistics: an entry of the cache, or slabs of its rows."""
 
     request: Request
     source: Request
@@ -174,7 +174,7 @@ class _Graph:
 
     def _name(self, request: Request, source: Request) -> str:
         run = self.run
-        said = self._said(request)
+        decided = self._decided(request)
         return cache.digest(
             cache.VERSION,
             len(run.classes),
@@ -184,7 +184,7 @@ class _Graph:
             cache.content(run, request.epoch, request.split, request.array),
             None if source == request else cache.content(run, source.epoch, source.split, source.array),
             cache.classifier_content(run, request.epoch) if self._feeds(request) else None,
-            None if said is None else cache.array_digest(said.predictions),
+            None if decided is None else cache.array_digest(decided.predictions),
         )
 
     def _counted(self, request: Request) -> Bools | None:
@@ -197,7 +197,7 @@ class _Graph:
     def _feeds(self, request: Request) -> bool:
         return request.layer in self.run.feeds(request.epoch, request.split)
 
-    def _said(self, request: Request) -> Decisions | None:
+    def _decided(self, request: Request) -> Decisions | None:
         return self.decisions.get((request.epoch, request.split)) if self._feeds(request) else None
 
     def nodes(self, plans: Sequence[_Plan]) -> list[Any]:
@@ -244,8 +244,8 @@ class _Graph:
 
     def _classified(self, request: Request) -> tuple[int | None, Any]:
         """The epoch whose classifier a layer feeds, and a node of what it says; None and None for others."""
-        said = self._said(request)
-        predictions = None if said is None else delayed(said.predictions, pure=False)
+        decided = self._decided(request)
+        predictions = None if decided is None else delayed(decided.predictions, pure=False)
         return request.epoch if self._feeds(request) else None, predictions
 
     def _tree(self, parts: list[Any], join: Callable[[list[Any]], Any]) -> Any:
@@ -290,14 +290,14 @@ def _slab_coordinates(
     with borrowed() as scratch:
         sums = coordinates.CoordinateSums(*prepared, agreement=predictions is not None, scratch=scratch)
         rows = read_slab(run, slab, scratch, finite_only=finite_only, keeping=keeping, again=True, counted=counted)
-        for values, labels, places in rows:
-            sums.add(values, labels, None if predictions is None else predictions[places])
+        for values, labels, indices in rows:
+            sums.add(values, labels, None if predictions is None else predictions[indices])
     return sums.coordinates()
 
 
-def _prepare(own: moments.Moments, spaces: Sequence[Ints], foreign: bool) -> Prepared:
-    found = frame(own, foreign=foreign)
-    return found, Decider.build(found, spaces)
+def _prepare(sums: moments.Moments, spaces: Sequence[Ints], foreign: bool) -> Prepared:
+    means = frame(sums, foreign=foreign)
+    return means, Decider.build(means, spaces)
 
 
 def _finish(
@@ -331,10 +331,12 @@ class _Again:
         """The same numbers as the graph's, for slabs and the tree over them are the same."""
         nothing = Keeping("", 0)
         first, second = _cut(run, plan.request, plan.source)
-        own, other = self._counted(plan.request), self._counted(plan.source)
-        parts = [_slab_moments(run, slab, len(run.classes), self.finite_only, other, nothing) for slab in first]
+        counted, of_source = self._counted(plan.request), self._counted(plan.source)
+        parts = [_slab_moments(run, slab, len(run.classes), self.finite_only, of_source, nothing) for slab in first]
         prepared = _prepare(_reduced(parts, moments.merge_all), spaces, plan.source != plan.request)
-        sums = [_slab_coordinates(run, slab, prepared, predictions, self.finite_only, own, nothing) for slab in second]
+        sums = [
+            _slab_coordinates(run, slab, prepared, predictions, self.finite_only, counted, nothing) for slab in second
+        ]
         joined = _reduced(sums, coordinates.add_all)
         return _finish(run, epoch, prepared, joined, self.cache, plan.name, self.digests)
 

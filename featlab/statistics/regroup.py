@@ -1,10 +1,12 @@
-"""From the sums over classes to the statistics of any label space, without another look at the data.
+"""Statistics of any label space, derived from the sums over classes without another look at the data.
 
 Group means are averages of class means, and
 
     N S_W^g = N S_W + sum_k n_k (mu_k - mu_g)(mu_k - mu_g)^T,
 
-so each cut of a hierarchy, and each random control, costs arithmetic on class means alone.
+so each cut of a hierarchy, and each random control, costs arithmetic on class means alone. With one feature, a class
+of the rows -1 and 1 and one of 3 and 5 have the means 0 and 4, and scatter by 2 each; their group has the mean 2 and
+scatters by 2 + 2 + 2 (0 - 2)^2 + 2 (4 - 2)^2 = 20, which is (-3)^2 + (-1)^2 + 1^2 + 3^2.
 """
 
 from __future__ import annotations
@@ -143,8 +145,8 @@ def class_statistics(
 
 def _per_row(coordinates: Coordinates) -> Floats:
     """Return the mean square of the residuals of each class that has rows."""
-    some = coordinates.counts > 0
-    return np.asarray(coordinates.class_scatter[some] / coordinates.counts[some])
+    with_rows = coordinates.counts > 0
+    return np.asarray(coordinates.class_scatter[with_rows] / coordinates.counts[with_rows])
 
 
 def _unblurred(means: Floats, blur: float) -> Floats:
@@ -218,10 +220,13 @@ def regroup(statistics: ClassStatistics, labels: Ints, space: SpaceKey) -> Group
     counts = np.bincount(groups, weights=sums.counts, minlength=n_groups).astype(np.int64)
     scatter = sums.class_scatter + sums.counts * np.square(apart).sum(axis=1)
     if sums.residuals is not None:
+        # (h - mu_g)^2 = (h - mu_k)^2 + (mu_k - mu_g)^2 + 2 (h - mu_k)(mu_k - mu_g), and the last term adds up to zero
+        # over a class only about the mean of these very rows, not about that of another split.
         scatter = scatter + 2 * np.einsum("ij,ij->i", sums.residuals, apart)
     with np.errstate(invalid="ignore"):
         variances = np.bincount(groups, weights=scatter, minlength=n_groups) / counts
-    # Few groups of few classes: all that the space needs are averages of products that it shares with the others.
+    # Few groups of few classes: all that the space needs are averages of products that it shares with the others
+    # (`gram`, `swept`). With more classes than twice the rank, these are larger than the eigenvectors themselves.
     rank = means.shape[1]
     shared = n_groups < len(groups) <= 2 * rank and n_groups <= rank
     along_directions = _along_combinations if shared else _along_vectors
@@ -255,9 +260,11 @@ def _along_vectors(
     """Eigenvalues of S_B, and the within-group scatter along each of its eigenvectors, from these as vectors."""
     sums = statistics.coordinates
     n_groups, rank = means.shape
-    few = n_groups < rank
-    values, vectors = _spectrum(means @ means.T if few else means.T @ means, max(means.shape))
-    directions = (means.T @ vectors) / np.sqrt(values) if few else vectors
+    # M M^T and M^T M have the same eigenvalues above zero: the smaller of the two is taken apart. An eigenvector u of
+    # M M^T becomes M^T u / s of M^T M, with s^2 the eigenvalue.
+    by_groups = n_groups < rank
+    values, vectors = _spectrum(means @ means.T if by_groups else means.T @ means, max(means.shape))
+    directions = (means.T @ vectors) / np.sqrt(values) if by_groups else vectors
     along = np.einsum("ij,ij->j", directions, sums.scatter @ directions)
     if n_groups < len(groups):  # else every class is its own group, and nothing is apart
         projected = statistics.means @ directions
@@ -271,7 +278,11 @@ def _along_vectors(
 def _along_combinations(
     statistics: ClassStatistics, groups: Ints, averages: scipy.sparse.csr_matrix, means: Floats
 ) -> tuple[Floats, Floats]:
-    """The same, with the eigenvectors as combinations of group means: v_j = sum_g u_gj m_g / s_j."""
+    """Do the same with the eigenvectors as combinations of group means: v_j = sum_g u_gj m_g / s_j.
+
+    The eigenvectors are never formed. Along v_j, a class mean m_k is sum_g u_gj <m_k, m_g> / s_j, and the scatter A
+    within classes is sum_gh u_gj u_hj m_g^T A m_h / s_j^2: both follow from inner products.
+    """
     sums = statistics.coordinates
     products = _less_mean((averages @ statistics.gram.T).T)  # of class means with centred group means
     values, vectors = _spectrum(_less_mean((averages @ products).T), max(means.shape))
@@ -303,8 +314,8 @@ def _spectrum(products: Floats, size: int) -> tuple[Floats, Floats]:
         # The frame has found the principal directions already.
         values, vectors = diagonal, np.eye(len(diagonal))
     else:
-        ascending, found = np.linalg.eigh(products)
-        values, vectors = ascending[::-1], found[:, ::-1]
+        ascending, eigenvectors = np.linalg.eigh(products)
+        values, vectors = ascending[::-1], eigenvectors[:, ::-1]
     cut = float(size * np.finfo(np.float32).eps) ** 2 * max(float(values[0]), 0.0)
     kept = values > max(cut, float(np.finfo(np.float64).tiny))
     return values[kept], vectors[:, kept]

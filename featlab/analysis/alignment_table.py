@@ -202,13 +202,13 @@ def _correlate(
     """
     n_classes = reference.permutations.n_classes
     affordable = reference.permutations.affordable(n_classes * (n_classes - 1) // 2, SHARED_PAIRS)
-    squares = [Square(found.codes, found.units) for found in reference.distances.values()]
+    squares = [Square(tied.codes, tied.units) for tied in reference.distances.values()]
     draws = [1 if vector.linkage is None else len(vector.drawn) for vector in vectors]
     scored = []
-    for (name, found), correlated in zip(
+    for (name, tied), correlated in zip(
         reference.distances.items(), correlations(distance_vectors, squares, affordable), strict=True
     ):
-        kinds = (("pearson", NAN), ("spearman", levels.spearman_ceiling(found.counts)))
+        kinds = (("pearson", NAN), ("spearman", levels.spearman_ceiling(tied.counts)))
         both = _over_draws(correlated.values, draws), _over_draws(correlated.nulls, draws)
         for (kind, ceiling), values, nulls in zip(kinds, *both, strict=True):
             scored += [
@@ -231,15 +231,15 @@ def _kendall(vectors: Sequence[_Vector], ranked: Sequence[CondensedVector], refe
     at once so is the score itself (right to about 1e-8); there is no null then, and `permutations` says 0.
     """
     nulls: dict[str, NDArray[np.unsignedinteger]] = {}
-    for name, found in reference.distances.items():
-        size = len(found.pairs)
-        affordable = reference.permutations.affordable(size * len(found.values))
-        nulls[name] = (affordable if size <= SORTED_AT_ONCE else affordable.first(0)).pairs(found.pairs)
+    for name, tied in reference.distances.items():
+        size = len(tied.pairs)
+        affordable = reference.permutations.affordable(size * len(tied.values))
+        nulls[name] = (affordable if size <= SORTED_AT_ONCE else affordable.first(0)).pairs(tied.pairs)
 
     def taus(vector: CondensedVector) -> dict[str, tuple[float, Floats]]:
         """Tau-a with each taxonomy distance, and its null."""
         values, ranks = vector.vectors
-        pairs = [found.pairs for found in reference.distances.values()]
+        pairs = [tied.pairs for tied in reference.distances.values()]
         exact = kendall_tau_a(values, pairs) if len(values) <= SORTED_AT_ONCE else blocked_tau_a(ranks, pairs)
         return {
             name: (float(tau), blocked_tau_a(ranks, list(null)))
@@ -249,9 +249,7 @@ def _kendall(vectors: Sequence[_Vector], ranked: Sequence[CondensedVector], refe
     taus_of_vectors = over_threads(taus, ranked, worth=_worth(reference))
     return [
         vector.scored("rsa_kendall", *by_name[name], taxonomy_distance=name, ceiling=ceiling)
-        for name, ceiling in (
-            (name, levels.kendall_ceiling(found.counts)) for name, found in reference.distances.items()
-        )
+        for name, ceiling in ((name, levels.kendall_ceiling(tied.counts)) for name, tied in reference.distances.items())
         for vector, by_name in zip(vectors, taus_of_vectors, strict=True)
     ]
 
@@ -262,7 +260,7 @@ def _worth(reference: Reference) -> bool:
 
 
 def _alone(reference: Reference, vector: _Vector) -> list[Scored]:
-    """Scores that share no work with those of other vectors."""
+    """Give the scores that share no work with those of other vectors."""
     if vector.linkage is not None:
         return _tree(vector, reference)
     return _neighbours(vector, reference) + _cophenetic_self(vector, reference)
@@ -277,10 +275,10 @@ def _neighbours(vector: _Vector, reference: Reference) -> list[Scored]:
     else:
         nearest = neighbors.nearest_neighbors(vector.distances)
     scored = []
-    for name, found in reference.distances.items():
+    for name, tied in reference.distances.items():
         orders = reference.permutations.affordable(nearest.shape[1]).after_identity
-        means = neighbors.nearest_neighbor_distance(nearest, found, orders)
-        columns = {"taxonomy_distance": name, "ceiling": float(found.values[found.nearest].mean())}
+        means = neighbors.nearest_neighbor_distance(nearest, tied, orders)
+        columns = {"taxonomy_distance": name, "ceiling": float(tied.values[tied.nearest].mean())}
         scored.append(vector.scored("nearest_neighbor_distance", float(means[0]), means[1:], **columns))
     return scored
 

@@ -65,7 +65,7 @@ def decide(
     seed
         Of the random groups that are drawn for the "sum" rule.
     rows
-        Whether each row counts, shape (n_rows,), by (epoch, split); by default all do.
+        True where a row counts, shape (n_rows,), by (epoch, split); by default all do.
     """
     rows = rows or {}
     summed = dict(spaces) if rule == "sum" else None

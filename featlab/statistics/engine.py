@@ -40,7 +40,7 @@ class Footprint:
     task
         A slab being read and summed.
     snapshot
-        What one snapshot holds at its worst, beside its slabs.
+        One snapshot at its largest, beside its slabs.
     """
 
     task: int

@@ -92,7 +92,7 @@ def gather(
     finite_only
         Leave out rows that hold NaN or inf.
     rows
-        With `finite_only`, whether each row counts, shape (n_rows,), by (epoch, split); by default all do.
+        With `finite_only`, True where a row counts, shape (n_rows,), by (epoch, split); by default all do.
     further_steps
         Steps of the progress bar that the caller takes over all groups, by the function that comes with each.
     """

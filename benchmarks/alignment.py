@@ -90,7 +90,7 @@ def summary(taxonomy: Taxonomy, epoch: int, layer: int) -> SnapshotSummary:
     }
     counts = np.full(len(means), 50)
     request = Request(epoch, "val", f"layer{layer}")
-    return SnapshotSummary(request, np.arange(len(means)), means, [], [], distances, trees, counts, counts[None], 0)
+    return SnapshotSummary(request, np.arange(len(means)), means, {}, {}, distances, trees, counts, {}, 0)
 
 
 def mantel_seconds(member: SnapshotSummary, taxonomy: Taxonomy) -> float:

@@ -28,7 +28,7 @@ def counts_of(values):
 
 def null_of(vector, other, orders):
     """The null of one vector with another that is standardized."""
-    side = vectors.Distances(vector, orders.shape[1], ranked=False)
+    side = vectors.CondensedVector(vector, orders.n_classes, ranked=False)
     return correlations.correlations([side], [correlations.Square(squareform(other))], orders)[0].nulls[0, 0]
 
 
@@ -48,18 +48,18 @@ def test_null_permutes_rows_and_columns_together():
     points, tree = GENERATOR.normal(size=(5, 3)), GENERATOR.integers(1, 4, 10).astype(float)
     orders = np.array(list(itertools.permutations(range(5))))
     one, other = standardized(pdist(points), ranks=True), standardized(tree, ranks=True)
-    null = null_of(one, other, orders)
+    permuted = permutations.ClassPermutations(orders)
+    null = null_of(one, other, permuted)
     square = squareform(tree)
     expected = [scipy.stats.spearmanr(pdist(points), squareform(square[np.ix_(o, o)])).statistic for o in orders]
     np.testing.assert_allclose(null, expected, atol=1e-12)
-    pairs = permutations.permuted_pairs(tree, orders)
-    np.testing.assert_array_equal(pairs, [squareform(square[np.ix_(o, o)]) for o in orders])
+    np.testing.assert_array_equal(permuted.pairs(tree), [squareform(square[np.ix_(o, o)]) for o in orders])
 
 
 def test_null_has_no_mean_and_a_uniform_p():
     """Under exchangeable classes the p-values are uniform (Kolmogorov-Smirnov over 200 draws)."""
     generator = np.random.default_rng(5)
-    orders = permutations.class_permutations(12, 99, 1)
+    orders = permutations.ClassPermutations.draw(12, 99, 1)
     p_values = []
     for _ in range(200):
         one = standardized(pdist(generator.normal(size=(12, 4))), ranks=True)
@@ -176,6 +176,6 @@ def test_procrustes_against_the_best_rotation():
 
 
 def test_all_permutations_are_used_where_they_are_cheap():
-    assert permutations.affordable_permutations(300, 999) == 999
-    assert permutations.affordable_permutations(500_000, 999) == 99
-    assert permutations.affordable_permutations(500_000, 19) == 19
+    for n_values, n_permutations, affordable in ((300, 999, 999), (500_000, 999, 99), (500_000, 19, 19)):
+        drawn = permutations.ClassPermutations.draw(3, n_permutations, seed=0)
+        assert len(drawn.affordable(n_values)) == affordable

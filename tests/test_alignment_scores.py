@@ -22,10 +22,11 @@ from featlab.errors import FeatlabWarning, OptionError
 from featlab.hierarchy.labelspace import default_spaces
 from featlab.hierarchy.taxonomy import Taxonomy
 from featlab.hierarchy.taxonomy_distances import taxonomy_distances
+from featlab.metrics.permutations import ClassPermutations
 from featlab.metrics.rsa import kendall, neighbors
 from featlab.metrics.rsa.correlations import Square, correlations
 from featlab.metrics.rsa.levels import Levels
-from featlab.metrics.rsa.vectors import Distances
+from featlab.metrics.rsa.vectors import CondensedVector
 from featlab.metrics.trees import dendrogram, scores
 from featlab.metrics.trees.linkage import class_distances, linkage_tree
 from featlab.statistics.gather import Request
@@ -47,8 +48,8 @@ def summary(means, epoch=0, layer="last", metrics=("euclidean",), linkages=("ave
         request=Request(epoch, "val", layer),
         classes=np.arange(n_classes) if classes is None else classes,
         means=means,
-        geometry=[],
-        collapse=[],
+        geometry={},
+        collapse={},
         distances=distances,
         trees={
             (metric, method): linkage_tree(distances[metric], metric, method)
@@ -56,7 +57,7 @@ def summary(means, epoch=0, layer="last", metrics=("euclidean",), linkages=("ave
             for method in linkages
         },
         counts=np.ones(n_classes, np.int64),
-        nearest=np.zeros((1, n_classes), np.int64),
+        nearest={},
         left_out=0,
     )
 
@@ -312,7 +313,9 @@ def test_nulls_permute_the_taxonomys_side():
     square = taxonomy_distances(tree.taxonomy, tree.classes, ["path"])["path"]
     distances = pdist(tree.means[order])  # the features of the class that each stands for
     table = Levels.of(square)
-    (correlated,) = correlations([Distances(distances, 9)], [Square(table.codes, table.units)], order[None])
+    (correlated,) = correlations(
+        [CondensedVector(distances, 9)], [Square(table.codes, table.units)], ClassPermutations(order[None])
+    )
     assert correlated.nulls[0].item() == pytest.approx(1, abs=0.02)
     laid = dendrogram.dendrogram(linkage(distances, "average"))
     found = primary_clades(tree.taxonomy, tree.classes)

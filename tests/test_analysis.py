@@ -67,6 +67,22 @@ def test_controls_stand_beside_each_hypernym_space(tmp_path):
     assert results.collapse.query("space == 'hyponym'").nc1_pinv_control.isna().all()
 
 
+def test_a_label_space_may_bear_the_name_of_a_control(tmp_path):
+    from featlab.hierarchy.labelspace import LabelSpace, controls
+
+    features, labels, n_classes, _ = case("balanced")
+    path = store(tmp_path / "run.zarr", features, labels, n_classes)
+    halves = LabelSpace.from_groups("halves", [str(number // 5) for number in range(n_classes)])
+    (other,) = controls(halves, 1, seed=8)
+    options = {"controls": 3, "permutations": 0, "cache": False}
+    both = featlab.analyze(path, spaces=[halves, other], **options).collapse
+    for space in (halves, other):
+        alone = featlab.analyze(path, spaces=[space], **options).collapse
+        pd.testing.assert_frame_equal(
+            *(table[table.space == space.name].reset_index(drop=True) for table in (both, alone))
+        )
+
+
 def test_a_planted_tree_without_noise_is_recovered(tmp_path):
     tree = planted_tree(depth=3, branching=3, dim=48, samples_per_class=4, noise=0.0)
     path = tmp_path / "run.zarr"

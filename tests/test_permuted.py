@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import pdist, squareform
 
-from featlab.metrics.permutations import class_permutations
+from featlab.metrics.permutations import ClassPermutations
 from featlab.metrics.rsa import correlations
 from featlab.metrics.rsa.levels import Levels
-from featlab.metrics.rsa.vectors import Cophenetic, Distances
+from featlab.metrics.rsa.vectors import CondensedVector, CopheneticVector
 from featlab.metrics.trees.linkage import cophenetic_distances
 
 
@@ -24,22 +24,24 @@ def brute_force(vector, square, orders, *, ranks):
 
 
 def drawn(n_classes, seed):
-    """Distances, a tree with ties, and two taxonomies of few levels."""
+    """CondensedVector, a tree with ties, and two taxonomies of few levels."""
     generator = np.random.default_rng(seed)
     points = generator.normal(size=(n_classes, 3))
     distances = pdist(points)
     tree = scipy.cluster.hierarchy.linkage(np.round(distances, 1), "average")
     squares = [squareform(generator.integers(1, levels, len(distances))) for levels in (4, 9)]
-    return distances, tree, squares, class_permutations(n_classes, 4, seed)
+    return distances, tree, squares, ClassPermutations.draw(n_classes, 4, seed)
 
 
 @given(st.integers(4, 30), st.integers(0, 2**32 - 1))
 def test_correlations_are_those_of_brute_force(n_classes, seed):
-    distances, tree, squares, orders = drawn(n_classes, seed)
+    distances, tree, squares, permutations = drawn(n_classes, seed)
     tables = [Levels.of(square) for square in squares]
-    sides = [Distances(distances, n_classes), Cophenetic(tree)]
-    found = correlations.correlations(sides, [correlations.Square(each.codes, each.units) for each in tables], orders)
-    everything = np.concatenate([np.arange(n_classes)[None], orders])
+    sides = [CondensedVector(distances, n_classes), CopheneticVector(tree)]
+    found = correlations.correlations(
+        sides, [correlations.Square(each.codes, each.units) for each in tables], permutations
+    )
+    everything = permutations.after_identity
     for square, each in zip(squares, found, strict=True):
         for place, vector in enumerate([distances, cophenetic_distances(tree)]):
             for kind, ranks in enumerate((False, True)):
@@ -54,38 +56,38 @@ def test_correlations_are_those_of_brute_force(n_classes, seed):
 def test_nulls_of_many_classes_are_right_to_six_digits(monkeypatch, band, together, piece):
     for name, value in (("BAND", band), ("TOGETHER", together), ("PIECE", piece)):
         monkeypatch.setattr(correlations, name, value)
-    distances, tree, squares, orders = drawn(correlations.SINGLE, 0)
+    distances, tree, squares, permutations = drawn(correlations.SINGLE, 0)
     table = Levels.of(squares[1])
-    sides = [Distances(distances.astype(np.float32), correlations.SINGLE), Cophenetic(tree)]
-    (found,) = correlations.correlations(sides, [correlations.Square(table.codes, table.units)], orders)
+    sides = [CondensedVector(distances.astype(np.float32), correlations.SINGLE), CopheneticVector(tree)]
+    (found,) = correlations.correlations(sides, [correlations.Square(table.codes, table.units)], permutations)
     for place, vector in enumerate([distances.astype(np.float32).astype(float), cophenetic_distances(tree)]):
         for kind, ranks in enumerate((False, True)):
-            expected = brute_force(vector, squares[1], orders, ranks=ranks)
+            expected = brute_force(vector, squares[1], permutations.orders, ranks=ranks)
             np.testing.assert_allclose(found.nulls[kind, place], expected, atol=1e-6)
             (value,) = brute_force(vector, squares[1], [np.arange(correlations.SINGLE)], ranks=ranks)
             assert found.values[kind, place] == pytest.approx(value, abs=1e-10)
 
 
 def test_a_square_of_its_own_values_is_permuted_too():
-    distances, tree, _, orders = drawn(20, 1)
+    distances, tree, _, permutations = drawn(20, 1)
     square = squareform((distances - distances.mean()) / distances.std() / np.sqrt(len(distances)))
-    (found,) = correlations.correlations([Cophenetic(tree)], [correlations.Square(square)], orders)
-    expected = brute_force(cophenetic_distances(tree), square, orders, ranks=False)
+    (found,) = correlations.correlations([CopheneticVector(tree)], [correlations.Square(square)], permutations)
+    expected = brute_force(cophenetic_distances(tree), square, permutations.orders, ranks=False)
     np.testing.assert_allclose(found.nulls[0, 0], expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("n_classes", [40, correlations.SINGLE])
 def test_a_side_that_is_undefined_spoils_no_other(n_classes):
-    distances, tree, squares, orders = drawn(n_classes, 2)
+    distances, tree, squares, permutations = drawn(n_classes, 2)
     table = Levels.of(squares[0])
     square = correlations.Square(table.codes, table.units)
     bad = distances.copy()
     bad[3] = np.nan
     infinite = distances.copy()
     infinite[3] = np.inf
-    sides = [Distances(each, n_classes) for each in (distances, bad, infinite, np.ones_like(distances))]
-    (found,) = correlations.correlations([*sides, Cophenetic(tree)], [square], orders)
-    (alone,) = correlations.correlations([sides[0], Cophenetic(tree)], [square], orders)
+    sides = [CondensedVector(each, n_classes) for each in (distances, bad, infinite, np.ones_like(distances))]
+    (found,) = correlations.correlations([*sides, CopheneticVector(tree)], [square], permutations)
+    (alone,) = correlations.correlations([sides[0], CopheneticVector(tree)], [square], permutations)
     assert np.isnan(found.nulls[:, 1:4]).all()
     assert np.isnan(found.values[:, 1:4]).all()
     np.testing.assert_allclose(found.nulls[:, [0, 4]], alone.nulls, atol=1e-6)
@@ -96,9 +98,9 @@ def test_two_classes_have_no_correlation():
     tree = np.array([[0.0, 1, 1, 2]])
     table = Levels.of(np.array([[0, 3], [3, 0]]))
     (found,) = correlations.correlations(
-        [Distances(np.ones(1), 2), Cophenetic(tree)],
+        [CondensedVector(np.ones(1), 2), CopheneticVector(tree)],
         [correlations.Square(table.codes, table.units)],
-        np.array([[1, 0], [0, 1]]),
+        ClassPermutations(np.array([[1, 0], [0, 1]])),
     )
     assert np.isnan(found.values).all()
     assert np.isnan(found.nulls).all()
@@ -108,18 +110,18 @@ def test_two_classes_have_no_correlation():
 def test_cophenetic_sides_need_no_sorting(method):
     means = np.random.default_rng(5).integers(0, 4, (40, 3)).astype(float)  # ties
     tree = scipy.cluster.hierarchy.linkage(means, method)
-    whole = Distances(cophenetic_distances(tree), 40)
+    whole = CondensedVector(cophenetic_distances(tree), 40)
     for start, stop in ((0, 40), (7, 9), (39, 40)):
         expected = whole.band(start, stop, kinds=2)
-        np.testing.assert_allclose(Cophenetic(tree).band(start, stop, kinds=2), expected, atol=1e-12)
+        np.testing.assert_allclose(CopheneticVector(tree).band(start, stop, kinds=2), expected, atol=1e-12)
 
 
 def test_threads_change_no_digit(monkeypatch):
-    distances, tree, squares, orders = drawn(correlations.SINGLE, 3)
+    distances, tree, squares, permutations = drawn(correlations.SINGLE, 3)
     table = Levels.of(squares[0])
-    sides = [Distances(distances, correlations.SINGLE), Cophenetic(tree)]
+    sides = [CondensedVector(distances, correlations.SINGLE), CopheneticVector(tree)]
     found = []
     for threads in (1, 3):
         monkeypatch.setattr("featlab.threads.CPU_COUNT", threads)
-        found += correlations.correlations(sides, [correlations.Square(table.codes, table.units)], orders)
+        found += correlations.correlations(sides, [correlations.Square(table.codes, table.units)], permutations)
     np.testing.assert_array_equal(found[0].nulls, found[1].nulls)

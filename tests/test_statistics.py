@@ -32,11 +32,13 @@ def measure(features, labels, n_classes, groups, *, classifier=None, edges=None,
         sums = coordinates.CoordinateSums(means, decider, agreement=guesses is not None)
         sums.add(features[a:b], labels[a:b], None if guesses is None else guesses[a:b])
         parts.append(sums.coordinates())
-    return class_statistics(means, coordinates.add_all(parts), None if classifier is None else classifier[0])
+    weight = None if classifier is None else classifier[0]
+    keys = [("space", number) for number in range(len(groups))]
+    return class_statistics(means, coordinates.add_all(parts), weight, keys)
 
 
 def columns(statistics, groups, index):
-    geometry, collapse = measured_columns(regroup(statistics, groups, index))
+    geometry, collapse = measured_columns(regroup(statistics, groups, ("space", index)))
     return {**geometry, **collapse}
 
 
@@ -132,9 +134,9 @@ def test_any_chunking_gives_the_same_sums(data, draw):
 def test_regrouping_equals_recomputing_with_the_grouped_labels(data, draw):
     features, labels, n_classes = data
     groups = np.array(draw.draw(st.lists(st.integers(0, 3), min_size=n_classes, max_size=n_classes)))
-    fine = regroup(measure(features, labels, n_classes, [np.arange(n_classes), groups]), groups, 1)
+    fine = regroup(measure(features, labels, n_classes, [np.arange(n_classes), groups]), groups, ("space", 1))
     own = np.arange(4)
-    coarse = regroup(measure(features, groups[labels], 4, [own]), own, 0)
+    coarse = regroup(measure(features, groups[labels], 4, [own]), own, ("space", 0))
     np.testing.assert_array_equal(fine.counts, coarse.counts)
     scale = float(features.var(dtype=np.float64)) * features.shape[1] + 1e-12
     noise = 1e-5 * scale + 1e-12 * float(np.abs(features).max()) ** 2
@@ -152,7 +154,7 @@ def test_means_from_another_split():
     groups = [np.arange(5), np.array([0, 0, 1, 1, 1])]
     statistics = measure(held_out, labels, 5, groups, means_of=(train, train_labels))
     for index, space in enumerate(groups):
-        found = regroup(statistics, space, index)
+        found = regroup(statistics, space, ("space", index))
         centres = np.stack([train[space[train_labels] == g].astype(np.float64).mean(axis=0) for g in np.unique(space)])
         residuals = held_out - centres[space[labels]]
         assert found.within_trace == pytest.approx(np.square(residuals).sum(axis=1).mean(), rel=1e-5)

@@ -1,4 +1,4 @@
-"""What was learned when: accuracy in every label space, and the onsets of every series."""
+"""Accuracy in every label space, epoch by epoch, and the onsets of every series: when each was learned."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ def accuracy_table(
         decided = said.predictions >= 0
         labels, predictions = run.labels(epoch, split)[decided], said.predictions[decided]
         counts = np.bincount(labels, minlength=len(run.classes))
-        for index, space in enumerate(plan.spaces):
+        hyponym_accuracy = float((labels == predictions).sum() / len(labels))
+        for space in plan.spaces:
             correct = bias.correct_by_class(labels, predictions, space.labels)
             if said.correct is not None and not space.is_identity:
-                correct = said.correct[index]
+                correct = said.correct[space.name]
             accuracy = float(correct.sum() / len(labels))
-            if space.is_identity:
-                hyponym_accuracy = accuracy
             expected, error = accuracy, 0.0
             if not space.is_identity:
                 expected = bias.random_expected(hyponym_accuracy, space.sizes)
                 if said.luck is not None:
-                    expected, error = expected + said.luck[index, 0], said.luck[index, 1]
+                    gain, error = said.luck[space.name]
+                    expected += gain
             beside = NAN if space.is_identity else expected
             by_class.setdefault((split, space.name), []).append((epoch, correct, counts, beside))
             precision, recall = _hierarchical(labels, predictions, space, plan.taxonomy)
@@ -102,13 +102,13 @@ def layer_onsets(summaries: Sequence[SnapshotSummary], plan: Plan, sampled: Popu
     first = summaries[0].request
     epochs = [summary.request.epoch for summary in summaries]
     rows: list[Row] = []
-    for index, space in enumerate(plan.spaces):
-        key = {"split": first.split, "layer": first.layer, "space": space.name}
-        control = {series: _course(summaries, index, control_columns(series)[0]) for series in _SERIES}
+    for space in (space.name for space in plan.spaces):
+        key = {"split": first.split, "layer": first.layer, "space": space}
+        control = {series: _course(summaries, space, control_columns(series)[0]) for series in _SERIES}
         rows += _counted(
             {**key, "series": "ncc_accuracy"},
             epochs,
-            [summary.nearest[index] for summary in summaries],
+            [summary.nearest[space] for summary in summaries],
             [summary.counts for summary in summaries],
             control["ncc_accuracy"],
             sampled,
@@ -117,7 +117,7 @@ def layer_onsets(summaries: Sequence[SnapshotSummary], plan: Plan, sampled: Popu
         for series in _SERIES:
             if series == "ncc_accuracy":
                 continue
-            values = _course(summaries, index, series)
+            values = _course(summaries, space, series)
             gaps = int(np.isnan(values).sum())
             for fraction in FRACTIONS:
                 rows.append(
@@ -142,8 +142,8 @@ def layer_onsets(summaries: Sequence[SnapshotSummary], plan: Plan, sampled: Popu
 _SERIES = [series for series in TABLES["collapse"].columns if series not in ("groups", "rows")]
 
 
-def _course(summaries: Sequence[SnapshotSummary], index: int, column: str) -> Floats:
-    return np.array([summary.collapse[index][column] for summary in summaries], np.float64)
+def _course(summaries: Sequence[SnapshotSummary], space: str, column: str) -> Floats:
+    return np.array([summary.collapse[space][column] for summary in summaries], np.float64)
 
 
 def _onset(epochs: Sequence[int], values: Sequence[float] | Floats, fraction: float) -> float:

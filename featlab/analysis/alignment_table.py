@@ -15,11 +15,12 @@ from scipy.spatial.distance import squareform
 from featlab.analysis.reference import Reference
 from featlab.analysis.snapshots import Row, SnapshotSummary
 from featlab.metrics import permutations
+from featlab.metrics.permutations import CLADE_MEMBERS, OWN_COUNTS, OWN_LOOKUPS, SHARED_PAIRS
 from featlab.metrics.rsa import levels, neighbors
 from featlab.metrics.rsa.correlations import Square, correlations
 from featlab.metrics.rsa.kendall import BLOCKS, blocked_tau_a, kendall_tau_a
 from featlab.metrics.rsa.ranks import SORTED_AT_ONCE, moments
-from featlab.metrics.rsa.vectors import Cophenetic, Distances, Side
+from featlab.metrics.rsa.vectors import CondensedVector, CopheneticVector, DistanceVector
 from featlab.metrics.trees import linkage, partitions, scores
 from featlab.metrics.trees.clades import Clades
 from featlab.metrics.trees.dendrogram import Dendrogram, cut_labels, dendrogram
@@ -30,9 +31,7 @@ from featlab.typing import NAN, Floats, Ints
 
 FAMILY = ("metric", "linkage", "taxonomy_distance", "space", "score")
 HELD_RANKS = 250_000_000  # pairs of the snapshots that are judged together: their ranks take up to 2 GB
-THREADED = 100  # classes from which on sides are scored side by side
-COUNTED = 4  # times that a count of shared classes costs what a gathered value does
-MEETING_WORK = 15_000_000  # places in clades that the null of the triplets may look at: 999 orders of ImageNet's
+THREADED = 100  # classes from which on vectors are scored side by side
 FALLING = ("nearest_neighbor_distance",)  # scores that agreement makes small
 # Nulls in float32, or counted in blocks, miss the value by up to this where a permutation gives the very same. That
 # happens where distances are tied, and then it counts.
@@ -61,10 +60,10 @@ def align(
     The reference holds all classes of the run; snapshots may lack some. `advance` hears of each of `steps`.
     """
     scored: list[Scored] = []
-    for _, same in groupby(summaries, key=lambda summary: summary.classes.tolist()):
-        members = list(same)
+    for _, of_same_classes in groupby(summaries, key=lambda summary: summary.classes.tolist()):
+        members = list(of_same_classes)
         present = reference.among(members[0].classes)
-        n_classes = present.permutations.shape[1]
+        n_classes = present.permutations.n_classes
         together = max(1, HELD_RANKS // max(1, n_classes * (n_classes - 1) // 2 * len(members[0].distances)))
         for start in range(0, len(members), together):
             scored += _judged_together(members[start : start + together], present, advance)
@@ -73,21 +72,22 @@ def align(
 
 def _judged_together(members: Sequence[SnapshotSummary], reference: Reference, advance: Advance) -> list[Scored]:
     """Score snapshots of the same classes: one gathering of a permuted taxonomy serves all their vectors."""
-    sides = [_Side(member, metric, None) for member in members for metric in member.distances]
-    merged = [_Side(member, metric, method) for member in members for metric, method in member.trees]
-    drawn = [Cophenetic(tree) for side in merged for tree in side.drawn]
+    distances = [_Vector(member, metric, None) for member in members for metric in member.distances]
+    cophenetic = [_Vector(member, metric, method) for member in members for metric, method in member.trees]
     scored = []
     if reference.distances:
-        vectors: list[Distances] = over_threads(_Side.ranked, sides, worth=_worth(reference))
-        scored = _correlate([*sides, *merged], [*vectors, *drawn], reference)
+        ranked: list[CondensedVector] = over_threads(_Vector.ranked, distances, worth=_worth(reference))
+        drawn = [CopheneticVector(tree) for vector in cophenetic for tree in vector.drawn]
+        scored = _correlate([*distances, *cophenetic], [*ranked, *drawn], reference)
         advance(2 * len(members) * len(reference.distances))
-        scored += _kendall(sides, vectors, reference)
+        scored += _kendall(distances, ranked, reference)
         advance(len(members) * len(reference.distances))
-        del vectors
+        del ranked
     # What is long is worked on with all threads, one after the other: each takes a square of its own.
-    few = _worth(reference) and all(len(side.distances) <= SORTED_AT_ONCE for side in sides)
-    for some in over_threads(partial(_own, reference), [*sides, *merged], worth=few):
-        scored += some
+    short = all(len(vector.distances) <= SORTED_AT_ONCE for vector in distances)
+    worth = _worth(reference) and short
+    for of_vector in over_threads(partial(_alone, reference), [*distances, *cophenetic], worth=worth):
+        scored += of_vector
         advance(1)
     return scored
 
@@ -100,22 +100,32 @@ def steps(reference: Reference, metrics: int, linkages: int) -> int:
 def corrected(scored: Sequence[Scored]) -> list[Row]:
     """Rows of the alignment table with `p_corrected`: each family against its best score per permutation."""
     families: dict[tuple[object, ...], list[Scored]] = {}
-    for each in scored:
-        families.setdefault(each.family, []).append(each)
+    for score in scored:
+        families.setdefault(score.family, []).append(score)
     for family in families.values():
         sign = _sign(family[0].row["score"])
-        shortest = min(len(each.null) for each in family)
-        values = np.array([each.row["value"] for each in family])
-        nulls = np.stack([each.null[:shortest] for each in family])
-        same = max(each.same for each in family)
-        for each, p in zip(family, permutations.corrected_p(sign * values, sign * nulls, same), strict=True):
-            each.row["p_corrected"] = float(p)
-    return [each.row for each in scored]
+        shortest = min(len(score.null) for score in family)
+        values = np.array([score.row["value"] for score in family])
+        nulls = np.stack([score.null[:shortest] for score in family])
+        same = max(score.same for score in family)
+        for score, p in zip(family, permutations.corrected_p(sign * values, sign * nulls, same), strict=True):
+            score.row["p_corrected"] = float(p)
+    return [score.row for score in scored]
 
 
 @dataclass(frozen=True)
-class _Side:
-    """One condensed vector of a snapshot to compare with the hierarchy: distances, or with a linkage its tree's."""
+class _Vector:
+    """A distance vector of a snapshot to compare with the hierarchy: of its class means, or with a linkage cophenetic.
+
+    Attributes
+    ----------
+    member
+        The snapshot.
+    metric
+        Of the distances between its class means.
+    linkage
+        Method of the trees on them, whose cophenetic distances are compared; None for the distances themselves.
+    """
 
     member: SnapshotSummary
     metric: str
@@ -123,18 +133,21 @@ class _Side:
 
     @property
     def distances(self) -> NDArray[np.floating]:
-        """Of the class means."""
+        """Condensed distances of the class means, also where their trees are compared, shape (n_pairs,)."""
         return self.member.distances[self.metric]
 
     @property
     def drawn(self) -> Sequence[Floats]:
-        """Trees on the distances, for sides that have a linkage: one, or where distances are tied several draws."""
+        """Trees on the distances, for vectors that have a linkage: one, or where distances are tied several draws."""
         key = self.metric, cast(linkage.Method, self.linkage)
         return self.member.draws.get(key) or (self.member.trees[key],)
 
     @cached_property
     def untold(self) -> bool:
-        """Rounding is all that tells the pairs apart: the distances, or the merges of the tree, are all the same."""
+        """True where rounding is all that tells the pairs apart: all distances, or all heights of a tree, are the same.
+
+        No score is given then.
+        """
         if len(self.distances) > 1 and self.distances.min() == self.distances.max():
             return True
         return self.linkage is not None and not all(map(has_structure, self.drawn))
@@ -143,12 +156,12 @@ class _Side:
         inexact = len(self.distances) > BLOCKS and score.startswith(("rsa", "cophenetic"))
         return SAME_WITH_TIES if inexact and self.metric in self.member.tied else permutations.SAME_SCORE
 
-    def ranked(self) -> Distances:
-        """The distances beside their ranks."""
-        return Distances(self.distances, len(self.member.classes))
+    def ranked(self) -> CondensedVector:
+        """Return the distances beside their ranks."""
+        return CondensedVector(self.distances, len(self.member.classes))
 
     def scored(self, score: str, value: float, null: Floats, **columns: Any) -> Scored:
-        """The row of one score; p counts the permutations that reach the value, or come as low where low is good."""
+        """Make the row of one score; p counts permutations that reach the value, or come as low where low is good."""
         sign = _sign(score)
         if self.untold:
             value, null = NAN, np.full(len(null), NAN)
@@ -180,113 +193,121 @@ def _sign(score: str) -> int:
     return -1 if score in FALLING else 1
 
 
-def _correlate(sides: Sequence[_Side], vectors: Sequence[Side], reference: Reference) -> list[Scored]:
-    """Pearson and Spearman correlations of every side with every taxonomy distance; a tree's draws are vectors each."""
-    n_classes = reference.permutations.shape[1]
-    n_pairs = n_classes * (n_classes - 1) // 2
-    orders = reference.permutations
-    orders = orders[: permutations.affordable_permutations(n_pairs, len(orders), permutations.GATHERED_WORK)]
-    squares = [Square(found.codes, found.units) for found in reference.distances.values()]
-    draws = [1 if side.linkage is None else len(side.drawn) for side in sides]
+def _correlate(
+    vectors: Sequence[_Vector], distance_vectors: Sequence[DistanceVector], reference: Reference
+) -> list[Scored]:
+    """Pearson and Spearman correlations of every vector with every taxonomy distance.
+
+    A vector with a linkage stands for as many distance vectors as trees are drawn, and has the mean of their scores.
+    """
+    n_classes = reference.permutations.n_classes
+    affordable = reference.permutations.affordable(n_classes * (n_classes - 1) // 2, SHARED_PAIRS)
+    squares = [Square(tied.codes, tied.units) for tied in reference.distances.values()]
+    draws = [1 if vector.linkage is None else len(vector.drawn) for vector in vectors]
     scored = []
-    for (name, found), correlated in zip(
-        reference.distances.items(), correlations(vectors, squares, orders), strict=True
+    for (name, tied), correlated in zip(
+        reference.distances.items(), correlations(distance_vectors, squares, affordable), strict=True
     ):
-        kinds = (("pearson", NAN), ("spearman", levels.spearman_ceiling(found.counts)))
+        kinds = (("pearson", NAN), ("spearman", levels.spearman_ceiling(tied.counts)))
         both = _over_draws(correlated.values, draws), _over_draws(correlated.nulls, draws)
         for (kind, ceiling), values, nulls in zip(kinds, *both, strict=True):
             scored += [
-                side.scored(
-                    f"{'rsa' if side.linkage is None else 'cophenetic'}_{kind}",
+                vector.scored(
+                    f"{'rsa' if vector.linkage is None else 'cophenetic'}_{kind}",
                     value,
                     null,
                     taxonomy_distance=name,
-                    ceiling=ceiling if side.linkage is None else NAN,
+                    ceiling=ceiling if vector.linkage is None else NAN,
                 )
-                for side, value, null in zip(sides, values.tolist(), nulls, strict=True)
+                for vector, value, null in zip(vectors, values.tolist(), nulls, strict=True)
             ]
     return scored
 
 
-def _kendall(sides: Sequence[_Side], vectors: Sequence[Distances], reference: Reference) -> list[Scored]:
-    """Kendall's tau-a of every side with every taxonomy distance.
+def _kendall(vectors: Sequence[_Vector], ranked: Sequence[CondensedVector], reference: Reference) -> list[Scored]:
+    """Kendall's tau-a of every vector with every taxonomy distance.
 
     Nulls are counted in blocks of ranks, far within what the permutations scatter. Where the pairs are too many to sort
     at once so is the score itself (right to about 1e-8); there is no null then, and `permutations` says 0.
     """
-    permuted: dict[str, NDArray[np.unsignedinteger]] = {}
-    for name, found in reference.distances.items():
-        size = len(found.pairs)
-        used = permutations.affordable_permutations(size * len(found.values), len(reference.permutations))
-        orders = reference.permutations[: used if size <= SORTED_AT_ONCE else 0]
-        permuted[name] = permutations.permuted_pairs(found.pairs, orders)
+    nulls: dict[str, NDArray[np.unsignedinteger]] = {}
+    for name, tied in reference.distances.items():
+        size = len(tied.pairs)
+        affordable = reference.permutations.affordable(size * len(tied.values))
+        nulls[name] = (affordable if size <= SORTED_AT_ONCE else affordable.first(0)).pairs(tied.pairs)
 
-    def taus(vector: Distances) -> list[tuple[float, Floats]]:
+    def taus(vector: CondensedVector) -> dict[str, tuple[float, Floats]]:
+        """Tau-a with each taxonomy distance, and its null."""
         values, ranks = vector.vectors
-        pairs = [found.pairs for found in reference.distances.values()]
+        pairs = [tied.pairs for tied in reference.distances.values()]
         exact = kendall_tau_a(values, pairs) if len(values) <= SORTED_AT_ONCE else blocked_tau_a(ranks, pairs)
-        return [
-            (float(tau), blocked_tau_a(ranks, list(null))) for tau, null in zip(exact, permuted.values(), strict=True)
-        ]
+        return {
+            name: (float(tau), blocked_tau_a(ranks, list(null)))
+            for tau, (name, null) in zip(exact, nulls.items(), strict=True)
+        }
 
-    each = over_threads(taus, vectors, worth=_worth(reference))
+    taus_of_vectors = over_threads(taus, ranked, worth=_worth(reference))
     return [
-        side.scored("rsa_kendall", *own[place], taxonomy_distance=name, ceiling=levels.kendall_ceiling(found.counts))
-        for place, (name, found) in enumerate(reference.distances.items())
-        for side, own in zip(sides, each, strict=True)
+        vector.scored("rsa_kendall", *by_name[name], taxonomy_distance=name, ceiling=ceiling)
+        for name, ceiling in ((name, levels.kendall_ceiling(tied.counts)) for name, tied in reference.distances.items())
+        for vector, by_name in zip(vectors, taus_of_vectors, strict=True)
     ]
 
 
 def _worth(reference: Reference) -> bool:
-    """Whether threads would save more than it takes to start them."""
-    return int(reference.permutations.shape[1]) >= THREADED
+    """Tell whether threads would save more than it takes to start them."""
+    return reference.permutations.n_classes >= THREADED
 
 
-def _own(reference: Reference, side: _Side) -> list[Scored]:
-    if side.linkage is not None:
-        return _tree(side, reference)
-    return _neighbours(side, reference) + _cophenetic_self(side, reference.permutations)
+def _alone(reference: Reference, vector: _Vector) -> list[Scored]:
+    """Give the scores that share no work with those of other vectors."""
+    if vector.linkage is not None:
+        return _tree(vector, reference)
+    return _neighbours(vector, reference) + _cophenetic_self(vector, reference)
 
 
-def _neighbours(side: _Side, reference: Reference) -> list[Scored]:
-    """How near in the taxonomy a class's nearest class is; the ceiling is the least that any neighbours could reach."""
-    if not len(side.distances) or not np.isfinite(side.distances).all():
+def _neighbours(vector: _Vector, reference: Reference) -> list[Scored]:
+    """Mean taxonomy distance of a class's nearest class; the ceiling is the least that any neighbours could reach."""
+    if not len(vector.distances) or not np.isfinite(vector.distances).all():
         return []
-    if side.untold:  # every class is nearest to every other
-        nearest = np.tile(np.arange(len(side.member.classes)), (2, 1))
+    if vector.untold:  # every class is nearest to every other
+        nearest = np.tile(np.arange(len(vector.member.classes)), (2, 1))
     else:
-        nearest = neighbors.nearest_neighbors(side.distances)
+        nearest = neighbors.nearest_neighbors(vector.distances)
     scored = []
-    for name, found in reference.distances.items():
-        used = _affordable(nearest.shape[1], reference)
-        means = neighbors.nearest_neighbor_distance(nearest, found, used)
-        columns = {"taxonomy_distance": name, "ceiling": float(found.values[found.nearest].mean())}
-        scored.append(side.scored("nearest_neighbor_distance", float(means[0]), means[1:], **columns))
+    for name, tied in reference.distances.items():
+        orders = reference.permutations.affordable(nearest.shape[1]).after_identity
+        means = neighbors.nearest_neighbor_distance(nearest, tied, orders)
+        columns = {"taxonomy_distance": name, "ceiling": float(tied.values[tied.nearest].mean())}
+        scored.append(vector.scored("nearest_neighbor_distance", float(means[0]), means[1:], **columns))
     return scored
 
 
-def _tree(side: _Side, reference: Reference) -> list[Scored]:
-    """Scores of a dendrogram: with the distances it came from, with the taxonomy's tree, with each label space."""
-    laid = [dendrogram(linkage.levelled(tree)) for tree in side.drawn]
+def _tree(vector: _Vector, reference: Reference) -> list[Scored]:
+    """Scores of a dendrogram with the taxonomy's tree, and with each label space; means over its draws."""
+    dendrograms = [dendrogram(linkage.levelled(tree)) for tree in vector.drawn]
     scored: list[Scored] = []
 
-    def add(score: Callable[[Dendrogram, Ints], dict[str, Floats]], used: Ints, space: str | None = None) -> None:
-        found = [score(each, used) for each in (laid[:1] if side.untold else laid)]
-        for name in found[0]:
-            values = found[0][name] if len(found) == 1 else np.mean([each[name] for each in found], axis=0)
-            scored.append(side.scored(name, float(values[0]), values[1:], space=space))
+    def add(
+        score: Callable[[Dendrogram, Ints], dict[str, Floats]],
+        n_values: int,
+        budget: permutations.Budget,
+        space: str | None = None,
+    ) -> None:
+        orders = reference.permutations.affordable(n_values, budget).after_identity
+        of_draws = [score(tree, orders) for tree in (dendrograms[:1] if vector.untold else dendrograms)]
+        for name, of_first in of_draws[0].items():
+            values = of_first if len(of_draws) == 1 else np.mean([by_name[name] for by_name in of_draws], axis=0)
+            scored.append(vector.scored(name, float(values[0]), values[1:], space=space))
 
     if (taxonomy := reference.taxonomy) is not None and len(taxonomy.members):
-        meeting = int(taxonomy.sizes.sum())
-        for each, work, most in (
-            (scores.bakers_gamma, meeting * COUNTED, permutations.NULL_WORK),
-            (scores.triplet_agreement, meeting, MEETING_WORK),
-            (scores.clade_recall, taxonomy.members.shape[1], permutations.NULL_WORK),
-        ):
-            add(partial(_against, each, taxonomy), _affordable(work, reference, most))
+        n_members = int(taxonomy.sizes.sum())
+        add(partial(_against, scores.bakers_gamma, taxonomy), n_members, OWN_COUNTS)
+        add(partial(_against, scores.triplet_agreement, taxonomy), n_members, CLADE_MEMBERS)
+        add(partial(_against, scores.clade_recall, taxonomy), taxonomy.members.shape[1], OWN_LOOKUPS)
     for name, labels in reference.spaces.items():
-        add(partial(_purity, labels), _affordable(len(labels) * COUNTED, reference), name)
-        add(partial(_cut, labels), _affordable(len(labels), reference), name)
+        add(partial(_purity, labels), len(labels), OWN_COUNTS, name)
+        add(partial(_cut, labels), len(labels), OWN_LOOKUPS, name)
     return scored
 
 
@@ -307,32 +328,36 @@ def _cut(labels: Ints, tree: Dendrogram, orders: Ints) -> dict[str, Floats]:
     return partitions.cut_scores(cut_labels(tree, int(labels.max()) + 1), labels, orders)
 
 
-def _cophenetic_self(side: _Side, orders: Ints) -> list[Scored]:
-    """How well the trees on some distances fit these: their inverse permutations do what those of a tree would."""
-    merged = [replace(side, linkage=method) for metric, method in side.member.trees if metric == side.metric]
-    if not merged:
+def _cophenetic_self(vector: _Vector, reference: Reference) -> list[Scored]:
+    """Pearson correlation of distances with the cophenetic ones of the trees on them (Sokal, Rohlf 1962).
+
+    The square of distances is permuted for all trees at once, by the inverse orders: it then has the null that the
+    trees would have if they were permuted by the orders.
+    """
+    cophenetic = [replace(vector, linkage=method) for metric, method in vector.member.trees if metric == vector.metric]
+    if not cophenetic:
         return []
-    used = orders[: permutations.affordable_permutations(len(side.distances), len(orders))]
-    square = squareform(side.distances, checks=False)
-    mean, length = moments(side.distances)
+    square = squareform(vector.distances, checks=False)
+    mean, length = moments(vector.distances)
     square -= np.float64(mean)
     square /= length
-    vectors = [Cophenetic(tree) for each in merged for tree in each.drawn]
-    (found,) = correlations(vectors, [Square(square)], np.argsort(used, axis=1))
-    draws = [len(each.drawn) for each in merged]
-    both = _over_draws(found.values, draws)[0], _over_draws(found.nulls, draws)[0]
-    return [each.scored("cophenetic_self", float(value), null) for each, value, null in zip(merged, *both, strict=True)]
+    drawn = [CopheneticVector(tree) for with_linkage in cophenetic for tree in with_linkage.drawn]
+    inverse = reference.permutations.affordable(len(vector.distances)).inverse
+    (correlated,) = correlations(drawn, [Square(square)], inverse)
+    draws = [len(with_linkage.drawn) for with_linkage in cophenetic]
+    (values,), (nulls,) = _over_draws(correlated.values, draws), _over_draws(correlated.nulls, draws)
+    return [
+        with_linkage.scored("cophenetic_self", float(value), null)
+        for with_linkage, value, null in zip(cophenetic, values, nulls, strict=True)
+    ]
 
 
 def _over_draws(values: Floats, draws: Sequence[int]) -> Floats:
-    """Mean over the vectors of each side, so many of them, along the second axis."""
+    """Mean over the draws of each vector, so many of them, along the second axis.
+
+    With draws (1, 2) the rows a, b, c along it become a and (b + c) / 2.
+    """
     if max(draws) == 1:
         return values
     starts = np.cumsum([0, *draws[:-1]])
     return np.stack([part.mean(axis=1) for part in np.split(values, starts[1:], axis=1)], axis=1)
-
-
-def _affordable(values: int, reference: Reference, work: int = permutations.NULL_WORK) -> Ints:
-    """The order as it is, then as many permutations as a score at so many values each may use."""
-    orders = reference.orders
-    return orders[: 1 + permutations.affordable_permutations(values, len(orders) - 1, work)]

@@ -14,11 +14,11 @@ import pandas as pd
 
 from featlab.analysis.accuracy import accuracy_onsets, accuracy_table, layer_onsets
 from featlab.analysis.alignment_table import Scored, align, corrected, steps
-from featlab.analysis.class_order import Place, best_shifts, warn_class_order
+from featlab.analysis.class_order import Comparison, best_shifts, warn_class_order
 from featlab.analysis.evolution import evolution
 from featlab.analysis.induced import SOURCES, data_driven_taxonomy
 from featlab.analysis.left_out import refuse_undecided, warn_left_out
-from featlab.analysis.plan import Hierarchy, Options, Plan, Senses, Spaces, make_plan
+from featlab.analysis.plan import Hierarchy, Options, Plan, Senses, Spaces, choose_snapshots, make_plan
 from featlab.analysis.population import choose_population
 from featlab.analysis.reference import make_reference
 from featlab.analysis.snapshots import (
@@ -30,6 +30,7 @@ from featlab.analysis.snapshots import (
     warn_gaps,
     warn_ties,
 )
+from featlab.hierarchy.load import load_taxonomy
 from featlab.metrics.trees.draws import name_keys
 from featlab.metrics.trees.linkage import Method
 from featlab.progress import Advance
@@ -160,23 +161,15 @@ def analyze(
         debias=debias,
         allow_nonfinite=allow_nonfinite,
     )
-    place = cache_beside(run.path) if cache is True else None if cache is False else os.fspath(cache)
-    engine = Engine(client, memory_limit, progress, StatisticsCache(place))
-    induce = None
-    if hierarchy in SOURCES:
-        source, hierarchy = str(hierarchy), None
-        induce = partial(data_driven_taxonomy, engine, run, source=source, finite_only=allow_nonfinite)
-    plan = make_plan(
-        run,
-        hierarchy=hierarchy,
-        senses=senses,
-        spaces=spaces,
-        epochs=epochs,
-        splits=splits,
-        layers=layers,
-        options=options,
-        induce=induce,
-    )
+    directory = cache_beside(run.path) if cache is True else None if cache is False else os.fspath(cache)
+    engine = Engine(client, memory_limit, progress, StatisticsCache(directory))
+    taxonomy = None
+    if hierarchy is not None and hierarchy not in SOURCES:
+        taxonomy = load_taxonomy(hierarchy, run.classes, synsets=run.synsets, senses=senses)
+    requests = choose_snapshots(run, epochs=epochs, splits=splits, layers=layers, options=options)
+    if hierarchy in SOURCES:  # only the chosen snapshots tell which is the last
+        taxonomy = data_driven_taxonomy(engine, run, requests, str(hierarchy), finite_only=allow_nonfinite)
+    plan = make_plan(run, requests, taxonomy, spaces, options)
     decisions, rows = _decide(engine, run, plan)
     tables = _Tables(run, plan)
     groups = [list(group) for _, group in groupby(plan.requests, key=lambda request: (request.split, request.layer))]
@@ -200,7 +193,7 @@ def analyze(
 
 def _decide(engine: Engine, run: Run, plan: Plan) -> tuple[dict[Pair, Decisions], dict[Pair, Bools]]:
     """Take the classifier's decisions, and find the rows that count where not all do."""
-    options, spaces = plan.options, [space.labels for space in plan.spaces]
+    options, spaces = plan.options, plan.groups
     if not options.allow_nonfinite:
         decisions = decide(engine, run, plan.pairs, spaces, rule=options.rule, seed=options.seed)
         refuse_undecided(run, decisions)
@@ -223,7 +216,7 @@ class _Tables:
             name: [] for name in ("geometry", "collapse", "linkage", "evolution", "onset")
         }
         self.scored: list[Scored] = []
-        self.shifts: dict[Place, tuple[int, float]] = {}
+        self.shifts: dict[Comparison, tuple[int, float]] = {}
         self.distances: list[pd.DataFrame] = []
         n_classes = len(run.classes)
         per_snapshot = n_classes * (n_classes - 1) // 2 * len(plan.options.metrics)
@@ -242,8 +235,8 @@ class _Tables:
         warn_gaps(summaries, self.run.classes)
         warn_ties(summaries)
         for summary in summaries:
-            self.rows["geometry"] += summary.geometry
-            self.rows["collapse"] += summary.collapse
+            self.rows["geometry"] += summary.geometry.values()
+            self.rows["collapse"] += summary.collapse.values()
             self.rows["linkage"] += linkage_rows(summary)
         kept = {"none": [], LAST_EPOCH: summaries[-1:]}.get(self.distances_kept, summaries)
         for summary in kept:
@@ -293,7 +286,6 @@ class _Tables:
         )
 
     def _parameters(self) -> dict[str, Any]:
-
         options, requests = self.plan.options, self.plan.requests
         return {
             "featlab_version": __version__,

@@ -1,7 +1,8 @@
-"""Whether the class names stand in the order of the labels: a shifted order keeps much of a rank correlation.
+"""Warnings of class names that do not stand in the order of the labels.
 
-Names of classes are often sorted so that neighbours are alike, and then a list shifted by one still correlates with
-the features (ImageNet's at 0.18, where the right order has 0.20). A class's nearest class tells the two apart.
+Names of classes are often sorted so that neighbours are alike, and then a list shifted by one keeps much of its rank
+correlation with the features (ImageNet's 0.18, where the right order has 0.20). A class's nearest class tells the two
+apart.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ SIGNIFICANT = 0.05
 SUSPECT = 4.0
 TOGETHER = 32  # shifts tried together
 
-Place = tuple[object, ...]
-_PLACE = ("epoch", "split", "layer", "metric", "taxonomy_distance")
+Comparison = tuple[object, ...]  # the values of these columns
+_COMPARISON = ("epoch", "split", "layer", "metric", "taxonomy_distance")
 
 
-def best_shifts(summary: SnapshotSummary, reference: Reference) -> dict[Place, tuple[int, float]]:
+def best_shifts(summary: SnapshotSummary, reference: Reference) -> dict[Comparison, tuple[int, float]]:
     """Shift of the class order that brings nearest classes nearest in the taxonomy, and their mean distance there.
 
     By epoch, split, layer, metric and taxonomy distance; a shift of s lets class i + s of the taxonomy stand for i.
@@ -38,24 +39,24 @@ def best_shifts(summary: SnapshotSummary, reference: Reference) -> dict[Place, t
     request = summary.request
     numbers = np.arange(n_classes)
     shifts = np.where(numbers % 2, (numbers + 1) // 2, -(numbers // 2))  # of equally good ones the least
-    found: dict[Place, tuple[int, float]] = {}
+    best: dict[Comparison, tuple[int, float]] = {}
     for metric, values in summary.distances.items():
         if n_classes < 3 or not np.isfinite(values).all() or values.min() == values.max():
             continue
         nearest = neighbors.nearest_neighbors(values)
         for name, levels in reference.among(summary.classes).distances.items():
 
-            def shifted(some: Ints, nearest: Ints = nearest, levels: Levels = levels) -> Floats:
-                return neighbors.nearest_neighbor_distance(nearest, levels, (some[:, None] + numbers) % n_classes)
+            def shifted(tried: Ints, nearest: Ints = nearest, levels: Levels = levels) -> Floats:
+                return neighbors.nearest_neighbor_distance(nearest, levels, (tried[:, None] + numbers) % n_classes)
 
             parts = [shifts[start : start + TOGETHER] for start in range(0, n_classes, TOGETHER)]
             means = np.concatenate(over_threads(shifted, parts))
-            best = int(means.argmin())
-            found[request.epoch, request.split, request.layer, metric, name] = int(shifts[best]), float(means[best])
-    return found
+            least = int(means.argmin())
+            best[request.epoch, request.split, request.layer, metric, name] = int(shifts[least]), float(means[least])
+    return best
 
 
-def warn_class_order(rows: Sequence[Row], shifts: Mapping[Place, tuple[int, float]]) -> None:
+def warn_class_order(rows: Sequence[Row], shifts: Mapping[Comparison, tuple[int, float]]) -> None:
     """Warn when the snapshot that follows the hierarchy best does so with the wrong neighbours.
 
     Parameters
@@ -65,13 +66,13 @@ def warn_class_order(rows: Sequence[Row], shifts: Mapping[Place, tuple[int, floa
     shifts
         From `best_shifts`, of the snapshots to judge by.
     """
-    scores = {(row["score"], *_place(row)): row for row in rows if _place(row) in shifts}
+    scores = {(row["score"], *_comparison(row)): row for row in rows if _comparison(row) in shifts}
     ranked = [row for (score, *_), row in scores.items() if score == "rsa_spearman" and np.isfinite(row["value"])]
     best = max(ranked, key=lambda row: row["value"], default=None)
     if best is None or best["value"] <= 0 or not best["p_corrected"] <= SIGNIFICANT:
         return
-    near = scores["nearest_neighbor_distance", *_place(best)]
-    shift, nearer = shifts[_place(best)]
+    near = scores["nearest_neighbor_distance", *_comparison(best)]
+    shift, nearer = shifts[_comparison(best)]
     where = (
         f"layer {best['layer']!r} at epoch {best['epoch']} follows the hierarchy (Spearman {best['value']:.3f}), but "
         f"the nearest class of a class is {near['value']:.2f} away in it ({best['taxonomy_distance']})"
@@ -94,5 +95,5 @@ def warn_class_order(rows: Sequence[Row], shifts: Mapping[Place, tuple[int, floa
         )
 
 
-def _place(row: Row) -> Place:
-    return tuple(row[name] for name in _PLACE)
+def _comparison(row: Row) -> Comparison:
+    return tuple(row[name] for name in _COMPARISON)

@@ -22,7 +22,8 @@ def evolution(summaries: Sequence[SnapshotSummary]) -> list[Row]:
     vectors: dict[int, _Vectors] = {}
     for index, summary in enumerate(summaries):
         near = (summaries[-1], *summaries[max(0, index - 1) : index + 1])
-        vectors = {id(each): vectors.get(id(each)) or _Vectors(each) for each in near}
+        # Only these are held: a snapshot's vectors are long, and the next one needs no others.
+        vectors = {id(neighbour): vectors.get(id(neighbour)) or _Vectors(neighbour) for neighbour in near}
         references = {}
         if index < len(summaries) - 1:
             references["last"] = summaries[-1]
@@ -59,21 +60,22 @@ class _Vectors:
         return cophenetic_distances(self.summary.trees[metric, method])
 
 
-def _compare(own: _Vectors, other: _Vectors) -> list[Row]:
-    summary, reference = own.summary, other.summary
+def _compare(vectors: _Vectors, reference_vectors: _Vectors) -> list[Row]:
+    summary, reference = vectors.summary, reference_vectors.summary
     common = np.intersect1d(summary.classes, reference.classes)
-    few = len(common) < 2  # a single class has no shape, and is no pair
-    here, there = np.isin(summary.classes, common), np.isin(reference.classes, common)
-    first, second = summary.means[here], reference.means[there]
+    alone = len(common) < 2  # a single class has no shape, and is no pair
+    kept, reference_kept = np.isin(summary.classes, common), np.isin(reference.classes, common)
+    first, second = summary.means[kept], reference.means[reference_kept]
     blank = {"metric": None, "linkage": None}
     rows: list[Row] = [
         {**blank, "score": "cka_linear", "value": similarity.cka_linear(first, second)},
-        {**blank, "score": "procrustes", "value": NAN if few else similarity.procrustes(first, second)},
+        {**blank, "score": "procrustes", "value": NAN if alone else similarity.procrustes(first, second)},
     ]
 
     def correlated(metric: str, method: Method | None, score: str, *, ranks: bool = False) -> Row:
-        one, two = own.take(metric, method, here, ranks=ranks), other.take(metric, method, there, ranks=ranks)
-        return {"metric": metric, "linkage": method, "score": score, "value": NAN if few else float(one @ two)}
+        one = vectors.take(metric, method, kept, ranks=ranks)
+        two = reference_vectors.take(metric, method, reference_kept, ranks=ranks)
+        return {"metric": metric, "linkage": method, "score": score, "value": NAN if alone else float(one @ two)}
 
     for metric in summary.distances:
         rows.append(correlated(metric, None, "evolution_pearson"))

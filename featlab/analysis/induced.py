@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from featlab.analysis.snapshots import TreeMeasure
 from featlab.errors import OptionError, TaxonomyError
 from featlab.hierarchy.induced import induced_taxonomy
+from featlab.hierarchy.labelspace import HYPONYM
 from featlab.hierarchy.taxonomy import Taxonomy
 from featlab.metrics.trees.linkage import Method, class_distances, linkage_tree
 from featlab.statistics.engine import Engine
@@ -58,7 +59,7 @@ def _of_means(engine: Engine, run: Run, request: Request, *, finite_only: bool) 
             f"split {request.split!r}; choose a split that holds all classes."
         )
     measures = [TreeMeasure(METRIC, (METHOD,), debias=False)]
-    identity = [np.arange(len(run.classes))]
+    identity = {(HYPONYM, 0): np.arange(len(run.classes))}
     trees: dict[Method, NDArray[np.float64]]
     induced = gather(
         engine,

@@ -15,7 +15,7 @@ from featlab.typing import Bools
 
 
 def refuse_undecided(run: Run, decisions: Mapping[Pair, Decisions]) -> None:
-    """Refuse rows whose logits tell no class: their argmax is not a class, be it the first.
+    """Refuse rows whose logits tell no class, such as all NaN: their argmax would be the first class, and mean nothing.
 
     Raises
     ------
@@ -23,15 +23,15 @@ def refuse_undecided(run: Run, decisions: Mapping[Pair, Decisions]) -> None:
         There are such rows.
     """
     undecided = {pair: int((said.predictions < 0).sum()) for pair, said in decisions.items()}
-    found = [pair for pair, rows in undecided.items() if rows]
-    if not found:
+    pairs = [pair for pair, rows in undecided.items() if rows]
+    if not pairs:
         return
-    (epoch, split), more = found[0], len(found) - 1
+    (epoch, split), more = pairs[0], len(pairs) - 1
     what = "logits" if run.has_logits(epoch, split) else "the classifier's sums"
     further = f", and so have {more} more epochs or splits" if more else ""
     raise DataError(
-        f"{what} at epoch {epoch}, split {split!r} hold NaN, +inf or nothing but -inf in {undecided[found[0]]:,} of "
-        f"{len(decisions[found[0]].predictions):,} rows, which tell no class{further}: choose other epochs, or leave "
+        f"{what} at epoch {epoch}, split {split!r} hold NaN, +inf or nothing but -inf in {undecided[pairs[0]]:,} of "
+        f"{len(decisions[pairs[0]].predictions):,} rows, which tell no class{further}: choose other epochs, or leave "
         "those rows out with --allow-nonfinite."
     )
 

@@ -1,26 +1,24 @@
-"""What is to be computed: the snapshots, the label spaces and their controls, checked before any data is read."""
+"""A plan of one analysis: the snapshots, the label spaces and their controls, checked before any data is read."""
 
 from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from featlab.errors import DataError, FeatlabWarning, OptionError
 from featlab.globs import match_names
 from featlab.hierarchy import labelspace
 from featlab.hierarchy.labelspace import LabelSpace
-from featlab.hierarchy.load import load_taxonomy
 from featlab.hierarchy.taxonomy import Taxonomy
 from featlab.hierarchy.taxonomy_distances import DISTANCES
 from featlab.metrics.trees.linkage import LINKAGES, METRICS, Method
 from featlab.statistics.gather import Request
+from featlab.statistics.regroup import SpaceKey
 from featlab.store.reader import Run
+from featlab.typing import Ints
 
 Hierarchy = Taxonomy | Mapping[str, Any] | str | os.PathLike[str]
 Senses = Mapping[str, str] | str | os.PathLike[str]
@@ -77,38 +75,44 @@ class Plan:
         return sorted(pairs, key=lambda pair: (splits.index(pair[1]), pair[0]))
 
     @property
-    def partitions(self) -> list[NDArray[np.int64]]:
-        """Maps from class to group: each space, followed at once by its controls."""
-        return [space.labels for family in self.families for space in family]
+    def groups(self) -> dict[str, Ints]:
+        """Group of each class, shape (n_classes,), by label space."""
+        return {space.name: space.labels for space in self.spaces}
 
     @property
-    def families(self) -> list[tuple[LabelSpace, ...]]:
-        """Each space with its controls behind it."""
-        return [(space, *self.controls[space.name]) for space in self.spaces]
+    def partitions(self) -> dict[SpaceKey, Ints]:
+        """Group of each class, shape (n_classes,), in the label spaces and in their controls."""
+        return {
+            (name, number): member.labels
+            for name, family in self.families.items()
+            for number, member in enumerate(family)
+        }
+
+    @property
+    def families(self) -> dict[str, tuple[LabelSpace, ...]]:
+        """The label spaces by name, each with its controls behind it."""
+        return {space.name: (space, *self.controls[space.name]) for space in self.spaces}
 
 
-def make_plan(
+def choose_snapshots(
     run: Run,
     *,
-    hierarchy: Hierarchy | None,
-    senses: Senses | None,
-    spaces: Spaces | None,
     epochs: slice | int | Sequence[int] | None,
     splits: str | Sequence[str] | None,
     layers: str | Sequence[str] | None,
     options: Options,
-    induce: Callable[[Sequence[Request]], Taxonomy] | None = None,
-) -> Plan:
-    """Resolve the user's choice against what the run holds; `induce` makes the hierarchy from the chosen snapshots.
+) -> tuple[Request, ...]:
+    """Resolve the user's choice of snapshots against what the run holds: split by split, layer by layer.
+
+    They are a plan's first part, and all that an induced hierarchy needs.
 
     Raises
     ------
     OptionError
-        For an epoch, split, layer glob or label space that selects nothing.
+        For an epoch, split or layer glob that selects nothing.
     DataError
         For features with NaN or inf, unless they are allowed.
     """
-    taxonomy = None if hierarchy is None else _taxonomy(run, hierarchy, senses)
     chosen_epochs = _choose_epochs(run.epochs, epochs)
     chosen_splits = _choose_splits(run.splits, splits)
     chosen_layers = run.layers if layers is None else match_names(layers, run.layers, what="layer of the run")
@@ -126,18 +130,25 @@ def make_plan(
         )
     _check_means_source(run, requests, options.means_from)
     _check_finite(run, requests, options)
-    if induce is not None:
-        taxonomy = induce(requests)
+    return requests
+
+
+def make_plan(
+    run: Run, requests: tuple[Request, ...], taxonomy: Taxonomy | None, spaces: Spaces | None, options: Options
+) -> Plan:
+    """Add label spaces and their controls to the snapshots.
+
+    Raises
+    ------
+    OptionError
+        For a label space that selects nothing.
+    """
     chosen_spaces = _choose_spaces(run.classes, taxonomy, spaces)
     controls = {
         space.name: () if space.is_identity else tuple(labelspace.controls(space, options.controls, options.seed))
         for space in chosen_spaces
     }
     return Plan(requests, tuple(chosen_spaces), controls, taxonomy, options)
-
-
-def _taxonomy(run: Run, hierarchy: Hierarchy, senses: Senses | None) -> Taxonomy:
-    return load_taxonomy(hierarchy, run.classes, synsets=run.synsets, senses=senses)
 
 
 def _known(what: str, given: Sequence[str], known: Sequence[str]) -> None:
@@ -153,10 +164,10 @@ def _choose_epochs(available: Sequence[int], chosen: slice | int | Sequence[int]
         return list(available)
     if isinstance(chosen, slice):
         wanted = range(*chosen.indices(max(available, default=-1) + 1))
-        found = [epoch for epoch in available if epoch in wanted]
-        if not found:
+        within = [epoch for epoch in available if epoch in wanted]
+        if not within:
             raise OptionError(f"no epoch of the run lies in {chosen}: it holds {_listed(available)}.")
-        return found
+        return within
     epochs = [chosen] if isinstance(chosen, int) else list(chosen)
     missing = [epoch for epoch in epochs if epoch not in available]
     if missing or not epochs:

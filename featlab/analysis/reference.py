@@ -1,17 +1,16 @@
-"""What the class means of every snapshot are compared with: a taxonomy, label spaces, and orders of the classes."""
+"""The reference of an analysis: the taxonomy, label spaces and class permutations that snapshots are compared with."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 
 from featlab.hierarchy.labelspace import LabelSpace
 from featlab.hierarchy.taxonomy import Taxonomy
 from featlab.hierarchy.taxonomy_distances import taxonomy_distances
-from featlab.metrics.permutations import class_permutations
+from featlab.metrics.permutations import ClassPermutations
 from featlab.metrics.rsa.levels import Levels
 from featlab.metrics.trees.clades import Clades, clades
 from featlab.typing import Ints
@@ -19,12 +18,12 @@ from featlab.typing import Ints
 
 @dataclass(frozen=True)
 class Reference:
-    """What class means are compared with, over the same classes throughout.
+    """Taxonomy, label spaces and permutations to compare class means with, all over the same classes.
 
     Attributes
     ----------
     permutations
-        Class orders for nulls, shape (n_permutations, n_classes).
+        Of the classes, for nulls.
     distances
         Taxonomy distances by name.
     taxonomy
@@ -33,27 +32,20 @@ class Reference:
         Group of each class by label space: those with two groups at least and some group of two classes.
     """
 
-    permutations: Ints
+    permutations: ClassPermutations
     distances: Mapping[str, Levels] = field(default_factory=dict)
     taxonomy: Clades | None = None
     spaces: Mapping[str, Ints] = field(default_factory=dict)
 
-    @cached_property
-    def orders(self) -> Ints:
-        """The order as it is, then the permutations."""
-        return np.concatenate([np.arange(self.permutations.shape[1])[None], self.permutations])
-
     def among(self, classes: Ints) -> Reference:
         """The same over some of the classes; heights and distances stay as they are in the whole taxonomy."""
-        n_classes = self.permutations.shape[1]
         spaces = {name: np.unique(labels[classes], return_inverse=True)[1] for name, labels in self.spaces.items()}
         spaces = {name: labels for name, labels in spaces.items() if 0 < labels.max(initial=0) < len(classes) - 1}
-        if len(classes) == n_classes:
+        if len(classes) == self.permutations.n_classes:
             return Reference(self.permutations, self.distances, self.taxonomy, spaces)
-        kept = self.permutations[np.isin(self.permutations, classes)].reshape(len(self.permutations), len(classes))
         tree = self.taxonomy
         return Reference(
-            np.searchsorted(classes, kept),
+            self.permutations.among(classes),
             {name: levels.among(classes) for name, levels in self.distances.items()},
             None if tree is None else clades(tree.members[:, classes], tree.heights),
             spaces,
@@ -68,9 +60,9 @@ def make_reference(
     permutations: int,
     seed: int,
 ) -> Reference:
-    """Gather what all snapshots of one analysis are compared with."""
+    """Draw the permutations, and work out the taxonomy's distances and clades, once for all snapshots."""
     return Reference(
-        class_permutations(len(classes), permutations, seed),
+        ClassPermutations.draw(len(classes), permutations, seed),
         {} if taxonomy is None else {name: _levels(taxonomy, classes, name) for name in distances},
         None if taxonomy is None else primary_clades(taxonomy, classes),
         {space.name: space.labels for space in spaces if not space.is_identity},
@@ -91,8 +83,8 @@ def primary_clades(taxonomy: Taxonomy, classes: Sequence[str]) -> Clades:
     A taxonomy in which nodes have several parents has no one tree; this is the tree that label spaces are cut from.
     Heights are those in the whole taxonomy.
     """
-    number = {node: place for place, node in enumerate(taxonomy.nodes)}
-    members = np.zeros((len(number), len(classes)), np.bool_)
+    index = {node: row for row, node in enumerate(taxonomy.nodes)}
+    members = np.zeros((len(index), len(classes)), np.bool_)
     for column, name in enumerate(classes):
-        members[[number[node] for node in taxonomy.primary_path(name)], column] = True
+        members[[index[node] for node in taxonomy.primary_path(name)], column] = True
     return clades(members, np.array([taxonomy.heights[node] for node in taxonomy.nodes], np.float64))

@@ -1,10 +1,10 @@
-"""What one snapshot's class statistics become: rows of the geometry and collapse tables, distances and trees."""
+"""The summary of one snapshot's class statistics: rows of the geometry and collapse tables, distances and trees."""
 
 from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,7 +45,7 @@ class SnapshotSummary:
     means
         Their centred means up to rotation, shape (n_present, rank).
     geometry, collapse
-        Rows of these tables.
+        Rows of these tables by label space.
     distances
         Condensed class-mean distances by metric, those that are the same within rounding equal; float32 beyond `LONG`,
         after the trees are built.
@@ -54,7 +54,7 @@ class SnapshotSummary:
     counts
         Rows of each class of the run, shape (n_classes,).
     nearest
-        Of them, those whose nearest mean is right, by space: shape (n_spaces, n_classes).
+        Of them, by label space, those whose nearest mean is right, shape (n_classes,).
     left_out
         Rows left out because their class has no mean in the split that means are taken from.
     draws
@@ -67,12 +67,12 @@ class SnapshotSummary:
     request: Request
     classes: Ints
     means: Floats
-    geometry: list[Row]
-    collapse: list[Row]
+    geometry: dict[str, Row]
+    collapse: dict[str, Row]
     distances: dict[str, NDArray[np.floating]]
     trees: dict[tuple[str, linkage.Method], Floats]
     counts: Ints
-    nearest: Ints
+    nearest: dict[str, Ints]
     left_out: int
     draws: dict[tuple[str, linkage.Method], tuple[Floats, ...]] = field(default_factory=dict)
     tied: frozenset[str] = frozenset()
@@ -80,25 +80,26 @@ class SnapshotSummary:
 
 @dataclass(frozen=True)
 class FamilyMeasure:
-    """Measures a label space and its controls; `index` is the space's place among all that decisions are taken in."""
+    """Measures a label space, the first of these, and its controls."""
 
     spaces: tuple[LabelSpace, ...]
-    index: int
 
     def __call__(self, statistics: ClassStatistics) -> Measured:
         """Rows of the geometry and collapse tables, without their snapshot, and nearest-mean hits by class."""
-        groups = [regroup(statistics, space.labels, self.index + member) for member, space in enumerate(self.spaces)]
+        name = self.spaces[0].name
+        groups = [regroup(statistics, space.labels, (name, number)) for number, space in enumerate(self.spaces)]
         columns = [measured_columns(group) for group in groups]
         space = groups[0]
-        head = {"space": self.spaces[0].name, "groups": len(space.means), "rows": space.rows}
-        rows = [{**head, **_beside_controls(each)} for each in zip(*columns, strict=True)]
-        return Measured(rows[0], rows[1], space.nearest)
+        head = {"space": name, "groups": len(space.means), "rows": space.rows}
+        geometry_row, collapse_row = ({**head, **_beside_controls(table)} for table in zip(*columns, strict=True))
+        return Measured(name, geometry_row, collapse_row, space.nearest)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What `FamilyMeasure` finds."""
+    """Rows of the geometry and collapse tables of a label space, and its nearest-mean hits, shape (n_present,)."""
 
+    space: str
     geometry: Row
     collapse: Row
     nearest: Ints
@@ -165,7 +166,7 @@ def measure_trees(
 
 @dataclass(frozen=True)
 class Trees:
-    """What `TreeMeasure` finds."""
+    """Condensed distances in one metric, and the linkage matrices on them; see `SnapshotSummary`."""
 
     metric: str
     distances: NDArray[np.floating]
@@ -175,16 +176,15 @@ class Trees:
 
 
 def snapshot_measures(
-    families: Sequence[tuple[LabelSpace, ...]],
+    families: Mapping[str, tuple[LabelSpace, ...]],
     metrics: Sequence[str],
     linkages: tuple[linkage.Method, ...],
     debias: bool,
     keys: Keys | None = None,
 ) -> list[FamilyMeasure | TreeMeasure]:
     """All that is measured on one snapshot, each piece a task of its own."""
-    places = np.cumsum([0, *map(len, families)])
     measures: list[FamilyMeasure | TreeMeasure] = [TreeMeasure(metric, linkages, debias, keys) for metric in metrics]
-    return measures + [FamilyMeasure(family, int(place)) for family, place in zip(families, places, strict=False)]
+    return measures + [FamilyMeasure(family) for family in families.values()]
 
 
 def join_measures(
@@ -194,20 +194,22 @@ def join_measures(
     key = {"epoch": request.epoch, "split": request.split, "layer": request.layer}
     measured = [part for part in parts if isinstance(part, Measured)]
     trees = [part for part in parts if isinstance(part, Trees)]
-    nearest = np.zeros((len(measured), n_classes), np.int64)
-    nearest[:, statistics.classes] = np.stack([part.nearest for part in measured])
-    counts = np.zeros(n_classes, np.int64)
-    counts[statistics.classes] = statistics.coordinates.counts
+
+    def over_all_classes(counts: Ints) -> Ints:
+        spread = np.zeros(n_classes, np.int64)
+        spread[statistics.classes] = counts
+        return spread
+
     return SnapshotSummary(
         request=request,
         classes=statistics.classes,
         means=statistics.means,
-        geometry=[{**key, **part.geometry} for part in measured],
-        collapse=[{**key, **part.collapse} for part in measured],
+        geometry={part.space: {**key, **part.geometry} for part in measured},
+        collapse={part.space: {**key, **part.collapse} for part in measured},
         distances={part.metric: part.distances for part in trees},
         trees={(part.metric, method): tree for part in trees for method, tree in part.trees.items()},
-        counts=counts,
-        nearest=nearest,
+        counts=over_all_classes(statistics.coordinates.counts),
+        nearest={part.space: over_all_classes(part.nearest) for part in measured},
         left_out=statistics.coordinates.left_out,
         draws={(part.metric, method): drawn for part in trees for method, drawn in part.draws.items()},
         tied=frozenset(part.metric for part in trees if part.tied),
@@ -288,7 +290,7 @@ def linkage_rows(summary: SnapshotSummary) -> list[Row]:
 
 def warn_gaps(summaries: Sequence[SnapshotSummary], names: Sequence[str]) -> None:
     """Say once what the data lacks: classes without rows, rows without a mean, means that coincide."""
-    absent = sorted({int(number) for each in summaries for number in np.flatnonzero(each.counts == 0)})
+    absent = sorted({int(number) for summary in summaries for number in np.flatnonzero(summary.counts == 0)})
     if absent:
         shown = ", ".join(names[number] for number in absent[:5]) + (", ..." if len(absent) > 5 else "")
         warnings.warn(
@@ -296,7 +298,7 @@ def warn_gaps(summaries: Sequence[SnapshotSummary], names: Sequence[str]) -> Non
             FeatlabWarning,
             stacklevel=3,
         )
-    strays = max(each.left_out for each in summaries)
+    strays = max(summary.left_out for summary in summaries)
     if strays:
         warnings.warn(
             f"up to {strays} rows of a snapshot belong to classes that have no mean in the split means are taken "
@@ -304,14 +306,19 @@ def warn_gaps(summaries: Sequence[SnapshotSummary], names: Sequence[str]) -> Non
             FeatlabWarning,
             stacklevel=3,
         )
-    if any(len(each.classes) == 1 for each in summaries):
+    if any(len(summary.classes) == 1 for summary in summaries):
         warnings.warn(
             f"only the class {names[int(summaries[0].classes[0])]!r} has rows: distances, angles and trees need two.",
             FeatlabWarning,
             stacklevel=3,
         )
-    unknown = [(each, metric) for each in summaries for metric, d in each.distances.items() if not np.isfinite(d).all()]
-    noisy = [each for each, metric in unknown if metric == "euclidean"]
+    unknown = [
+        (summary, metric)
+        for summary in summaries
+        for metric, distances in summary.distances.items()
+        if not np.isfinite(distances).all()
+    ]
+    noisy = [summary for summary, metric in unknown if metric == "euclidean"]
     if noisy:
         request, counts = noisy[0].request, noisy[0].counts
         fewest = min(noisy[0].classes.tolist(), key=counts.__getitem__)
@@ -323,7 +330,7 @@ def warn_gaps(summaries: Sequence[SnapshotSummary], names: Sequence[str]) -> Non
             FeatlabWarning,
             stacklevel=3,
         )
-    blurred = [each.request for each, metric in unknown if metric == "cosine"]
+    blurred = [summary.request for summary, metric in unknown if metric == "cosine"]
     if blurred:
         warnings.warn(
             f"a class mean coincides with the mean of all at epoch {blurred[0].epoch}, layer {blurred[0].layer!r} "
@@ -335,26 +342,26 @@ def warn_gaps(summaries: Sequence[SnapshotSummary], names: Sequence[str]) -> Non
 
 def warn_ties(summaries: Sequence[SnapshotSummary]) -> None:
     """Name the snapshots whose distances, or all merges of a tree on them, are the same within rounding."""
-    level = [
-        (each.request, metric)
-        for each in summaries
-        for metric, distances in each.distances.items()
+    equidistant = [
+        (summary.request, metric)
+        for summary in summaries
+        for metric, distances in summary.distances.items()
         if len(distances) > 1 and distances.min() == distances.max()
     ]
-    if level:
-        request, metric = level[0]
+    if equidistant:
+        request, metric = equidistant[0]
         warnings.warn(
             f"all class means are equally far apart within rounding at epoch {request.epoch}, layer {request.layer!r} "
-            f"({metric}; {len(level)} such cases): nothing is to be ranked or clustered there, so the alignment scores "
-            "of these distances and their trees are NaN.",
+            f"({metric}; {len(equidistant)} such cases): nothing is to be ranked or clustered there, so the alignment "
+            "scores of these distances and their trees are NaN.",
             FeatlabWarning,
             stacklevel=3,
         )
     flat = [
-        (each.request, *key)
-        for each in summaries
-        for key, tree in each.trees.items()
-        if (each.request, key[0]) not in level and not has_structure(tree)
+        (summary.request, *key)
+        for summary in summaries
+        for key, tree in summary.trees.items()
+        if (summary.request, key[0]) not in equidistant and not has_structure(tree)
     ]
     if flat:
         request, metric, method = flat[0]

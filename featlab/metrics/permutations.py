@@ -1,12 +1,14 @@
-"""How far distances between class means agree with a hierarchy, or with themselves at another time.
+"""Permutations of classes: the null of every agreement of class-mean distances with a hierarchy, and p-values from it.
 
-Each agreement is judged against permutations of classes (rows and columns together), never of pairs.
+Classes are permuted, rows and columns of a matrix of distances together, never pairs (Mantel 1967): distances that
+share a class are not independent of each other.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,55 +17,133 @@ from scipy.spatial.distance import squareform
 from featlab.typing import NAN, Floats, Ints
 
 T = TypeVar("T", np.float64, np.int64, np.uint8, np.uint16, np.uint32)
-NULL_WORK = 500_000  # values that the null of a score which shares no gathering with others may cost
-GATHERED_WORK = 5_000_000_000  # values that the shared gathering of one null may cost: all up to 3,000 classes
-LEAST_PERMUTATIONS = 99
+FEWEST = 99  # permutations, whatever they cost: with fewer, no p comes down to 0.01
 SAME_SCORE = 1e-12  # difference of a permutation's score from the value up to which the two are one
 
 
-def class_permutations(n_classes: int, n_permutations: int, seed: int) -> Ints:
-    """Random orders of the classes, ndarray of shape (n_permutations, n_classes).
+@dataclass(frozen=True)
+class Budget:
+    """Work that the null of one score may cost.
 
-    Examples
-    --------
-    >>> class_permutations(3, 2, 0).shape
-    (2, 3)
+    Attributes
+    ----------
+    work
+        Array elements that are looked up, over all permutations.
+    cost
+        Of one value, in lookups.
     """
-    generator = np.random.default_rng(seed)
-    return generator.permuted(np.tile(np.arange(n_classes), (n_permutations, 1)), axis=1)
+
+    work: int
+    cost: int = 1
 
 
-def permuted_pairs(condensed: NDArray[T], permutations: Ints) -> NDArray[T]:
-    """The condensed vector as it reads after each permutation of classes, shape (n_permutations, n_pairs).
+# Of a score that shares its lookups with no other; every snapshot has dozens of them. All 999 up to 500 values each.
+OWN_LOOKUPS = Budget(500_000)
+# Of such a score that counts the classes which two sets share: each count takes as long as four lookups.
+OWN_COUNTS = Budget(500_000, cost=4)
+# Of the triplets, which look at the members of all clades: ImageNet's 9,426 leave all 999.
+CLADE_MEMBERS = Budget(15_000_000)
+# Of pairs of classes, permuted once for all vectors that are correlated with them: all 999 up to 3,000 classes.
+SHARED_PAIRS = Budget(5_000_000_000)
+
+
+@dataclass(frozen=True)
+class ClassPermutations:
+    """Random orders of the classes, the same for all scores of an analysis.
+
+    Under the order p, class i of the features stands for class p[i] of the hierarchy.
+
+    Attributes
+    ----------
+    orders
+        Shape (n_permutations, n_classes).
 
     Examples
     --------
-    >>> import numpy as np
-    >>> permuted_pairs(np.array([1.0, 2.0, 3.0]), np.array([[1, 0, 2]]))
+    >>> permutations = ClassPermutations(np.array([[1, 0, 2]]))
+    >>> permutations.pairs(np.array([1.0, 2.0, 3.0]))
     array([[1., 3., 2.]])
+    >>> permutations.after_identity.tolist()
+    [[0, 1, 2], [1, 0, 2]]
     """
-    n_classes = permutations.shape[1]
-    if not len(permutations):
-        return np.empty((0, len(condensed)), condensed.dtype)
-    rows, columns = np.triu_indices(n_classes, 1)
-    flat = squareform(condensed, checks=False).ravel()
-    permuted = np.empty((len(permutations), len(rows)), condensed.dtype)
-    for out, order in zip(permuted, permutations, strict=True):
-        np.take(flat, order[rows] * n_classes + order[columns], out=out, mode="clip")
-    return permuted
 
+    orders: Ints
 
-def affordable_permutations(values: int, n_permutations: int, work: int = NULL_WORK) -> int:
-    """How many permutations a score's own null may use, at so many values each.
+    @classmethod
+    def draw(cls, n_classes: int, n_permutations: int, seed: int) -> ClassPermutations:
+        """Draw so many orders, each as likely as any other."""
+        generator = np.random.default_rng(seed)
+        return cls(generator.permuted(np.tile(np.arange(n_classes), (n_permutations, 1)), axis=1))
 
-    All where they are cheap, never below 99 (or all asked for); the table says how many it was.
+    def __len__(self) -> int:
+        return len(self.orders)
 
-    Examples
-    --------
-    >>> affordable_permutations(1_000, 999), affordable_permutations(500_000, 999)
-    (500, 99)
-    """
-    return min(n_permutations, max(LEAST_PERMUTATIONS, work // max(1, values)))
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return int(self.orders.shape[1])
+
+    @property
+    def inverse(self) -> ClassPermutations:
+        """The inverse of each order: to permute the one side by it does what to permute the other by the order does."""
+        return ClassPermutations(np.argsort(self.orders, axis=1))
+
+    @cached_property
+    def after_identity(self) -> Ints:
+        """The classes in their own order, then each permutation, shape (1 + n_permutations, n_classes)."""
+        return np.concatenate([np.arange(self.n_classes)[None], self.orders])
+
+    def first(self, number: int) -> ClassPermutations:
+        """Return the first so many."""
+        return self if number >= len(self) else ClassPermutations(self.orders[:number])
+
+    def affordable(self, n_values: int, budget: Budget = OWN_LOOKUPS) -> ClassPermutations:
+        """Return the first that the null of a score may use, at so many values each: all where they are cheap.
+
+        They are never fewer than `FEWEST`, or all there are; the table says how many it was.
+
+        Examples
+        --------
+        >>> permutations = ClassPermutations.draw(3, 999, seed=0)
+        >>> len(permutations.affordable(1_000)), len(permutations.affordable(500_000))
+        (500, 99)
+        """
+        return self.first(max(FEWEST, budget.work // max(1, n_values * budget.cost)))
+
+    def among(self, classes: Ints) -> ClassPermutations:
+        """Return the orders of some of the classes, ascending, that these stand in; classes are numbered anew.
+
+        Examples
+        --------
+        >>> ClassPermutations(np.array([[3, 0, 2, 1]])).among(np.array([0, 2, 3])).orders
+        array([[2, 0, 1]])
+        """
+        kept = self.orders[np.isin(self.orders, classes)].reshape(len(self), len(classes))
+        return ClassPermutations(np.searchsorted(classes, kept))
+
+    def pairs(self, condensed: NDArray[T]) -> NDArray[T]:
+        """Permute a condensed vector over the pairs of classes, shape (n_permutations, n_pairs)."""
+        if not len(self):
+            return np.empty((0, len(condensed)), condensed.dtype)
+        rows, columns = np.triu_indices(self.n_classes, 1)
+        flat = squareform(condensed, checks=False).ravel()
+        permuted = np.empty((len(self), len(rows)), condensed.dtype)
+        for out, order in zip(permuted, self.orders, strict=True):
+            np.take(flat, order[rows] * self.n_classes + order[columns], out=out, mode="clip")
+        return permuted
+
+    def band(self, square: NDArray[Any], rows: slice, chosen: slice) -> NDArray[Any]:
+        """Permute a square over the classes by the chosen orders, and keep a few rows, from their first column on.
+
+        Returns
+        -------
+        ndarray of shape (n_chosen, n_rows, n_classes - rows.start)
+        """
+        orders = self.orders[chosen]
+        permuted = np.empty((len(orders), rows.stop - rows.start, self.n_classes - rows.start), square.dtype)
+        for out, order in zip(permuted, orders, strict=True):
+            np.take(square[order[rows]], order[rows.start :], axis=1, out=out, mode="clip")
+        return permuted
 
 
 @dataclass(frozen=True)

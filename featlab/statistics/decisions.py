@@ -1,4 +1,4 @@
-"""What the classifier decides about every row: from stored logits, else from W h + b."""
+"""The classifier's decision about every row: from stored logits, else from W h + b."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from featlab.typing import Bools, Floats, Ints
 
 @dataclass(frozen=True)
 class Decisions:
-    """What the classifier said about the rows of one (epoch, split).
+    """The classifier's decisions about the rows of one (epoch, split).
 
     Attributes
     ----------
     predictions
         Class of each row, shape (n_rows,); -1 for a row that is left out, or whose logits tell no class.
     correct
-        With the "sum" rule, rows of each class whose most probable group is the right one, shape
-        (n_spaces, n_classes); None with the greedy rule, which follows from the predictions.
+        With the "sum" rule, by label space, rows of each class whose most probable group is the right one, shape
+        (n_classes,); None with the greedy rule, which follows from the predictions.
     luck
-        With the "sum" rule, what it adds to the greedy rule's accuracy in random groups of the same sizes, and the
-        standard error of that, shape (n_spaces, 2); None with the greedy rule.
+        With the "sum" rule, by label space, what it adds to the greedy rule's accuracy in random groups of the same
+        sizes, and the standard error of that, shape (2,); None with the greedy rule.
     """
 
     predictions: Ints
-    correct: Ints | None
-    luck: Floats | None = None
+    correct: Mapping[str, Ints] | None = None
+    luck: Mapping[str, Floats] | None = None
 
 
 def decide(
     engine: Engine,
     run: Run,
     pairs: Sequence[tuple[int, str]],
-    spaces: Sequence[Ints],
+    spaces: Mapping[str, Ints],
     *,
     rule: str,
     seed: int,
@@ -59,20 +59,20 @@ def decide(
     pairs
         The (epoch, split) to look at; those with neither logits nor a layer that feeds the classifier are left out.
     spaces
-        Label spaces, for the "sum" rule.
+        Group of each class, shape (n_classes,), by label space; for the "sum" rule.
     rule
         "greedy": the group of the most probable class; "sum": the group whose members' probabilities sum highest.
     seed
         Of the random groups that are drawn for the "sum" rule.
     rows
-        Whether each row counts, shape (n_rows,), by (epoch, split); by default all do.
+        True where a row counts, shape (n_rows,), by (epoch, split); by default all do.
     """
     rows = rows or {}
-    summed = tuple(spaces) if rule == "sum" else None
-    digests = None if summed is None else [seed, *(cache.array_digest(space) for space in summed)]
+    summed = dict(spaces) if rule == "sum" else None
+    digests = None if summed is None else [seed, *map(cache.array_digest, summed.values())]
     kept = engine.cache.names()
     node, shared = delayed(run, pure=False), delayed(summed, pure=False, traverse=False)
-    found: dict[tuple[int, str], Decisions] = {}
+    decisions: dict[tuple[int, str], Decisions] = {}
     tasks: dict[tuple[int, str], Any] = {}
     steps, footprint = 0, Footprint(0, 0)
     for epoch, split in pairs:
@@ -86,19 +86,19 @@ def decide(
         name = cache.digest("decisions, -1 for none", cache.VERSION, content, classifier, digests, mask)
         held = engine.cache.load(name) if name in kept else None
         if held is not None:
-            found[epoch, split] = Decisions(held["predictions"].astype(np.int64), held.get("correct"), held.get("luck"))
+            decisions[epoch, split] = _named(held["predictions"].astype(np.int64), held, summed)
             continue
         slabs = cut_slabs(run, epoch, split, array)
         task = engine.task(_slab_decisions, counted=True)
         parts = [task(node, slab, array, shared, counted, seed) for slab in slabs]
-        tasks[epoch, split] = engine.task(_joined)(parts, engine.cache, name)
+        tasks[epoch, split] = engine.task(_joined)(parts, shared, engine.cache, name)
         steps += len(slabs)
         footprint |= _footprint(run, epoch, split, array)
     if tasks:
         workers = engine.schedule(footprint).workers
         with progress_bar("decisions", steps, show=engine.progress) as advance:
-            found |= zip(tasks, engine.compute(list(tasks.values()), advance, workers), strict=True)
-    return {pair: found[pair] for pair in pairs if pair in found}
+            decisions |= zip(tasks, engine.compute(list(tasks.values()), advance, workers), strict=True)
+    return {pair: decisions[pair] for pair in pairs if pair in decisions}
 
 
 def _source(run: Run, epoch: int, split: str) -> str | None:
@@ -125,7 +125,7 @@ class _Part:
 
 
 def _slab_decisions(
-    run: Run, slab: Slab, array: str, spaces: Sequence[Ints] | None, counted: Bools | None, seed: int
+    run: Run, slab: Slab, array: str, spaces: Mapping[str, Ints] | None, counted: Bools | None, seed: int
 ) -> _Part:
     labels = read_labels(run, slab.epoch, slab.split)
     classifier = None if array == "logits" else run.classifier(slab.epoch)
@@ -140,7 +140,7 @@ def _slab_decisions(
             values = stored.astype(np.float32, copy=False)  # of float16, an argmax would take twice as long
             with np.errstate(invalid="ignore", over="ignore"):
                 logits = values if classifier is None else values @ classifier.weight.T + classifier.bias
-            own = labels[block.offset : block.offset + block.rows]
+            true = labels[block.offset : block.offset + block.rows]
             chosen = logits.argmax(axis=1)
             # The first NaN of a row counts as its largest value. A class may be masked by -inf; +inf has overflowed.
             decided = np.isfinite(logits[np.arange(len(logits)), chosen])
@@ -150,12 +150,12 @@ def _slab_decisions(
             if correct is None or excess is None or spaces is None:
                 continue
             if not decided.all():
-                logits, own, chosen = logits[decided], own[decided], chosen[decided]
+                logits, true, chosen = logits[decided], true[decided], chosen[decided]
             by_class = _by_class(logits)
-            for index, groups in enumerate(spaces):
-                right = random_groups.right_by_sum(by_class, own, groups)
-                correct[index] += np.bincount(own[right], minlength=len(by_class))
-            random_groups.excess(by_class, own, chosen, spaces, block.offset, excess, seed)
+            for index, groups in enumerate(spaces.values()):
+                right = random_groups.right_by_sum(by_class, true, groups)
+                correct[index] += np.bincount(true[right], minlength=len(by_class))
+            random_groups.excess(by_class, true, chosen, list(spaces.values()), block.offset, excess, seed)
     return _Part(np.concatenate(predictions), correct, excess)
 
 
@@ -166,14 +166,20 @@ def _by_class(logits: NDArray[np.floating]) -> Floats:
     return np.ascontiguousarray(chances.T)
 
 
-def _joined(parts: list[_Part], kept: cache.StatisticsCache, name: str) -> Decisions:
+def _joined(parts: list[_Part], spaces: Mapping[str, Ints] | None, kept: cache.StatisticsCache, name: str) -> Decisions:
     predictions = np.concatenate([part.predictions for part in parts])
     correct = [part.correct for part in parts if part.correct is not None]
     excess = [part.excess for part in parts if part.excess is not None]
-    whole = Decisions(predictions, None)
+    counts: dict[str, NDArray[Any]] = {}
     if correct:
         luck = random_groups.mean_excess(np.sum(excess, axis=0), int((predictions >= 0).sum()))
-        whole = Decisions(predictions, np.sum(correct, axis=0), luck)
-    counts = {key: values for key in ("correct", "luck") if (values := getattr(whole, key)) is not None}
-    kept.save(name, {"predictions": whole.predictions.astype(np.int32), **counts})
-    return whole
+        counts = {"correct": np.sum(correct, axis=0), "luck": luck}
+    kept.save(name, {"predictions": predictions.astype(np.int32), **counts})
+    return _named(predictions, counts, spaces)
+
+
+def _named(predictions: Ints, counts: Mapping[str, NDArray[Any]], spaces: Mapping[str, Ints] | None) -> Decisions:
+    """Give each label space its row of the counts; the rows stand in the order of the spaces, in the cache as well."""
+    if spaces is None:
+        return Decisions(predictions)
+    return Decisions(predictions, *(dict(zip(spaces, counts[kind], strict=True)) for kind in ("correct", "luck")))

@@ -1,4 +1,4 @@
-"""How a graph is run: on which workers, within which memory, with which progress."""
+"""The engine that runs a graph: its workers, its memory, its progress bar."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ PROCESS_BYTES = 256 * MIB  # of a process that has read nothing: the interpreter
 
 @dataclass(frozen=True)
 class Footprint:
-    """What a snapshot costs in memory, in bytes.
+    """Memory that a snapshot costs, in bytes.
 
     Attributes
     ----------
     task
         A slab being read and summed.
     snapshot
-        What one snapshot holds at its worst, beside its slabs.
+        One snapshot at its largest, beside its slabs.
     """
 
     task: int
@@ -71,7 +71,7 @@ class Footprint:
 
 @dataclass(frozen=True)
 class Schedule:
-    """What a memory limit leaves: tasks at a time, snapshots in one graph, and bytes kept between the passes."""
+    """Tasks at a time, snapshots in one graph, and bytes kept between the passes, within a memory limit."""
 
     workers: int
     snapshots: int
@@ -80,7 +80,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Engine:
-    """Where to run, in how much memory, and whether a bar is drawn.
+    """Runs graphs in this process or on a cluster, within a memory limit, with a progress bar.
 
     Attributes
     ----------

@@ -9,7 +9,7 @@ the snapshots in flight, however many rows there are. A snapshot that is in the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -25,7 +25,7 @@ from featlab.statistics.decisions import Decisions
 from featlab.statistics.engine import Engine, Footprint, Schedule, nothing_kept
 from featlab.statistics.frame import Frame, frame
 from featlab.statistics.nearest import Decider
-from featlab.statistics.regroup import ClassStatistics, class_statistics
+from featlab.statistics.regroup import ClassStatistics, SpaceKey, class_statistics
 from featlab.statistics.scratch import borrowed
 from featlab.statistics.slabs import Keeping, Slab, block_bytes, cut_slabs, is_remote, read_slab
 from featlab.typing import Bools, Ints
@@ -59,7 +59,7 @@ def gather(
     engine: Engine,
     run: Run,
     groups: Sequence[Sequence[Request]],
-    spaces: Sequence[Ints],
+    spaces: Mapping[SpaceKey, Ints],
     measures: Measures[P],
     join: Callable[[Request, ClassStatistics, list[P]], T],
     *,
@@ -80,7 +80,7 @@ def gather(
     groups
         Snapshots that are handed over together; each has a committed (epoch, split).
     spaces
-        Label spaces in which nearest-mean decisions are taken, each a map of shape (n_classes,).
+        Group of each class, shape (n_classes,), in every label space that nearest-mean decisions are taken in.
     measures
         Called with the statistics of each snapshot, side by side; picklable where `engine.client` is set.
     join
@@ -92,7 +92,7 @@ def gather(
     finite_only
         Leave out rows that hold NaN or inf.
     rows
-        With `finite_only`, whether each row counts, shape (n_rows,), by (epoch, split); by default all do.
+        With `finite_only`, True where a row counts, shape (n_rows,), by (epoch, split); by default all do.
     further_steps
         Steps of the progress bar that the caller takes over all groups, by the function that comes with each.
     """
@@ -124,7 +124,7 @@ def _footprint(run: Run, request: Request) -> Footprint:
 
 @dataclass(frozen=True)
 class _Plan:
-    """How one snapshot comes by its statistics: from an entry of the cache, or from slabs of its rows."""
+    """The source of one snapshot's statistics: an entry of the cache, or slabs of its rows."""
 
     request: Request
     source: Request
@@ -146,7 +146,7 @@ class _Graph:
         engine: Engine,
         run: Run,
         schedule: Schedule,
-        spaces: Sequence[Ints],
+        spaces: Mapping[SpaceKey, Ints],
         measures: Measures[Any],
         join: Callable[[Request, ClassStatistics, list[Any]], Any],
         decisions: Mapping[tuple[int, str], Decisions],
@@ -158,7 +158,7 @@ class _Graph:
         self.measures, self.join, self.decisions = measures, join, decisions
         self.means_from, self.finite_only, self.spaces = means_from, finite_only, spaces
         self.rows = rows
-        self.digests = [cache.array_digest(space) for space in spaces]
+        self.digests = {space: cache.array_digest(labels) for space, labels in spaces.items()}
         self.kept = engine.cache.names()
 
     def plan(self, request: Request) -> _Plan:
@@ -166,7 +166,7 @@ class _Graph:
         source = Request(request.epoch, self.means_from or request.split, request.layer)
         name = self._name(request, source)
         if name in self.kept:
-            entry = cache.find_decisions(self.engine.cache, self.kept, name, self.digests)
+            entry = cache.find_decisions(self.engine.cache, self.kept, name, list(self.digests.values()))
             if entry is not None:
                 return _Plan(request, source, name, entry)
         first, second = _cut(self.run, request, source)
@@ -174,7 +174,7 @@ class _Graph:
 
     def _name(self, request: Request, source: Request) -> str:
         run = self.run
-        said = self._said(request)
+        decided = self._decided(request)
         return cache.digest(
             cache.VERSION,
             len(run.classes),
@@ -184,7 +184,7 @@ class _Graph:
             cache.content(run, request.epoch, request.split, request.array),
             None if source == request else cache.content(run, source.epoch, source.split, source.array),
             cache.classifier_content(run, request.epoch) if self._feeds(request) else None,
-            None if said is None else cache.array_digest(said.predictions),
+            None if decided is None else cache.array_digest(decided.predictions),
         )
 
     def _counted(self, request: Request) -> Bools | None:
@@ -197,13 +197,14 @@ class _Graph:
     def _feeds(self, request: Request) -> bool:
         return request.layer in self.run.feeds(request.epoch, request.split)
 
-    def _said(self, request: Request) -> Decisions | None:
+    def _decided(self, request: Request) -> Decisions | None:
         return self.decisions.get((request.epoch, request.split)) if self._feeds(request) else None
 
     def nodes(self, plans: Sequence[_Plan]) -> list[Any]:
         """Nodes of the summaries of some snapshots."""
         task = self.engine.task
-        run, spaces = delayed(self.run, pure=False), delayed(list(self.spaces), pure=False, traverse=False)
+        run = delayed(self.run, pure=False)
+        spaces = delayed(list(self.spaces.values()), pure=False, traverse=False)
         computes = _Again(self.finite_only, self.rows, self.engine.cache, self.digests)
         again = delayed(computes, pure=False, traverse=False)
         measures = [delayed(measure, pure=False, traverse=False) for measure in self.measures]
@@ -243,8 +244,8 @@ class _Graph:
 
     def _classified(self, request: Request) -> tuple[int | None, Any]:
         """The epoch whose classifier a layer feeds, and a node of what it says; None and None for others."""
-        said = self._said(request)
-        predictions = None if said is None else delayed(said.predictions, pure=False)
+        decided = self._decided(request)
+        predictions = None if decided is None else delayed(decided.predictions, pure=False)
         return request.epoch if self._feeds(request) else None, predictions
 
     def _tree(self, parts: list[Any], join: Callable[[list[Any]], Any]) -> Any:
@@ -289,14 +290,14 @@ def _slab_coordinates(
     with borrowed() as scratch:
         sums = coordinates.CoordinateSums(*prepared, agreement=predictions is not None, scratch=scratch)
         rows = read_slab(run, slab, scratch, finite_only=finite_only, keeping=keeping, again=True, counted=counted)
-        for values, labels, places in rows:
-            sums.add(values, labels, None if predictions is None else predictions[places])
+        for values, labels, indices in rows:
+            sums.add(values, labels, None if predictions is None else predictions[indices])
     return sums.coordinates()
 
 
-def _prepare(own: moments.Moments, spaces: Sequence[Ints], foreign: bool) -> Prepared:
-    found = frame(own, foreign=foreign)
-    return found, Decider.build(found, spaces)
+def _prepare(sums: moments.Moments, spaces: Sequence[Ints], foreign: bool) -> Prepared:
+    means = frame(sums, foreign=foreign)
+    return means, Decider.build(means, spaces)
 
 
 def _finish(
@@ -306,12 +307,12 @@ def _finish(
     sums: coordinates.Coordinates,
     kept: StatisticsCache,
     name: str,
-    digests: Sequence[str],
+    digests: Mapping[SpaceKey, str],
 ) -> ClassStatistics:
     classifier = None if epoch is None else run.classifier(epoch)
     weight: NDArray[np.float64] | None = None if classifier is None else classifier.weight.astype(np.float64)
-    statistics = class_statistics(prepared[0], sums, weight)
-    cache.save_statistics(kept, name, statistics, digests)
+    statistics = class_statistics(prepared[0], sums, weight, list(digests))
+    cache.save_statistics(kept, name, statistics, list(digests.values()))
     return statistics
 
 
@@ -322,7 +323,7 @@ class _Again:
     finite_only: bool
     rows: Mapping[tuple[int, str], Bools]
     cache: StatisticsCache
-    digests: Sequence[str]
+    digests: Mapping[SpaceKey, str]
 
     def __call__(
         self, run: Run, plan: _Plan, spaces: Sequence[Ints], epoch: int | None, predictions: Ints | None
@@ -330,10 +331,12 @@ class _Again:
         """The same numbers as the graph's, for slabs and the tree over them are the same."""
         nothing = Keeping("", 0)
         first, second = _cut(run, plan.request, plan.source)
-        own, other = self._counted(plan.request), self._counted(plan.source)
-        parts = [_slab_moments(run, slab, len(run.classes), self.finite_only, other, nothing) for slab in first]
+        counted, of_source = self._counted(plan.request), self._counted(plan.source)
+        parts = [_slab_moments(run, slab, len(run.classes), self.finite_only, of_source, nothing) for slab in first]
         prepared = _prepare(_reduced(parts, moments.merge_all), spaces, plan.source != plan.request)
-        sums = [_slab_coordinates(run, slab, prepared, predictions, self.finite_only, own, nothing) for slab in second]
+        sums = [
+            _slab_coordinates(run, slab, prepared, predictions, self.finite_only, counted, nothing) for slab in second
+        ]
         joined = _reduced(sums, coordinates.add_all)
         return _finish(run, epoch, prepared, joined, self.cache, plan.name, self.digests)
 
@@ -344,8 +347,10 @@ class _Again:
 def _load(
     again: _Again, run: Run, plan: _Plan, spaces: Sequence[Ints], epoch: int | None, predictions: Ints | None
 ) -> ClassStatistics:
-    held = cache.load_statistics(again.cache, plan.name, str(plan.entry), again.digests)
-    return again(run, plan, spaces, epoch, predictions) if held is None else held
+    held = cache.load_statistics(again.cache, plan.name, str(plan.entry), list(again.digests.values()))
+    if held is None:
+        return again(run, plan, spaces, epoch, predictions)
+    return replace(held, spaces=tuple(again.digests))
 
 
 def _measure(measure: Callable[[ClassStatistics], P], statistics: ClassStatistics) -> P:

@@ -1,4 +1,4 @@
-"""What random groups gain from the rule that sums probabilities, where no formula tells: they are drawn.
+"""Gain of random groups from the rule that sums probabilities, estimated from drawn groups: no formula tells it.
 
 Under the greedy rule the accuracy to expect in random label spaces is known exactly (`featlab.metrics.bias`). What the
 "sum" rule adds to it follows from all probabilities of a row, so it is averaged over groupings drawn for every few
@@ -73,6 +73,7 @@ def excess(
         Of the groupings.
     """
     n_classes, stop = len(by_class), first + len(labels)
+    # In a space of one group, or of a group for each class, both rules are right about the same rows.
     drawn = [(index, space) for index, space in enumerate(spaces) if 1 < len(np.unique(space)) < n_classes]
     for block in range(first // ROWS, -(-stop // ROWS) if drawn else 0):
         rows = slice(max(0, block * ROWS - first), min(len(labels), (block + 1) * ROWS - first))

@@ -1,14 +1,17 @@
-"""From the sums over classes to the statistics of any label space, without another look at the data.
+"""Statistics of any label space, derived from the sums over classes without another look at the data.
 
 Group means are averages of class means, and
 
     N S_W^g = N S_W + sum_k n_k (mu_k - mu_g)(mu_k - mu_g)^T,
 
-so each cut of a hierarchy, and each random control, costs arithmetic on class means alone.
+so each cut of a hierarchy, and each random control, costs arithmetic on class means alone. With one feature, a class
+of the rows -1 and 1 and one of 3 and 5 have the means 0 and 4, and scatter by 2 each; their group has the mean 2 and
+scatters by 2 + 2 + 2 (0 - 2)^2 + 2 (4 - 2)^2 = 20, which is (-3)^2 + (-1)^2 + 1^2 + 3^2.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -21,6 +24,10 @@ from featlab.statistics.moments import run_rows
 from featlab.statistics.nearest import averaging
 from featlab.statistics.rounding import Rounding, mean_rounding
 from featlab.typing import Floats, Ints
+
+# A label space's name, and 0 for the space itself or the number of one of its random controls. Numbered rather than
+# named: a user may ask for the space "cut8~control0" beside "cut8".
+SpaceKey = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,8 @@ class ClassStatistics:
     scales
         Largest magnitude that class means, about the centre, have in the features that make up each direction, shape
         (rank,); None in a cache of before. Rounding of the means is in proportion to it.
+    spaces
+        Label spaces that decisions were counted in, one for each row of `coordinates.nearest`.
     """
 
     classes: Ints
@@ -55,6 +64,12 @@ class ClassStatistics:
     classifier: Floats | None
     outside: Floats | None = None
     scales: Floats | None = None
+    spaces: tuple[SpaceKey, ...] = ()
+
+    def hits(self, space: SpaceKey) -> tuple[Ints, Ints | None]:
+        """Rows of each class nearest to their own group's mean, and to the classifier's; shape (n_present,) each."""
+        row, sums = self.spaces.index(space), self.coordinates
+        return sums.nearest[row], None if sums.agreement is None else sums.agreement[row]
 
     @property
     def rows(self) -> int:
@@ -91,8 +106,22 @@ class ClassStatistics:
         return self.means @ (self.coordinates.scatter @ self.means.T)
 
 
-def class_statistics(frame: Frame, coordinates: Coordinates, weight: Floats | None) -> ClassStatistics:
-    """Join the two passes; `weight` is the classifier's (n_classes, n_features) matrix, or None."""
+def class_statistics(
+    frame: Frame, coordinates: Coordinates, weight: Floats | None, spaces: Sequence[SpaceKey]
+) -> ClassStatistics:
+    """Join the two passes.
+
+    Parameters
+    ----------
+    frame
+        Of the first pass.
+    coordinates
+        Sums of the second.
+    weight
+        The classifier's matrix, shape (n_classes, n_features), or None.
+    spaces
+        The label spaces that decisions were counted in, in the order of the counts.
+    """
     classifier = outside = None
     if weight is not None:
         classifier = np.asarray(weight, np.float64)[frame.classes]
@@ -108,15 +137,16 @@ def class_statistics(frame: Frame, coordinates: Coordinates, weight: Floats | No
         # One row is its own mean: what float32 leaves between the two is no scatter.
         alone = coordinates.counts <= 1
         coordinates = replace(coordinates, class_scatter=np.where(alone, 0.0, coordinates.class_scatter))
-    scales = frame.scales
-    statistics = ClassStatistics(frame.classes, frame.counts, frame.means, coordinates, classifier, outside, scales)
+    statistics = ClassStatistics(
+        frame.classes, frame.counts, frame.means, coordinates, classifier, outside, frame.scales, tuple(spaces)
+    )
     return replace(statistics, means=_unblurred(statistics.means, statistics.rounding.whole))
 
 
 def _per_row(coordinates: Coordinates) -> Floats:
     """Return the mean square of the residuals of each class that has rows."""
-    some = coordinates.counts > 0
-    return np.asarray(coordinates.class_scatter[some] / coordinates.counts[some])
+    with_rows = coordinates.counts > 0
+    return np.asarray(coordinates.class_scatter[with_rows] / coordinates.counts[with_rows])
 
 
 def _unblurred(means: Floats, blur: float) -> Floats:
@@ -168,8 +198,8 @@ class GroupStatistics:
     agreement: Ints | None
 
 
-def regroup(statistics: ClassStatistics, labels: Ints, index: int) -> GroupStatistics:
-    """Statistics of a label space.
+def regroup(statistics: ClassStatistics, labels: Ints, space: SpaceKey) -> GroupStatistics:
+    """Derive the statistics of a label space.
 
     Parameters
     ----------
@@ -177,8 +207,8 @@ def regroup(statistics: ClassStatistics, labels: Ints, index: int) -> GroupStati
         Of one snapshot.
     labels
         Group of every class of the run, shape (n_classes,).
-    index
-        The space's place among those the second pass decided in.
+    space
+        Its key, under which the second pass counted decisions.
     """
     sums = statistics.coordinates
     groups = np.unique(labels[statistics.classes], return_inverse=True)[1]
@@ -190,10 +220,13 @@ def regroup(statistics: ClassStatistics, labels: Ints, index: int) -> GroupStati
     counts = np.bincount(groups, weights=sums.counts, minlength=n_groups).astype(np.int64)
     scatter = sums.class_scatter + sums.counts * np.square(apart).sum(axis=1)
     if sums.residuals is not None:
+        # (h - mu_g)^2 = (h - mu_k)^2 + (mu_k - mu_g)^2 + 2 (h - mu_k)(mu_k - mu_g), and the last term adds up to zero
+        # over a class only about the mean of these very rows, not about that of another split.
         scatter = scatter + 2 * np.einsum("ij,ij->i", sums.residuals, apart)
     with np.errstate(invalid="ignore"):
         variances = np.bincount(groups, weights=scatter, minlength=n_groups) / counts
-    # Few groups of few classes: all that the space needs are averages of products that it shares with the others.
+    # Few groups of few classes: all that the space needs are averages of products that it shares with the others
+    # (`gram`, `swept`). With more classes than twice the rank, these are larger than the eigenvectors themselves.
     rank = means.shape[1]
     shared = n_groups < len(groups) <= 2 * rank and n_groups <= rank
     along_directions = _along_combinations if shared else _along_vectors
@@ -204,6 +237,7 @@ def regroup(statistics: ClassStatistics, labels: Ints, index: int) -> GroupStati
         classifier = members @ statistics.classifier
         if statistics.outside is not None:
             outside = float(members.multiply(members @ statistics.outside).sum())
+    nearest, agreement = statistics.hits(space)
     return GroupStatistics(
         rows=statistics.rows,
         counts=counts,
@@ -215,8 +249,8 @@ def regroup(statistics: ClassStatistics, labels: Ints, index: int) -> GroupStati
         within_along=along / statistics.rows,
         classifier=classifier,
         outside=outside,
-        nearest=sums.nearest[index],
-        agreement=None if sums.agreement is None else sums.agreement[index],
+        nearest=nearest,
+        agreement=agreement,
     )
 
 
@@ -226,9 +260,11 @@ def _along_vectors(
     """Eigenvalues of S_B, and the within-group scatter along each of its eigenvectors, from these as vectors."""
     sums = statistics.coordinates
     n_groups, rank = means.shape
-    few = n_groups < rank
-    values, vectors = _spectrum(means @ means.T if few else means.T @ means, max(means.shape))
-    directions = (means.T @ vectors) / np.sqrt(values) if few else vectors
+    # M M^T and M^T M have the same eigenvalues above zero: the smaller of the two is taken apart. An eigenvector u of
+    # M M^T becomes M^T u / s of M^T M, with s^2 the eigenvalue.
+    by_groups = n_groups < rank
+    values, vectors = _spectrum(means @ means.T if by_groups else means.T @ means, max(means.shape))
+    directions = (means.T @ vectors) / np.sqrt(values) if by_groups else vectors
     along = np.einsum("ij,ij->j", directions, sums.scatter @ directions)
     if n_groups < len(groups):  # else every class is its own group, and nothing is apart
         projected = statistics.means @ directions
@@ -242,7 +278,11 @@ def _along_vectors(
 def _along_combinations(
     statistics: ClassStatistics, groups: Ints, averages: scipy.sparse.csr_matrix, means: Floats
 ) -> tuple[Floats, Floats]:
-    """The same, with the eigenvectors as combinations of group means: v_j = sum_g u_gj m_g / s_j."""
+    """Do the same with the eigenvectors as combinations of group means: v_j = sum_g u_gj m_g / s_j.
+
+    The eigenvectors are never formed. Along v_j, a class mean m_k is sum_g u_gj <m_k, m_g> / s_j, and the scatter A
+    within classes is sum_gh u_gj u_hj m_g^T A m_h / s_j^2: both follow from inner products.
+    """
     sums = statistics.coordinates
     products = _less_mean((averages @ statistics.gram.T).T)  # of class means with centred group means
     values, vectors = _spectrum(_less_mean((averages @ products).T), max(means.shape))
@@ -274,8 +314,8 @@ def _spectrum(products: Floats, size: int) -> tuple[Floats, Floats]:
         # The frame has found the principal directions already.
         values, vectors = diagonal, np.eye(len(diagonal))
     else:
-        ascending, found = np.linalg.eigh(products)
-        values, vectors = ascending[::-1], found[:, ::-1]
+        ascending, eigenvectors = np.linalg.eigh(products)
+        values, vectors = ascending[::-1], eigenvectors[:, ::-1]
     cut = float(size * np.finfo(np.float32).eps) ** 2 * max(float(values[0]), 0.0)
     kept = values > max(cut, float(np.finfo(np.float64).tiny))
     return values[kept], vectors[:, kept]

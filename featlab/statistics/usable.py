@@ -34,7 +34,7 @@ def finite_rows(engine: Engine, run: Run, requests: Sequence[Request]) -> dict[P
     Returns
     -------
     dict
-        Whether each row is finite, shape (n_rows,), for each (epoch, split) that has a row which is not.
+        True where a row is finite, shape (n_rows,), for each (epoch, split) that has a row which is not.
     """
     node = delayed(run, pure=False)
     tasks, steps, footprint = [], 0, Footprint(0, 0)
@@ -49,12 +49,12 @@ def finite_rows(engine: Engine, run: Run, requests: Sequence[Request]) -> dict[P
     if not tasks:
         return {}
     workers = engine.schedule(footprint).workers
-    found: dict[Pair, Bools] = {}
+    by_pair: dict[Pair, Bools] = {}
     with progress_bar("rows that are finite", steps, show=engine.progress) as advance:
         for request, finite in zip(doubtful, engine.compute(tasks, advance, workers), strict=True):
             pair = request.epoch, request.split
-            found[pair] = finite & found[pair] if pair in found else finite
-    return {pair: finite for pair, finite in found.items() if not finite.all()}
+            by_pair[pair] = finite & by_pair[pair] if pair in by_pair else finite
+    return {pair: finite for pair, finite in by_pair.items() if not finite.all()}
 
 
 def counted_rows(finite: Mapping[Pair, Bools], decisions: Mapping[Pair, Decisions]) -> dict[Pair, Bools]:

@@ -1,4 +1,4 @@
-"""Correlations of vectors over pairs of classes with squares of values, as these are and under permutations of classes.
+"""Correlations of distance vectors with squares of values over the same classes, and their permutation nulls.
 
 A permutation only reorders, so mean and length stay, and a null correlation is one inner product. All pairs of 20,000
 classes are 238 million, times the permutations: everything is done with a few rows of them at a time, for which each
@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featlab.metrics.rsa.vectors import Side
+from featlab.metrics.permutations import ClassPermutations
+from featlab.metrics.rsa.vectors import DistanceVector
 from featlab.threads import over_threads
-from featlab.typing import Floats, Ints
+from featlab.typing import Floats
 
 SINGLE = 256  # classes from which on nulls are computed in float32
 BAND = 64_000  # pairs of a band of rows
@@ -34,8 +35,8 @@ class Square:
     codes
         Symmetric, shape (n_classes, n_classes); the diagonal means nothing.
     tables
-        What each code stands for, of mean 0 and length 1 over the pairs, shape (kinds, n_codes): values, then ranks.
-        None where the square itself holds such values.
+        Value of each code, of mean 0 and length 1 over the pairs, shape (kinds, n_codes): values, then ranks. None
+        where the square itself holds such values.
     """
 
     codes: NDArray[Any]
@@ -43,20 +44,20 @@ class Square:
 
     @property
     def kinds(self) -> int:
-        """How many kinds of values there are."""
+        """Number of kinds of values."""
         return 1 if self.tables is None else len(self.tables)
 
 
 @dataclass(frozen=True)
 class Correlated:
-    """What one square has in common with every vector.
+    """Correlations of one square with every vector.
 
     Attributes
     ----------
     values
-        Correlations with the square as it is, shape (kinds, n_sides).
+        With the square as it is, shape (kinds, n_vectors).
     nulls
-        And permuted, shape (kinds, n_sides, n_permutations).
+        With the permuted square, shape (kinds, n_vectors, n_permutations).
     """
 
     values: Floats
@@ -66,7 +67,9 @@ class Correlated:
         return Correlated(self.values + other.values, self.nulls + other.nulls)
 
 
-def correlations(sides: Sequence[Side], squares: Sequence[Square], permutations: Ints) -> list[Correlated]:
+def correlations(
+    vectors: Sequence[DistanceVector], squares: Sequence[Square], permutations: ClassPermutations
+) -> list[Correlated]:
     """Inner products of the vectors with the upper triangles of the squares, kind by kind.
 
     From `SINGLE` classes on the nulls are computed in float32: an inner product of so many pairs is then right to
@@ -74,12 +77,12 @@ def correlations(sides: Sequence[Side], squares: Sequence[Square], permutations:
 
     Parameters
     ----------
-    sides
+    vectors
         Each over the pairs of the same classes.
     squares
         Of the same classes.
     permutations
-        Orders of the classes, rows and columns alike, shape (n_permutations, n_classes).
+        Of the classes, rows and columns alike.
 
     Returns
     -------
@@ -88,64 +91,74 @@ def correlations(sides: Sequence[Side], squares: Sequence[Square], permutations:
 
     Examples
     --------
-    >>> from featlab.metrics.rsa.vectors import Distances
-    >>> side = Distances(np.array([1.0, 2.0, 4.0]), 3)
+    >>> from featlab.metrics.rsa.vectors import CondensedVector
+    >>> vector = CondensedVector(np.array([1.0, 2.0, 4.0]), 3)
     >>> square = Square(np.array([[0, 0, 0], [0, 0, 1], [0, 1, 0]]), np.array([[-0.5, 1.0]]) / np.sqrt(1.5))
-    >>> found = correlations([side], [square], np.array([[1, 2, 0]]))[0]
-    >>> found.values.round(3), found.nulls.round(3)
+    >>> (correlated,) = correlations([vector], [square], ClassPermutations(np.array([[1, 2, 0]])))
+    >>> correlated.values.round(3), correlated.nulls.round(3)
     (array([[0.945]]), array([[[-0.756]]]))
     """
-    n_classes = permutations.shape[1]
+    n_classes = permutations.n_classes
     height = max(1, BAND // max(1, n_classes))
     starts = range(0, n_classes, height)
 
+    # Bands get shorter from the first row to the last. Dealt in turn, the parts are about as much work: with 4 parts
+    # the first has the bands 0, 4, 8, ..., the second 1, 5, 9, ...
     def part(number: int) -> list[Correlated]:
-        found = [
-            Correlated(np.zeros((square.kinds, len(sides))), np.zeros((square.kinds, len(sides), len(permutations))))
+        sums = [
+            Correlated(
+                np.zeros((square.kinds, len(vectors))), np.zeros((square.kinds, len(vectors), len(permutations)))
+            )
             for square in squares
         ]
         for start in starts[number::PARTS]:
-            _add_band(found, sides, squares, permutations, start, min(start + height, n_classes))
-        return found
+            _add_band(sums, vectors, squares, permutations, slice(start, min(start + height, n_classes)))
+        return sums
 
     parts = over_threads(part, range(PARTS), worth=n_classes >= SINGLE)
-    return [sum(each[1:], start=each[0]) for each in zip(*parts, strict=True)]
+    return [sum(of_square[1:], start=of_square[0]) for of_square in zip(*parts, strict=True)]
 
 
 def _add_band(
-    found: Sequence[Correlated],
-    sides: Sequence[Side],
+    sums: Sequence[Correlated],
+    vectors: Sequence[DistanceVector],
     squares: Sequence[Square],
-    permutations: Ints,
-    start: int,
-    stop: int,
+    permutations: ClassPermutations,
+    rows: slice,
 ) -> None:
-    """Add what some rows contribute."""
-    n_classes = permutations.shape[1]
+    """Add what some rows of the upper triangle contribute.
+
+    Rows 1 and 2 of four classes, from column 1 on. Where a vector has no pair, on and below the diagonal, it is 0, so
+    whatever stands there in the square adds nothing, and both sides are flat arrays of one length:
+
+        vector   0 12 13      square   11 12 13
+                 0  0 23               21 22 23
+    """
+    n_classes = permutations.n_classes
     kinds = max(square.kinds for square in squares)
-    own = np.stack([side.band(start, stop, kinds) for side in sides], axis=1).reshape(kinds, len(sides), -1)
-    for square, each in zip(squares, found, strict=True):
-        codes = square.codes[start:stop, start:].reshape(1, -1)
+    bands = np.stack([vector.band(rows.start, rows.stop, kinds) for vector in vectors], axis=1)
+    bands = bands.reshape(kinds, len(vectors), -1)
+    for square, correlated in zip(squares, sums, strict=True):
+        codes = square.codes[rows, rows.start :].reshape(1, -1)
         for kind, values in enumerate(_looked_up(square, codes, np.empty(codes.shape))):
-            each.values[kind] += own[kind] @ values[0]
-    narrow: NDArray[np.floating] = own.astype(np.float32 if n_classes >= SINGLE else np.float64, copy=False)
+            correlated.values[kind] += bands[kind] @ values[0]
+    narrow: NDArray[np.floating] = bands.astype(np.float32 if n_classes >= SINGLE else np.float64, copy=False)
     buffer = np.empty((TOGETHER, PIECE), narrow.dtype)
     for first in range(0, len(permutations), TOGETHER):
-        orders = permutations[first : first + TOGETHER]
-        for square, each in zip(squares, found, strict=True):
-            permuted = np.empty((len(orders), stop - start, n_classes - start), square.codes.dtype)
-            for out, order in zip(permuted, orders, strict=True):
-                np.take(square.codes[order[start:stop]], order[start:], axis=1, out=out, mode="clip")
-            codes = permuted.reshape(len(orders), -1)
+        chosen = slice(first, first + TOGETHER)
+        for square, correlated in zip(squares, sums, strict=True):
+            permuted = permutations.band(square.codes, rows, chosen)
+            codes = permuted.reshape(len(permuted), -1)
             for begin in range(0, codes.shape[1], PIECE):
                 piece = slice(begin, begin + PIECE)
-                some = codes[:, piece]
-                for kind, values in enumerate(_looked_up(square, some, buffer[: len(some), : some.shape[1]])):
-                    each.nulls[kind, :, first : first + TOGETHER] += narrow[kind, :, piece] @ values.T
+                codes_piece = codes[:, piece]
+                out = buffer[: len(codes_piece), : codes_piece.shape[1]]
+                for kind, values in enumerate(_looked_up(square, codes_piece, out)):
+                    correlated.nulls[kind, :, chosen] += narrow[kind, :, piece] @ values.T
 
 
 def _looked_up(square: Square, codes: NDArray[Any], out: NDArray[np.floating]) -> Iterator[NDArray[np.floating]]:
-    """What the codes stand for, kind by kind; the next takes the place of the one before."""
+    """Look the codes up, kind by kind; the next takes the place of the one before in `out`."""
     if square.tables is None:
         yield codes.astype(out.dtype, copy=False)
         return

@@ -1,4 +1,4 @@
-"""The vectors over pairs of classes that are correlated with others, a few classes' rows at a time.
+"""Distance vectors over the pairs of classes, to be correlated with others, a few classes' rows at a time.
 
 Each comes in two kinds, as values and as ranks, of mean 0 and length 1 over all pairs: an inner product of two is their
 Pearson or Spearman correlation. NaN throughout where all pairs are equal or some are not finite.
@@ -18,8 +18,8 @@ from featlab.metrics.trees.linkage import levelled
 from featlab.typing import Floats
 
 
-class Side(Protocol):
-    """A vector over the pairs of classes, as values and as ranks."""
+class DistanceVector(Protocol):
+    """Distances over the pairs of classes, as values and as ranks."""
 
     def band(self, start: int, stop: int, kinds: int) -> Floats:
         """Rows of such classes, from the first one's column on; 0 on and below the diagonal.
@@ -31,7 +31,7 @@ class Side(Protocol):
         """
 
 
-class Distances:
+class CondensedVector:
     """Condensed distances.
 
     Parameters
@@ -39,13 +39,13 @@ class Distances:
     values
         Shape (n_pairs,).
     n_classes
-        How many classes the pairs are of.
+        Number of classes that the pairs are of.
     ranked
-        Whether ranks will be asked for, of which the sorting is.
+        Ranks will be asked for; to sort the values is most of the work.
 
     Examples
     --------
-    >>> Distances(np.array([1.0, 2.0, 4.0]), 3).band(0, 2, kinds=2).round(2)
+    >>> CondensedVector(np.array([1.0, 2.0, 4.0]), 3).band(0, 2, kinds=2).round(2)
     array([[[ 0.  , -0.62, -0.15],
             [ 0.  ,  0.  ,  0.77]],
     <BLANKLINE>
@@ -59,19 +59,20 @@ class Distances:
         self.moments = [moments(vector) for vector in self.vectors]
 
     def band(self, start: int, stop: int, kinds: int) -> Floats:
-        """Rows of such classes; see `Side`."""
-        found = np.zeros((kinds, stop - start, self.n_classes - start))
+        """Rows of such classes; see `DistanceVector`."""
+        band = np.zeros((kinds, stop - start, self.n_classes - start))
         for kind, (mean, length) in enumerate(self.moments[:kinds]):
-            vector, rows = self.vectors[kind], found[kind]
+            vector, rows = self.vectors[kind], band[kind]
+            # The condensed vector holds row after row, each one shorter than the last: 01 02 03, 12 13, 23.
             end = start * self.n_classes - start * (start + 1) // 2
-            for place in range(stop - start):
-                begin, end = end, end + self.n_classes - start - place - 1
-                np.subtract(vector[begin:end], mean, out=rows[place, place + 1 :], dtype=np.float64)
+            for index, row in enumerate(rows):
+                begin, end = end, end + self.n_classes - start - index - 1
+                np.subtract(vector[begin:end], mean, out=row[index + 1 :], dtype=np.float64)
             np.divide(rows, length, out=rows)
-        return found
+        return band
 
 
-class Cophenetic:
+class CopheneticVector:
     """Cophenetic distances, from the tree: neither they nor their ranks are ever held for all pairs.
 
     Parameters
@@ -81,27 +82,30 @@ class Cophenetic:
 
     Examples
     --------
-    >>> Cophenetic(np.array([[0, 1, 1.0, 2], [2, 3, 8.5, 3]])).band(0, 2, kinds=1).round(2)
+    >>> CopheneticVector(np.array([[0, 1, 1.0, 2], [2, 3, 8.5, 3]])).band(0, 2, kinds=1).round(2)
     array([[[ 0.  , -0.82,  0.41],
             [ 0.  ,  0.  ,  0.41]]])
     """
 
     def __init__(self, tree: Floats) -> None:
         tree = levelled(tree)
-        laid = dendrogram(tree)
-        self.n_classes = len(laid.order)
-        self.place = np.argsort(laid.order)
-        self.merges = Merges(laid.splits)
-        counts = np.bincount(laid.levels, (laid.splits - laid.starts) * (laid.stops - laid.splits)).astype(np.int64)
+        layout = dendrogram(tree)
+        self.n_classes = len(layout.order)
+        self.positions = np.argsort(layout.order)  # of the classes among the leaves
+        self.ancestors = Merges(layout.splits)
+        # A merge of a classes with b others is the lowest common ancestor of a * b pairs.
+        pairs = (layout.splits - layout.starts) * (layout.stops - layout.splits)
+        counts = np.bincount(layout.levels, pairs).astype(np.int64)
         units = [unit_levels(counts, values) for values in (np.unique(tree[:, 2]), mean_ranks(counts))]
-        self.units = [unit[laid.levels] for unit in units]
+        self.units = [unit[layout.levels] for unit in units]  # by merge
 
     def band(self, start: int, stop: int, kinds: int) -> Floats:
-        """Rows of such classes; see `Side`."""
-        here, there = self.place[start:stop, None], self.place[None, start:]
-        above = np.arange(stop - start)[:, None] < np.arange(self.n_classes - start)
-        merge = self.merges.between(np.minimum(here, there)[above], np.maximum(here, there)[above])
-        found = np.zeros((kinds, *above.shape))
-        for rows, unit in zip(found, self.units, strict=False):
-            rows[above] = unit.take(merge)
-        return found
+        """Rows of such classes; see `DistanceVector`."""
+        first, second = self.positions[start:stop, None], self.positions[None, start:]
+        above_diagonal = np.arange(stop - start)[:, None] < np.arange(self.n_classes - start)
+        left, right = np.minimum(first, second)[above_diagonal], np.maximum(first, second)[above_diagonal]
+        ancestors = self.ancestors.between(left, right)
+        band = np.zeros((kinds, *above_diagonal.shape))
+        for rows, unit in zip(band, self.units, strict=False):
+            rows[above_diagonal] = unit.take(ancestors)
+        return band

@@ -24,7 +24,7 @@ from featlab.hierarchy.taxonomy import Taxonomy
 from featlab.hierarchy.taxonomy_distances import taxonomy_distances
 from featlab.metrics.rsa import kendall, neighbors
 from featlab.metrics.rsa.correlations import Square, correlations
-from featlab.metrics.rsa.levels import Levels
+from featlab.metrics.rsa.tied_distances import TiedDistances
 from featlab.metrics.rsa.vectors import Distances
 from featlab.metrics.trees import dendrogram, scores
 from featlab.metrics.trees.linkage import class_distances, linkage_tree
@@ -311,7 +311,7 @@ def test_nulls_permute_the_taxonomys_side():
     order = np.random.default_rng(7).permutation(9)
     square = taxonomy_distances(tree.taxonomy, tree.classes, ["path"])["path"]
     distances = pdist(tree.means[order])  # the features of the class that each stands for
-    table = Levels.of(square)
+    table = TiedDistances.of(square)
     (correlated,) = correlations([Distances(distances, 9)], [Square(table.codes, table.units)], order[None])
     assert correlated.nulls[0].item() == pytest.approx(1, abs=0.02)
     laid = dendrogram.dendrogram(linkage(distances, "average"))
@@ -321,4 +321,4 @@ def test_nulls_permute_the_taxonomys_side():
     labels = np.arange(9) // 3
     assert scores.dendrogram_purity(laid, labels, order[None]) == pytest.approx(1)
     nearest = neighbors.nearest_neighbors(distances)
-    assert neighbors.nearest_neighbor_distance(nearest, Levels.of(square), order[None]) == pytest.approx(2)
+    assert neighbors.nearest_neighbor_distance(nearest, TiedDistances.of(square), order[None]) == pytest.approx(2)

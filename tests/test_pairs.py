@@ -11,7 +11,7 @@ from scipy.spatial.distance import pdist, squareform
 
 from featlab.hierarchy.graph import RootedGraph
 from featlab.metrics.pairwise import pair_statistics, squared_distances
-from featlab.metrics.rsa import kendall, levels, ranks
+from featlab.metrics.rsa import kendall, ranks, tied_distances
 from featlab.metrics.rsa.ranks import average_ranks, moments, standardized
 from featlab.threads import over_threads
 
@@ -86,7 +86,7 @@ def test_many_levels_are_halved_until_they_are_few():
 def test_levels_keep_distances_and_what_follows_from_them(dtype):
     generator = np.random.default_rng(3)
     square = squareform(generator.integers(1, 6, 300 * 299 // 2)).astype(dtype)
-    found = levels.Levels.of(square)
+    found = tied_distances.TiedDistances.of(square)
     condensed = squareform(square.astype(float))
     np.testing.assert_array_equal(found.values[found.codes], square)
     np.testing.assert_array_equal(found.values[found.pairs], condensed)

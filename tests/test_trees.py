@@ -14,7 +14,7 @@ from scipy.spatial.distance import pdist, squareform
 from sklearn.metrics.cluster import contingency_matrix, expected_mutual_information
 
 from featlab.metrics.rsa import neighbors
-from featlab.metrics.rsa.levels import Levels
+from featlab.metrics.rsa.tied_distances import TiedDistances
 from featlab.metrics.trees import clades, dendrogram, partitions, scores
 
 TREES = 200
@@ -229,6 +229,6 @@ def test_nearest_neighbours_by_definition():
         nearest = min((other for other in range(12) if other != here), key=lambda other: away[here, other])
         expected.append(square[order[here], order[nearest]])
     found = neighbors.nearest_neighbor_distance(
-        neighbors.nearest_neighbors(pdist(points)), Levels.of(square), order[None]
+        neighbors.nearest_neighbors(pdist(points)), TiedDistances.of(square), order[None]
     )
     assert found == pytest.approx(np.mean(expected))

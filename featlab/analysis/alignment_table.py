@@ -15,7 +15,7 @@ from scipy.spatial.distance import squareform
 from featlab.analysis.reference import Reference
 from featlab.analysis.snapshots import Row, SnapshotSummary
 from featlab.metrics import permutations
-from featlab.metrics.rsa import levels, neighbors
+from featlab.metrics.rsa import neighbors, tied_distances
 from featlab.metrics.rsa.correlations import Square, correlations
 from featlab.metrics.rsa.kendall import BLOCKS, blocked_tau_a, kendall_tau_a
 from featlab.metrics.rsa.ranks import SORTED_AT_ONCE, moments
@@ -192,7 +192,7 @@ def _correlate(sides: Sequence[_Side], vectors: Sequence[Side], reference: Refer
     for (name, found), correlated in zip(
         reference.distances.items(), correlations(vectors, squares, orders), strict=True
     ):
-        kinds = (("pearson", NAN), ("spearman", levels.spearman_ceiling(found.counts)))
+        kinds = (("pearson", NAN), ("spearman", tied_distances.spearman_ceiling(found.counts)))
         both = _over_draws(correlated.values, draws), _over_draws(correlated.nulls, draws)
         for (kind, ceiling), values, nulls in zip(kinds, *both, strict=True):
             scored += [
@@ -231,7 +231,9 @@ def _kendall(sides: Sequence[_Side], vectors: Sequence[Distances], reference: Re
 
     each = over_threads(taus, vectors, worth=_worth(reference))
     return [
-        side.scored("rsa_kendall", *own[place], taxonomy_distance=name, ceiling=levels.kendall_ceiling(found.counts))
+        side.scored(
+            "rsa_kendall", *own[place], taxonomy_distance=name, ceiling=tied_distances.kendall_ceiling(found.counts)
+        )
         for place, (name, found) in enumerate(reference.distances.items())
         for side, own in zip(sides, each, strict=True)
     ]

@@ -63,7 +63,8 @@ def blocked_tau_a(ranks: NDArray[np.floating], others: Sequence[NDArray[np.integ
 def kendall_tau_a(values: NDArray[np.floating], others: Sequence[NDArray[np.integer]]) -> Floats:
     """Kendall's tau-a of one vector with several: (concordant - discordant) / all pairs of entries.
 
-    Ties stay in the denominator, so a taxonomy with few levels bounds tau-a below 1 (see `levels.kendall_ceiling`).
+    Ties stay in the denominator, so a taxonomy with few distinct distances bounds tau-a below 1: see
+    `tied_distances.kendall_ceiling`.
 
     Parameters
     ----------

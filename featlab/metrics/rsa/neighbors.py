@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import num_obs_y
 
-from featlab.metrics.rsa.levels import Levels
+from featlab.metrics.rsa.tied_distances import TiedDistances
 from featlab.typing import Floats, Ints
 
 TOGETHER = 1 << 20  # neighbours looked up at a time
@@ -46,7 +46,7 @@ def nearest_neighbors(distances: NDArray[np.floating]) -> Ints:
     return np.asarray(pairs[:, np.lexsort(pairs[::-1])])
 
 
-def nearest_neighbor_distance(nearest: Ints, taxonomy: Levels, orders: Ints) -> Floats:
+def nearest_neighbor_distance(nearest: Ints, taxonomy: TiedDistances, orders: Ints) -> Floats:
     """Mean taxonomy distance from a class to its nearest class in feature space; small is good.
 
     Of several that are equally near, the mean counts.
@@ -66,7 +66,7 @@ def nearest_neighbor_distance(nearest: Ints, taxonomy: Levels, orders: Ints) -> 
 
     Examples
     --------
-    >>> levels = Levels.of(np.array([[0.0, 2, 4], [2, 0, 4], [4, 4, 0]]))
+    >>> levels = TiedDistances.of(np.array([[0.0, 2, 4], [2, 0, 4], [4, 4, 0]]))
     >>> nearest = np.array([[0, 1, 2], [1, 0, 1]])
     >>> nearest_neighbor_distance(nearest, levels, np.array([[0, 1, 2], [2, 1, 0]])).round(3)
     array([2.667, 3.333])

@@ -11,8 +11,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from featlab.metrics.rsa.levels import mean_ranks, unit_levels
 from featlab.metrics.rsa.ranks import average_ranks, moments
+from featlab.metrics.rsa.tied_distances import mean_ranks, unit_levels
 from featlab.metrics.trees.dendrogram import Merges, dendrogram
 from featlab.metrics.trees.linkage import levelled
 from featlab.typing import Floats

@@ -18,7 +18,7 @@ ROWS = 256  # rows of a square looked at together
 
 
 @dataclass(frozen=True)
-class Levels:
+class TiedDistances:
     """A symmetric table of distances between classes.
 
     Attributes
@@ -30,7 +30,7 @@ class Levels:
 
     Examples
     --------
-    >>> levels = Levels.of(np.array([[0.0, 2, 5], [2, 0, 5], [5, 5, 0]]))
+    >>> levels = TiedDistances.of(np.array([[0.0, 2, 5], [2, 0, 5], [5, 5, 0]]))
     >>> levels.values.tolist(), levels.counts.tolist()
     ([0.0, 2.0, 5.0], [0, 1, 2])
     """
@@ -39,7 +39,7 @@ class Levels:
     values: Floats
 
     @classmethod
-    def of(cls, square: NDArray[np.number]) -> Levels:
+    def of(cls, square: NDArray[np.number]) -> TiedDistances:
         """From a symmetric matrix, shape (n_classes, n_classes)."""
         parts = [np.unique(square[start : start + ROWS]) for start in range(0, len(square), ROWS)]
         values = np.unique(np.concatenate(parts)) if parts else np.zeros(0, square.dtype)
@@ -80,9 +80,9 @@ class Levels:
         """Values, then ranks, brought to mean 0 and length 1 over all pairs, shape (2, n_levels)."""
         return np.stack([unit_levels(self.counts, each) for each in (self.values, mean_ranks(self.counts))])
 
-    def among(self, classes: Ints) -> Levels:
+    def among(self, classes: Ints) -> TiedDistances:
         """The same over some of the classes."""
-        return Levels(self.codes[np.ix_(classes, classes)], self.values)
+        return TiedDistances(self.codes[np.ix_(classes, classes)], self.values)
 
 
 def mean_ranks(counts: Ints) -> Floats:

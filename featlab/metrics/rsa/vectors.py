@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from featlab.metrics.rsa.ranks import average_ranks, moments
 from featlab.metrics.rsa.tied_distances import mean_ranks, unit_levels
-from featlab.metrics.trees.dendrogram import Merges, dendrogram
+from featlab.metrics.trees.dendrogram import LowestCommonAncestors, dendrogram
 from featlab.metrics.trees.linkage import levelled
 from featlab.typing import Floats
 
@@ -91,7 +91,7 @@ class Cophenetic:
         laid = dendrogram(tree)
         self.n_classes = len(laid.order)
         self.place = np.argsort(laid.order)
-        self.merges = Merges(laid.splits)
+        self.merges = LowestCommonAncestors(laid.splits)
         counts = np.bincount(laid.levels, (laid.splits - laid.starts) * (laid.stops - laid.splits)).astype(np.int64)
         units = [unit_levels(counts, values) for values in (np.unique(tree[:, 2]), mean_ranks(counts))]
         self.units = [unit[laid.levels] for unit in units]

@@ -68,8 +68,8 @@ def test_long_vectors_are_ranked_by_counting(monkeypatch, many):
     values = np.concatenate([generator.normal(size=5000).round(2), [0.0, -0.0, 1e-30, -1e-30, 1e30]])
     values = values.astype(np.float32)
     monkeypatch.setattr(ranks, "SORTED_AT_ONCE", 700)
-    monkeypatch.setattr(ranks, "PIECE", 900)
-    monkeypatch.setattr(ranks, "MANY", many)
+    monkeypatch.setattr(ranks, "ENTRIES_AT_ONCE", 900)
+    monkeypatch.setattr(ranks, "COUNTED_FROM", many)
     np.testing.assert_array_equal(average_ranks(values), scipy.stats.rankdata(values))
     assert average_ranks(values).dtype == np.float32
     assert np.isnan(average_ranks(np.array([1.0, np.nan]))).all()

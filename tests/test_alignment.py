@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import pdist, squareform
 
 from featlab.metrics import permutations, similarity
-from featlab.metrics.rsa import correlations, kendall, levels, vectors
+from featlab.metrics.rsa import correlations, kendall, tied_distances, vectors
 from featlab.metrics.rsa.ranks import average_ranks, standardized
 
 GENERATOR = np.random.default_rng(0)
@@ -84,7 +84,7 @@ def test_kendall_tau_a_by_definition(numbers, seed):
 def test_kendall_tau_a_is_scipys_tau_b_without_its_tie_correction():
     values, other = GENERATOR.normal(size=300), GENERATOR.integers(0, 5, 300).astype(float)
     tau_b = scipy.stats.kendalltau(values, other).statistic
-    ceiling = levels.kendall_ceiling(counts_of(other))
+    ceiling = tied_distances.kendall_ceiling(counts_of(other))
     assert kendall.kendall_tau_a(values, codes_of(other))[0] == pytest.approx(tau_b * np.sqrt(ceiling), abs=1e-12)
 
 
@@ -113,8 +113,12 @@ def test_what_is_not_finite_has_no_tau():
 def test_ceilings_are_reached_by_the_best_vector():
     other = np.array([1.0, 1, 1, 2, 2, 5])
     best = np.arange(6.0)
-    assert levels.spearman_ceiling(counts_of(other)) == pytest.approx(scipy.stats.spearmanr(best, other).statistic)
-    assert levels.kendall_ceiling(counts_of(other)) == pytest.approx(kendall.kendall_tau_a(best, codes_of(other))[0])
+    assert tied_distances.spearman_ceiling(counts_of(other)) == pytest.approx(
+        scipy.stats.spearmanr(best, other).statistic
+    )
+    assert tied_distances.kendall_ceiling(counts_of(other)) == pytest.approx(
+        kendall.kendall_tau_a(best, codes_of(other))[0]
+    )
 
 
 def test_judge_counts_the_observed_order():

@@ -25,7 +25,7 @@ from featlab.hierarchy.taxonomy_distances import taxonomy_distances
 from featlab.metrics.permutations import ClassPermutations
 from featlab.metrics.rsa import kendall, neighbors
 from featlab.metrics.rsa.correlations import Square, correlations
-from featlab.metrics.rsa.levels import Levels
+from featlab.metrics.rsa.tied_distances import TiedDistances
 from featlab.metrics.rsa.vectors import CondensedVector
 from featlab.metrics.trees import dendrogram, scores
 from featlab.metrics.trees.linkage import class_distances, linkage_tree
@@ -312,7 +312,7 @@ def test_nulls_permute_the_taxonomys_side():
     order = np.random.default_rng(7).permutation(9)
     square = taxonomy_distances(tree.taxonomy, tree.classes, ["path"])["path"]
     distances = pdist(tree.means[order])  # the features of the class that each stands for
-    table = Levels.of(square)
+    table = TiedDistances.of(square)
     (correlated,) = correlations(
         [CondensedVector(distances, 9)], [Square(table.codes, table.units)], ClassPermutations(order[None])
     )
@@ -324,4 +324,4 @@ def test_nulls_permute_the_taxonomys_side():
     labels = np.arange(9) // 3
     assert scores.dendrogram_purity(laid, labels, order[None]) == pytest.approx(1)
     nearest = neighbors.nearest_neighbors(distances)
-    assert neighbors.nearest_neighbor_distance(nearest, Levels.of(square), order[None]) == pytest.approx(2)
+    assert neighbors.nearest_neighbor_distance(nearest, TiedDistances.of(square), order[None]) == pytest.approx(2)

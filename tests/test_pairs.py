@@ -11,7 +11,7 @@ from scipy.spatial.distance import pdist, squareform
 
 from featlab.hierarchy.graph import RootedGraph
 from featlab.metrics.pairwise import pair_statistics, squared_distances
-from featlab.metrics.rsa import kendall, levels, ranks
+from featlab.metrics.rsa import kendall, ranks, tied_distances
 from featlab.metrics.rsa.ranks import average_ranks, moments, standardized
 from featlab.threads import over_threads
 
@@ -68,8 +68,8 @@ def test_long_vectors_are_ranked_by_counting(monkeypatch, many):
     values = np.concatenate([generator.normal(size=5000).round(2), [0.0, -0.0, 1e-30, -1e-30, 1e30]])
     values = values.astype(np.float32)
     monkeypatch.setattr(ranks, "SORTED_AT_ONCE", 700)
-    monkeypatch.setattr(ranks, "PIECE", 900)
-    monkeypatch.setattr(ranks, "MANY", many)
+    monkeypatch.setattr(ranks, "ENTRIES_AT_ONCE", 900)
+    monkeypatch.setattr(ranks, "COUNTED_FROM", many)
     np.testing.assert_array_equal(average_ranks(values), scipy.stats.rankdata(values))
     assert average_ranks(values).dtype == np.float32
     assert np.isnan(average_ranks(np.array([1.0, np.nan]))).all()
@@ -86,7 +86,7 @@ def test_many_levels_are_halved_until_they_are_few():
 def test_levels_keep_distances_and_what_follows_from_them(dtype):
     generator = np.random.default_rng(3)
     square = squareform(generator.integers(1, 6, 300 * 299 // 2)).astype(dtype)
-    found = levels.Levels.of(square)
+    found = tied_distances.TiedDistances.of(square)
     condensed = squareform(square.astype(float))
     np.testing.assert_array_equal(found.values[found.codes], square)
     np.testing.assert_array_equal(found.values[found.pairs], condensed)

@@ -12,7 +12,7 @@ from scipy.spatial.distance import pdist, squareform
 
 from featlab.metrics.permutations import ClassPermutations
 from featlab.metrics.rsa import correlations
-from featlab.metrics.rsa.levels import Levels
+from featlab.metrics.rsa.tied_distances import TiedDistances
 from featlab.metrics.rsa.vectors import CondensedVector, CopheneticVector
 from featlab.metrics.trees.linkage import cophenetic_distances
 
@@ -36,7 +36,7 @@ def drawn(n_classes, seed):
 @given(st.integers(4, 30), st.integers(0, 2**32 - 1))
 def test_correlations_are_those_of_brute_force(n_classes, seed):
     distances, tree, squares, permutations = drawn(n_classes, seed)
-    tables = [Levels.of(square) for square in squares]
+    tables = [TiedDistances.of(square) for square in squares]
     sides = [CondensedVector(distances, n_classes), CopheneticVector(tree)]
     found = correlations.correlations(
         sides, [correlations.Square(each.codes, each.units) for each in tables], permutations
@@ -57,7 +57,7 @@ def test_nulls_of_many_classes_are_right_to_six_digits(monkeypatch, band, togeth
     for name, value in (("BAND", band), ("TOGETHER", together), ("PIECE", piece)):
         monkeypatch.setattr(correlations, name, value)
     distances, tree, squares, permutations = drawn(correlations.SINGLE, 0)
-    table = Levels.of(squares[1])
+    table = TiedDistances.of(squares[1])
     sides = [CondensedVector(distances.astype(np.float32), correlations.SINGLE), CopheneticVector(tree)]
     (found,) = correlations.correlations(sides, [correlations.Square(table.codes, table.units)], permutations)
     for place, vector in enumerate([distances.astype(np.float32).astype(float), cophenetic_distances(tree)]):
@@ -79,7 +79,7 @@ def test_a_square_of_its_own_values_is_permuted_too():
 @pytest.mark.parametrize("n_classes", [40, correlations.SINGLE])
 def test_a_side_that_is_undefined_spoils_no_other(n_classes):
     distances, tree, squares, permutations = drawn(n_classes, 2)
-    table = Levels.of(squares[0])
+    table = TiedDistances.of(squares[0])
     square = correlations.Square(table.codes, table.units)
     bad = distances.copy()
     bad[3] = np.nan
@@ -96,7 +96,7 @@ def test_a_side_that_is_undefined_spoils_no_other(n_classes):
 
 def test_two_classes_have_no_correlation():
     tree = np.array([[0.0, 1, 1, 2]])
-    table = Levels.of(np.array([[0, 3], [3, 0]]))
+    table = TiedDistances.of(np.array([[0, 3], [3, 0]]))
     (found,) = correlations.correlations(
         [CondensedVector(np.ones(1), 2), CopheneticVector(tree)],
         [correlations.Square(table.codes, table.units)],
@@ -118,7 +118,7 @@ def test_cophenetic_sides_need_no_sorting(method):
 
 def test_threads_change_no_digit(monkeypatch):
     distances, tree, squares, permutations = drawn(correlations.SINGLE, 3)
-    table = Levels.of(squares[0])
+    table = TiedDistances.of(squares[0])
     sides = [CondensedVector(distances, correlations.SINGLE), CopheneticVector(tree)]
     found = []
     for threads in (1, 3):

@@ -17,8 +17,8 @@ from featlab.analysis.reference import make_reference
 from featlab.analysis.snapshots import SnapshotSummary, measure_trees
 from featlab.hierarchy.labelspace import default_spaces
 from featlab.hierarchy.taxonomy import Taxonomy
-from featlab.metrics.rsa.levels import Levels
 from featlab.metrics.rsa.neighbors import nearest_neighbor_distance, nearest_neighbors
+from featlab.metrics.rsa.tied_distances import TiedDistances
 from featlab.metrics.trees.draws import drawn_trees, name_keys
 from featlab.metrics.trees.linkage import class_distances, linkage_tree
 from featlab.metrics.trees.ties import exact_ties, tie_starts
@@ -145,7 +145,7 @@ def test_equally_near_classes_count_by_their_mean():
         )
         for order in orders
     ]
-    np.testing.assert_allclose(nearest_neighbor_distance(nearest, Levels.of(taxonomy), orders), expected)
+    np.testing.assert_allclose(nearest_neighbor_distance(nearest, TiedDistances.of(taxonomy), orders), expected)
 
 
 def tied_summary(means, run, names):

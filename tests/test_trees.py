@@ -14,7 +14,7 @@ from scipy.spatial.distance import pdist, squareform
 from sklearn.metrics.cluster import contingency_matrix, expected_mutual_information
 
 from featlab.metrics.rsa import neighbors
-from featlab.metrics.rsa.levels import Levels
+from featlab.metrics.rsa.tied_distances import TiedDistances
 from featlab.metrics.trees import clades, dendrogram, partitions, scores
 
 TREES = 200
@@ -199,24 +199,24 @@ def test_scores_do_not_depend_on_how_many_orders_are_looked_at_together(monkeypa
     tree = dendrogram.dendrogram(random_linkage(generator, 30))
     orders = np.array([generator.permutation(30) for _ in range(50)])
     expected = scores.triplet_agreement(tree, taxonomy, orders), scores.bakers_gamma(tree, taxonomy, orders)
-    monkeypatch.setattr("featlab.metrics.trees.clades.TOGETHER", together)
+    monkeypatch.setattr("featlab.metrics.trees.clades.MEMBERS_AT_ONCE", together)
     np.testing.assert_array_equal(scores.triplet_agreement(tree, taxonomy, orders), expected[0])
     np.testing.assert_array_equal(scores.bakers_gamma(tree, taxonomy, orders), expected[1])
 
 
 @given(st.sets(st.integers(0, 400), max_size=60), st.lists(st.integers(0, 401), min_size=1))
-def test_marked_counts_what_is_below(numbers, asked):
-    marked = clades.Marked(np.array(sorted(numbers), np.int64)[::-1], 401)
-    assert marked.below(np.array(asked)).tolist() == [sum(number < each for number in numbers) for each in asked]
+def test_rank_counts_what_is_below(numbers, asked):
+    bits = clades.BitVector(np.array(sorted(numbers), np.int64)[::-1], 401)
+    assert bits.rank(np.array(asked)).tolist() == [sum(number < each for number in numbers) for each in asked]
 
 
 @given(st.permutations(range(12)))
-def test_merges_are_the_highest_between_two_leaves(order):
+def test_lowest_common_ancestors_are_the_highest_merges_between_two_leaves(order):
     splits = np.array(order) + 1
     gaps = np.argsort(order)
     here, there = np.triu_indices(13, 1)
     expected = [gaps[a:b].max() for a, b in zip(here, there, strict=True)]
-    np.testing.assert_array_equal(dendrogram.Merges(splits).between(here, there), expected)
+    np.testing.assert_array_equal(dendrogram.LowestCommonAncestors(splits).between(here, there), expected)
 
 
 def test_nearest_neighbours_by_definition():
@@ -229,6 +229,6 @@ def test_nearest_neighbours_by_definition():
         nearest = min((other for other in range(12) if other != here), key=lambda other: away[here, other])
         expected.append(square[order[here], order[nearest]])
     found = neighbors.nearest_neighbor_distance(
-        neighbors.nearest_neighbors(pdist(points)), Levels.of(square), order[None]
+        neighbors.nearest_neighbors(pdist(points)), TiedDistances.of(square), order[None]
     )
     assert found == pytest.approx(np.mean(expected))

@@ -16,7 +16,7 @@ from featlab.analysis.reference import Reference
 from featlab.analysis.snapshots import Row, SnapshotSummary
 from featlab.metrics import permutations
 from featlab.metrics.permutations import CLADE_MEMBERS, OWN_COUNTS, OWN_LOOKUPS, SHARED_PAIRS
-from featlab.metrics.rsa import levels, neighbors
+from featlab.metrics.rsa import neighbors, tied_distances
 from featlab.metrics.rsa.correlations import Square, correlations
 from featlab.metrics.rsa.kendall import BLOCKS, blocked_tau_a, kendall_tau_a
 from featlab.metrics.rsa.ranks import SORTED_AT_ONCE, moments
@@ -208,7 +208,7 @@ def _correlate(
     for (name, tied), correlated in zip(
         reference.distances.items(), correlations(distance_vectors, squares, affordable), strict=True
     ):
-        kinds = (("pearson", NAN), ("spearman", levels.spearman_ceiling(tied.counts)))
+        kinds = (("pearson", NAN), ("spearman", tied_distances.spearman_ceiling(tied.counts)))
         both = _over_draws(correlated.values, draws), _over_draws(correlated.nulls, draws)
         for (kind, ceiling), values, nulls in zip(kinds, *both, strict=True):
             scored += [
@@ -249,7 +249,9 @@ def _kendall(vectors: Sequence[_Vector], ranked: Sequence[CondensedVector], refe
     taus_of_vectors = over_threads(taus, ranked, worth=_worth(reference))
     return [
         vector.scored("rsa_kendall", *by_name[name], taxonomy_distance=name, ceiling=ceiling)
-        for name, ceiling in ((name, levels.kendall_ceiling(tied.counts)) for name, tied in reference.distances.items())
+        for name, ceiling in (
+            (name, tied_distances.kendall_ceiling(tied.counts)) for name, tied in reference.distances.items()
+        )
         for vector, by_name in zip(vectors, taus_of_vectors, strict=True)
     ]
 

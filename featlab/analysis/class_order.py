@@ -16,7 +16,7 @@ from featlab.analysis.reference import Reference
 from featlab.analysis.snapshots import Row, SnapshotSummary
 from featlab.errors import FeatlabWarning
 from featlab.metrics.rsa import neighbors
-from featlab.metrics.rsa.levels import Levels
+from featlab.metrics.rsa.tied_distances import TiedDistances
 from featlab.threads import over_threads
 from featlab.typing import Floats, Ints
 
@@ -46,7 +46,7 @@ def best_shifts(summary: SnapshotSummary, reference: Reference) -> dict[Comparis
         nearest = neighbors.nearest_neighbors(values)
         for name, levels in reference.among(summary.classes).distances.items():
 
-            def shifted(tried: Ints, nearest: Ints = nearest, levels: Levels = levels) -> Floats:
+            def shifted(tried: Ints, nearest: Ints = nearest, levels: TiedDistances = levels) -> Floats:
                 return neighbors.nearest_neighbor_distance(nearest, levels, (tried[:, None] + numbers) % n_classes)
 
             parts = [shifts[start : start + TOGETHER] for start in range(0, n_classes, TOGETHER)]

@@ -11,7 +11,7 @@ from featlab.hierarchy.labelspace import LabelSpace
 from featlab.hierarchy.taxonomy import Taxonomy
 from featlab.hierarchy.taxonomy_distances import taxonomy_distances
 from featlab.metrics.permutations import ClassPermutations
-from featlab.metrics.rsa.levels import Levels
+from featlab.metrics.rsa.tied_distances import TiedDistances
 from featlab.metrics.trees.clades import Clades, clades
 from featlab.typing import Ints
 
@@ -33,7 +33,7 @@ class Reference:
     """
 
     permutations: ClassPermutations
-    distances: Mapping[str, Levels] = field(default_factory=dict)
+    distances: Mapping[str, TiedDistances] = field(default_factory=dict)
     taxonomy: Clades | None = None
     spaces: Mapping[str, Ints] = field(default_factory=dict)
 
@@ -69,12 +69,12 @@ def make_reference(
     )
 
 
-def _levels(taxonomy: Taxonomy, classes: Sequence[str], name: str) -> Levels:
+def _levels(taxonomy: Taxonomy, classes: Sequence[str], name: str) -> TiedDistances:
     if name == "path":
-        return Levels.of(taxonomy.path_links(classes))
+        return TiedDistances.of(taxonomy.path_links(classes))
     if name == "lca_height":
-        return Levels.of(taxonomy.lca_links(classes))
-    return Levels.of(taxonomy_distances(taxonomy, classes, name)[name])
+        return TiedDistances.of(taxonomy.lca_links(classes))
+    return TiedDistances.of(taxonomy_distances(taxonomy, classes, name)[name])
 
 
 def primary_clades(taxonomy: Taxonomy, classes: Sequence[str]) -> Clades:

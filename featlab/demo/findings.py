@@ -1,4 +1,4 @@
-"""What a demo found: two short tables and one sentence, all computed from its results."""
+"""Findings of a demo: two short tables and one sentence, all computed from its results."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ class PlantedCourse:
         return [f"layer{level}" for level in range(1, len(self.onsets) + 1)]
 
     def known_levels(self, epoch: int) -> int:
-        """How many levels the network tells apart at an epoch."""
+        """Number of levels of the tree that the network tells apart at an epoch."""
         return sum(onset <= epoch for onset in self.onsets)
 
     def expected_accuracy(self, level: int, epoch: int) -> float:

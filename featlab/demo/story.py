@@ -29,12 +29,12 @@ EPOCHS = {"snippets": 8, "planted": 6, "fashion-mnist": 4}
 
 @dataclass(frozen=True)
 class Story:
-    """What a demo made and what it shows.
+    """Outputs of a demo: its files, tables and findings.
 
     Attributes
     ----------
     run, results_path, report
-        Where the store, the results and the report are.
+        Paths of the store, the results and the report.
     results
         The tables.
     onsets
@@ -42,7 +42,7 @@ class Story:
     alignment
         One row a layer: `rsa_spearman` of cosine distances untrained and at the last epoch, with the null and p.
     sentence
-        What the numbers show, or that they do not.
+        One sentence on what the numbers show, or that they do not show it.
     seconds
         Time spent by stage.
     """

@@ -66,25 +66,27 @@ def distinct_below(parents: Sequence[Sequence[int]], members: NDArray[np.int64])
         )
     bit = {node: number for number, node in enumerate(shared)}
     held = np.zeros(len(shared), np.int64)  # members counted with each shared node
-    own = [0] * len(parents)
+    # A member is counted with the nearest shared node above it, and with the nodes on the way there. A node's count is
+    # then its own, plus those of all shared nodes below it, each once however many ways lead up from it.
+    unshared = [0] * len(parents)  # members that no shared node below the node holds
     for member in members.tolist():
-        own[member] += 1
+        unshared[member] += 1
     below = [0] * len(parents)  # shared nodes below each node, a bit each
     counts = [0] * len(parents)
     known: dict[int, int] = {0: 0}  # members of a set of shared nodes; along a way up it is mostly the same set
     for node in range(len(parents) - 1, -1, -1):
-        found = below[node]
-        if found not in known:
-            known = {0: 0, found: _weight(found, held)}
-        counts[node] = own[node] + known[found]
+        shared_below = below[node]
+        if shared_below not in known:
+            known = {0: 0, shared_below: _weight(shared_below, held)}
+        counts[node] = unshared[node] + known[shared_below]
         number = bit.get(node)
         if number is not None:
-            held[number] = own[node]
-            found |= 1 << number
+            held[number] = unshared[node]
+            shared_below |= 1 << number
         for parent in parents[node]:
-            below[parent] |= found
+            below[parent] |= shared_below
             if number is None:
-                own[parent] += own[node]
+                unshared[parent] += unshared[node]
         below[node] = 0
     return counts
 
@@ -135,24 +137,25 @@ class Climbs:
 
 def climbs(parents: Sequence[Sequence[int]], members: NDArray[np.int64]) -> Climbs:
     """Find the ways up from all members; what is held grows with members times ancestors, not with all nodes."""
-    own: list[list[tuple[NDArray[np.int64], ...]]] = [[] for _ in parents]
-    for place, node in enumerate(members):
-        own[node].append((np.array([place]), np.zeros(1, np.int64), np.full(1, -1)))
-    found = Climbs([], [], [])
+    arriving: list[list[tuple[NDArray[np.int64], ...]]] = [[] for _ in parents]
+    for index, node in enumerate(members):
+        arriving[node].append((np.array([index]), np.zeros(1, np.int64), np.full(1, -1)))
+    ways = Climbs([], [], [])
     for node in range(len(parents) - 1, -1, -1):
-        parts = own[node]
+        parts = arriving[node]
         below, links, via = map(np.concatenate, zip(*parts, strict=True)) if parts else (np.zeros(0, np.int64),) * 3
+        # Of several ways of a member the first by links, the shortest, is kept.
         order = np.lexsort((links, below))
         first = order[np.diff(below[order], prepend=-1) > 0]
         below, links, via = below[first], links[first], via[first]
-        for column, values in zip((found.members, found.links, found.via), (below, links, via), strict=True):
+        for column, values in zip((ways.members, ways.links, ways.via), (below, links, via), strict=True):
             column.append(values)
-        own[node] = []
+        arriving[node] = []
         for parent in parents[node] if len(below) else ():
-            own[parent].append((below, links + 1, np.full(len(below), node)))
-    for column in (found.members, found.links, found.via):
+            arriving[parent].append((below, links + 1, np.full(len(below), node)))
+    for column in (ways.members, ways.links, ways.via):
         column.reverse()
-    return found
+    return ways
 
 
 def shortest_paths(ways: Climbs, n_members: int) -> NDArray[np.unsignedinteger]:

@@ -1,4 +1,4 @@
-"""What people write hierarchies in, turned into parent tables: nested mappings, name prefixes, CSV, JSON."""
+"""Readers of written hierarchies into parent tables: nested mappings, name prefixes, CSV, JSON."""
 
 from __future__ import annotations
 

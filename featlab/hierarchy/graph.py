@@ -1,4 +1,4 @@
-"""A rooted acyclic graph: what stands above and below each node, and how far nodes stand from each other."""
+"""A rooted acyclic graph: ancestors and heights of its nodes, and distances between them."""
 
 from __future__ import annotations
 
@@ -99,11 +99,11 @@ class RootedGraph:
     @cached_property
     def heights(self) -> dict[str, int]:
         """Longest way from each node down to a leaf; 0 for the leaves."""
-        found = dict.fromkeys(self.nodes, 0)
+        heights = dict.fromkeys(self.nodes, 0)
         for node in reversed(self.nodes):
             for parent in self._parents[node]:
-                found[parent] = max(found[parent], found[node] + 1)
-        return found
+                heights[parent] = max(heights[parent], heights[node] + 1)
+        return heights
 
     @cached_property
     def class_counts(self) -> dict[str, int]:

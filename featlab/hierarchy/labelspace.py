@@ -97,7 +97,7 @@ class LabelSpace:
 
     @property
     def is_identity(self) -> bool:
-        """Whether the group of class k is group k."""
+        """True where each class is its own group: the group of class k is group k."""
         return np.array_equal(self.labels, np.arange(len(self.labels)))
 
 

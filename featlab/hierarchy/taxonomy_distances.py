@@ -175,7 +175,7 @@ def lowest_common_ancestors(
 
 
 class _Pairs:
-    """What the measures share for the pairs of some classes, each part computed when first asked for."""
+    """Quantities that several measures need for the pairs of some classes, each computed when first asked for."""
 
     def __init__(self, taxonomy: RootedGraph, classes: Sequence[str]) -> None:
         self.taxonomy = taxonomy
@@ -232,12 +232,12 @@ class _Pairs:
 
     def lowest(self, lowness: Integers | Floats) -> Integers:
         """Return the common ancestor of greatest lowness, by number; lowness grows on every way down."""
-        found = np.full((len(self.members), len(self.members)), -1, dtype=np.int64)
+        lowest = np.full((len(self.members), len(self.members)), -1, dtype=np.int64)
         for node, rows, columns in self._blocks(np.argsort(lowness, kind="stable")):  # the lower overwrite
-            found[np.ix_(rows, columns)] = node
+            lowest[np.ix_(rows, columns)] = node
         # A member above another was written on one side only; a member and itself, or its repetition, nowhere.
-        found = np.where(found < 0, found.T, found)
-        return np.where(found < 0, self.members, found)
+        lowest = np.where(lowest < 0, lowest.T, lowest)
+        return np.where(lowest < 0, self.members, lowest)
 
     def ways_up(self) -> Integers:
         """Return the least links up from both members to their deepest common ancestor, or the best of several."""

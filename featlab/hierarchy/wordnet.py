@@ -25,7 +25,7 @@ Senses = Mapping[str, str] | str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class Meaning:
-    """What a class was taken to mean.
+    """Sense of a class in WordNet, as its name was understood.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Meaning:
     senses : tuple of (str, str)
         For a word: every noun sense that it could have meant, with its definition, the first one first.
     below : bool
-        Whether the class has no synset and is a kind of this one: its words are not in WordNet, its last one is.
+        True where the class has no synset and is a kind of this one: WordNet lacks its words, but has its last one.
     """
 
     synset: str

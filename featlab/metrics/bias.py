@@ -1,4 +1,4 @@
-"""Hypernym bias: how accuracy at each level of the hierarchy comes about, and when."""
+"""Hypernym bias: accuracy at each level of the hierarchy, its onset, and the hierarchical cost of mistakes."""
 
 from __future__ import annotations
 
@@ -165,9 +165,9 @@ def onset(epochs: Floats, values: Floats, fraction: float) -> Floats:
         at_after = np.take_along_axis(to_go, after[..., None], axis=-1)[..., 0]
         at_before = np.take_along_axis(to_go, before[..., None], axis=-1)[..., 0]
         part = np.where(after > 0, np.minimum(at_before / (at_before - at_after), 1.0), 0.0)
-    found = epochs[before] + part * (epochs[after] - epochs[before])
+    crossing = epochs[before] + part * (epochs[after] - epochs[before])
     known = np.isfinite(values).all(axis=-1) & (np.abs(way) > tolerance)[..., 0]
-    return np.where(known, found, np.nan)
+    return np.where(known, crossing, np.nan)
 
 
 def _rounding(first: Floats, last: Floats) -> Floats:
@@ -344,7 +344,7 @@ class _Distance:
         return _Distance(weights @ self.mean[before : before + 2], weights @ self.parts[before : before + 2])
 
     def margin(self, quantile: float) -> Floats:
-        """Distance less some of its standard errors."""
+        """Distance minus so many of its standard errors."""
         n_groups = self.parts.shape[-1]
         error = np.sqrt(np.square(self.parts).sum(axis=-1) / (n_groups * (n_groups - 1)))
         return np.asarray(self.mean - quantile * error)

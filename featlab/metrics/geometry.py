@@ -1,4 +1,4 @@
-"""Geometry of the means of one label space: how long, at what angles, in how many directions.
+"""Geometry of the means of one label space: their norms, their angles, and the dimension that they fill.
 
 Papyan, Han, Donoho 2020 for norms and angles; participation ratio of the eigenvalues of S_B.
 """
@@ -38,7 +38,9 @@ def mean_norms(means: Floats) -> tuple[float, float]:
 
 
 def participation(spectrum: Floats) -> float:
-    """(sum l)^2 / sum l^2 over the eigenvalues of S_B: how many directions the means fill; NaN for none.
+    """Participation ratio of the eigenvalues of S_B, (sum l)^2 / sum l^2: how many directions the means fill.
+
+    NaN without eigenvalues.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What geometry and collapse ask of all pairs of means, and their squared distances, from one product of the means.
+"""Statistics over all pairs of means, for geometry and collapse, and squared distances, from one product of the means.
 
 Pairs are taken a band of rows at a time, each against the rows not yet taken: the memory does not grow with the square
 of the number of means, and no product is formed twice.
@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from featlab.typing import NAN, Floats
 
-BAND = 128  # rows against all later ones: half of a square is spared, and the product still runs at full speed
+BAND_ROWS = 128  # against all later rows: half of a square is spared, and the product still runs at full speed
 # Below this share of the squared lengths, |a|^2 + |b|^2 - 2 ab has lost 4 of its 16 digits: such pairs are subtracted.
-NEAR = 1e-4
-CHUNK = 1 << 20  # values of differences held at a time
+CANCELLED = 1e-4
+DIFFERENCES_AT_ONCE = 1 << 20  # values, for the pairs that are subtracted
 
 
 def squared_distances(points: Floats) -> Floats:
@@ -40,31 +40,34 @@ def squared_distances(points: Floats) -> Floats:
     """
     n_points = len(points)
     condensed = np.empty(n_points * (n_points - 1) // 2)
-    done = 0
+    start = 0
     for _, _, squared in _bands(points):
+        # A band begins at its own diagonal, so what is right of it in each row comes next in SciPy's order.
         for row in range(len(squared)):
-            stop = done + squared.shape[1] - row - 1
-            condensed[done:stop] = squared[row, row + 1 :]
-            done = stop
+            stop = start + squared.shape[1] - row - 1
+            condensed[start:stop] = squared[row, row + 1 :]
+            start = stop
     return condensed
 
 
 def _bands(points: Floats) -> Iterator[tuple[int, Floats, Floats]]:
     """Yield the first row of each band, its products with itself and all later rows, and their squared distances."""
     lengths = np.einsum("ij,ij->i", points, points)
-    for start in range(0, len(points), BAND):
-        band = points[start : start + BAND]
+    for start in range(0, len(points), BAND_ROWS):
+        band = points[start : start + BAND_ROWS]
         products = band @ points[start:].T
-        both = lengths[start : start + BAND, None] + lengths[start:]
+        both = lengths[start : start + BAND_ROWS, None] + lengths[start:]
         squared = products * -2.0
         squared += both
-        both *= NEAR
+        # For a = (1000, 0) and b = (1000, 1), the squared distance 1 is what 2,000,001 - 2,000,000 leaves: 6 of 16
+        # digits are lost where these are rounded. From the squares of a - b it keeps all.
+        both *= CANCELLED
         rows, columns = np.nonzero(squared < both)
-        step = max(1, CHUNK // max(1, points.shape[1]))
+        step = max(1, DIFFERENCES_AT_ONCE // max(1, points.shape[1]))
         for first in range(0, len(rows), step):
             part = slice(first, first + step)
-            apart = band[rows[part]] - points[start + columns[part]]
-            squared[rows[part], columns[part]] = np.einsum("ij,ij->i", apart, apart)
+            differences = band[rows[part]] - points[start + columns[part]]
+            squared[rows[part], columns[part]] = np.einsum("ij,ij->i", differences, differences)
         yield start, products, squared
 
 
@@ -75,7 +78,7 @@ class PairStatistics:
     Attributes
     ----------
     cosine_mean, cosine_std
-        Of the cosines; the second with ddof=1 over ordered pairs.
+        Mean and standard deviation of the cosines, the second with ddof=1 over ordered pairs.
     angle_excess
         Mean of |cos + 1 / (n_means - 1)|: 0 for the largest angles that so many means can have.
     frame_distance
@@ -94,7 +97,7 @@ class PairStatistics:
 def pair_statistics(
     means: Floats, variances: Floats | None = None, spectrum: Floats | None = None, blur: float = 0.0
 ) -> PairStatistics:
-    """Run once over all pairs of centred means.
+    """Compute the statistics of all pairs of centred means in one pass over them.
 
     Parameters
     ----------
@@ -124,8 +127,10 @@ def pair_statistics(
     norms = np.linalg.norm(means, axis=1)
     # || M M^T ||_F, which is || M^T M ||_F too.
     size = float(np.linalg.norm(means.T @ means if spectrum is None else n_means * spectrum))
+    # The Gram matrix of a simplex frame, (I - 11^T / n) / sqrt(n - 1), has one value on the diagonal and one off it.
+    # The cosine of any two of its vectors is -1 / (n - 1).
     widest, diagonal = -1 / (n_means - 1), (1 - 1 / n_means) / np.sqrt(n_means - 1)
-    aside = -1 / n_means / np.sqrt(n_means - 1)
+    off_diagonal = -1 / n_means / np.sqrt(n_means - 1)
     known = np.zeros(n_means, np.bool_) if variances is None else np.isfinite(variances)
     count, mean, spread, excess, frame, ratios = 0, 0.0, 0.0, 0.0, 0.0, 0.0
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -133,41 +138,43 @@ def pair_statistics(
             rows = np.arange(start, start + len(products))
             upper = np.triu(np.ones(2 * (len(rows),), np.bool_), 1)
             if variances is not None:
+                # In place: nothing below reads the squared distances, and their array serves as a buffer once more.
                 squared[squared <= blur**2] = 0
                 np.multiply(squared, 2, out=squared)
                 np.divide(variances[rows, None] + variances[start:], squared, out=squared)
                 squared[~known[rows]] = 0
                 squared[:, ~known[start:]] = 0
-                ratios += _above(squared, upper)
+                ratios += _sum_pairs(squared, upper)
             cosines = products / np.outer(norms[rows], norms[start:])
             np.clip(cosines, -1, 1, out=cosines)
             pairs = len(rows) * (n_means - start) - len(rows) * (len(rows) + 1) // 2
-            average = _above(cosines, upper) / pairs if pairs else 0.0
+            average = _sum_pairs(cosines, upper) / pairs if pairs else 0.0
             deviations = np.square(np.subtract(cosines, average, out=squared), out=squared)
-            within = _above(deviations, upper)
+            within = _sum_pairs(deviations, upper)
             # Chan, Golub, LeVeque 1983: moments of the pairs so far and of this band.
             total = count + pairs
             spread += within + (average - mean) ** 2 * count * pairs / max(total, 1)
             mean += (average - mean) * pairs / max(total, 1)
             count = total
-            excess += _above(np.abs(np.subtract(cosines, widest, out=cosines), out=cosines), upper)
+            excess += _sum_pairs(np.abs(np.subtract(cosines, widest, out=cosines), out=cosines), upper)
             np.divide(products, size, out=products)
-            own = products[np.arange(len(rows)), np.arange(len(rows))] - diagonal
-            frame += float(own @ own)
-            np.subtract(products, aside, out=products)
-            frame += 2 * _above(np.square(products, out=products), upper)
-    among = int(known.sum())
+            residual = products[np.arange(len(rows)), np.arange(len(rows))] - diagonal
+            frame += float(residual @ residual)
+            np.subtract(products, off_diagonal, out=products)
+            frame += 2 * _sum_pairs(np.square(products, out=products), upper)
+    n_known = int(known.sum())
     return PairStatistics(
         cosine_mean=mean,
         # Each pair stands for two ordered ones.
         cosine_std=float(np.sqrt(2 * spread / (2 * count - 1))),
         angle_excess=excess / count,
         frame_distance=float(np.sqrt(frame)),
-        normalised_variance=ratios / (among * (among - 1) / 2) if among > 1 else NAN,
+        normalised_variance=ratios / (n_known * (n_known - 1) / 2) if n_known > 1 else NAN,
     )
 
 
-def _above(values: Floats, upper: NDArray[np.bool_]) -> float:
+def _sum_pairs(values: Floats, upper: NDArray[np.bool_]) -> float:
     """Sum over the pairs of a band: above the diagonal of its square, and all that is right of the square."""
+    # Rows 0 and 1 of four means: columns 0 and 1 are the square, where 0-1 counts, and columns 2 and 3 all count.
     size = len(upper)
     return float(values[:, :size].sum(where=upper) + values[:, size:].sum())

@@ -75,7 +75,7 @@ class Analysed(Protocol):
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """What shaped the tables."""
+        """Parameters of the analysis that made the tables."""
 
 
 def render_report(results: Analysed, *, title: str = "How the class hierarchy emerges") -> str:

@@ -169,13 +169,13 @@ def _short_names(paths: Sequence[Path]) -> list[str]:
 
 
 def _differing(results: Sequence[Results]) -> dict[str, tuple[Any, ...]]:
-    names = dict.fromkeys(name for each in results for name in each.parameters if name != "run")
-    found = {name: tuple(each.parameters.get(name) for each in results) for name in names}
-    return {name: values for name, values in found.items() if any(value != values[0] for value in values)}
+    names = dict.fromkeys(name for result in results for name in result.parameters if name != "run")
+    values_of = {name: tuple(result.parameters.get(name) for result in results) for name in names}
+    return {name: values for name, values in values_of.items() if any(value != values[0] for value in values)}
 
 
 def _long(table: pd.DataFrame, name: str, measures: Sequence[str]) -> pd.DataFrame:
-    """One row for each key and measure that has a value, in the table's order."""
+    """Melt a table: one row for each key and measure that has a value, in the table's order."""
     keys = list(TABLES[name].keys)
     long = table[keys].iloc[np.repeat(np.arange(len(table)), len(measures))].reset_index(drop=True)
     long["measure"] = np.tile(np.asarray(measures, object), len(table))
@@ -184,18 +184,18 @@ def _long(table: pd.DataFrame, name: str, measures: Sequence[str]) -> pd.DataFra
 
 
 def _join(tables: Sequence[pd.DataFrame], name: str, labels: Sequence[str]) -> tuple[pd.DataFrame, Floats]:
-    """Keys in order of first appearance, and a value of each table for each: shape (n_keys, n_tables)."""
+    """Join tables on their keys: the keys in order of first appearance, and values of shape (n_keys, n_tables)."""
     stacked = pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
     keys = stacked.drop(columns="value")
     for column in keys.columns[keys.dtypes.map(lambda dtype: dtype.kind == "O")]:
         keys[column] = keys[column].astype(object).where(keys[column].notna(), None)
-    place = keys.groupby(list(keys.columns), sort=False, dropna=False).ngroup().to_numpy()
+    row = keys.groupby(list(keys.columns), sort=False, dropna=False).ngroup().to_numpy()
     source = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
-    numbers = np.full((len(np.unique(place)), len(tables)), np.nan)
-    numbers[place, source] = stacked["value"]
+    numbers = np.full((len(np.unique(row)), len(tables)), np.nan)
+    numbers[row, source] = stacked["value"]
     if np.isfinite(numbers).sum() < np.isfinite(stacked["value"]).sum():
         raise ResultsError(f"the table {name!r} of {', '.join(labels)} has several rows for one key: analyse again.")
-    return keys.loc[~pd.Series(place).duplicated().to_numpy()].reset_index(drop=True), numbers
+    return keys.loc[~pd.Series(row).duplicated().to_numpy()].reset_index(drop=True), numbers
 
 
 def _interval(numbers: Floats, level: float) -> dict[str, NDArray[Any]]:

@@ -113,7 +113,7 @@ def read_tables(source: Path, schemas: Mapping[str, Columns]) -> tuple[dict[str,
 
 
 def _identity(source: Path) -> tuple[int, ...] | None:
-    """Which save a directory is of: it may be replaced while it is read."""
+    """Identity of the save in a directory, which may be replaced while it is read; None where there is none."""
     try:
         status = (source / PARAMETERS).stat()
     except (OSError, ValueError):

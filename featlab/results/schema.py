@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Schema:
-    """What a table is about: its key columns, which come first, and its measured columns."""
+    """Schema of a table: its subject, its key columns, which come first, and its measured columns."""
 
     about: str
     keys: tuple[str, ...]

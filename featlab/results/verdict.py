@@ -1,4 +1,4 @@
-"""What was learned when, in one sentence: onsets in every label space, beside those in random groups."""
+"""Verdicts: one sentence on which label spaces were learned when, by their onsets and those in random groups."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LEADS = {"accuracy": "accuracy", "ncc_accuracy": "nearest-mean accuracy"}
 
 @dataclass(frozen=True)
 class Learned:
-    """When a series had covered half and nine tenths of its way in one label space.
+    """Onsets of a series in one label space: the epochs by which it had covered half and nine tenths of its way.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class Learned:
     control_half, control_most
         The same in random groups of the same sizes, where there are any.
     away, control_away
-        Whether the series, or that of random groups, ended worse than it began; then it has no `half`.
+        True where the series, or that of random groups, ended worse than it began; then it has no `half`.
     missing
         Epochs at which the series has no value; the onsets are those over the others.
     """
@@ -51,7 +51,7 @@ class Learned:
 
     @property
     def moved(self) -> bool:
-        """Whether the series went any way."""
+        """Tell whether the series moved at all, so that it has onsets."""
         return bool(np.isfinite(self.half))
 
 
@@ -167,8 +167,8 @@ def layer_verdicts(
 def _courses(
     onset: pd.DataFrame, groups: Mapping[str, int], worse: Collection[tuple[str, str]], series: str
 ) -> list[Learned]:
-    """The label spaces of one series, coarse to fine; without onsets where it got worse."""
-    found = []
+    """List the label spaces of one series, coarse to fine; without onsets where it got worse."""
+    spaces = []
     for name, table in onset.groupby("space", sort=False):
         space = str(name)
         values = [table.loc[table["fraction"] == fraction, _COLUMNS].to_numpy(np.float64)[0] for fraction in TOLD]
@@ -179,12 +179,12 @@ def _courses(
         if control_away:
             control_half = control_most = NAN
         missing = int(table["missing"].fillna(0).max()) if "missing" in table else 0
-        found.append(
+        spaces.append(
             Learned(
                 space, groups[space], half, most, low, high, control_half, control_most, away, control_away, missing
             )
         )
-    return sorted(found, key=lambda learned: (learned.space == HYPONYM, learned.groups))
+    return sorted(spaces, key=lambda learned: (learned.space == HYPONYM, learned.groups))
 
 
 def _sentence(layer: str | None, courses: Mapping[str, list[Learned]]) -> str:
@@ -202,9 +202,9 @@ def _sentence(layer: str | None, courses: Mapping[str, list[Learned]]) -> str:
         head = precedence(_coarsest(spaces), spaces[-1])
     parts = [_lead_clause(where, spaces)]
     if hypernyms:
-        parts += _collapse_clauses({name: each for name, each in courses.items() if name not in LEADS})
+        parts += _collapse_clauses({name: course for name, course in courses.items() if name not in LEADS})
     else:
-        finest = {name: each[-1] for name, each in courses.items() if name not in LEADS}
+        finest = {name: course[-1] for name, course in courses.items() if name not in LEADS}
         told = [f"{name} by {_pair(classes)}" for name, classes in finest.items() if classes.moved]
         parts += [f"of the collapse columns, {_listed(told)}"] if told else []
     return f"{head}: {'; '.join(parts)}."

@@ -1,7 +1,7 @@
-"""What was computed of a committed snapshot, kept for the next analysis: it never changes.
+"""Cache of the statistics of committed snapshots, which never change, for the next analysis.
 
 One file holds the class statistics of a snapshot, which serve every label space; beside it, files of decision counts,
-which the rows give and which depend on the label spaces. Names are digests of all that shapes the content, the shards
+which depend on the rows and on the label spaces. Names are digests of all that shapes the content, the shards
 of the features among it, so a stale file is never found, and any file may be deleted at any time. Each holds its own
 name and a digest of its arrays: one that is damaged, or lies under another's name, counts as not there.
 """
@@ -33,7 +33,7 @@ SUFFIX = ".npz"
 _NAME, _DIGEST = "entry name", "entry digest"
 
 Arrays = dict[str, NDArray[Any]]
-# what NumPy and zipfile raise for a file with bytes changed
+# NumPy and zipfile raise these for a file with bytes changed.
 _UNREADABLE = (
     OSError,
     ValueError,
@@ -60,17 +60,17 @@ class StatisticsCache:
     directory: str | None
 
     def names(self) -> set[str]:
-        """What is kept, without its suffix; one listing."""
+        """List the names of all entries, without their suffix, at the cost of one listing."""
         if self.directory is None:
             return set()
         try:
-            found = [entry.name for entry in store_path(self.directory).iterdir()]
+            listed = [entry.name for entry in store_path(self.directory).iterdir()]
         except (FileNotFoundError, NotADirectoryError):
             return set()
-        return {name.removesuffix(SUFFIX) for name in found if name.endswith(SUFFIX)}
+        return {name.removesuffix(SUFFIX) for name in listed if name.endswith(SUFFIX)}
 
     def load(self, name: str) -> Arrays | None:
-        """The arrays of an entry; None where it is gone, damaged, or another's."""
+        """Load the arrays of an entry; None where it is gone, damaged, or another's."""
         if self.directory is None:
             return None
         try:
@@ -101,7 +101,7 @@ class StatisticsCache:
 
 
 def cache_beside(path: str) -> str:
-    """Where the cache of a run is by default: next to it.
+    """Return the default directory of the cache of a run, next to it.
 
     Examples
     --------
@@ -116,33 +116,34 @@ def _say(message: str) -> None:
 
 
 def digest(*parts: Any) -> str:
-    """A short name for anything that JSON can express."""
+    """Digest anything that JSON can express, in 40 hexadecimal digits."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:40]
 
 
 def array_digest(values: NDArray[Any]) -> str:
-    """A short name for the content of an array."""
+    """Digest the content of an array, in 40 hexadecimal digits."""
     return hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()[:40]
 
 
 def _content_digest(arrays: Mapping[str, NDArray[Any]]) -> str:
-    found = hashlib.sha256()
+    digester = hashlib.sha256()
     for key in sorted(arrays):
         values = np.ascontiguousarray(arrays[key])
-        found.update(f"{key} {values.dtype.str} {values.shape} ".encode())
-        found.update(values.tobytes())
-    return found.hexdigest()
+        digester.update(f"{key} {values.dtype.str} {values.shape} ".encode())
+        digester.update(values.tobytes())
+    return digester.hexdigest()
 
 
 def content(run: Run, epoch: int, split: str, *arrays: str) -> list[Any]:
-    """What tells the rows of a (epoch, split) from any others: the digests of their shards, labels included."""
+    """Identify the rows of a (epoch, split) by the digests of their shards, labels included."""
     record = run.record(epoch, split)
+    # Sample ids matter only where rows stand for one sample more than once.
     names = (*arrays, "label", *(("sample_id",) if record.rows != record.unique else ()))
     return [[[shard.digest for shard in part[name].shards] for name in names] for part in record.parts.values()]
 
 
 def classifier_content(run: Run, epoch: int) -> Any:
-    """The same for the classifier of an epoch."""
+    """Identify the classifier of an epoch by the layers that feed it and the digests of its arrays."""
     return [list(run.feeds(epoch)), run.classifier_digests(epoch)]
 
 
@@ -161,15 +162,16 @@ def save_statistics(cache: StatisticsCache, name: str, statistics: ClassStatisti
 
 
 def load_statistics(cache: StatisticsCache, name: str, entry: str, spaces: Sequence[str]) -> ClassStatistics | None:
-    """Statistics of a snapshot, with its decision counts in these label spaces from an entry that holds them all.
+    """Load the statistics of a snapshot, and its decision counts in these label spaces from an entry that holds them.
 
     None where an entry has vanished or is damaged since it was found.
     """
     core, decided = cache.load(name), cache.load(entry)
     if core is None or decided is None:
         return None
-    places = {space: place for place, space in enumerate(decided["spaces"].tolist())}
-    order: Ints = np.array([places[space] for space in spaces])
+    # An entry may hold more spaces, and in another order: of b, a, c those of a and b are rows 1 and 0.
+    row_of = {space: row for row, space in enumerate(decided["spaces"].tolist())}
+    order: Ints = np.array([row_of[space] for space in spaces])
     agreement = decided.get("agreement")
     sums = Coordinates(
         **{**{key: core.get(key) for key in _SUMS}, "left_out": int(core["left_out"])},  # type: ignore[arg-type]
@@ -180,12 +182,12 @@ def load_statistics(cache: StatisticsCache, name: str, entry: str, spaces: Seque
 
 
 def decisions_name(name: str, spaces: Sequence[str]) -> str:
-    """The entry with the decision counts of a snapshot in these label spaces."""
+    """Name the entry with the decision counts of a snapshot in these label spaces."""
     return f"{name}.{digest(*spaces)}"
 
 
 def find_decisions(cache: StatisticsCache, names: set[str], name: str, spaces: Sequence[str]) -> str | None:
-    """An entry of decision counts that holds all these label spaces, or None."""
+    """Find an entry of decision counts that holds all these label spaces; None where there is none."""
     exact = decisions_name(name, spaces)
     if exact in names:
         return exact

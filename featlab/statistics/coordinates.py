@@ -1,4 +1,4 @@
-"""The second pass: residuals about the class means, seen in the few directions of a `Frame`."""
+"""The second pass: sums over residuals about the class means, in the few directions of a `Frame`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BLOCK_BYTES = 8 << 20  # of float32 rows: enough for BLAS to run at full speed
 
 @dataclass(frozen=True)
 class Coordinates:
-    """Sums over rows of the second pass; those of two sets of rows simply add.
+    """Sums over rows of the second pass; those of two disjoint sets of rows simply add.
 
     Attributes
     ----------
@@ -35,11 +35,12 @@ class Coordinates:
         Sum of residuals of each class, likewise, shape (n_present, n_columns); None about a split's own means, where
         it is zero.
     nearest
-        Rows whose nearest group mean is their own group's, shape (n_spaces, n_present).
+        Number of rows of each class whose nearest group mean is their own group's, shape (n_spaces, n_present).
     agreement
-        Rows whose nearest group mean is the classifier's group, same shape; None without a classifier.
+        Number of rows whose nearest group mean is that of the classifier's group, same shape; None without a
+        classifier.
     left_out
-        Rows left out because their class has no mean.
+        Number of rows that are excluded because their class has no mean.
     """
 
     counts: Ints
@@ -57,9 +58,9 @@ class CoordinateSums:
     Parameters
     ----------
     frame, decider
-        What to measure against.
+        Class means and their directions, and nearest-mean decisions in the label spaces.
     agreement
-        Whether the classifier's predictions come with the rows.
+        True where the classifier's predictions come with the rows.
     scratch
         Arrays to compute in.
     """
@@ -76,46 +77,52 @@ class CoordinateSums:
         self._left_out = 0
 
     def add(self, features: NDArray[np.floating], labels: Ints, predictions: Ints | None = None) -> None:
-        """Take rows of shape (n_samples, n_features), with the class of each and what the classifier says of it."""
-        own = self._frame.position[labels]
-        usable = own >= 0
+        """Add rows of shape (n_samples, n_features), with the class of each and the class that is predicted for it."""
+        # Present classes only: of classes 0, 1, 2 without a row in 1, labels 0, 2, 2 become 0, 1, 1.
+        present = self._frame.position[labels]
+        usable = present >= 0
         if not usable.all():
             self._left_out += int(len(usable) - usable.sum())
-            features, own = features[usable], own[usable]
+            features, present = features[usable], present[usable]
             predictions = None if predictions is None else predictions[usable]
         for block in row_blocks(len(features), max(features.shape[1], len(self._counts)), BLOCK_BYTES):
-            self._add_block(features[block], own[block], None if predictions is None else predictions[block])
+            self._add_block(features[block], present[block], None if predictions is None else predictions[block])
 
-    def _add_block(self, features: NDArray[np.floating], own: Ints, predictions: Ints | None) -> None:
+    def _add_block(self, features: NDArray[np.floating], present: Ints, predictions: Ints | None) -> None:
         frame, decider, n_present = self._frame, self._decider, len(self._counts)
         array, (rows, dim) = self._scratch.array, features.shape
         values, products = array("values", (rows, dim)), array("products", (rows, n_present))
         subtract_centre(features, frame.centre, values)
+        # In the standard basis, products with the means are needed before the rows turn into residuals, in place.
         if frame.columns is None:
             frame.with_means(values, products)
-        values -= frame.offsets.take(own, axis=0, out=array("offsets", (rows, dim)), mode="clip")
+        # h - mu_c as (h - centre) - (mu_c - centre): both are small in float32, where h and mu_c may be large. The mode
+        # "clip" spares a copy that the default takes; all indices are in range.
+        values -= frame.offsets.take(present, axis=0, out=array("offsets", (rows, dim)), mode="clip")
         squares = np.einsum("ij,ij->i", values, values)
-        self._class_scatter += np.bincount(own, weights=squares, minlength=n_present)
-        self._counts += np.bincount(own, minlength=n_present)
+        self._class_scatter += np.bincount(present, weights=squares, minlength=n_present)
+        self._counts += np.bincount(present, minlength=n_present)
         projected = values
         if frame.columns is not None:
             projected = np.matmul(values, frame.columns.T, out=array("projected", (rows, frame.width)))
         self._scatter += np.matmul(projected.T, projected, out=array("scatter", (frame.width, frame.width)))
         if self._residuals is not None:
-            self._residuals += class_sums(projected, own, n_present)
+            self._residuals += class_sums(projected, present, n_present)
+        # With m the centred mean of a row's class c and m_j any other: <m + r, m_j> = <r, m_j> + gram[c, j].
         if frame.columns is not None and frame.gram is not None:
             frame.with_means(projected, products)
-            products += frame.gram.take(own, axis=0, out=array("offsets", (rows, n_present)), mode="clip")
-        asked = [decider.groups[:, frame.classes[own]]]
+            products += frame.gram.take(present, axis=0, out=array("offsets", (rows, n_present)), mode="clip")
+        # For each row and label space: is the mean of its own group the nearest, and is that of the predicted one?
+        asked = [decider.groups[:, frame.classes[present]]]
         if predictions is not None:
             asked.append(decider.groups[:, predictions])
         hits = decider.nearest(products, features, np.sqrt(squares), asked)
-        self._nearest += _counted(hits[0], own, n_present)
+        self._nearest += _count_by_class(hits[0], present, n_present)
         if self._agreement is not None:
-            self._agreement += _counted(hits[1], own, n_present)
+            self._agreement += _count_by_class(hits[1], present, n_present)
 
     def coordinates(self) -> Coordinates:
-        """The sums over all rows so far."""
+        """Return the sums over all rows so far."""
         return Coordinates(
             self._counts,
             self._class_scatter,
@@ -127,9 +134,10 @@ class CoordinateSums:
         )
 
 
-def _counted(right: NDArray[np.bool_], own: Ints, n_present: int) -> Ints:
-    """Count by class, shape (n_spaces, n_present), the rows that are right, shape (n_spaces, n_rows)."""
-    return np.asarray(class_sums(right.T.astype(np.float32), own, n_present).T, np.int64)
+def _count_by_class(hits: NDArray[np.bool_], present: Ints, n_present: int) -> Ints:
+    """Count hits, shape (n_spaces, n_rows), by the classes of the rows: shape (n_spaces, n_present)."""
+    # float32 counts exactly up to 2^24 rows, far more than a block has.
+    return np.asarray(class_sums(hits.T.astype(np.float32), present, n_present).T, np.int64)
 
 
 def add(first: Coordinates, second: Coordinates) -> Coordinates:

@@ -1,4 +1,4 @@
-"""What the second pass measures against: class means, and the few directions that residuals are projected on.
+"""The frame of the second pass: class means, and the few directions that residuals are projected on.
 
 Every class mean, and every group mean of every label space, lies in the span of the K centred class means, so a few
 columns tell all that later formulas ask of a residual, and no D x D matrix is formed that K classes could not fill.
@@ -40,26 +40,26 @@ class Frame:
     counts
         Rows behind each mean, ndarray of shape (n_present,).
     centre
-        float32 vector of shape (n_features,) near the mean of the class means; taken off every row first.
+        float32 vector of shape (n_features,) near the mean of the class means; subtracted from every row first.
     offsets
-        Class means less `centre`, float32, shape (n_present, n_features).
+        Class means minus `centre`, float32, shape (n_present, n_features).
     grand_mean
         Mean of the class means, float64, shape (n_features,).
     centred
-        Class means less it, float64, shape (n_present, n_features), for what float32 cannot tell.
+        Class means minus the grand mean, float64, shape (n_present, n_features), for what float32 cannot tell.
     means
         Centred class means in an orthonormal basis, float64, shape (n_present, rank).
     leading
         The same in float32, along the orthonormal ones among the columns: shape (n_present, n_leading).
     columns
-        What residuals are multiplied with, float32, shape (n_columns, n_features): orthonormal directions, then maybe
-        the class means less their part in these. None where the basis is the standard one.
+        Vectors that residuals are multiplied with, float32, shape (n_columns, n_features): orthonormal directions, then
+        maybe the class means minus their part in these. None where the basis is the standard one.
     rotation
-        Takes products with the columns to the basis, float64, shape (n_columns, rank); None where they are in it.
+        Matrix from products with the columns to the basis, float64, shape (n_columns, rank); None where they are in it.
     gram
         Inner products of the centred class means, float32, shape (n_present, n_present); None in the standard basis.
     foreign
-        The means come from another split than the rows, so residuals need not sum to zero.
+        True where the means come from another split than the rows, so that residuals need not sum to zero.
     """
 
     classes: Ints
@@ -104,6 +104,7 @@ class Frame:
         feature is far larger than the others, it stands in one direction, and the others keep their own scale. Of the
         directions that rotation makes, those that are not among the columns share what is left.
         """
+        # A direction (0.6, 0.8) over features whose offsets reach 10 and 1: sqrt(0.36 * 100 + 0.64 * 1) = 6.05.
         largest = np.square(np.maximum(self.offsets.max(axis=0), -self.offsets.min(axis=0)), dtype=np.float64)
         if self.columns is None:
             return np.asarray(np.sqrt(largest))
@@ -111,6 +112,7 @@ class Frame:
         leading = rank if self.rotation is None else self.leading.shape[1]
         shares = [np.square(column, dtype=np.float64) for column in self.columns[:leading]]
         squares = np.array([share @ largest for share in shares])
+        # The squares over all directions of an orthonormal basis of the features would sum to `largest.sum()`.
         left = largest.sum() - squares.sum() if leading < rank else 0.0
         others = np.full(rank - leading, max(0.0, left) / max(1, rank - leading))
         return np.asarray(np.sqrt(np.concatenate([squares, others])))
@@ -120,9 +122,11 @@ class Frame:
         return vectors if self.rotation is None else vectors @ self.rotation
 
     def with_means(self, projected: Float32, out: Float32) -> Float32:
-        """Products of vectors with the centred class means, shape (n_rows, n_present), from those with the columns."""
+        """Turn products of vectors with the columns into products with the centred means, shape (n_rows, n_present)."""
         if self.columns is not None and self.rotation is None:
             return triangular_product(projected, self.leading, out)
+        # A mean is its part along the leading columns plus the rest, which is a column of its own: one product is a
+        # small matrix product, and the other stands in `projected` already.
         np.matmul(projected[:, : self.leading.shape[1]], self.leading.T, out=out)
         if self.rotation is not None:
             out += projected[:, self.leading.shape[1] :]
@@ -157,9 +161,10 @@ def frame(moments: Moments, *, foreign: bool = False) -> Frame:
     centre = grand_mean.astype(np.float32)
     offsets = np.empty(centred.shape, np.float32)
     np.add(centred, grand_mean - centre, out=offsets, casting="same_kind")
-    seen = _along_columns(centred) if centred.shape[1] > FULL_WIDTH * len(classes) else _along_features(centred)
+    # In float32 about the centre, which is representable, so that the offsets alone are rounded.
+    layout = _along_columns(centred) if centred.shape[1] > FULL_WIDTH * len(classes) else _along_features(centred)
     counts = moments.counts[classes]
-    return Frame(classes, len(moments.counts), counts, centre, offsets, grand_mean, centred, foreign=foreign, **seen)
+    return Frame(classes, len(moments.counts), counts, centre, offsets, grand_mean, centred, foreign=foreign, **layout)
 
 
 def _along_features(centred: Floats) -> dict[str, Any]:
@@ -167,25 +172,28 @@ def _along_features(centred: Floats) -> dict[str, Any]:
 
 
 def _along_columns(centred: Floats) -> dict[str, Any]:
-    """Choose columns for fewer class means than features, by what they cost; means and columns of a `Frame`.
+    """Choose columns for fewer class means than features, by their cost; returns means and columns of a `Frame`.
 
     Products with the class means themselves would serve decisions as they are, and the rest after a rotation; but what
     is small along the means would drown where these are nearly dependent. So their few strongest principal directions
-    become columns of their own, and the means, less their part in these, the others. Where that takes too many
+    become columns of their own, and the means, minus their part in these, the others. Where that takes too many
     (`SPREAD`), the columns are an orthonormal basis (QR), and a product with triangular means follows; or all features.
     """
     n_present, dim = centred.shape
+    # With the singular value decomposition M = U L V^T of the centred means: M M^T = U L^2 U^T is small, so U and L
+    # come from it. In the basis V the means are U L, and V^T = L^-1 U^T M.
     gram = centred @ centred.T
     values, vectors = np.linalg.eigh(gram)
-    values, vectors = values[::-1], vectors[:, ::-1]
+    values, vectors = values[::-1], vectors[:, ::-1]  # descending
     kept = int(np.count_nonzero(values > n_present * np.finfo(np.float64).eps * values[0]))
     strong = int(np.count_nonzero(values[:kept] > SPREAD * values[kept - 1])) if kept else n_present
     # Multiplications a row beyond those with the class means and their scatter.
-    few, basis = strong * (2 * dim + 4 * n_present + strong), 1.25 * n_present**2
-    if dim**2 - n_present**2 < min(few, basis):
+    strong_cost, basis_cost = strong * (2 * dim + 4 * n_present + strong), 1.25 * n_present**2
+    if dim**2 - n_present**2 < min(strong_cost, basis_cost):
         return _along_features(centred)
     narrow = gram.astype(np.float32)
-    if basis < few:
+    if basis_cost < strong_cost:
+        # M^T = Q R, so M = R^T Q^T: in the basis Q the means are lower triangular.
         orthonormal, triangle = np.linalg.qr(centred.T)
         means, columns = np.ascontiguousarray(triangle.T), orthonormal.T.astype(np.float32)
         return {"means": means, "leading": means.astype(np.float32), "columns": columns, "gram": narrow}
@@ -193,6 +201,8 @@ def _along_columns(centred: Floats) -> dict[str, Any]:
     means = vectors[:, :kept] * lengths
     columns = np.empty((strong + n_present, dim), np.float32)
     columns[:strong] = directions = (vectors[:, :strong] / lengths[:strong]).T @ centred
+    # With s the strong directions and w the weak ones, M - (U L)_s V_s^T = U_w L_w V_w^T. A residual r has the products
+    # r V_w L_w U_w^T with its rows, and U_w L_w^-1 takes these to r V_w: that is the rotation.
     rest = centred - means[:, :strong] @ directions if strong else centred
     columns[strong:] = rest
     rotation = np.zeros((strong + n_present, kept))
@@ -203,7 +213,7 @@ def _along_columns(centred: Floats) -> dict[str, Any]:
 
 
 def triangular_product(projected: Float32, means: Float32, out: Float32) -> Float32:
-    """`projected @ means.T` for a lower triangular `means` (n, n), without most of the products with its zeros.
+    """Compute `projected @ means.T` for lower triangular `means` (n, n), without most of the products with its zeros.
 
     SciPy's `strmm` would do, but keeps the interpreter's lock, and another thread waiting.
 
@@ -213,6 +223,7 @@ def triangular_product(projected: Float32, means: Float32, out: Float32) -> Floa
     >>> triangular_product(np.array([[1, 1]], np.float32), means, np.empty((1, 2), np.float32))
     array([[1., 5.]], dtype=float32)
     """
+    # Four strips of rows, each up to its diagonal: (1 + 2 + 3 + 4) / 16, or 0.625, of all products.
     edges = np.linspace(0, len(means), 5).astype(int)
     for start, stop in pairwise(edges):
         np.matmul(projected[:, :stop], means[start:stop, :stop].T, out=out[:, start:stop])

@@ -1,7 +1,7 @@
 """The first pass: counts and means of every class, chunk by chunk.
 
 A reduction is data: `from_batch` turns rows into `Moments`, `merge` joins two of them, in any order.
-Sums run in float32 over short blocks of rows whose shift has been taken off, and are kept in float64
+Sums run in float32 over short blocks of rows from which a shift is subtracted, and are kept in float64
 (Chan, Golub, LeVeque 1983), so a mean of 100 with a spread of 0.01 loses nothing.
 """
 

@@ -39,9 +39,10 @@ class Decider:
         Group of each class in each space, shape (n_spaces, n_classes), numbered 0..G-1 over the groups that have a
         mean; -1 for a class whose group has none.
     alone
-        Whether each present class is a group of its own, in order: the products are the scores, shape (n_spaces,).
+        True for the spaces in which each present class is a group of its own, in order, so that products are the
+        scores, shape (n_spaces,).
     sizes
-        Number of groups of each other space.
+        Number of groups of each of the other spaces.
     averages
         Sparse (sum of sizes, n_present) matrix that averages class means into the group means of those spaces.
     class_half_norms, half_norms
@@ -49,8 +50,8 @@ class Decider:
     length
         The largest norm of a class mean.
     roundings
-        What the units of rounding in the scores of each space add up to, for rows and class means of length one, shape
-        (n_spaces,).
+        Bound on the rounding in the scores of each space, in units of rounding for rows and class means of length one,
+        shape (n_spaces,).
     """
 
     frame: Frame
@@ -90,7 +91,7 @@ class Decider:
 
     @cached_property
     def _narrow(self) -> tuple[Averages, Float32, Float32]:
-        """Averages and half norms in float32."""
+        """Averages and half norms in float32, for the scores of blocks."""
         half_norms = self.class_half_norms.astype(np.float32), self.half_norms.astype(np.float32)
         return (self.averages.astype(np.float32), *half_norms)
 
@@ -118,17 +119,17 @@ class Decider:
         margins = self._margins(products, asked)
         blur = 2 * self._rounding(lengths, float(np.finfo(np.float32).eps) / 2).astype(np.float32)
         clear = np.ones(len(products), np.bool_)
-        for each in margins:
-            clear &= (np.abs(each) > blur).all(axis=0)  # what is NaN, by overflow, is not clear
-        right = [each > 0 for each in margins]
+        for margin in margins:
+            clear &= (np.abs(margin) > blur).all(axis=0)  # NaN, by overflow, is not clear
+        hits = [margin > 0 for margin in margins]
         for rows in _pieces(np.flatnonzero(~clear)):
             decisions = self._decide_exactly(features[rows], lengths[rows])
-            for found, groups in zip(right, asked, strict=True):
-                found[:, rows] = decisions == groups[:, rows]
-        return right
+            for hit, groups in zip(hits, asked, strict=True):
+                hit[:, rows] = decisions == groups[:, rows]
+        return hits
 
     def _margins(self, products: Float32, asked: Sequence[Ints]) -> list[Float32]:
-        """Scores of the groups that are asked for, less the best of the others, shape (n_spaces, n_rows) each."""
+        """Scores of the groups that are asked for, minus the best of the others, shape (n_spaces, n_rows) each."""
         averages, class_half_norms, half_norms = self._narrow
         margins = [np.empty(groups.shape, np.float32) for groups in asked]
         if self.sizes:
@@ -139,10 +140,10 @@ class Decider:
                 rows = slice(start, start + step)
                 scores: Float32 = averages @ np.ascontiguousarray(products[rows].T)
                 scores -= half_norms
-                for found, groups in zip(among_groups, grouped, strict=True):
-                    self._group_margins(scores, groups[:, rows], found[:, rows])
-            for whole, found in zip(margins, among_groups, strict=True):
-                whole[~self.alone] = found
+                for margin, groups in zip(among_groups, grouped, strict=True):
+                    self._group_margins(scores, groups[:, rows], margin[:, rows])
+            for whole, margin in zip(margins, among_groups, strict=True):
+                whole[~self.alone] = margin
         if self.alone.any():
             products -= class_half_norms
             for whole, groups in zip(margins, asked, strict=True):
@@ -151,16 +152,18 @@ class Decider:
         return margins
 
     def _group_margins(self, scores: Float32, asked: Ints, out: Float32) -> None:
+        # Scores of all spaces stand below each other, a row for each group and a column for each row of features. The
+        # asked score is hidden while the best of the others is sought, and put back afterwards.
         edges = np.cumsum((0, *self.sizes))
-        places = (asked + edges[:-1, None]) * scores.shape[1] + np.arange(scores.shape[1])
+        cells = (asked + edges[:-1, None]) * scores.shape[1] + np.arange(scores.shape[1])
         flat = scores.reshape(-1)
-        own = flat[places]
-        flat[places[asked >= 0]] = -np.inf
+        asked_scores = flat[cells]
+        flat[cells[asked >= 0]] = -np.inf
         for index, (first, stop) in enumerate(pairwise(edges)):
             scores[first:stop].max(axis=0, out=out[index])
-        np.subtract(own, out, out=out)
+        np.subtract(asked_scores, out, out=out)
         out[asked < 0] = -np.inf
-        flat[places] = own
+        flat[cells] = asked_scores
 
     def _rounding(self, lengths: Float32, unit: float) -> Floats:
         """Bound the error of scores, shape (n_spaces, n_rows); a row reaches as far as its own mean and beyond."""
@@ -176,8 +179,8 @@ class Decider:
             scores = self.averages @ products - self.half_norms
             edges = np.cumsum((0, *self.sizes))
             decisions[~self.alone] = [
-                _first_best(scores[first:stop], each)
-                for (first, stop), each in zip(pairwise(edges), tie[~self.alone], strict=True)
+                _first_best(scores[first:stop], space_tie)
+                for (first, stop), space_tie in zip(pairwise(edges), tie[~self.alone], strict=True)
             ]
         if self.alone.any():
             decisions[self.alone] = _first_best(products - self.class_half_norms[:, None], tie[self.alone][0])
@@ -194,23 +197,23 @@ def _roundings(averages: Averages, half_norms: Floats, length: float, dim: int, 
     starts = np.cumsum((0, *sizes[:-1]))
     spread = np.sqrt(np.asarray(averages.multiply(averages).sum(axis=1)))[:, 0]
     members = np.sqrt(np.diff(averages.indptr))
-    own = np.sqrt(2 * half_norms[:, 0]) / max(length, float(np.finfo(np.float64).tiny))
+    group_lengths = np.sqrt(2 * half_norms[:, 0]) / max(length, float(np.finfo(np.float64).tiny))
     return np.asarray(
-        np.maximum.reduceat((np.sqrt(dim) + ROUNDINGS) * spread + (members + ROUNDINGS) * own + 1, starts)
+        np.maximum.reduceat((np.sqrt(dim) + ROUNDINGS) * spread + (members + ROUNDINGS) * group_lengths + 1, starts)
     )
 
 
 def _class_margins(scores: Float32, asked: Ints, out: Float32) -> None:
     rows = np.arange(len(scores))
-    own, known = scores[rows, asked], asked >= 0
+    asked_scores, known = scores[rows, asked], asked >= 0
     scores[rows[known], asked[known]] = -np.inf
-    np.subtract(own, scores.max(axis=1), out=out)
-    scores[rows, asked] = own
+    np.subtract(asked_scores, scores.max(axis=1), out=out)
+    scores[rows, asked] = asked_scores
     out[~known] = -np.inf
 
 
 def _first_best(scores: Floats, tie: Floats) -> Ints:
-    """Highest of each column, the first of those that are equal up to `tie`."""
+    """Index of the highest score of each column, the first of those that are equal up to `tie`, shape (n_columns,)."""
     return np.asarray((scores >= scores.max(axis=0) - tie).argmax(axis=0))
 
 
@@ -224,7 +227,7 @@ def _half_norms(means: Floats) -> Floats:
 
 
 def averaging(groups: Ints, counts: Ints, n_groups: int) -> Averages:
-    """Sparse (n_groups, n_classes) weights by which class means average into group means.
+    """Sparse matrix, (n_groups, n_classes), that averages class means into group means.
 
     A group mean is the mean of its rows, so a class weighs as many rows as it has.
     """

@@ -1,4 +1,4 @@
-"""How exactly distances between class means are known: the one tolerance within which two of them are the same.
+"""Rounding errors of class means and their distances: the one tolerance within which two distances are the same.
 
 Rows are summed in float32 about a shift s that lies among them, x = h - s, over runs of at most m rows of a class; runs
 are added up in float64. With u = 2^-24, half the spacing of float32 at 1:
@@ -48,7 +48,7 @@ class Rounding:
     Attributes
     ----------
     vector
-        Length of the error of a difference, less what stands in `axes`.
+        Length of the error of a difference, without the errors in `axes`.
     square
         Further error of a squared distance.
     metric
@@ -73,7 +73,7 @@ class Rounding:
         distances
             Condensed, or some of them.
         pairs
-            Which of them; None for all.
+            Indices of these among the condensed distances; None for all.
 
         Examples
         --------

@@ -1,4 +1,4 @@
-"""Rows in the precision that sums run in, in arrays that are used block after block."""
+"""Scratch buffers: float32 work arrays, reused for every block of rows, and the conversion of rows into them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def subtract_centre(features: NDArray[np.floating], centre: NDArray[np.floating]
 
 
 class Scratch:
-    """Arrays by name; what a name held before is overwritten.
+    """Scratch buffers by name; a name's former content is overwritten.
 
     Fresh ones would cost a page fault every 4 KB, and fragment memory.
 
@@ -70,7 +70,7 @@ class Scratch:
         self._held: dict[str, NDArray[np.uint8]] = {}
 
     def array(self, name: str, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> NDArray[Any]:
-        """An array with any content."""
+        """Return an array of this shape with arbitrary content."""
         size = math.prod(shape) * np.dtype(dtype).itemsize
         if name not in self._held or self._held[name].size < size:
             self._held[name] = np.empty(size, np.uint8)
@@ -82,7 +82,7 @@ _shelf: list[Scratch] = []
 
 @contextmanager
 def borrowed() -> Iterator[Scratch]:
-    """Arrays that nobody uses just now, from the tasks before; `clear_shelf` lets go of them."""
+    """Lend a `Scratch` that no other task uses just now; `clear_shelf` lets go of all that are not lent."""
     try:
         scratch = _shelf.pop()
     except IndexError:

@@ -10,15 +10,13 @@ from numpy.typing import NDArray
 from featlab.metrics.rsa.ranks import pieces
 from featlab.typing import NAN, Floats, Ints
 
-BLOCKS = 4096  # ranges of ranks that are told apart where Kendall's coefficient is counted in blocks
-FEW = 64  # levels that are counted at once
-
-
-RUN = 48  # neighbours compared one by one; beyond, counts of each level decide
+BLOCKS = 4096  # ranges of ranks that are told apart where tau-a is counted in blocks
+FEW_LEVELS = 64  # that are counted in one table; a wider range of levels is halved
+BLOCK_ENTRIES = 48  # of the exact count: entries of a block are compared with each other, blocks by their totals
 
 
 def blocked_tau_a(ranks: NDArray[np.floating], others: Sequence[NDArray[np.integer]]) -> Floats:
-    """Kendall's tau-a of one vector with several, from how many entries of each level each block of its ranks has.
+    """Kendall's tau-a of one vector with several, from the number of entries of each level in each block of its ranks.
 
     Exact up to `BLOCKS` entries. Beyond, neighbours in rank within a block are taken for equal, one pair in `BLOCKS`;
     their order in the others is as good as random, so tau-a is right to about 1e-6 at 1,000 classes.
@@ -26,7 +24,7 @@ def blocked_tau_a(ranks: NDArray[np.floating], others: Sequence[NDArray[np.integ
     Parameters
     ----------
     ranks
-        ndarray of shape (n,); see `ranks`.
+        ndarray of shape (n,), from `ranks.average_ranks`.
     others
         Each of shape (n,): numbers of levels, from 0.
 
@@ -46,6 +44,8 @@ def blocked_tau_a(ranks: NDArray[np.floating], others: Sequence[NDArray[np.integ
         return scores
     n_levels = max((int(other.max()) for other in others), default=0) + 1
     n_blocks = min(size, BLOCKS)
+    # An entry's cell in the table of blocks by levels is base + level. Ranks 1, 2, 3 in three blocks and with two
+    # levels have the bases 0, 2, 4.
     base = np.empty(size, np.int32)
     for piece in pieces(size):
         # Ranks in float32 are rounded: the last may come out above the size.
@@ -55,15 +55,16 @@ def blocked_tau_a(ranks: NDArray[np.floating], others: Sequence[NDArray[np.integ
         table = np.zeros(n_blocks * n_levels)
         for piece in pieces(size):
             table += np.bincount(np.add(base[piece], other[piece], dtype=np.int64), minlength=len(table))
-        after = table.reshape(n_blocks, n_levels)
-        scores[index] = _across(np.cumsum(after, axis=0) - after, after)
+        later = table.reshape(n_blocks, n_levels)
+        scores[index] = _concordance_across(np.cumsum(later, axis=0) - later, later)
     return np.asarray(scores / (size * (size - 1) / 2))
 
 
 def kendall_tau_a(values: NDArray[np.floating], others: Sequence[NDArray[np.integer]]) -> Floats:
     """Kendall's tau-a of one vector with several: (concordant - discordant) / all pairs of entries.
 
-    Ties stay in the denominator, so a taxonomy with few levels bounds tau-a below 1 (see `levels.kendall_ceiling`).
+    Ties stay in the denominator, so a taxonomy with few distinct distances bounds tau-a below 1: see
+    `tied_distances.kendall_ceiling`.
 
     Parameters
     ----------
@@ -85,64 +86,77 @@ def kendall_tau_a(values: NDArray[np.floating], others: Sequence[NDArray[np.inte
     size = len(values)
     if size < 2 or not np.isfinite(values).all():
         return np.full(len(others), NAN)
-    places = np.argsort(values)
-    risen = np.diff(values[places], prepend=-np.inf) > 0
-    tied = None if risen.all() else np.cumsum(risen, dtype=np.int64)
-    scores = [_score(other[places], tied, int(other.max())) for other in others]
+    # Knight 1966: with the entries in the order of one vector, only the order of the other's levels is left to count.
+    order = np.argsort(values)
+    distinct = np.diff(values[order], prepend=-np.inf) > 0
+    tied = None if distinct.all() else np.cumsum(distinct, dtype=np.int64)
+    scores = [_concordance(other[order], tied, int(other.max())) for other in others]
     return np.asarray(scores) / (size * (size - 1) / 2)
 
 
-def _score(levels: NDArray[np.integer], tied: Ints | None, top: int) -> float:
-    """Pairs of levels that rise from the earlier to the later, less those that fall; `tied` numbers what is level."""
+def _concordance(levels: NDArray[np.integer], tied: Ints | None, top: int) -> float:
+    """Concordant minus discordant pairs of a vector in ascending order with the levels of its entries.
+
+    A pair of entries is concordant where the later one has the higher level. `tied` gives entries that are equal in the
+    vector one number; pairs of such entries do not count. None where all differ.
+    """
     if tied is None:
-        return _rises(levels, top)
-    # Within a tie, once all rising and once all falling: what is counted there cancels.
-    rising = np.sort(tied * (top + 1) + levels) % (top + 1)
-    falling = top - np.sort(tied * (top + 1) + top - levels) % (top + 1)
-    return (_rises(rising, top) + _rises(falling, top)) / 2
+        return _concordance_untied(levels, top)
+    # Within a tie, once with levels ascending and once descending: what is counted there cancels. Levels 1, 0, 2, the
+    # first two tied, give 0, 1, 2 and 1, 0, 2, with scores 3 and 1; the mean, 2, has the two pairs with the third.
+    ascending = np.sort(tied * (top + 1) + levels) % (top + 1)
+    descending = top - np.sort(tied * (top + 1) + top - levels) % (top + 1)
+    return (_concordance_untied(ascending, top) + _concordance_untied(descending, top)) / 2
 
 
-def _rises(levels: NDArray[np.integer], top: int) -> float:
-    """Rises less falls among levels from 0 to top: halves against each other, until few levels are left."""
+def _concordance_untied(levels: NDArray[np.integer], top: int) -> float:
+    """Concordant minus discordant pairs, the range of levels halved again and again, until few levels are left."""
     score = 0.0
     pending = [(levels.astype(np.min_scalar_type(top)), 0, top)]
     while pending:
         part, low, high = pending.pop()
-        if high - low < FEW:
-            score += _rises_of_few(part - low, high - low)
+        if high - low < FEW_LEVELS:
+            score += _concordance_of_few(part - low, high - low)
             continue
+        # Pairs within a half are left for later; those of a lower with a higher entry are counted here.
         middle = (low + high) // 2
         below = part <= middle
-        places = np.flatnonzero(below)
-        above = len(part) - len(places)
-        # Above the middle and before the j-th entry that is not, there are places[j] - j entries.
-        score += len(places) * above - 2 * int(places.sum() - len(places) * (len(places) - 1) // 2)
+        lower = np.flatnonzero(below)
+        n_higher = len(part) - len(lower)
+        # Discordant are the higher entries before a lower one: lower[j] - j before the j-th. For low, high, low the
+        # lower entries are 0 and 2, so of 2 pairs 0 + 2 - 1 = 1 is discordant, and the score is 2 - 2 * 1 = 0.
+        score += len(lower) * n_higher - 2 * int(lower.sum() - len(lower) * (len(lower) - 1) // 2)
         pending += [(part[below], low, middle), (part[~below], middle + 1, high)]
     return score
 
 
-def _rises_of_few(levels: NDArray[np.integer], top: int) -> float:
-    """Rises less falls: neighbours in runs one by one, and from run to run by counts of the levels."""
+def _concordance_of_few(levels: NDArray[np.integer], top: int) -> float:
+    """Concordant minus discordant pairs, counted exactly within a block and by block totals across blocks."""
     if top == 0 or len(levels) < 2:
         return 0.0
-    n_runs = -(-len(levels) // RUN)
-    filled = np.full(n_runs * RUN, top + 1, np.uint8)
-    filled[: len(levels)] = levels
-    runs = np.ascontiguousarray(filled.reshape(n_runs, RUN).T)  # neighbours stand below each other
+    n_blocks = -(-len(levels) // BLOCK_ENTRIES)
+    padded = np.full(n_blocks * BLOCK_ENTRIES, top + 1, np.uint8)
+    padded[: len(levels)] = levels
+    # One block a column, so that one comparison of rows takes the pairs at a distance in all blocks together.
+    blocks = np.ascontiguousarray(padded.reshape(n_blocks, BLOCK_ENTRIES).T)
     score = 0.0
-    for apart in range(1, RUN):
-        score += np.count_nonzero(runs[apart:] > runs[:-apart])
-        score -= np.count_nonzero(runs[apart:] < runs[:-apart])
-    missing = n_runs * RUN - len(levels)  # the filling is above all levels, and comes last
-    score -= missing * (RUN - missing)
-    codes = filled + np.repeat(np.arange(n_runs) * (top + 2), RUN)
-    table = np.bincount(codes, minlength=n_runs * (top + 2)).reshape(n_runs, top + 2)[:, :-1].astype(np.float64)
-    return score + _across(np.cumsum(table, axis=0) - table, table)
+    for distance in range(1, BLOCK_ENTRIES):
+        score += np.count_nonzero(blocks[distance:] > blocks[:-distance])
+        score -= np.count_nonzero(blocks[distance:] < blocks[:-distance])
+    # The padding is above all levels and comes last, so it was counted as concordant with its block's entries.
+    n_padded = n_blocks * BLOCK_ENTRIES - len(levels)
+    score -= n_padded * (BLOCK_ENTRIES - n_padded)
+    codes = padded + np.repeat(np.arange(n_blocks) * (top + 2), BLOCK_ENTRIES)
+    totals = np.bincount(codes, minlength=n_blocks * (top + 2)).reshape(n_blocks, top + 2)[:, :-1].astype(np.float64)
+    return score + _concordance_across(np.cumsum(totals, axis=0) - totals, totals)
 
 
-def _across(before: Floats, after: Floats) -> float:
-    """Rises less falls from entries counted in the first table to those in the second, row by row."""
-    below = np.cumsum(before, axis=-1)
+def _concordance_across(earlier: Floats, later: Floats) -> float:
+    """Concordant minus discordant pairs of earlier with later entries, both given as counts of each level, row by row.
+
+    For counts [1, 1] before [0, 2], levels 0 and 1 before 1 and 1: two pairs rise, two are level, and the result is 2.
+    """
+    below = np.cumsum(earlier, axis=-1)
     above = below[..., -1:] - below
-    below -= before
-    return float(np.vdot(after, below - above))
+    below -= earlier
+    return float(np.vdot(later, below - above))

@@ -1,4 +1,4 @@
-"""How near in a taxonomy the classes are that are nearest in feature space."""
+"""Taxonomy distances between the classes that are nearest neighbours in feature space."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import num_obs_y
 
-from featlab.metrics.rsa.levels import Levels
+from featlab.metrics.rsa.tied_distances import TiedDistances
 from featlab.typing import Floats, Ints
 
-TOGETHER = 1 << 20  # neighbours looked up at a time
+NEIGHBORS_AT_ONCE = 1 << 20  # looked up at a time, over all orders of a block
 
 
 def nearest_neighbors(distances: NDArray[np.floating]) -> Ints:
-    """Nearest other classes of each class, from condensed distances.
+    """Find the nearest other classes of each class, from condensed distances.
 
     Returns
     -------
     ndarray of shape (2, n_neighbors)
-        Class and neighbour, class after class; of several equally near, all.
+        Class and neighbour of each pair, class after class; of several equally near, all.
 
     Examples
     --------
@@ -28,25 +28,28 @@ def nearest_neighbors(distances: NDArray[np.floating]) -> Ints:
     [[0, 1, 2, 2], [1, 0, 0, 1]]
     """
     n_classes = num_obs_y(distances)
-    least = np.full(n_classes, np.inf)
+    nearest = np.full(n_classes, np.inf)
+    # Row r of the upper triangle, classes r and r + 1 on, is a slice: 0-1 0-2 0-3, 1-2 1-3, 2-3 for four classes. Taken
+    # row by row, no square table is formed.
     rows = [slice(row * n_classes - row * (row + 1) // 2, None) for row in range(n_classes - 1)]
     rows = [slice(part.start, part.start + n_classes - row - 1) for row, part in enumerate(rows)]
     for row, part in enumerate(rows):
-        own = distances[part]
-        np.minimum(least[row + 1 :], own, out=least[row + 1 :], casting="same_kind")
-        least[row] = min(least[row], own.min())
-    found = [np.zeros((2, 0), np.int64)]
+        later = distances[part]
+        np.minimum(nearest[row + 1 :], later, out=nearest[row + 1 :], casting="same_kind")
+        nearest[row] = min(nearest[row], later.min())
+    parts = [np.zeros((2, 0), np.int64)]
     for row, part in enumerate(rows):
-        own = distances[part]
-        for mine, its in ((own == least[row], False), (own == least[row + 1 :], True)):
-            others = np.flatnonzero(mine) + row + 1
+        later = distances[part]
+        # A pair counts from either side: the later class may be nearest to this one, and this one nearest to it.
+        for equal, from_later in ((later == nearest[row], False), (later == nearest[row + 1 :], True)):
+            others = np.flatnonzero(equal) + row + 1
             pair = np.stack([np.full(len(others), row), others])
-            found.append(pair[::-1] if its else pair)
-    pairs = np.concatenate(found, axis=1)
+            parts.append(pair[::-1] if from_later else pair)
+    pairs = np.concatenate(parts, axis=1)
     return np.asarray(pairs[:, np.lexsort(pairs[::-1])])
 
 
-def nearest_neighbor_distance(nearest: Ints, taxonomy: Levels, orders: Ints) -> Floats:
+def nearest_neighbor_distance(nearest: Ints, taxonomy: TiedDistances, orders: Ints) -> Floats:
     """Mean taxonomy distance from a class to its nearest class in feature space; small is good.
 
     Of several that are equally near, the mean counts.
@@ -66,16 +69,19 @@ def nearest_neighbor_distance(nearest: Ints, taxonomy: Levels, orders: Ints) -> 
 
     Examples
     --------
-    >>> levels = Levels.of(np.array([[0.0, 2, 4], [2, 0, 4], [4, 4, 0]]))
+    >>> taxonomy = TiedDistances.of(np.array([[0.0, 2, 4], [2, 0, 4], [4, 4, 0]]))
     >>> nearest = np.array([[0, 1, 2], [1, 0, 1]])
-    >>> nearest_neighbor_distance(nearest, levels, np.array([[0, 1, 2], [2, 1, 0]])).round(3)
+    >>> nearest_neighbor_distance(nearest, taxonomy, np.array([[0, 1, 2], [2, 1, 0]])).round(3)
     array([2.667, 3.333])
     """
-    here, there = nearest
+    first, second = nearest
     n_classes = orders.shape[1]
-    if len(here) == n_classes:
-        return np.asarray(taxonomy.values[taxonomy.codes[orders, orders[:, there]]].mean(axis=1))
-    weights = 1 / np.bincount(here, minlength=n_classes)[here] / n_classes
-    together = max(1, TOGETHER // len(here))
-    parts = [orders[start : start + together] for start in range(0, len(orders), together)]
-    return np.concatenate([taxonomy.values[taxonomy.codes[some[:, here], some[:, there]]] @ weights for some in parts])
+    if len(first) == n_classes:  # without ties: the classes in order, one neighbour each
+        return np.asarray(taxonomy.values[taxonomy.codes[orders, orders[:, second]]].mean(axis=1))
+    # A class with two nearest neighbours gives each half its weight.
+    weights = 1 / np.bincount(first, minlength=n_classes)[first] / n_classes
+    height = max(1, NEIGHBORS_AT_ONCE // len(first))
+    blocks = [orders[start : start + height] for start in range(0, len(orders), height)]
+    return np.concatenate(
+        [taxonomy.values[taxonomy.codes[block[:, first], block[:, second]]] @ weights for block in blocks]
+    )

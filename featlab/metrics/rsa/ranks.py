@@ -1,4 +1,4 @@
-"""Moments and ranks of long vectors, and Kendall's coefficient, in pieces that fit beside the vector."""
+"""Moments and ranks of vectors over pairs of classes, in pieces, so that little memory is needed beside a long one."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from numpy.typing import NDArray
 
 from featlab.typing import NAN, Floats
 
-SORTED_AT_ONCE = 1 << 24  # entries; the places of a sort take 8 bytes each
-PIECE = 1 << 23  # entries looked at together
-SPAN = 24  # bits of a float32 whose values are counted at once: two octaves, in a table of 128 MB
-MANY = 1 << 21  # entries of a span from which on they are counted
+SORTED_AT_ONCE = 1 << 24  # entries; the order that a sort gives takes 8 bytes an entry
+ENTRIES_AT_ONCE = 1 << 23  # in temporary arrays of the size of a piece
+SPAN_BITS = 24  # low bits of a float32; values that share the high bits are a span: two octaves, counted in 128 MB
+COUNTED_FROM = 1 << 21  # entries of a span: below, to sort them is faster than a table of all its values
 
 
 def moments(values: NDArray[np.floating]) -> tuple[float, float]:
-    """Mean, and length of the rest; the length is NaN where nothing is left, both where some value is not finite.
+    """Mean and Euclidean norm of the centred vector; the norm is NaN for a constant vector.
+
+    Both are NaN where a value is not finite.
 
     Examples
     --------
@@ -26,7 +28,8 @@ def moments(values: NDArray[np.floating]) -> tuple[float, float]:
     mean = float(values.mean(dtype=np.float64)) if len(values) else NAN
     if not np.isfinite(mean):
         return NAN, NAN
-    if values.min() == values.max():  # else rounding of the mean would be left
+    # The mean of equal values may be rounded, and would leave a norm near 1e-16 of it in place of zero.
+    if values.min() == values.max():
         return mean, NAN
     squares = 0.0
     for piece in pieces(len(values)):
@@ -36,7 +39,7 @@ def moments(values: NDArray[np.floating]) -> tuple[float, float]:
 
 
 def average_ranks(values: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Rank of each entry from 1, the mean of theirs for equal ones; NaN throughout when an entry is not finite.
+    """Mean ranks, from 1: equal entries share the mean of their ranks; NaN throughout when an entry is not finite.
 
     Returns
     -------
@@ -57,55 +60,65 @@ def average_ranks(values: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def _counted_ranks(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Ranks without sorting: a float32 is one of few, so how often each occurs is counted, a span of them at a time."""
-    found = np.empty(len(values), np.float32)
-    spans = np.zeros(1 << (32 - SPAN), np.int64)
+    """Mean ranks by counting sort: tables of counts, one for each span of float32 values, in place of a sort's order.
+
+    Of 3, 2, 3, all in one span, the counts are 1 for the value 2 and 2 for the value 3. Their running sums, 1 and 3,
+    less (count - 1) / 2 are the mean ranks, 1 and 2.5, which each entry looks up by its value.
+    """
+    ranks = np.empty(len(values), np.float32)
+    spans = np.zeros(1 << (32 - SPAN_BITS), np.int64)
     for piece in pieces(len(values)):
-        spans += np.bincount(_ordered(values[piece]) >> SPAN, minlength=len(spans))
+        spans += np.bincount(_sortable(values[piece]) >> SPAN_BITS, minlength=len(spans))
+    # Ranks of a span begin after all entries of lower spans.
     before = np.cumsum(spans) - spans
-    for span in np.flatnonzero(spans > MANY):
-        counts = np.zeros(1 << SPAN, np.int64)
+    for span in np.flatnonzero(spans > COUNTED_FROM):
+        counts = np.zeros(1 << SPAN_BITS, np.int64)
         for piece in pieces(len(values)):
-            keys = _ordered(values[piece])
-            counts += np.bincount(keys[keys >> SPAN == span] & (len(counts) - 1), minlength=len(counts))
+            keys = _sortable(values[piece])
+            counts += np.bincount(keys[keys >> SPAN_BITS == span] & (len(counts) - 1), minlength=len(counts))
         mean = (before[span] + np.cumsum(counts) - (counts - 1) / 2).astype(np.float32)
         for piece in pieces(len(values)):
-            keys = _ordered(values[piece])
-            inside = keys >> SPAN == span
-            found[piece][inside] = mean[keys[inside] & (len(counts) - 1)]
-    # What lies in spans of few entries is sorted after all; the entries of the other spans come on top.
+            keys = _sortable(values[piece])
+            inside = keys >> SPAN_BITS == span
+            ranks[piece][inside] = mean[keys[inside] & (len(counts) - 1)]
+    # Entries of spans with few of them are sorted, all together. Their ranks among themselves lack the entries of the
+    # counted spans below them, which are added.
     rare = [
-        piece.start + np.flatnonzero(spans[_ordered(values[piece]) >> SPAN] <= MANY) for piece in pieces(len(values))
+        piece.start + np.flatnonzero(spans[_sortable(values[piece]) >> SPAN_BITS] <= COUNTED_FROM)
+        for piece in pieces(len(values))
     ]
-    places = np.concatenate(rare)
-    if len(places):
-        counted = np.cumsum(np.where(spans > MANY, spans, 0))
-        found[places] = _sorted_ranks(values[places]) + counted[_ordered(values[places]) >> SPAN]
-    return found
+    index = np.concatenate(rare)
+    if len(index):
+        counted = np.cumsum(np.where(spans > COUNTED_FROM, spans, 0))
+        ranks[index] = _sorted_ranks(values[index]) + counted[_sortable(values[index]) >> SPAN_BITS]
+    return ranks
 
 
 def _sorted_ranks(values: NDArray[np.floating]) -> Floats:
-    places = np.argsort(values)
-    own = values[places]
-    firsts = np.flatnonzero(np.diff(own, prepend=-np.inf))
-    repeats = np.diff(firsts, append=len(own))
-    found = np.empty(len(values))
-    found[places] = np.repeat(firsts + (repeats + 1) / 2, repeats)
-    return found
+    order = np.argsort(values)
+    ascending = values[order]
+    # Runs of equal values: 1, 3, 3 begin at 0 and 1, repeat 1 and 2 times, and so have the ranks 0 + 1 and 1 + 3 / 2.
+    firsts = np.flatnonzero(np.diff(ascending, prepend=-np.inf))
+    repeats = np.diff(firsts, append=len(ascending))
+    ranks = np.empty(len(values))
+    ranks[order] = np.repeat(firsts + (repeats + 1) / 2, repeats)
+    return ranks
 
 
-def _ordered(values: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Whole numbers of 32 bits in the order of the values."""
+def _sortable(values: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Map float32 values to whole numbers below 2^32 in the same order: 0.0 to 2^31, 1.0 to 2^31 + 0x3F800000."""
+    # The bits of positive floats ascend with them as integers, those of negative ones descend and are turned round.
     bits = (values + np.float32(0)).view(np.int32).astype(np.int64)  # -0.0 becomes 0.0
     return np.where(bits < 0, -bits - 1, bits + (1 << 31)) if (bits < 0).any() else bits + (1 << 31)
 
 
 def pieces(size: int) -> Iterator[slice]:
-    return (slice(start, start + PIECE) for start in range(0, size, PIECE))
+    """Cut a vector of so many entries into slices of `ENTRIES_AT_ONCE`."""
+    return (slice(start, start + ENTRIES_AT_ONCE) for start in range(0, size, ENTRIES_AT_ONCE))
 
 
 def standardized(values: NDArray[np.floating], *, ranks: bool) -> NDArray[np.floating]:
-    """Centre a condensed distance vector and bring it to unit length, after taking ranks if asked.
+    """Standardize a condensed distance vector, or its ranks, to mean 0 and norm 1.
 
     An inner product of two such vectors is their Pearson (or Spearman) correlation. NaN throughout when constant.
     A vector that is too long to sort at once comes back in float32, which it may be in already.

@@ -11,9 +11,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from featlab.metrics.rsa.levels import mean_ranks, unit_levels
 from featlab.metrics.rsa.ranks import average_ranks, moments
-from featlab.metrics.trees.dendrogram import Merges, dendrogram
+from featlab.metrics.rsa.tied_distances import mean_ranks, unit_levels
+from featlab.metrics.trees.dendrogram import LowestCommonAncestors, dendrogram
 from featlab.metrics.trees.linkage import levelled
 from featlab.typing import Floats
 
@@ -92,7 +92,7 @@ class CopheneticVector:
         layout = dendrogram(tree)
         self.n_classes = len(layout.order)
         self.positions = np.argsort(layout.order)  # of the classes among the leaves
-        self.ancestors = Merges(layout.splits)
+        self.ancestors = LowestCommonAncestors(layout.splits)
         # A merge of a classes with b others is the lowest common ancestor of a * b pairs.
         pairs = (layout.splits - layout.starts) * (layout.stops - layout.splits)
         counts = np.bincount(layout.levels, pairs).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Where the classes of sets meet in a dendrogram: what its scores against a taxonomy and label spaces count."""
+"""Lowest common ancestors, in a dendrogram, of the classes of clades: what tree scores are counted from."""
 
 from __future__ import annotations
 
@@ -8,54 +8,56 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from featlab.metrics.trees.dendrogram import Merges
+from featlab.metrics.trees.dendrogram import LowestCommonAncestors
 from featlab.typing import Bools, Floats, Ints
 
 if TYPE_CHECKING:
     from featlab.metrics.trees.dendrogram import Dendrogram
 
-TOGETHER = 20_000  # members of clades looked at together: they stay in a core's cache
-BITS = np.uint64(1) << np.arange(64, dtype=np.uint64)
+MEMBERS_AT_ONCE = 20_000  # members of clades, over all orders of a block: their arrays stay in a core's cache
+SINGLE_BIT = np.uint64(1) << np.arange(64, dtype=np.uint64)  # 1, 2, 4, ...: the k-th has bit k alone
 
 
-class Marked:
-    """A set of distinct numbers, a bit each, that counts those below any number in a few steps.
+class BitVector:
+    """A set of distinct numbers, a bit each, with rank queries in constant time (Jacobson 1989).
 
     Examples
     --------
-    >>> Marked(np.array([70, 3, 5]), 100).below(np.array([0, 4, 70, 99]))
+    >>> BitVector(np.array([70, 3, 5]), 100).rank(np.array([0, 4, 70, 99]))
     array([0, 1, 2, 3])
     """
 
     def __init__(self, numbers: Ints, size: int) -> None:
+        # Number 70 is bit 70 & 63 = 6 of word 70 >> 6 = 1.
         self._words = np.zeros(size // 64 + 1, np.uint64)
-        np.add.at(self._words, numbers >> 6, BITS.take(numbers & 63))  # as each is there once, this sets its bit
+        np.add.at(self._words, numbers >> 6, SINGLE_BIT.take(numbers & 63))  # as each is there once, this sets its bit
         counts = np.bitwise_count(self._words)
-        self._before = np.cumsum(counts, dtype=np.int64) - counts
+        self._before = np.cumsum(counts, dtype=np.int64) - counts  # bits in the words before each
 
-    def below(self, numbers: Ints) -> Ints:
-        """How many are smaller than each of these numbers, which are at most the size."""
+    def rank(self, numbers: Ints) -> Ints:
+        """Count the members of the set that are smaller than each of these numbers, which are at most the size."""
         word = numbers >> 6
-        lower = self._words.take(word) & (BITS - np.uint64(1)).take(numbers & 63)
+        # One less than a single bit k is a mask of the k bits below it: 8 - 1 = 0b111.
+        lower = self._words.take(word) & (SINGLE_BIT - np.uint64(1)).take(numbers & 63)
         return np.asarray(self._before.take(word) + np.bitwise_count(lower))
 
 
 @dataclass(frozen=True)
-class Meetings:
-    """Where the classes of each clade meet in a dendrogram: a clade of n classes has n - 1 such merges.
+class CladeAncestors:
+    """Lowest common ancestors of the classes of each clade: a clade of n classes has n - 1 of them in a dendrogram.
 
     Attributes
     ----------
     part
-        Which orders these are; each has as many meetings, and they stand one order after the other.
+        The class orders of this block; each has equally many ancestors, which stand one order after the other.
     clade, merge
-        Of each meeting, shape (n_orders * n_meetings,).
+        Clade of each ancestor, and the merge of the dendrogram that it is, shape (n_orders * n_ancestors,).
     left, right
-        Classes of the clade in the two parts of the merge.
+        Numbers of the clade's classes in the left and in the right part of the merge, same shape.
     offset
-        What the keys of a meeting's order begin with.
-    marked
-        Keys of the members: the number of their clade times that of classes, plus their leaf's place.
+        Begin of the keys of the ancestor's order, same shape.
+    members
+        Keys of the clades' members: order * n_clades * n_classes + clade * n_classes + leaf.
     tree
         The dendrogram.
     """
@@ -66,23 +68,24 @@ class Meetings:
     left: Ints
     right: Ints
     offset: Ints
-    marked: Marked
+    members: BitVector
     tree: Dendrogram
 
     def by_order(self, values: Floats | Ints) -> Floats:
-        """Sum values of the meetings over each order."""
+        """Sum values of the ancestors over each order, shape (n_orders,)."""
         return np.asarray(values.reshape(self.part.stop - self.part.start, -1).sum(axis=1), np.float64)
 
-    def within(self, clades: Ints, some: Bools) -> Ints:
-        """Classes of other clades, one for each of some meetings, that its merge holds."""
-        base, merge = clades * len(self.tree.order) + self.offset[some], self.merge[some]
-        return self.marked.below(base + self.tree.stops.take(merge)) - self.marked.below(
+    def members_below(self, clades: Ints, chosen: Bools) -> Ints:
+        """Count the members of other clades, one clade for each chosen ancestor, among the leaves below it."""
+        # The leaves below a merge are a run, and so are their keys in one clade: two ranks give the count.
+        base, merge = clades * len(self.tree.order) + self.offset[chosen], self.merge[chosen]
+        return self.members.rank(base + self.tree.stops.take(merge)) - self.members.rank(
             base + self.tree.starts.take(merge)
         )
 
 
-def meetings(tree: Dendrogram, clade: Ints, member: Ints, orders: Ints) -> Iterator[Meetings]:
-    """Find where the classes of each clade meet in the dendrogram, order by order.
+def clade_ancestors(tree: Dendrogram, clade: Ints, member: Ints, orders: Ints) -> Iterator[CladeAncestors]:
+    """Find the lowest common ancestors of the classes of each clade in a dendrogram, a block of orders at a time.
 
     All work is on clades and their members, some ten entries a class; tables of merges and clades are never formed.
 
@@ -94,51 +97,65 @@ def meetings(tree: Dendrogram, clade: Ints, member: Ints, orders: Ints) -> Itera
         Number of a set of classes, ascending, and one of its classes, for all sets and their classes.
     orders
         Shape (n_orders, n_classes).
+
+    Examples
+    --------
+    >>> from featlab.metrics.trees.dendrogram import dendrogram
+    >>> tree = dendrogram(np.array([[0, 2, 1.0, 2], [1, 4, 2.0, 3], [3, 5, 3.0, 4]]))  # 3 (1 (0 2))
+    >>> clade, member = np.array([0, 0, 0]), np.array([0, 1, 3])
+    >>> found = next(clade_ancestors(tree, clade, member, np.arange(4)[None]))
+    >>> found.merge, found.left, found.right
+    (array([2, 1]), array([1, 1]), array([2, 1]))
     """
+    # Sorted by leaf, neighbours in a clade have as ancestors all the nodes where the clade branches, each once. Above,
+    # the leaves are 3 1 0 2 and the clade stands as 3 1 0: 3 and 1 meet in the root, 1 and 0 in the merge below it.
     n_classes = len(tree.order)
-    inner = np.flatnonzero(clade[1:] == clade[:-1])
-    merges = Merges(tree.splits)
+    followed = np.flatnonzero(clade[1:] == clade[:-1])  # members with a next one in their clade
+    ancestors = LowestCommonAncestors(tree.splits)
     base = clade * n_classes
-    size = (int(clade[-1]) + 1) * n_classes if len(clade) else 0
-    together = max(1, TOGETHER // max(1, len(clade)))
-    for start in range(0, len(orders), together):
-        some = orders[start : start + together]
-        place = np.empty_like(some)
-        np.put_along_axis(place, some[:, tree.order], np.arange(n_classes)[None], axis=1)
-        offset = np.arange(len(some))[:, None] * size
-        drawn = (offset + base + place.take(member, axis=1)).ravel()
-        marked = Marked(drawn, len(some) * size)
-        keys = np.empty_like(drawn)
-        keys[marked.below(drawn)] = drawn  # in order, without sorting
-        at = (np.arange(len(some))[:, None] * len(member) + inner).ravel()
-        shift = (offset + base[inner]).ravel()
-        merge = merges.between(keys.take(at) - shift, keys.take(at + 1) - shift)
-        left = at + 1 - marked.below(shift + tree.starts.take(merge))
-        right = marked.below(shift + tree.stops.take(merge)) - at - 1
-        yield Meetings(
-            part=slice(start, start + len(some)),
-            clade=np.tile(clade[inner], len(some)),
+    n_keys = (int(clade[-1]) + 1) * n_classes if len(clade) else 0
+    orders_at_once = max(1, MEMBERS_AT_ONCE // max(1, len(clade)))
+    for start in range(0, len(orders), orders_at_once):
+        block = orders[start : start + orders_at_once]
+        # Inverse of the order in which the leaves show the classes: leaf[order, class] counts from the left.
+        leaf = np.empty_like(block)
+        np.put_along_axis(leaf, block[:, tree.order], np.arange(n_classes)[None], axis=1)
+        offset = np.arange(len(block))[:, None] * n_keys
+        keys = (offset + base + leaf.take(member, axis=1)).ravel()
+        members = BitVector(keys, len(block) * n_keys)
+        # Keys are distinct, so the rank of each is its index in ascending order: no sort is needed.
+        ascending = np.empty_like(keys)
+        ascending[members.rank(keys)] = keys
+        index = (np.arange(len(block))[:, None] * len(member) + followed).ravel()
+        shift = (offset + base[followed]).ravel()
+        merge = ancestors.between(ascending.take(index) - shift, ascending.take(index + 1) - shift)
+        # Keys up to the index are left of the split, later ones right of it; ranks tell where the merge's leaves end.
+        left = index + 1 - members.rank(shift + tree.starts.take(merge))
+        right = members.rank(shift + tree.stops.take(merge)) - index - 1
+        yield CladeAncestors(
+            part=slice(start, start + len(block)),
+            clade=np.tile(clade[followed], len(block)),
             merge=merge,
             left=left,
             right=right,
-            offset=np.repeat(offset[:, 0], len(inner)),
-            marked=marked,
+            offset=np.repeat(offset[:, 0], len(followed)),
+            members=members,
             tree=tree,
         )
 
 
 @dataclass(frozen=True)
 class Clades:
-    """The distinct sets of at least two classes below the nodes of a taxonomy that is a tree, small to large.
+    """Clades of a taxonomy that is a tree: the distinct sets of at least two classes below its nodes, small to large.
 
     Attributes
     ----------
     members
-        Classes of each, shape (n_clades, n_classes); the last is the set of all.
+        True for the classes of each clade, shape (n_clades, n_classes); the last clade is the set of all classes.
     parents
-        The smallest larger clade round each but the last, shape (n_clades - 1,).
+        Smallest larger clade that holds each clade but the last, shape (n_clades - 1,).
     heights
-        Of the lowest node with these classes, shape (n_clades,); a parent's is the greater.
+        Height of the lowest node with these classes, shape (n_clades,); a parent's is the greater.
     """
 
     members: Bools
@@ -147,19 +164,19 @@ class Clades:
 
     @property
     def sizes(self) -> Ints:
-        """Classes of each clade, shape (n_clades,)."""
+        """Number of classes of each clade, shape (n_clades,)."""
         return np.asarray(self.members.sum(axis=1), np.int64)
 
 
 def clades(members: Bools, heights: Floats) -> Clades:
-    """Bring the nodes of a tree into the order of `Clades`; nodes with the same classes, or fewer than two, go.
+    """Form the clades of a tree from its nodes; of nodes with the same classes the lowest stays.
 
     Parameters
     ----------
     members
-        Classes at or below each node, root among them, shape (n_nodes, n_classes).
+        True for the classes at or below each node, the root among the nodes, shape (n_nodes, n_classes).
     heights
-        Of the nodes, growing upwards, shape (n_nodes,).
+        Heights of the nodes, growing upwards, shape (n_nodes,).
 
     Examples
     --------
@@ -168,16 +185,21 @@ def clades(members: Bools, heights: Floats) -> Clades:
     ([[0, 1, 1], [1, 1, 1]], [1])
     """
     members, heights = members[members.sum(axis=1) > 1], heights[members.sum(axis=1) > 1]
+    # `np.unique` gives the first of equal rows, so with the rows in order of height it gives the lowest node.
     by_height = np.argsort(heights, kind="stable")
     lowest = by_height[np.unique(members[by_height], axis=0, return_index=True)[1]]
     kept = lowest[np.lexsort((lowest, members[lowest].sum(axis=1)))]
     members, heights = members[kept], heights[kept]
-    # The clades that hold a class form a chain, so the next of them is the parent.
-    first = members.argmax(axis=1)
-    parents = [step + 1 + int(members[step + 1 :, first[step]].argmax()) for step in range(len(members) - 1)]
+    # The clades that hold a class form a chain, small to large, so the next of them is the parent, whichever class of
+    # the clade is asked. For {1, 2}, {0, 3}, {0, 1, 2, 3}: the next to hold class 1 after clade 0 is clade 2.
+    first_class = members.argmax(axis=1)
+    parents = [
+        number + 1 + int(members[number + 1 :, first_class[number]].argmax()) for number in range(len(members) - 1)
+    ]
     return Clades(members, np.array(parents, np.int64), np.asarray(heights, np.float64))
 
 
-def member_places(members: Bools) -> tuple[Ints, Ints]:
+def clade_members(members: Bools) -> tuple[Ints, Ints]:
+    """List clade and class of each membership, clade by clade, from a table of shape (n_clades, n_classes)."""
     clade, member = np.nonzero(members)
     return clade, member

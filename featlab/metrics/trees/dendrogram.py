@@ -1,4 +1,4 @@
-"""A dendrogram over classes, and which of its merges first brings two of its leaves together."""
+"""A dendrogram over classes, and the lowest common ancestors of its leaves."""
 
 from __future__ import annotations
 
@@ -9,40 +9,45 @@ import numpy as np
 from featlab.typing import Floats, Ints
 
 
-class Merges:
-    """Looks up where pairs of leaves merge: the highest merge between their places in the order of the leaves.
+class LowestCommonAncestors:
+    """Table of the lowest common ancestors of pairs of leaves: range maxima over the gaps between neighbouring leaves.
 
-    Highest over runs of 1, 2, 4, ... gaps are kept, so any run is covered by two of them (Bender, Farach-Colton 2000).
+    Each merge splits one gap, and later merges are higher, so the ancestor of two leaves is the latest merge whose gap
+    lies between them. Maxima over runs of 1, 2, 4, ... gaps are kept: two of them cover any run (Bender,
+    Farach-Colton 2000).
 
     Parameters
     ----------
     splits
-        Of a dendrogram: where the right part of each merge begins, shape (n_classes - 1,); later merges are higher.
+        First leaf of the right part of each merge of a dendrogram, shape (n_classes - 1,).
 
     Examples
     --------
-    >>> Merges(np.array([1, 3, 2])).between(np.array([0, 0, 2]), np.array([1, 2, 3]))
+    >>> LowestCommonAncestors(np.array([1, 3, 2])).between(np.array([0, 0, 2]), np.array([1, 2, 3]))
     array([0, 2, 1])
     """
 
     def __init__(self, splits: Ints) -> None:
+        # In the example, leaves 0 1 2 3 have the gaps 0|1, 1|2, 2|3, which merges 0, 2, 1 split: gaps = [0, 2, 1].
         gaps = np.empty(len(splits), np.int64)
         gaps[splits - 1] = np.arange(len(splits))
-        highest = [gaps]
-        while (reach := 1 << (len(highest) - 1)) * 2 <= len(gaps):
-            highest.append(np.maximum(highest[-1][:-reach], highest[-1][reach:]))
-        self._table = np.concatenate([np.pad(row, (0, len(gaps) - len(row))) for row in highest])
-        # Of each distance between places: the longest such run that fits, and where its row of the table begins.
+        maxima = [gaps]
+        while (length := 1 << (len(maxima) - 1)) * 2 <= len(gaps):
+            maxima.append(np.maximum(maxima[-1][:-length], maxima[-1][length:]))
+        # One flat array: `take` from it is faster than from a list of rows. Its padding is never looked up.
+        self._table = np.concatenate([np.pad(row, (0, len(gaps) - len(row))) for row in maxima])
+        # For each number of gaps: the longest such run that fits, and where its row of the table begins. With 5 gaps,
+        # 5 = 0b101 has 3 bits, so runs of 4 gaps, row 2: the first 4 gaps and the last 4 cover all 5.
         power = np.frexp(np.arange(len(gaps) + 1.0))[1].astype(np.int64) - 1
-        self._reach = np.where(power < 0, 0, 1 << np.maximum(power, 0))
+        self._length = np.where(power < 0, 0, 1 << np.maximum(power, 0))
         self._begin = np.maximum(power, 0) * len(gaps)
 
-    def between(self, here: Ints, there: Ints) -> Ints:
-        """Merge of the leaves at these places, each of the first to the left of its own of the second."""
-        apart = there - here
-        begin = self._begin.take(apart)
-        last = there - self._reach.take(apart)
-        return np.asarray(np.maximum(self._table.take(begin + here), self._table.take(begin + last)))
+    def between(self, left: Ints, right: Ints) -> Ints:
+        """Return the merge that is the lowest common ancestor of leaves at places left < right, pair by pair."""
+        n_gaps = right - left
+        begin = self._begin.take(n_gaps)
+        last = right - self._length.take(n_gaps)
+        return np.asarray(np.maximum(self._table.take(begin + left), self._table.take(begin + last)))
 
 
 @dataclass(frozen=True)
@@ -52,9 +57,10 @@ class Dendrogram:
     Attributes
     ----------
     order
-        The classes from left to right, shape (n_classes,).
+        Classes of the leaves from left to right, shape (n_classes,).
     starts, splits, stops
-        Of each merge, shape (n_classes - 1,): its left part is order[start:split], its right part order[split:stop].
+        Ends of each merge, shape (n_classes - 1,): its left part is order[start:split], its right part
+        order[split:stop].
     levels
         Rank of each merge's height from 0, equal heights sharing one, shape (n_classes - 1,).
     """
@@ -77,30 +83,38 @@ def dendrogram(tree: Floats) -> Dendrogram:
     n_classes = len(tree) + 1
     left, right = tree[:, 0].astype(np.int64), tree[:, 1].astype(np.int64)
     sizes = np.concatenate([np.ones(n_classes, np.int64), tree[:, 3].astype(np.int64)])
+    # From the root down, each node hands its first leaf to its left child, and to its right child the leaf that comes
+    # after the left one's. Below, the root of 3 classes begins at 0: class 1 is leaf 0, and {0, 2} begins at leaf 1.
     starts = np.zeros(2 * n_classes - 1, np.int64)
     for step in reversed(range(n_classes - 1)):
         starts[left[step]] = starts[n_classes + step]
         starts[right[step]] = starts[n_classes + step] + sizes[left[step]]
-    merges = starts[n_classes:]
+    merge_starts = starts[n_classes:]
     return Dendrogram(
         order=np.argsort(starts[:n_classes]),
-        starts=merges,
-        splits=merges + sizes[left],
-        stops=merges + sizes[n_classes:],
+        starts=merge_starts,
+        splits=merge_starts + sizes[left],
+        stops=merge_starts + sizes[n_classes:],
         levels=np.unique(tree[:, 2], return_inverse=True)[1].reshape(-1),
     )
 
 
 def cut_labels(tree: Dendrogram, n_clusters: int) -> Ints:
-    """Undo the highest merges, so that exactly so many clusters are left; cluster of each class, shape (n_classes,).
+    """Cut a dendrogram into exactly so many clusters by undoing its highest merges.
 
     SciPy's `cut_tree` does the same class by class; its `fcluster` gives fewer clusters where merges share a height.
+
+    Returns
+    -------
+    ndarray of shape (n_classes,)
+        Cluster of each class, numbered from left to right.
 
     Examples
     --------
     >>> cut_labels(dendrogram(np.array([[0, 2, 1.0, 2], [1, 3, 2.0, 3]])), 2).tolist()
     [1, 0, 1]
     """
+    # An undone merge begins a new cluster at its split, so clusters are numbered by counting splits from the left.
     first = np.zeros(len(tree.order), np.int64)
     first[tree.splits[len(tree.order) - n_clusters :]] = 1
     labels = np.empty_like(first)

@@ -1,4 +1,4 @@
-"""Trees on distances with ties: linkage is not unique there, so it is done several times, ties broken at random.
+"""Linkage on tied distances, which is not unique: several trees are drawn, ties broken at random.
 
 SciPy merges tied pairs in the order of the classes, whose names usually follow the hierarchy: on nothing but ties it
 draws that hierarchy. Which of the tied pairs goes first decides more than the order inside a node, as average and Ward
@@ -25,23 +25,28 @@ from featlab.typing import Floats
 Keys = NDArray[np.uint64]
 MOST_DRAWS, LEAST_DRAWS = 16, 4
 DRAWN_CLASSES = 4000  # in all draws: with more classes each draw averages over more ties itself
-GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+INCREMENT = np.uint64(0x9E3779B97F4A7C15)  # of SplitMix64: 2^64 over the golden ratio, so draws are far apart
 
 
 def name_keys(names: Iterable[str], seed: int) -> Keys:
-    """A random number for each class that goes with its name, so that the order of the classes changes no draw.
+    """Return a random 64-bit key for each class, a hash of its name, so that the order of the classes changes no draw.
+
+    Returns
+    -------
+    ndarray of uint64, shape (n_classes,)
 
     Examples
     --------
     >>> bool((name_keys(["cat", "dog"], 0)[::-1] == name_keys(["dog", "cat"], 0)).all())
     True
     """
+    # Names from file systems may hold half a surrogate pair, which plain UTF-8 refuses.
     digests = [hashlib.blake2b(f"{seed}:{name}".encode("utf-8", "surrogatepass"), digest_size=8) for name in names]
     return np.array([int.from_bytes(digest.digest(), "little") for digest in digests], np.uint64)
 
 
 def number_of_draws(n_classes: int) -> int:
-    """How many trees stand for one where distances are tied.
+    """Number of trees that are drawn where distances are tied.
 
     Examples
     --------
@@ -52,7 +57,7 @@ def number_of_draws(n_classes: int) -> int:
 
 
 def drawn_trees(ties: Ties, metric: str, method: Method, keys: Keys, n_draws: int) -> tuple[Floats, ...]:
-    """Linkage matrices of distances whose ties are broken at random, heights that are tied made one.
+    """Draw linkage matrices of tied distances: ties are broken at random, then tied heights are made equal.
 
     Each draw adds to each tied distance between 0 and the tolerance within which it is the same as others. This breaks
     ties that linkage meets on its way, too: 2 and the mean of 1 and 3.
@@ -66,7 +71,11 @@ def drawn_trees(ties: Ties, metric: str, method: Method, keys: Keys, n_draws: in
     keys
         Random numbers of the classes, shape (n_classes,).
     n_draws
-        How many trees.
+        Number of trees.
+
+    Returns
+    -------
+    tuple of ndarray of shape (n_classes - 1, 4)
 
     Examples
     --------
@@ -76,23 +85,29 @@ def drawn_trees(ties: Ties, metric: str, method: Method, keys: Keys, n_draws: in
     [(0, 1), (0, 2), (1, 2)]
     """
     tolerance = np.zeros(1) if ties.tolerance is None else ties.tolerance
-    drawn = []
+    trees = []
     for draw in range(n_draws):
+        # In place: at 20,000 classes each vector over the pairs is 1.6 GB.
         noise = pair_noise(keys, draw)
         noise *= tolerance
         noise += ties.distances
-        drawn.append(linkage_tree(noise, metric, method))
-    if method == "ward" and metric == "cosine":  # whose heights are distances at unit length
+        trees.append(linkage_tree(noise, metric, method))
+    if method == "ward" and metric == "cosine":
+        # Heights are Euclidean distances of means at unit length, sqrt(2 d), and the tolerance grows accordingly.
         tolerance = np.sqrt(2 * (ties.distances + tolerance)) - np.sqrt(2 * ties.distances)
     if len(tolerance) > SORTED_AT_ONCE:  # the heights of so many classes are as good as all different
-        return tuple(drawn)
-    return tuple(_levelled_within(tree, tolerance, method) for tree in drawn)
+        return tuple(trees)
+    return tuple(_equalized_within(tree, tolerance, method) for tree in trees)
 
 
 def pair_noise(keys: Keys, draw: int) -> Floats:
-    """A random number from 0 to 1 for each pair of classes, condensed, which goes with the keys of the two.
+    """Return a random number from 0 to 1 for each pair of classes, condensed, that depends on the two keys alone.
 
-    The mixing function of SplitMix64 (Steele, Lea, Flood 2014) of the sum of the keys.
+    SplitMix64's mixing function (Steele, Lea, Flood 2014) of the sum of the keys, which no order of the two changes.
+
+    Returns
+    -------
+    ndarray of shape (n_classes * (n_classes - 1) / 2,)
 
     Examples
     --------
@@ -103,24 +118,28 @@ def pair_noise(keys: Keys, draw: int) -> Floats:
     n_classes = len(keys)
     noise = np.empty(n_classes * (n_classes - 1) // 2)
     with np.errstate(over="ignore"):
-        moved = keys + GOLDEN * np.uint64(draw + 1)
+        moved = keys + INCREMENT * np.uint64(draw + 1)
         stop = 0
         for row in range(n_classes - 1):
             start, stop = stop, stop + n_classes - row - 1
             mixed = moved[row] + keys[row + 1 :]
+            # Each step carries high bits down and multiplies them up again; a bit of a key changes half of the result.
             mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
             mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            # The upper 53 bits are a fraction that float64 holds exactly.
             noise[start:stop] = ((mixed ^ (mixed >> np.uint64(31))) >> np.uint64(11)) * 2.0**-53
     return noise
 
 
-def _levelled_within(tree: Floats, tolerance: Floats, method: Method) -> Floats:
-    """The same linkage matrix, heights made one that differ by no more than what broke the ties.
+def _equalized_within(tree: Floats, tolerance: Floats, method: Method) -> Floats:
+    """Equalize the heights of a linkage matrix that differ by no more than the tolerance within which ties were broken.
 
     The height of a merge is known as the distances between its two clusters are on average. Ward's is the distance of
     two centroids times sqrt(2 a b / (a + b)), for a and b classes in the two, and so is its error.
     """
     laid = dendrogram(tree)
+    # In the order of the leaves, the pairs between the two parts of a merge are a rectangle, rows start:split and
+    # columns split:stop. Its sum comes from sums over all rectangles that begin at the corner (a summed-area table).
     square = squareform(tolerance, checks=False)[np.ix_(laid.order, laid.order)]
     sums = np.zeros((len(square) + 1, len(square) + 1))
     np.cumsum(np.cumsum(square, axis=0), axis=1, out=sums[1:, 1:])
@@ -132,7 +151,9 @@ def _levelled_within(tree: Floats, tolerance: Floats, method: Method) -> Floats:
         within *= np.sqrt(2 * left * right / (left + right))
     order = np.argsort(tree[:, 2], kind="stable")
     heights = tree[order, 2]
+    # Twice: tied heights may differ by the tolerance as they are, and noise moved them apart by up to as much again.
     starts = tie_starts(heights, 2 * within[order])
+    # Number of the tie of each merge: starts [0, 2] of 4 merges give [0, 0, 1, 1].
     groups = np.cumsum(np.bincount(starts, minlength=len(heights))) - 1
     changed = tree.copy()
     changed[order, 2] = heights[starts][groups]
@@ -140,7 +161,7 @@ def _levelled_within(tree: Floats, tolerance: Floats, method: Method) -> Floats:
 
 
 def has_structure(tree: Floats) -> bool:
-    """Whether some classes merge before others do; a tree with all merges at one height tells nothing apart.
+    """Tell whether a tree has more than one height; with all its merges at one, it tells no classes apart.
 
     Examples
     --------

@@ -20,7 +20,7 @@ LINKAGES: tuple[Method, ...] = ("average", "ward", "single", "complete")
 
 
 def class_distances(means: Floats, metric: str, noise: Floats | None = None) -> Floats:
-    """Distances between centred class means, condensed.
+    """Distances between centred class means, condensed in SciPy's order.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def class_distances(means: Floats, metric: str, noise: Floats | None = None) -> 
     metric
         "euclidean" or "cosine". The cosine is of centred means: raw means after a ReLU all point one way.
     noise
-        Variance of each estimated mean, v_i / n_i, shape (n_classes,): its share is taken off squared Euclidean
+        Variance of each estimated mean, v_i / n_i, shape (n_classes,): it is subtracted from squared Euclidean
         distances, which it inflates. None leaves them as they are.
 
     Returns
@@ -59,6 +59,7 @@ def class_distances(means: Floats, metric: str, noise: Floats | None = None) -> 
         return np.minimum(distances, 2, out=distances)
     distances = squared_distances(means)
     if noise is not None:
+        # E |m_i - m_j|^2 = |mu_i - mu_j|^2 + v_i / n_i + v_j / n_j: row by row, the pairs of class `first`.
         stop = 0
         for first in range(len(means) - 1):
             start, stop = stop, stop + len(means) - first - 1
@@ -75,7 +76,7 @@ def linkage_tree(distances: Floats, metric: str, method: Method) -> Floats:
     Parameters
     ----------
     distances
-        What `class_distances` gave for means in the order of their class ids.
+        From `class_distances`, of means in the order of their class ids.
     metric, method
         Names from `METRICS` and `LINKAGES`.
 
@@ -101,9 +102,9 @@ def linkage_tree(distances: Floats, metric: str, method: Method) -> Floats:
 
 
 def cophenetic_distances(tree: Floats) -> Floats:
-    """Height at which each pair of classes first joins, condensed.
+    """Cophenetic distances: the height at which each pair of classes first joins, condensed.
 
-    Heights that rounding alone keeps apart are made one, so that the ties of an exact tree stay ties.
+    Heights that rounding alone keeps apart are made equal, so that the ties of an exact tree stay ties.
 
     Examples
     --------
@@ -115,7 +116,7 @@ def cophenetic_distances(tree: Floats) -> Floats:
 
 
 def levelled(tree: Floats) -> Floats:
-    """The same linkage matrix, heights that rounding in float64 alone keeps apart made one.
+    """Equalize the heights of a linkage matrix that rounding in float64 alone keeps apart.
 
     Examples
     --------
@@ -124,6 +125,8 @@ def levelled(tree: Floats) -> Floats:
     """
     if not len(tree):
         return tree
+    # Each height becomes the lowest of its run: heights 1, 1 + 1e-15, 2 have apart = [True, False, True], whose running
+    # count less one, [0, 0, 1], looks up in [1, 2].
     order = np.argsort(tree[:, 2], kind="stable")
     heights = tree[order, 2]
     apart = np.diff(heights, prepend=-np.inf) > SAME_HEIGHT * len(tree) * heights[-1]

@@ -1,4 +1,4 @@
-"""How far clusters of classes agree with the groups of a label space."""
+"""Agreement of two partitions of the classes, clusters and the groups of a label space: AMI, ARI, Fowlkes-Mallows."""
 
 from __future__ import annotations
 
@@ -35,13 +35,14 @@ def cut_scores(clusters: Ints, labels: Ints, orders: Ints) -> dict[str, Floats]:
     """
     n_classes = len(labels)
     sizes, others = np.bincount(clusters), np.bincount(labels)
+    # A class's code is its cell of the contingency table, so sorted codes have each filled cell as a run of equal ones.
     codes = (clusters * len(others) + labels[orders]).astype(np.min_scalar_type(len(sizes) * len(others)))
     codes.sort(axis=1, kind="stable")
     begins = np.ones(codes.shape, np.bool_)
     np.not_equal(codes[:, 1:], codes[:, :-1], out=begins[:, 1:])
     starts = np.flatnonzero(begins)
     cells = np.diff(starts, append=codes.size)  # the filled cells of every contingency table
-    owners = starts // n_classes
+    owners = starts // n_classes  # the order that each cell belongs to
     size = np.arange(n_classes + 1.0)
     squares = np.asarray(np.bincount(owners, (size * size)[cells], len(orders)), np.float64)
     logs = np.asarray(np.bincount(owners, xlogy(size, size)[cells], len(orders)), np.float64)

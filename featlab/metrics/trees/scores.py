@@ -1,4 +1,4 @@
-"""How far a dendrogram over classes agrees with a taxonomy or with a label space.
+"""Agreement of a dendrogram over classes with a taxonomy or with a label space.
 
 Every score takes `orders`, rows of class orders: under the order p, class i of the features stands for class p[i] of
 the taxonomy. The identity gives the score itself, permutations give its null. Scores rest on the number of classes
@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from featlab.metrics.trees.clades import Clades, meetings, member_places
+from featlab.metrics.trees.clades import Clades, clade_ancestors, clade_members
 from featlab.metrics.trees.dendrogram import Dendrogram
 from featlab.typing import NAN, Floats, Ints
 
 
 def triplet_agreement(tree: Dendrogram, taxonomy: Clades, orders: Ints) -> Floats:
-    """Share of the triplets that the taxonomy resolves, a and b nearer to each other than to c, resolved alike.
+    """Triplet agreement: share of the triplets resolved by the taxonomy, ab|c, that the dendrogram resolves alike.
 
-    The triplet distance of Critchlow et al. 1996 (Brodal et al. 2013), but over resolved triplets of the taxonomy
-    alone, so that any refinement of it scores 1; random trees score about a third.
+    In ab|c, a and b are nearer to each other than to c. As the triplet distance of Critchlow et al. 1996 (Brodal et al.
+    2013), but over resolved triplets of the taxonomy alone, so that any refinement of it scores 1; random trees score
+    about a third.
 
     Parameters
     ----------
@@ -34,6 +35,8 @@ def triplet_agreement(tree: Dendrogram, taxonomy: Clades, orders: Ints) -> Float
 
     Examples
     --------
+    >>> from featlab.metrics.trees.clades import clades
+    >>> from featlab.metrics.trees.dendrogram import dendrogram
     >>> taxonomy = clades(np.array([[1, 1, 1, 1], [1, 1, 0, 0]], bool), np.array([2.0, 1]))
     >>> tree = dendrogram(np.array([[0, 2, 1.0, 2], [1, 4, 2.0, 3], [3, 5, 3.0, 4]]))
     >>> triplet_agreement(tree, taxonomy, np.array([[0, 1, 2, 3], [0, 2, 1, 3]]))
@@ -41,21 +44,24 @@ def triplet_agreement(tree: Dendrogram, taxonomy: Clades, orders: Ints) -> Float
     """
     sizes, parents = taxonomy.sizes, taxonomy.parents
     beside = (sizes[parents] - sizes[:-1]).astype(np.float64)
+    # Each triplet ab|c counts once: in the largest clade that holds a and b but not c, c being what its parent adds.
+    # In the example, {0, 1} in {0, 1, 2, 3} resolves 01|2 and 01|3; the first merge to hold 0 and 1 holds 2, too.
     resolved = float((sizes[:-1] * (sizes[:-1] - 1.0) / 2 * beside).sum())
     if resolved == 0:
         return np.full(len(orders), NAN)
     agreeing = np.empty(len(orders))
-    for cells in meetings(tree, *member_places(taxonomy.members), orders):
-        # Pairs of a clade that merge here, times the classes beside it in its parent that are not yet merged.
-        proper = cells.clade < len(parents)
-        pairs, clade = (cells.left * cells.right)[proper], cells.clade[proper]
-        merged = cells.within(parents[clade], proper) - (cells.left + cells.right)[proper]
-        agreeing[cells.part] = resolved - cells.by_order(pairs * merged)
+    for ancestors in clade_ancestors(tree, *clade_members(taxonomy.members), orders):
+        # Pairs of a clade that merge here, times the classes beside it in its parent that this merge holds too: in
+        # those triplets the dendrogram has c no farther away than a and b are from each other.
+        proper = ancestors.clade < len(parents)
+        pairs, clade = (ancestors.left * ancestors.right)[proper], ancestors.clade[proper]
+        merged = ancestors.members_below(parents[clade], proper) - (ancestors.left + ancestors.right)[proper]
+        agreeing[ancestors.part] = resolved - ancestors.by_order(pairs * merged)
     return agreeing / resolved
 
 
 def bakers_gamma(tree: Dendrogram, taxonomy: Clades, orders: Ints) -> Floats:
-    """Goodman and Kruskal's gamma of the levels at which pairs of classes merge in the two trees (Baker 1974).
+    """Baker's gamma: Goodman and Kruskal's gamma of the heights at which pairs of classes merge in two trees (1974).
 
     (concordant - discordant) / (concordant + discordant) over pairs of pairs; what is tied on either side is left
     out, so a refinement of the taxonomy that keeps the order of its heights scores 1. The variant with Spearman's
@@ -75,33 +81,38 @@ def bakers_gamma(tree: Dendrogram, taxonomy: Clades, orders: Ints) -> Floats:
 
     Examples
     --------
+    >>> from featlab.metrics.trees.clades import clades
+    >>> from featlab.metrics.trees.dendrogram import dendrogram
     >>> taxonomy = clades(np.array([[1, 1, 1, 1], [1, 1, 0, 0]], bool), np.array([2.0, 1]))
     >>> tree = dendrogram(np.array([[0, 2, 1.0, 2], [1, 4, 2.0, 3], [3, 5, 3.0, 4]]))
     >>> bakers_gamma(tree, taxonomy, np.array([[0, 1, 2, 3], [0, 2, 1, 3]])).round(2)
     array([0.5, 1. ])
     """
     result = np.full(len(orders), NAN)
-    levels = np.unique(taxonomy.heights)
-    firsts = np.unique(tree.levels)
-    if len(levels) < 2 or len(firsts) < 2:
+    heights, n_levels = np.unique(taxonomy.heights), len(np.unique(tree.levels))
+    if len(heights) < 2 or n_levels < 2:
         return result
-    top = len(levels)
-    own = np.searchsorted(levels, taxonomy.heights)
-    above = np.append(own[taxonomy.parents], top)  # where the pairs of a clade are counted again
-    for cells in meetings(tree, *member_places(taxonomy.members), orders):
-        pairs = (cells.left * cells.right).astype(np.float64)
-        n_orders, size = cells.part.stop - cells.part.start, len(firsts) * (top + 1)
-        here = tree.levels[cells.merge] * (top + 1) + np.repeat(np.arange(n_orders) * size, len(pairs) // n_orders)
+    top = len(heights)
+    rank = np.searchsorted(heights, taxonomy.heights)
+    # The pairs of a clade are counted again in its parent: taken off there, each stays at its lowest common ancestor.
+    above = np.append(rank[taxonomy.parents], top)
+    for ancestors in clade_ancestors(tree, *clade_members(taxonomy.members), orders):
+        pairs = (ancestors.left * ancestors.right).astype(np.float64)
+        n_orders, size = ancestors.part.stop - ancestors.part.start, n_levels * (top + 1)
+        row = tree.levels[ancestors.merge] * (top + 1) + np.repeat(np.arange(n_orders) * size, len(pairs) // n_orders)
         size *= n_orders
-        table = np.bincount(here + own[cells.clade], pairs, size) - np.bincount(here + above[cells.clade], pairs, size)
-        # Pairs that merge at this level of the dendrogram, with a common ancestor of this height.
-        meet = table.reshape(n_orders, len(firsts), top + 1)[:, :, :top]
+        table = np.bincount(row + rank[ancestors.clade], pairs, size) - np.bincount(
+            row + above[ancestors.clade], pairs, size
+        )
+        # Contingency table of each order: pairs of classes by level in the dendrogram and height in the taxonomy.
+        meet = table.reshape(n_orders, n_levels, top + 1)[:, :, :top]
+        # Pairs at any level up to this one, with a height up to this one: concordant are those lower in both trees.
         at_most = np.cumsum(meet, axis=2)
         earlier = np.cumsum(at_most, axis=1) - at_most
         concordant = np.einsum("oml,oml->o", meet[:, :, 1:], earlier[:, :, :-1])
         discordant = np.einsum("oml,oml->o", meet, earlier[:, :, -1:] - earlier)
         with np.errstate(invalid="ignore"):
-            result[cells.part] = np.divide(concordant - discordant, concordant + discordant)
+            result[ancestors.part] = np.divide(concordant - discordant, concordant + discordant)
     return result
 
 
@@ -125,6 +136,8 @@ def clade_recall(tree: Dendrogram, taxonomy: Clades, orders: Ints) -> Floats:
 
     Examples
     --------
+    >>> from featlab.metrics.trees.clades import clades
+    >>> from featlab.metrics.trees.dendrogram import dendrogram
     >>> taxonomy = clades(np.array([[1, 1, 1, 1], [1, 1, 0, 0]], bool), np.array([2.0, 1]))
     >>> tree = dendrogram(np.array([[0, 2, 1.0, 2], [1, 4, 2.0, 3], [3, 5, 3.0, 4]]))
     >>> clade_recall(tree, taxonomy, np.array([[0, 1, 2, 3], [0, 2, 1, 3]]))
@@ -135,20 +148,20 @@ def clade_recall(tree: Dendrogram, taxonomy: Clades, orders: Ints) -> Floats:
         return np.full(len(orders), NAN)
     # A set of classes is known by the sum of random 64-bit keys; two different sets collide once in 2^64.
     keys = np.asarray(np.random.default_rng(0).integers(0, 2**64, proper.shape[1], dtype=np.uint64))
-    clade, member = member_places(proper)
+    clade, member = clade_members(proper)
     wanted = np.add.reduceat(keys[member], np.flatnonzero(np.diff(clade, prepend=-1)))
     sums = np.zeros((len(orders), len(keys) + 1), np.uint64)
     np.cumsum(keys[orders[:, tree.order]], axis=1, out=sums[:, 1:])
     clusters = sums[:, tree.stops] - sums[:, tree.starts]
     wanted = np.sort(wanted)
-    found = wanted.take(np.searchsorted(wanted, clusters), mode="clip") == clusters
-    return np.asarray(found.sum(axis=1) / len(proper))
+    recovered = wanted.take(np.searchsorted(wanted, clusters), mode="clip") == clusters
+    return np.asarray(recovered.sum(axis=1) / len(proper))
 
 
 def dendrogram_purity(tree: Dendrogram, labels: Ints, orders: Ints) -> Floats:
-    """Over pairs of classes of one group, the mean share of that group in the cluster where the two first meet.
+    """Dendrogram purity (Heller and Ghahramani 2005): 1 when every group is a cluster of the dendrogram.
 
-    Heller and Ghahramani 2005: 1 when every group is a cluster of the dendrogram.
+    Mean over pairs of classes of one group: the share of that group in the cluster below their lowest common ancestor.
 
     Parameters
     ----------
@@ -166,6 +179,7 @@ def dendrogram_purity(tree: Dendrogram, labels: Ints, orders: Ints) -> Floats:
 
     Examples
     --------
+    >>> from featlab.metrics.trees.dendrogram import dendrogram
     >>> tree = dendrogram(np.array([[0, 2, 1.0, 2], [1, 4, 2.0, 3], [3, 5, 3.0, 4]]))
     >>> dendrogram_purity(tree, np.array([0, 0, 1, 1]), np.array([[0, 1, 2, 3], [0, 2, 1, 3]])).round(3)
     array([0.583, 0.75 ])
@@ -177,7 +191,8 @@ def dendrogram_purity(tree: Dendrogram, labels: Ints, orders: Ints) -> Floats:
     result = np.empty(len(orders))
     shares = 1 / (tree.stops - tree.starts)
     member = np.argsort(labels, kind="stable")
-    for cells in meetings(tree, labels[member], member, orders):
-        triples = cells.left * cells.right * (cells.left + cells.right)
-        result[cells.part] = cells.by_order(triples * shares[cells.merge])
+    for ancestors in clade_ancestors(tree, labels[member], member, orders):
+        # left * right pairs of the group meet in this cluster, which holds left + right of its classes.
+        triples = ancestors.left * ancestors.right * (ancestors.left + ancestors.right)
+        result[ancestors.part] = ancestors.by_order(triples * shares[ancestors.merge])
     return result / total

@@ -1,4 +1,4 @@
-"""Ties of distances: those that rounding alone keeps apart get one value, before anything ranks or merges them."""
+"""Tied distances: those that rounding alone keeps apart get one value, before anything ranks or merges them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from featlab.metrics.rsa.ranks import SORTED_AT_ONCE
 from featlab.statistics.rounding import Rounding
 from featlab.typing import Floats, Ints
 
-NONE = np.zeros(0)
-AROUND = 16  # times the tolerance, from which it is told how many values lie that close by chance
-ASKED = 50_000  # values whose neighbours are counted
+NO_AXES = np.zeros(0)
+AROUND = 16  # steps of the tolerance's width, next to it, that tell how many values lie that close by chance
+SAMPLED = 50_000  # values of a long vector whose neighbours are counted, for a first look
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,10 @@ class Ties:
     Attributes
     ----------
     distances
-        Condensed, tied ones equal.
+        Condensed, tied ones equal, shape (n_pairs,).
     tolerance
-        Of the tied ones what they may differ by, 0 of all others; None where there are no ties.
+        Difference that was allowed within the tie of each distance, 0 for the untied, shape (n_pairs,); None where
+        there are no ties.
     """
 
     distances: Floats
@@ -33,7 +34,7 @@ class Ties:
 
 
 def exact_ties(distances: Floats, rounding: Rounding) -> Ties:
-    """Give distances that are the same within rounding the same value; where there are none, change nothing.
+    """Give distances that are the same within rounding one value; without such ties, change nothing.
 
     What lies within the tolerance of 0 becomes 0. Of many distances some lie as close as that by chance, without being
     tied: as long as there are no more of them than chance explains, all stay as they are to the last bit. The same
@@ -45,9 +46,9 @@ def exact_ties(distances: Floats, rounding: Rounding) -> Ties:
     Parameters
     ----------
     distances
-        Condensed, finite.
+        Condensed, finite, shape (n_pairs,).
     rounding
-        Of these distances.
+        Bounds on the errors of these distances.
 
     Examples
     --------
@@ -55,12 +56,14 @@ def exact_ties(distances: Floats, rounding: Rounding) -> Ties:
     array([1., 2., 1.])
     """
     long = len(distances) > SORTED_AT_ONCE
+    # A first look at a sample, for which sorting is all the work: most data have no ties and are done here.
     if not len(rounding.axes) or long:
         ordered = np.sort(distances)
         if not _more_than_chance(ordered, rounding):
             return Ties(distances)
         if long:
-            isotropic = replace(rounding, vector=rounding.whole, axes=NONE)
+            # One error for all directions: errors along axes would take further vectors over all pairs.
+            isotropic = replace(rounding, vector=rounding.whole, axes=NO_AXES)
             tolerance = isotropic.tolerance(distances)
             same = ordered[-1] - ordered[0] <= tolerance.min()
             return Ties(np.full_like(distances, ordered[0]) if same else distances, tolerance)
@@ -70,55 +73,66 @@ def exact_ties(distances: Floats, rounding: Rounding) -> Ties:
     near, around = close_values(ordered, tolerance, np.arange(len(ordered)))
     if not beyond_chance(near.sum(), around.sum()):
         return Ties(distances)
+    # Each group takes the middle of its ends. In the example, in order 1, 1 + 1e-9, 2, groups start at 0 and 2 and end
+    # with 1 and 2.
     starts = tie_starts(ordered, tolerance)
     lasts = np.append(starts[1:], len(ordered)) - 1
     shared = (ordered[starts] + ordered[lasts]) / 2
+    # Distance 0 is exact where two means are equal, so a group that reaches it is 0, not the middle of its ends.
     if ordered[0] <= tolerance[0]:
         shared[0] = 0.0
+    # Stretches lie further apart than `close_values` looks, so each is judged by its own neighbours: a true tie among
+    # few distances is not lost beside a dense cloud of many.
     stretches = np.append(0, np.flatnonzero(np.diff(ordered) > (1 + AROUND) * tolerance[:-1]) + 1)
-    real = beyond_chance(np.add.reduceat(near, stretches), np.add.reduceat(around, stretches))
-    tied = real[np.searchsorted(stretches, starts, side="right") - 1] & ((lasts > starts) | (shared == 0))
+    genuine = beyond_chance(np.add.reduceat(near, stretches), np.add.reduceat(around, stretches))
+    tied = genuine[np.searchsorted(stretches, starts, side="right") - 1] & ((lasts > starts) | (shared == 0))
     group = np.repeat(np.arange(len(starts)), lasts - starts + 1)
-    kept = tied[group]
-    ordered[kept] = shared[group[kept]]
-    tolerance[~kept] = 0
-    found, within = np.empty_like(ordered), np.empty_like(ordered)
-    found[order], within[order] = ordered, tolerance
-    return Ties(found, within)
+    in_tie = tied[group]
+    ordered[in_tie] = shared[group[in_tie]]
+    tolerance[~in_tie] = 0
+    # Back from ascending order into that of the pairs.
+    equalized, within = np.empty_like(ordered), np.empty_like(ordered)
+    equalized[order], within[order] = ordered, tolerance
+    return Ties(equalized, within)
 
 
 def _more_than_chance(ordered: Floats, rounding: Rounding) -> bool:
-    """Whether more values are tied than chance puts within the tolerance, from a part of them."""
-    asked = np.arange(0, len(ordered), max(1, len(ordered) // ASKED))
-    near, around = close_values(ordered, replace(rounding, axes=NONE).tolerance(ordered[asked]), asked)
+    """Tell from a sample whether more values are tied than chance puts within the tolerance."""
+    sample = np.arange(0, len(ordered), max(1, len(ordered) // SAMPLED))
+    near, around = close_values(ordered, replace(rounding, axes=NO_AXES).tolerance(ordered[sample]), sample)
     return bool(beyond_chance(near.sum(), around.sum()))
 
 
-def close_values(ordered: Floats, tolerance: Floats, asked: Ints) -> tuple[Ints, Ints]:
-    """How many values follow within the tolerance, and how many in the `AROUND` steps of that width after it.
+def close_values(ordered: Floats, tolerance: Floats, index: Ints) -> tuple[Ints, Ints]:
+    """Count the values that follow within the tolerance, and those in the next `AROUND` steps of that width.
 
     Parameters
     ----------
     ordered
-        Ascending.
+        Ascending, shape (n,).
     tolerance
-        At each asked value.
-    asked
-        Places of these.
+        Tolerance at each of the values that are looked at, shape (n_index,).
+    index
+        Indices of these values, shape (n_index,).
+
+    Returns
+    -------
+    near, around
+        Both of shape (n_index,).
 
     Examples
     --------
     >>> close_values(np.array([0.0, 0.5, 3.0, 40.0]), np.ones(2), np.array([0, 2]))
     (array([1, 0]), array([1, 0]))
     """
-    values = ordered[asked]
+    values = ordered[index]
     near = np.searchsorted(ordered, values + tolerance, side="right")
     around = np.searchsorted(ordered, values + (1 + AROUND) * tolerance, side="right")
-    return near - asked - 1, around - near
+    return near - index - 1, around - near  # without the value itself and those before it
 
 
 def beyond_chance(near: Ints | np.int64, around: Ints | np.int64) -> NDArray[np.bool_]:
-    """Whether so many values are close together that chance does not explain it.
+    """True where more values are close together than chance explains.
 
     Chance would put as many within the tolerance as in each of the `AROUND` steps that follow. For instance, 1,000
     classes whose distances are all over the place have 500,000 of them, a few per cent within 1e-7 of the next.
@@ -128,12 +142,14 @@ def beyond_chance(near: Ints | np.int64, around: Ints | np.int64) -> NDArray[np.
     >>> beyond_chance(np.array([1, 1, 100]), np.array([0, 16, 160])).tolist()
     [True, False, True]
     """
+    # A count by chance (Poisson) scatters by its root: three of these, and a quarter for a density that changes between
+    # the steps. With 160 around, chance puts 10 within the tolerance; more than 12.5 + 3 sqrt(10) = 22 are ties.
     chance = np.asarray(around) / AROUND
     return np.asarray(near > 1.25 * chance + 3 * np.sqrt(chance))
 
 
 def tie_starts(ordered: Floats, tolerance: Floats) -> Ints:
-    """Where each group of tied values begins.
+    """Find the index at which each group of tied values begins.
 
     Neighbours within the tolerance are one group as long as its ends are, too. A longer chain, such as 0, 1, 2, 3 at a
     tolerance of 1, is cut at its widest gap, of equal ones that in the middle, until the ends of each part are within
@@ -151,6 +167,7 @@ def tie_starts(ordered: Floats, tolerance: Floats) -> Ints:
     >>> tie_starts(np.array([0.0, 0.5, 1.4, 1.5, 9.0]), np.ones(5)).tolist()
     [0, 2, 4]
     """
+    # In the example, only the gap to 9 is beyond the tolerance; 0 to 1.5 is too long for one group, and is cut at 0.9.
     gaps = np.diff(ordered)
     starts = np.append(0, np.flatnonzero(gaps > np.maximum(tolerance[1:], tolerance[:-1])) + 1)
     stops = np.append(starts[1:], len(ordered))
@@ -161,7 +178,7 @@ def tie_starts(ordered: Floats, tolerance: Floats) -> Ints:
         start, stop = pending.pop()
         if ordered[stop - 1] - ordered[start] <= tolerance[start:stop].max():
             continue
-        inside = gaps[start : stop - 1]
+        inside = gaps[start : stop - 1]  # between the values of this part
         widest = np.flatnonzero(inside == inside.max())
         cut = start + int(widest[len(widest) // 2]) + 1
         cuts.append(cut)

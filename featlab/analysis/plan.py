@@ -18,6 +18,7 @@ from featlab.hierarchy.labelspace import LabelSpace
 from featlab.hierarchy.load import load_taxonomy
 from featlab.hierarchy.taxonomy import Taxonomy
 from featlab.hierarchy.taxonomy_distances import DISTANCES
+from featlab.messages import elided
 from featlab.metrics.trees.linkage import LINKAGES, METRICS, Method
 from featlab.statistics.gather import Request
 from featlab.store.reader import Run
@@ -256,6 +257,4 @@ def _check_finite(run: Run, requests: Sequence[Request], options: Options) -> No
 
 
 def _listed(values: Sequence[Any]) -> str:
-    values = list(values)
-    shown = ", ".join(str(value) for value in values[:8])
-    return f"{shown}, ... {values[-1]}" if len(values) > 8 else shown or "none"
+    return elided(values, 8, end=f" {values[-1]}") if values else "none"

@@ -21,6 +21,7 @@ from torch import nn
 
 from featlab.capture.checksums import damaged_record
 from featlab.errors import DataError, OptionError
+from featlab.messages import listed
 
 WEIGHT_KEYS = ("state_dict", "model_state_dict", "model", "module", "net", "network", "weights")
 # What torch.load raises for damaged files, which no document lists: found by damaging some thousands.
@@ -145,7 +146,7 @@ def weights_in(loaded: Any, path: Path, key: str | None = None) -> dict[str, tor
         weights = candidate.state_dict() if isinstance(candidate, nn.Module) else candidate
         if isinstance(weights, Mapping) and any(isinstance(value, torch.Tensor) for value in weights.values()):
             return {str(name): value for name, value in weights.items() if isinstance(value, torch.Tensor)}
-    keys = _some([f"{name!s:.80}" for name in loaded]) if isinstance(loaded, Mapping) else f"a {type(loaded).__name__}"
+    keys = _some(list(loaded)) if isinstance(loaded, Mapping) else f"a {type(loaded).__name__}"
     under = f"key {key!r}" if key is not None else f"the keys {', '.join(WEIGHT_KEYS)}"
     raise DataError(f"{str(path)!r} has no state dict under {under} (it holds {keys}): name its key with --key (key=).")
 
@@ -310,10 +311,8 @@ def _differences(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     return ", and ".join([*parts, f"the model has no {_some(unknown)}"] if unknown else parts)
 
 
-def _some(names: Sequence[str]) -> str:
-    names = [f"{name:.80}" for name in names]
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
+def _some(names: Sequence[Any]) -> str:
+    return listed(names, _NAMED, show=lambda name: f"{name!s:.80}")
 
 
 def read_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:

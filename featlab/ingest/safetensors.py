@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featlab.errors import DataError
+from featlab.messages import shown_bytes
 
 _UNPACKED = 1 << 28  # bytes that any file may unpack to
 _RATIO = 100  # and of a larger file, times its size: features that are mostly zeros pack to a twentieth
@@ -36,7 +37,7 @@ def check_unpacked(size: int, file: Path) -> None:
     stored = file.stat().st_size
     if size > max(_UNPACKED, _RATIO * stored):
         raise DataError(
-            f"{str(file)!r} has {stored / 1e6:.3g} MB and would unpack to {size / 1e6:.3g} MB, more than {_RATIO} "
+            f"{str(file)!r} has {shown_bytes(stored)} and would unpack to {shown_bytes(size)}, more than {_RATIO} "
             "times as much; if that is right, save it without compression."
         )
 

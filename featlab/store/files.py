@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from featlab.errors import CorruptStoreError, FeatlabError, StoreError
+from featlab.messages import shown_bytes
 from featlab.store.layout import ATTRIBUTES, METADATA
 from featlab.store.objects import ObjectPath, directories_of, read_all
 
@@ -104,16 +105,7 @@ def disk_errors(doing: str, remedy: str, place: AnyPath | None = None) -> Iterat
 
 def _free_space(place: Path) -> str:
     usage = shutil.disk_usage(next(known for known in (place, *place.absolute().parents) if known.exists()))
-    free, total = (_in_units(size) for size in (usage.free, usage.total))
-    return f"{free} of {total} are free there"
-
-
-def _in_units(size: float) -> str:
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"
+    return f"{shown_bytes(usage.free)} of {shown_bytes(usage.total)} are free there"
 
 
 def read_attributes(directory: AnyPath) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featlab.errors import CorruptStoreError, NotInStoreError, OptionError
+from featlab.messages import elided
 from featlab.store import layout
 from featlab.store.arrays import Block, array_blocks, read_array
 from featlab.store.attributes import RunAttributes, committed, epochs_in, read_run
@@ -163,9 +164,9 @@ class Run:
         if record is not None:
             return record
         if epoch not in self.epochs:
-            raise NotInStoreError(f"{self.path} has no epoch {epoch!r}; its epochs are {_listed(self.epochs)}")
+            raise NotInStoreError(f"{self.path} has no epoch {epoch!r}; its epochs are {_held(self.epochs)}")
         splits = [name for number, name in self.committed if number == epoch]
-        raise NotInStoreError(f"{self.path} has no split {split!r} in epoch {epoch}; the splits are {_listed(splits)}")
+        raise NotInStoreError(f"{self.path} has no split {split!r} in epoch {epoch}; the splits are {_held(splits)}")
 
     def has(self, epoch: int, split: str, layer: str) -> bool:
         """Whether a layer was committed with a (epoch, split)."""
@@ -286,7 +287,7 @@ class Run:
             wanted = f"layer {layer!r}" if kind == layout.LAYERS else f"array {array!r}"
             held = [*record.layers, *(["logits"] if record.has_logits else [])]
             raise NotInStoreError(
-                f"{self.path} has no {wanted} in epoch {epoch}, split {split!r}; it holds {_listed(held)}"
+                f"{self.path} has no {wanted} in epoch {epoch}, split {split!r}; it holds {_held(held)}"
             )
         return record
 
@@ -416,6 +417,5 @@ def _dask_array(blocks: list[Block], dim: int) -> da.Array:
     return joined
 
 
-def _listed(names: list[Any]) -> str:
-    shown = ", ".join(str(name) for name in names[:8])
-    return (shown or "none") + (f", ... ({len(names)} in all)" if len(names) > 8 else "")
+def _held(names: list[Any]) -> str:
+    return elided(names, 8, end=f" ({len(names)} in all)") or "none"

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from featlab.errors import DataError, NotAStoreError, OptionError
+from featlab.errors import DataError, OptionError
 from featlab.ingest.arrays import NPY, open_arrays
 from featlab.messages import elided
 from featlab.progress import Advance, progress_bar
 from featlab.store.epoch import write_epoch
 from featlab.store.files import StorePath
-from featlab.store.reader import open_run
+from featlab.store.reader import find_run
 
 # Arrays of a file that are no layers, but arguments of `write_epoch`.
 BESIDE_LAYERS = ("labels", "logits", "sample_ids", "classes", "weight", "bias")
@@ -287,10 +287,8 @@ def _class_names(store: StorePath, given: Any) -> list[str] | None:
         raise OptionError(
             f"there would be {given} classes, more than {MOST_CLASSES}; give their number, or their names."
         )
-    try:
-        known = open_run(store).classes
-    except NotAStoreError:
-        known = None
+    run = find_run(store)
+    known = None if run is None else run.classes
     if given is None or (known is not None and len(known) == given):
         return known
     return [str(number) for number in range(given)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featlab.errors import CorruptStoreError, NotInStoreError, OptionError
+from featlab.errors import CorruptStoreError, NotAStoreError, NotInStoreError, OptionError
 from featlab.messages import elided
 from featlab.store import layout
 from featlab.store.arrays import Block, array_blocks, read_array
@@ -78,6 +78,26 @@ def open_run(path: StorePath) -> Run:
     ([0], ['val'], ['penultimate'])
     """
     return Run(path)
+
+
+def find_run(path: StorePath, *, replaces: bool = False) -> Run | None:
+    """Open a run, or return None where there is none yet: what else is wrong with the path, a writer will say.
+
+    Parameters
+    ----------
+    path
+        As for `open_run`, which also tells what is raised.
+    replaces
+        Return None for a damaged run too, as what is written will replace it.
+    """
+    try:
+        return Run(path)
+    except NotAStoreError:
+        return None
+    except CorruptStoreError:
+        if replaces:
+            return None
+        raise
 
 
 def _sound_record(data: dict[str, Any], where: str, run: RunAttributes) -> CommitRecord:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from featlab.errors import DataError
 from featlab.messages import shown_bytes
+from featlab.store.bfloat16 import decode_bfloat16
 
 _UNPACKED = 1 << 28  # bytes that any file may unpack to
 _RATIO = 100  # and of a larger file, times its size: features that are mostly zeros pack to a twentieth
@@ -69,7 +70,7 @@ class Bfloat16Array:
         return np.asarray(self[...], dtype)
 
     def __getitem__(self, rows: Any) -> NDArray[np.float32]:
-        return (np.asarray(self.bits[rows]).astype(np.uint32) << np.uint32(16)).view(np.float32)
+        return decode_bfloat16(np.asarray(self.bits[rows]))
 
 
 def map_tensors(file: Path) -> dict[str, Any]:

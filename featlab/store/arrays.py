@@ -19,6 +19,7 @@ from zarr.storage import MemoryStore
 
 from featlab.errors import CorruptStoreError, StoreError
 from featlab.store import fetch, layout
+from featlab.store.bfloat16 import decode_bfloat16
 from featlab.store.checks import metadata_problem
 from featlab.store.files import AnyPath, store_path
 from featlab.store.identity import file_checksums, is_committed_content, is_committed_file
@@ -340,23 +341,3 @@ def array_blocks(path: str, array: str, info: ArrayInfo, target_bytes: int) -> l
 def read_array(path: str, array: str, info: ArrayInfo) -> NDArray[Any]:
     """A whole array, for the small ones."""
     return np.concatenate([block.read() for block in array_blocks(path, array, info, layout.SHARD_TARGET)])
-
-
-def encode_bfloat16(values: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """float32 to the upper half of its bits, rounded to nearest even; NaN stays NaN."""
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
-    rounded = bits >> np.uint32(16)
-    rounded &= np.uint32(1)
-    rounded += np.uint32(0x7FFF)
-    rounded += bits
-    rounded >>= np.uint32(16)
-    encoded = rounded.astype(np.uint16)
-    nan = np.isnan(values)
-    if nan.any():
-        encoded[nan] = (bits[nan] >> np.uint32(16)).astype(np.uint16) | np.uint16(0x40)
-    return encoded
-
-
-def decode_bfloat16(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
-    """The float32 values of bfloat16 bits."""
-    return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from featlab.errors import DataError
-from featlab.store.arrays import decode_bfloat16, encode_bfloat16
+from featlab.store.bfloat16 import decode_bfloat16, encode_bfloat16
 
 _EXPONENTS = {"float16": np.uint16(0x7C00), "bfloat16": np.uint16(0x7F80)}
 

@@ -30,11 +30,6 @@ def loader():
     return DataLoader(TensorDataset(torch.randn(68, 4), torch.arange(68) % 3), batch_size=16)
 
 
-@pytest.fixture
-def store(tmp_path):
-    return str(tmp_path / "run.zarr")
-
-
 def test_estimate_is_what_the_arrays_take(model, loader, store):
     with Capture(model, store, layers=["0", "1"], codec="none", total_epochs=9, every=3) as capture:
         capture.evaluate(loader, epoch=0)

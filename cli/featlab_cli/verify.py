@@ -1,4 +1,4 @@
-"""`featlab verify`: is a run whole, one line a finding."""
+"""`featlab verify`: check that a run is whole, one line a finding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tensors in `.safetensors` files and datasets in HDF5 files, by rows. Nothing in either is code."""
+"""Tensors in `.safetensors` files, mapped and read by rows. Nothing in such a file is code."""
 
 from __future__ import annotations
 

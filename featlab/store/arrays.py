@@ -151,7 +151,7 @@ def _create_array(store: MemoryStore | str, name: str, info: ArrayInfo) -> zarr.
 
 
 def array_metadata(name: str, info: ArrayInfo) -> bytes:
-    """What the metadata of a committed array were, which its inventory determines."""
+    """Rebuild the metadata of a committed array, which its inventory determines."""
     encoded: dict[str, Buffer] = {}
     _create_array(MemoryStore(encoded), name, info)
     return encoded[layout.METADATA].to_bytes()
@@ -159,7 +159,7 @@ def array_metadata(name: str, info: ArrayInfo) -> bytes:
 
 @dataclass(frozen=True)
 class Block:
-    """Where some rows are, all in one shard. Small, picklable, safe to read on any thread.
+    """Address of some rows, all in one shard. Small, picklable, safe to read on any thread.
 
     Attributes
     ----------
@@ -189,7 +189,7 @@ class Block:
 
     @property
     def dtype_read(self) -> np.dtype[Any]:
-        """What `read` returns: the dtype on disk, or float32 for bfloat16."""
+        """Dtype of what `read` returns: that on disk, or float32 for bfloat16."""
         return np.dtype(np.float32 if self.dtype == "bfloat16" else self.dtype)
 
     def read(self, out: NDArray[Any] | None = None) -> NDArray[Any]:

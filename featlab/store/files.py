@@ -32,7 +32,7 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def store_path(path: StorePath | ObjectPath) -> AnyPath:
-    """Where a store is: a Path on a local or mounted file system, an ObjectPath for a URL.
+    """Return the path of a store: a Path on a local or mounted file system, an ObjectPath for a URL.
 
     Examples
     --------
@@ -176,7 +176,7 @@ def claim(directory: AnyPath) -> bytes:
 
 
 def still_claimed(directory: AnyPath, token: bytes) -> bool:
-    """Whether no other writer claimed the directory since; on a file system it could not, for making it twice fails."""
+    """Tell whether no other writer claimed the directory since; on a file system, making it twice fails."""
     return not isinstance(directory, ObjectPath) or read_all([directory / _CLAIM])[0] == token
 
 

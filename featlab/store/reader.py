@@ -179,7 +179,7 @@ class Run:
         )
 
     def record(self, epoch: int, split: str) -> CommitRecord:
-        """What was committed with a (epoch, split); NotInStoreError where nothing was."""
+        """Return the commit record of a (epoch, split); NotInStoreError where nothing was committed."""
         record = self._records.get((epoch, split))
         if record is not None:
             return record
@@ -189,12 +189,12 @@ class Run:
         raise NotInStoreError(f"{self.path} has no split {split!r} in epoch {epoch}; the splits are {_held(splits)}")
 
     def has(self, epoch: int, split: str, layer: str) -> bool:
-        """Whether a layer was committed with a (epoch, split)."""
+        """Tell whether a layer was committed with a (epoch, split)."""
         record = self._records.get((epoch, split))
         return record is not None and layer in record.layers
 
     def has_logits(self, epoch: int, split: str) -> bool:
-        """Whether logits were committed with a (epoch, split)."""
+        """Tell whether logits were committed with a (epoch, split)."""
         return self.record(epoch, split).has_logits
 
     def snapshot(self, *, epoch: int, split: str, layer: str) -> Snapshot:
@@ -219,7 +219,7 @@ class Run:
         return () if is_within else self._weights(epoch)[0]
 
     def classifier_digests(self, epoch: int) -> list[str]:
-        """What tells the classifier of an epoch from any other; empty without one."""
+        """Return a text that tells the classifier of an epoch from any other; empty without one."""
         return [shard.digest for info in self._weights(epoch)[1].values() for shard in info.shards]
 
     def classifier(self, epoch: int) -> Classifier | None:
@@ -250,7 +250,7 @@ class Run:
         return tuple(feeds), arrays
 
     def blocks(self, epoch: int, split: str, array: str, *, target_bytes: int = TARGET_BYTES) -> list[Block]:
-        """Where the rows of an array are, in the snapshot's order.
+        """Return the blocks that hold the rows of an array, in the snapshot's order.
 
         Parameters
         ----------
@@ -319,7 +319,7 @@ class Run:
         )
 
     def _keep(self, epoch: int, split: str) -> NDArray[np.bool_] | None:
-        """Which stored rows are the first of their sample; None for all."""
+        """Mark the stored rows that are the first of their sample; None where all are."""
         record = self.record(epoch, split)
         if record.rows == record.unique:
             return None
@@ -401,7 +401,7 @@ class Snapshot:
         return _dask_array(self._run.blocks(self.epoch, self.split, "logits"), len(self._run.classes))
 
     def blocks(self, target_bytes: int = TARGET_BYTES) -> list[Block]:
-        """Where the rows are, as `Run.blocks`."""
+        """Blocks that hold the rows, as of `Run.blocks`."""
         return self._run.blocks(self.epoch, self.split, f"{layout.LAYERS}/{self.layer}", target_bytes=target_bytes)
 
     def to_xarray(self) -> xr.DataArray:

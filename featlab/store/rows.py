@@ -1,4 +1,4 @@
-"""What rows are checked for, and how they become the dtype on disk."""
+"""Checks of rows before they are written, and their conversion to the dtype on disk."""
 
 from __future__ import annotations
 

@@ -104,4 +104,4 @@ class ResultsError(FeatlabError):
 
 
 class FeatlabWarning(UserWarning):
-    """What a person should know, and what went on all the same."""
+    """Warning of what a person should know; the work went on all the same."""

@@ -1,9 +1,10 @@
-"""What every test shares: single-threaded BLAS, deterministic Hypothesis, fixtures of object stores."""
+"""What every test shares: single-threaded BLAS, deterministic Hypothesis, where a run goes, object stores."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -15,6 +16,12 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 settings.register_profile("featlab", derandomize=True, deadline=None, print_blob=True)
 settings.register_profile("fresh", derandomize=False, deadline=None, print_blob=True, max_examples=300)
 settings.load_profile("featlab")  # and "fresh" by --hypothesis-profile, as make soak does
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> str:
+    """Return where a run may be stored, and nothing is yet."""
+    return str(tmp_path / "run.zarr")
 
 
 @pytest.fixture(scope="module")

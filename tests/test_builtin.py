@@ -238,7 +238,7 @@ def test_errors_name_the_class() -> None:
 def test_no_wordnet_is_needed() -> None:
     code = (
         "import sys; sys.modules['nltk'] = None\n"
-        "from featlab.hierarchy.taxonomy import load_taxonomy\n"
+        "from featlab.hierarchy.load import load_taxonomy\n"
         "import json; print(json.dumps(load_taxonomy('cifar10', ['n02084071', 'cat']).leaves))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)

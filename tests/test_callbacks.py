@@ -47,11 +47,6 @@ def quiet():
 
 
 @pytest.fixture
-def store(tmp_path):
-    return str(tmp_path / "run.zarr")
-
-
-@pytest.fixture
 def untouched():
     before = DataLoader.__iter__, _BaseDataLoaderIter._next_index, _BaseDataLoaderIter.__next__
     yield

@@ -48,11 +48,6 @@ def featlab_command(files, monkeypatch, capsys):
     return run
 
 
-@pytest.fixture
-def store(tmp_path):
-    return tmp_path / "run.zarr"
-
-
 def test_an_archive_is_an_epoch(featlab_command, store):
     code, out, err = featlab_command("import", "--store", store, "--epoch", 0, "features.npz")
     assert (code, out) == (0, f"{store}\n")

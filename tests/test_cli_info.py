@@ -15,7 +15,8 @@ from click.testing import CliRunner
 
 from featlab import FeatlabWarning, write_epoch
 from featlab.errors import NotAStoreError
-from featlab_cli.info import _epochs, _size, command
+from featlab.messages import shown_bytes
+from featlab_cli.info import _epochs, command
 from featlab_cli.main import main
 
 FEATLAB = str(Path(sys.executable).parent / "featlab")
@@ -140,7 +141,7 @@ def test_epochs_in_short(epochs: list[int], short: str) -> None:
 
 @pytest.mark.parametrize(
     ("count", "text"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (24_370_693, "24.4 MB"), (999_700, "1 MB"), (5 * 10**15, "5e+03 TB")],
+    [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (24_370_693, "24.4 MB"), (999_700, "1 MB"), (5 * 10**15, "5 PB")],
 )
 def test_sizes(count: int, text: str) -> None:
-    assert _size(count) == text
+    assert shown_bytes(count, short=True) == text

@@ -9,9 +9,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import featlab
 from featlab.capture.capture import Capture
-from featlab.capture.selection.estimate import Estimate, check_space, epochs_to_come, free_bytes, shown_bytes
+from featlab.capture.selection.estimate import Estimate, check_space, epochs_to_come, free_bytes
 from featlab.capture.selection.schedule import Schedule
 from featlab.errors import CaptureError, FeatlabWarning, OptionError
+from featlab.messages import rounded_bytes
 
 # 6 and 3 features in half precision, 3 logits, label and id
 ROW = 2 * (6 + 6) + 4 * 3 + 16
@@ -27,11 +28,6 @@ def model():
 @pytest.fixture
 def loader():
     return DataLoader(TensorDataset(torch.randn(68, 4), torch.arange(68) % 3), batch_size=16)
-
-
-@pytest.fixture
-def store(tmp_path):
-    return str(tmp_path / "run.zarr")
 
 
 def test_estimate_is_what_the_arrays_take(model, loader, store):
@@ -158,5 +154,5 @@ def test_total_epochs_that_cannot_be(model, store, value):
     ("count", "text"),
     [(0, "0 bytes"), (999, "999 bytes"), (1000, "1.0 kB"), (9949, "9.9 kB"), (9960, "10 kB"), (999_600, "1.0 MB")],
 )
-def test_shown_bytes(count, text):
-    assert shown_bytes(count) == text
+def test_rounded_bytes(count, text):
+    assert rounded_bytes(count) == text

@@ -22,11 +22,6 @@ LAYERS = ["body", "penultimate"]
 
 
 @pytest.fixture
-def store(tmp_path):
-    return str(tmp_path / "run.zarr")
-
-
-@pytest.fixture
 def capture(store):
     """Run the script in this process; returns the run and what was noted."""
 

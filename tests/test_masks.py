@@ -38,11 +38,6 @@ MASKS = {
 }
 
 
-@pytest.fixture
-def store(tmp_path):
-    return str(tmp_path / "run.zarr")
-
-
 def stored(store, layer, epoch=0):
     return featlab.open_run(store).snapshot(epoch=epoch, split="val", layer=layer).features.compute()
 

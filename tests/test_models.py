@@ -21,11 +21,6 @@ from featlab.errors import CaptureError, LayerNotFoundError, NotAStoreError, Opt
 LABELS = torch.arange(12) % 3
 
 
-@pytest.fixture
-def store(tmp_path):
-    return str(tmp_path / "run.zarr")
-
-
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)

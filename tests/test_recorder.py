@@ -54,11 +54,6 @@ def data():
     return TensorDataset(torch.randn(50, 1, 9, 9, generator=generator), torch.arange(50) % 3)
 
 
-@pytest.fixture
-def store(tmp_path):
-    return str(tmp_path / "run.zarr")
-
-
 def hooks_of(model):
     return [hook for module in model.modules() for hook in (*module._forward_hooks, *module._forward_pre_hooks)]
 

@@ -39,11 +39,6 @@ def save(folder, name, epoch=None, seed=0, wrap=lambda state: {"state_dict": sta
     return path
 
 
-@pytest.fixture
-def store(tmp_path):
-    return str(tmp_path / "run.zarr")
-
-
 def epochs_of(globs, **options):
     return [(one.path.name, one.epoch) for one in find_checkpoints(globs, **options)]
 

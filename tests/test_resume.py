@@ -26,11 +26,6 @@ MISLABELS = pytest.mark.defect("A1", "a resumed script stored epochs under wrong
 MIXES = pytest.mark.defect("A1", "a run of another seed was mixed into the epochs of the first")
 
 
-@pytest.fixture
-def store(tmp_path):
-    return str(tmp_path / "run.zarr")
-
-
 def committed(store):
     try:
         return featlab.open_run(store).committed

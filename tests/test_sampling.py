@@ -37,11 +37,6 @@ def data():
     return TensorDataset(torch.randn(len(labels), 4, generator=generator), labels)
 
 
-@pytest.fixture
-def store(tmp_path):
-    return str(tmp_path / "run.zarr")
-
-
 def expected_ids(labels, max_per_class=None, max_samples=None):
     """The rule, said without streams: sort by hash, cut each class, cut the whole."""
     order = np.argsort(hash_ids(np.arange(len(labels))))

@@ -34,11 +34,6 @@ def blobs(seed, rows=96, classes=3):
 
 
 @pytest.fixture
-def store(tmp_path):
-    return str(tmp_path / "run.zarr")
-
-
-@pytest.fixture
 def capture(store):
     """Run a script; returns the run and what was noted."""
 

@@ -14,11 +14,6 @@ from featlab.errors import CaptureError, OptionError
 BLOBS = str(Path(__file__).parent / "scripts" / "blobs.py")
 
 
-@pytest.fixture
-def store(tmp_path):
-    return str(tmp_path / "run.zarr")
-
-
 def captured(store, *arguments, **options):
     notes = []
     run_script([BLOBS, *arguments], store, ["hidden"], note=notes.append, **options)

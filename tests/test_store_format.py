@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from featlab.errors import OptionError
 from featlab.store import layout, open_run, write_epoch
-from featlab.store.arrays import ArrayWriter, decode_bfloat16, encode_bfloat16, read_array
+from featlab.store.arrays import ArrayWriter, read_array
+from featlab.store.bfloat16 import decode_bfloat16, encode_bfloat16
 
 
 def features(rows: int, width: int, seed: int = 0) -> np.ndarray:

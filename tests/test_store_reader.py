@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from featlab import open_run, write_epoch
 from featlab.errors import CorruptStoreError, DataError, NotAStoreError, NotInStoreError, OptionError, StoreError
 from featlab.store import Block, Run, SnapshotWriter, layout
+from featlab.store.reader import find_run
 
 CLASSES = ["ant", "bee", "cat"]
 LABELS = np.arange(300) % 3
@@ -162,6 +163,16 @@ def test_places_that_are_no_run(path: Path, tmp_path: Path) -> None:
         with pytest.raises(NotAStoreError, match=message) as caught:
             open_run(tmp_path / name)
         assert str(caught.value).count(". ") == 0
+
+
+def test_a_run_is_found_or_there_is_none(path: Path) -> None:
+    assert find_run(path).committed == open_run(path).committed
+    assert find_run(f"{path}2") is None
+    damaged = path / "epochs/000003/val/zarr.json"
+    damaged.write_text("{")
+    assert find_run(path, replaces=True) is None
+    with pytest.raises(CorruptStoreError):
+        find_run(path)
 
 
 def test_a_newer_format_is_refused(path: Path) -> None:

@@ -46,30 +46,25 @@ def analyzed(path, **options):
         return featlab.analyze(path, permutations=0, cache=False, **options)
 
 
-@pytest.fixture
-def path(tmp_path):
-    return str(tmp_path / "run.zarr")
-
-
 @pytest.mark.defect("A4", "logits that are NaN were counted as class 0, without a word")
 @pytest.mark.parametrize("rule", ["greedy", "sum"])
 @pytest.mark.parametrize("share", [slice(None), slice(0, 1), slice(7, None, 2)])
-def test_nan_logits_are_refused(path, rule, share):
+def test_nan_logits_are_refused(store, rule, share):
     features, labels, weight, _ = planted()
     logits = features @ weight.T
     logits[share, 2] = np.nan
-    write(path, features, labels, logits)
+    write(store, features, labels, logits)
     found = (
         rf"logits at epoch 0, split 'val' hold NaN.* in {np.isnan(logits).any(1).sum()} of 400 rows.*--allow-nonfinite"
     )
     with pytest.raises(DataError, match=found):
-        analyzed(path, spaces=SPACES, rule=rule)
+        analyzed(store, spaces=SPACES, rule=rule)
 
 
 @pytest.mark.defect("A4", "with allow_nonfinite, accuracy counted rows that geometry left out")
 @pytest.mark.parametrize("rule", ["greedy", "sum"])
 @pytest.mark.parametrize("spoilt", ["logits", "features", "another layer", "both"])
-def test_every_table_counts_the_same_rows(path, rule, spoilt):
+def test_every_table_counts_the_same_rows(store, rule, spoilt):
     """As if the rows had never been: the same numbers but for rounding."""
     features, labels, weight, bias = planted()
     logits = (features @ weight.T).astype(np.float32)
@@ -86,11 +81,11 @@ def test_every_table_counts_the_same_rows(path, rule, spoilt):
     if spoilt == "another layer":
         other[50:100, 0] = np.inf
         good[50:100] = False
-    write(path, features, labels, logits, (weight, bias), other=other)
-    write(path + "2", features[good], labels[good], logits[good], (weight, bias), other=other[good])
+    write(store, features, labels, logits, (weight, bias), other=other)
+    write(store + "2", features[good], labels[good], logits[good], (weight, bias), other=other[good])
     options = {"spaces": SPACES, "rule": rule}
-    found = analyzed(path, allow_nonfinite=True, **options)
-    expected = analyzed(path + "2", **options)
+    found = analyzed(store, allow_nonfinite=True, **options)
+    expected = analyzed(store + "2", **options)
     for name in COUNTED:
         assert set(getattr(found, name).rows) == {good.sum()}
     for name in ("accuracy", "geometry", "collapse", "distances"):
@@ -105,88 +100,88 @@ def test_every_table_counts_the_same_rows(path, rule, spoilt):
         )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        featlab.analyze(path, permutations=0, cache=False, allow_nonfinite=True, **options)
+        featlab.analyze(store, permutations=0, cache=False, allow_nonfinite=True, **options)
     said = f"{400 - good.sum()} of 400 rows at epoch 0, split 'val' hold NaN or inf"
     assert sum(str(one.message).startswith(said) for one in caught) == 1
 
 
-def test_rows_are_left_out_block_by_block(small_chunks, path):
+def test_rows_are_left_out_block_by_block(small_chunks, store):
     """The same rows, where a snapshot is read in many blocks."""
     features, labels, weight, bias = planted()
     logits = (features @ weight.T).astype(np.float32)
     good = np.ones(400, bool)
     good[250:390:2] = False
     logits[~good, 1] = np.nan
-    write(path, features, labels, logits, (weight, bias))
-    write(path + "2", features[good], labels[good], logits[good], (weight, bias))
-    found = analyzed(path, allow_nonfinite=True, spaces=SPACES, rule="sum")
-    expected = analyzed(path + "2", spaces=SPACES, rule="sum")
+    write(store, features, labels, logits, (weight, bias))
+    write(store + "2", features[good], labels[good], logits[good], (weight, bias))
+    found = analyzed(store, allow_nonfinite=True, spaces=SPACES, rule="sum")
+    expected = analyzed(store + "2", spaces=SPACES, rule="sum")
     for name, columns in {"accuracy": ["rows", "accuracy"], "collapse": ["rows", "nc1_cdnv", "nc4_agreement"]}.items():
         np.testing.assert_allclose(getattr(found, name)[columns], getattr(expected, name)[columns], rtol=1e-5)
 
 
-def test_which_rows_count_is_a_part_of_what_the_cache_holds(path):
+def test_which_rows_count_is_a_part_of_what_the_cache_holds(store):
     """A layer alone, then beside one of which rows are left out, on one cache."""
     features, labels, weight, bias = planted()
     other = features[:, ::-1].copy()
     other[50:150, 0] = np.inf
-    write(path, features, labels, features @ weight.T, (weight, bias), other=other)
+    write(store, features, labels, features @ weight.T, (weight, bias), other=other)
     options = {"allow_nonfinite": True, "permutations": 0, "spaces": SPACES}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FeatlabWarning)
-        alone = featlab.analyze(path, layers="last", **options)
-        beside = featlab.analyze(path, **options)
-        anew = featlab.analyze(path, cache=False, **options)
+        alone = featlab.analyze(store, layers="last", **options)
+        beside = featlab.analyze(store, **options)
+        anew = featlab.analyze(store, cache=False, **options)
     assert set(alone.accuracy.rows) == {400}
     for name in COUNTED:
         assert set(getattr(beside, name).rows) == {300}
         pd.testing.assert_frame_equal(getattr(beside, name), getattr(anew, name))
 
 
-def test_classes_masked_by_minus_infinity_are_decisions(path):
+def test_classes_masked_by_minus_infinity_are_decisions(store):
     """-inf says that a class is out of the question; the argmax of the others is as it was."""
     features, labels, weight, _ = planted()
     logits = features @ weight.T
     masked = logits.copy()
     masked[np.arange(400), logits.argmin(1)] = -np.inf
-    write(path, features, labels, logits, epoch=0)
-    write(path, features, labels, masked, epoch=1)
-    accuracy = analyzed(path, spaces=SPACES).accuracy
+    write(store, features, labels, logits, epoch=0)
+    write(store, features, labels, masked, epoch=1)
+    accuracy = analyzed(store, spaces=SPACES).accuracy
     for _, rows in accuracy.groupby("space"):
         assert len(set(rows.accuracy)) == 1
-    assert set(analyzed(path, spaces=SPACES, rule="sum").accuracy.rows) == {400}
+    assert set(analyzed(store, spaces=SPACES, rule="sum").accuracy.rows) == {400}
 
 
-def test_what_the_classifier_makes_of_features_is_told_alike(path):
+def test_what_the_classifier_makes_of_features_is_told_alike(store):
     """Without logits, predictions come from W h + b."""
     features, labels, weight, bias = planted()
     features[:40, 0] = np.nan
-    write(path, features, labels, None, (weight, bias))
+    write(store, features, labels, None, (weight, bias))
     with pytest.raises(DataError):
-        analyzed(path)
-    results = analyzed(path, allow_nonfinite=True)
+        analyzed(store)
+    results = analyzed(store, allow_nonfinite=True)
     expected = ((features[40:] @ weight.T.astype(np.float32)).argmax(1) == labels[40:]).mean()
     assert results.accuracy.rows.tolist() == [360]
     assert results.accuracy.accuracy.tolist() == pytest.approx([expected])
     assert results.geometry.rows.tolist() == [360]
 
 
-def test_an_epoch_without_any_such_row_is_named(path):
+def test_an_epoch_without_any_such_row_is_named(store):
     features, labels, weight, _ = planted()
-    write(path, features, labels, features @ weight.T, epoch=0)
-    write(path, features, labels, np.full((400, CLASSES), np.nan), epoch=1)
+    write(store, features, labels, features @ weight.T, epoch=0)
+    write(store, features, labels, np.full((400, CLASSES), np.nan), epoch=1)
     with pytest.raises(DataError, match=r"all 400 rows at epoch 1.*--epochs"):
-        analyzed(path, allow_nonfinite=True)
-    assert analyzed(path, allow_nonfinite=True, epochs=0).accuracy.rows.tolist() == [400]
+        analyzed(store, allow_nonfinite=True)
+    assert analyzed(store, allow_nonfinite=True, epochs=0).accuracy.rows.tolist() == [400]
 
 
-def test_means_of_another_split_leave_out_its_own_rows(path):
+def test_means_of_another_split_leave_out_its_own_rows(store):
     features, labels, weight, bias = planted()
     good = np.arange(400) % 5 > 0
     logits = (features @ weight.T).astype(np.float32)
     spoilt = logits.copy()
     spoilt[~good] = np.nan
-    for where, rows, said in ((path, slice(None), spoilt), (path + "2", good, logits)):
+    for where, rows, said in ((store, slice(None), spoilt), (store + "2", good, logits)):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FeatlabWarning)
             for split, sub, values in (("train", rows, said[rows]), ("val", slice(None), logits)):
@@ -201,23 +196,23 @@ def test_means_of_another_split_leave_out_its_own_rows(path):
                     feeds=("last",),
                     dtype="float32",
                 )
-    found = analyzed(path, means_from="train", splits="val", allow_nonfinite=True)
-    expected = analyzed(path + "2", means_from="train", splits="val")
+    found = analyzed(store, means_from="train", splits="val", allow_nonfinite=True)
+    expected = analyzed(store + "2", means_from="train", splits="val")
     np.testing.assert_allclose(
         found.collapse.select_dtypes("number"), expected.collapse.select_dtypes("number"), rtol=1e-5
     )
 
 
-def test_what_is_cached_with_and_without_those_rows_is_kept_apart(path):
+def test_what_is_cached_with_and_without_those_rows_is_kept_apart(store):
     features, labels, weight, bias = planted()
     logits = (features @ weight.T).astype(np.float32)
-    write(path, features, labels, logits, (weight, bias), other=features * 2)
-    first = featlab.analyze(path, permutations=0, allow_nonfinite=True)
+    write(store, features, labels, logits, (weight, bias), other=features * 2)
+    first = featlab.analyze(store, permutations=0, allow_nonfinite=True)
     logits[:100] = np.nan
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FeatlabWarning)
         featlab.write_epoch(
-            path,
+            store,
             epoch=0,
             split="val",
             features={"last": features, "other": features * 2},
@@ -229,19 +224,19 @@ def test_what_is_cached_with_and_without_those_rows_is_kept_apart(path):
             overwrite=True,
         )
         for _ in range(2):
-            again = featlab.analyze(path, permutations=0, allow_nonfinite=True)
+            again = featlab.analyze(store, permutations=0, allow_nonfinite=True)
             assert set(again.geometry.rows) == set(again.accuracy.rows) == {300}
     assert set(first.geometry.rows) == {400}
 
 
 @pytest.mark.defect("A4", "a commit of logits that are NaN was not remarked upon")
-def test_the_commit_and_the_command_say_it(path, monkeypatch, capsys):
+def test_the_commit_and_the_command_say_it(store, monkeypatch, capsys):
     features, labels, _, _ = planted(40)
     with pytest.warns(FeatlabWarning, match="160 NaN in the logits"):
         featlab.write_epoch(
-            path, epoch=0, split="val", features={"last": features}, labels=labels, logits=np.full((40, 4), np.nan)
+            store, epoch=0, split="val", features={"last": features}, labels=labels, logits=np.full((40, 4), np.nan)
         )
-    monkeypatch.setattr(sys, "argv", ["featlab", "analyze", path, "--out", path + ".results", "--no-cache"])
+    monkeypatch.setattr(sys, "argv", ["featlab", "analyze", store, "--out", store + ".results", "--no-cache"])
     with pytest.raises(SystemExit) as caught:
         featlab_command()
     assert caught.value.code == 1

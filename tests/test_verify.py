@@ -417,16 +417,16 @@ def test_an_error_of_the_disk_is_no_reason_to_move_anything(run: Path, monkeypat
 
 
 def test_what_is_written_anew_while_it_is_repaired_stays(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from featlab.store.verify import run
+    from featlab.store.verify import run as verifying
 
     flip(run / SHARDS[3])
-    mend = run.mend
+    mend = verifying.mend
 
     def late(*arguments: Any) -> Any:
         write(run, 1, overwrite=True, mode="eval")
         return mend(*arguments)
 
-    monkeypatch.setattr(run, "mend", late)
+    monkeypatch.setattr(verifying, "mend", late)
     (line,) = lines(run, repair=True)
     assert line.endswith("; left alone, for it was written anew meanwhile")
     assert open_run(run).epochs == [0, 1, 2]

@@ -129,7 +129,7 @@ def command(
 
 
 def default_target(run: str) -> str:
-    """Where results go by default: next to a run on a file system, into the current directory for a URL."""
+    """Return the default place of results: beside a run on a file system, in the current directory for a URL."""
     from featlab.store.files import store_path
 
     place = store_path(run).name if "://" in run else run.rstrip("/")

@@ -101,7 +101,7 @@ class _Rows:
         return " and " if token["both"] else " or " if token["either"] else token[0]
 
     def kept(self) -> pd.Series:
-        """Which rows the condition holds for."""
+        """Mark the rows for which the condition holds."""
         return self._condition(self.tree, 0)
 
     def _condition(self, node: ast.expr, depth: int) -> pd.Series:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from featlab.errors import DataError, OptionError
+from featlab.messages import elided
 from featlab_cli.terminal import csv_cell, printable
 
 if TYPE_CHECKING:
@@ -248,7 +249,7 @@ def _group_rows(space: LabelSpace, taxonomy: Taxonomy, style: str) -> list[dict[
         if style == "json":
             row["classes"] = found
         elif style == "table":
-            row["classes"] = ", ".join(found[:4]) + (", ..." if len(found) > 4 else "")
+            row["classes"] = elided(found, 4)
         rows.append(row)
     return rows
 

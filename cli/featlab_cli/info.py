@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from featlab.messages import elided, shown_bytes
 from featlab_cli.terminal import csv_text, printable
 
 if TYPE_CHECKING:
@@ -76,13 +77,13 @@ def _print_table(run: Run, table: pd.DataFrame, everything: bool) -> None:
 
     console = Console()
     count = len(run.classes)
-    names = ", ".join(run.classes[:4]) + (", ..." if count > 4 else "")
+    names = elided(run.classes, 4)
     facts = {
         "run": run.path,
         "model": run.attrs["model"] or "not recorded",
         "classes": f"{count} ({names})" + (" with synsets" if run.synsets else ""),
         "epochs": f"{_epochs(run.epochs)} ({len(run.epochs)} in all)" if run.epochs else "none is committed",
-        "size": _size(_total_bytes(run)),
+        "size": shown_bytes(_total_bytes(run), short=True),
     }
     for name, fact in facts.items():
         console.print(Text(printable(f"{name:<8}{fact}")), soft_wrap=True)
@@ -96,7 +97,11 @@ def _print_table(run: Run, table: pd.DataFrame, everything: bool) -> None:
         column.no_wrap = column.header not in {"epoch", "split", "layer"}
         column.justify = "right" if column.header in {"rows", "dim", "size", "nan", "inf"} else "left"
     for row in _rows(table, everything):
-        cells = [row["epoch"], *(str(row[name]) for name in columns[1:-1]), _size(row["stored_bytes"])]
+        cells = [
+            row["epoch"],
+            *(str(row[name]) for name in columns[1:-1]),
+            shown_bytes(row["stored_bytes"], short=True),
+        ]
         shown.add_row(*map(Text, map(printable, [*cells, *(str(row[kind]) for kind in nonfinite)])))
     console.print()
     console.print(shown)
@@ -130,13 +135,3 @@ def _epochs(epochs: list[int]) -> str:
         parts.append(str(first) if first == last else f"{first}-{last}" + (f" by {step}" if step > 1 else ""))
         start = stop
     return ", ".join(parts if len(parts) < 7 else [*parts[:5], "...", parts[-1]])
-
-
-def _size(count: int) -> str:
-    if count < 1000:
-        return f"{count} B"
-    value, units = count / 1000, ["kB", "MB", "GB", "TB"]
-    while value >= 999.5 and len(units) > 1:
-        value /= 1000
-        units.pop(0)
-    return f"{value:.3g} {units[0]}"

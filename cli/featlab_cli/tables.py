@@ -1,4 +1,4 @@
-"""What `show` and `compare` share: the options of a table, and how it is printed for people or for pipes."""
+"""The options of a table and its printing, for people or for pipes; shared by `show` and `compare`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHOWN_ROWS = 40  # of a table in a terminal; --all shows the rest
 
 @dataclass(frozen=True)
 class Choice:
-    """What the options of a table ask for."""
+    """Wishes for a table, as its options state them."""
 
     where: str | None
     columns: str | None
@@ -34,7 +34,7 @@ class Choice:
 
     @property
     def given(self) -> bool:
-        """Whether anything is asked for at all."""
+        """Tell whether anything is asked for at all."""
         return self != Choice(None, None, None, False, None)
 
     @property
@@ -44,7 +44,7 @@ class Choice:
 
     @property
     def whole(self) -> bool:
-        """Whether nothing may be left out of the terminal table."""
+        """Tell whether nothing may be left out of the terminal table."""
         return self.everything or self.columns is not None
 
     def of(self, frame: pd.DataFrame, table: str) -> pd.DataFrame:
@@ -119,7 +119,7 @@ def print_frame(
 
 
 def is_control(name: str) -> bool:
-    """Whether a column is of a measure's random controls."""
+    """Tell whether a column is of a measure's random controls."""
     return name.endswith(("_control", "_control_std", "_difference"))
 
 

@@ -1,4 +1,4 @@
-"""`featlab verify`: is a run whole, one line a finding."""
+"""`featlab verify`: check that a run is whole, one line a finding."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def command(ctx: click.Context, run: str, repair: bool, quick: bool, idle_minute
     featlab verify run.zarr --repair
     featlab verify --quick s3://bucket/run.zarr
     """
+    from featlab.messages import shown_bytes
     from featlab.store.verify import verify_run
-    from featlab_cli.info import _size
     from featlab_cli.terminal import printable
 
     found = verify_run(run, repair=repair, quick=quick, idle_minutes=idle_minutes)
@@ -42,6 +42,6 @@ def command(ctx: click.Context, run: str, repair: bool, quick: bool, idle_minute
     kinds = Counter(finding.kind for finding in found.findings)
     counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or ("nothing amiss" if quick else "whole")
     snapshots = f"{found.snapshots} snapshot{'' if found.snapshots == 1 else 's'}"
-    click.echo(f"featlab: {snapshots}, {_size(found.bytes)}: {counts}.", err=True)
+    click.echo(f"featlab: {snapshots}, {shown_bytes(found.bytes, short=True)}: {counts}.", err=True)
     if found.costs_data:
         ctx.exit(1)

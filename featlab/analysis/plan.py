@@ -14,6 +14,7 @@ from featlab.hierarchy import labelspace
 from featlab.hierarchy.labelspace import LabelSpace
 from featlab.hierarchy.taxonomy import Taxonomy
 from featlab.hierarchy.taxonomy_distances import DISTANCES
+from featlab.messages import elided
 from featlab.metrics.trees.linkage import LINKAGES, METRICS, Method
 from featlab.statistics.gather import Request
 from featlab.statistics.regroup import SpaceKey
@@ -267,6 +268,4 @@ def _check_finite(run: Run, requests: Sequence[Request], options: Options) -> No
 
 
 def _listed(values: Sequence[Any]) -> str:
-    values = list(values)
-    shown = ", ".join(str(value) for value in values[:8])
-    return f"{shown}, ... {values[-1]}" if len(values) > 8 else shown or "none"
+    return elided(values, 8, end=f" {values[-1]}") if values else "none"

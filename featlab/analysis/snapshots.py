@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from featlab.errors import FeatlabWarning
 from featlab.hierarchy.labelspace import LabelSpace
+from featlab.messages import elided
 from featlab.metrics import collapse, geometry
 from featlab.metrics.pairwise import pair_statistics
 from featlab.metrics.trees import linkage
@@ -292,7 +293,7 @@ def warn_gaps(summaries: Sequence[SnapshotSummary], names: Sequence[str]) -> Non
     """Say once what the data lacks: classes without rows, rows without a mean, means that coincide."""
     absent = sorted({int(number) for summary in summaries for number in np.flatnonzero(summary.counts == 0)})
     if absent:
-        shown = ", ".join(names[number] for number in absent[:5]) + (", ..." if len(absent) > 5 else "")
+        shown = elided(absent, 5, show=lambda number: names[number])
         warnings.warn(
             f"{len(absent)} of {len(names)} classes have no row in some snapshot ({shown}): they are left out there.",
             FeatlabWarning,

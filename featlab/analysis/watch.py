@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from featlab.analysis.analyze import analyze
-from featlab.errors import NotAStoreError, OptionError, StoreError
+from featlab.errors import OptionError, StoreError
 from featlab.results.tables import Results
-from featlab.store.reader import Run, open_run
+from featlab.store.reader import Run, find_run
 
 
 def watch(
@@ -80,8 +80,5 @@ def watch(
 
 
 def _opened(path: str | os.PathLike[str]) -> Run | None:
-    try:
-        run = open_run(path)
-    except NotAStoreError:
-        return None
-    return run if run.committed else None
+    run = find_run(path)
+    return run if run is not None and run.committed else None

@@ -32,11 +32,11 @@ from featlab.capture.setup import Setup
 from featlab.capture.staging.queue import WHEN_FULL
 from featlab.capture.staging.stats import CaptureStats
 from featlab.capture.staging.tensors import DTYPES
-from featlab.errors import CaptureError, FeatlabError, FeatlabWarning, NotAStoreError, OptionError, StoreError
+from featlab.errors import CaptureError, FeatlabError, FeatlabWarning, OptionError, StoreError
 from featlab.store.files import StorePath
 from featlab.store.layout import CODECS, check_choice, step_split
 from featlab.store.lock import Holding
-from featlab.store.reader import open_run
+from featlab.store.reader import find_run
 from featlab.store.writer import enter_run
 
 ON_ERROR = ("raise", "warn")
@@ -452,17 +452,13 @@ def _class_names(classes: Sequence[str] | int | None, store: StorePath) -> list[
         return [str(number) for number in range(classes)]
     if classes is not None:
         return list(classes)
-    try:
-        return open_run(store).classes
-    except NotAStoreError:
-        return None  # what is wrong with the path, if anything, the writer will say
+    run = find_run(store)
+    return None if run is None else run.classes
 
 
 def _stored_logits(store: StorePath) -> dict[str, str]:
-    try:
-        return {mode: spec["output"] for mode, spec in open_run(store).attrs.get("logits", {}).items()}
-    except NotAStoreError:
-        return {}
+    run = find_run(store)
+    return {} if run is None else {mode: spec["output"] for mode, spec in run.attrs.get("logits", {}).items()}
 
 
 def _warn(message: str) -> None:

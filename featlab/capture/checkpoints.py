@@ -21,10 +21,11 @@ from torch import nn
 
 from featlab.capture.checksums import damaged_record
 from featlab.errors import DataError, OptionError
+from featlab.messages import listed
 
 WEIGHT_KEYS = ("state_dict", "model_state_dict", "model", "module", "net", "network", "weights")
 # What torch.load raises for damaged files, which no document lists: found by damaging some thousands.
-LOADING_ERRORS = (
+_LOADING_ERRORS = (
     ArithmeticError,
     AssertionError,
     AttributeError,
@@ -44,6 +45,8 @@ _EPOCH = re.compile(r"(?<![a-z])ep(?:och)?[=_-]?(\d+)(?!\d)", re.IGNORECASE)
 _NAMED = 5
 _LONGEST = 200  # characters of another library's reason
 _LAST_EPOCH = 10**9
+_FLOATS = (torch.float64, torch.float32, torch.float16)
+_REPEATED = 1 << 28  # values that a few stored ones may stand for
 
 
 @dataclass(frozen=True)
@@ -114,9 +117,7 @@ def read_checkpoint(path: Path, *, trust: bool = False) -> Any:
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     try:
-        is_archive = zipfile.is_zipfile(path)
-        loaded = torch.load(path, map_location="cpu", weights_only=not trust, mmap=is_archive)
-        record = damaged_record(path) if is_archive else None
+        return _load(path, ": save it anew, or leave it out", trust=trust)
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL (\S{1,80})", str(error))
         what = f"{found[1]}, which only code can restore" if found else "more than tensors"
@@ -124,11 +125,6 @@ def read_checkpoint(path: Path, *, trust: bool = False) -> Any:
             f"{str(path)!r} holds {what}, and nothing is unpickled that could run code: pass --trust (trust=True) if "
             "you know where it comes from."
         ) from error
-    except LOADING_ERRORS as error:
-        raise DataError(f"{str(path)!r} cannot be loaded ({_reason(error)}): save it anew, or leave it out.") from error
-    if record is not None:
-        raise DataError(f"{str(path)!r} is damaged: its record {record!r} fails its checksum; save it anew.")
-    return loaded
 
 
 def weights_in(loaded: Any, path: Path, key: str | None = None) -> dict[str, torch.Tensor]:
@@ -145,7 +141,7 @@ def weights_in(loaded: Any, path: Path, key: str | None = None) -> dict[str, tor
         weights = candidate.state_dict() if isinstance(candidate, nn.Module) else candidate
         if isinstance(weights, Mapping) and any(isinstance(value, torch.Tensor) for value in weights.values()):
             return {str(name): value for name, value in weights.items() if isinstance(value, torch.Tensor)}
-    keys = _some([f"{name!s:.80}" for name in loaded]) if isinstance(loaded, Mapping) else f"a {type(loaded).__name__}"
+    keys = _some(list(loaded)) if isinstance(loaded, Mapping) else f"a {type(loaded).__name__}"
     under = f"key {key!r}" if key is not None else f"the keys {', '.join(WEIGHT_KEYS)}"
     raise DataError(f"{str(path)!r} has no state dict under {under} (it holds {keys}): name its key with --key (key=).")
 
@@ -285,7 +281,7 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
         raise OptionError(f"{str(path)!r} needs safetensors, which is missing: pip install safetensors.") from error
     try:
         return dict(load_file(path))
-    except (*LOADING_ERRORS, SafetensorError) as error:
+    except (*_LOADING_ERRORS, SafetensorError) as error:
         raise DataError(f"{str(path)!r} cannot be loaded ({_reason(error)}): save it anew, or leave it out.") from error
 
 
@@ -310,10 +306,8 @@ def _differences(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     return ", and ".join([*parts, f"the model has no {_some(unknown)}"] if unknown else parts)
 
 
-def _some(names: Sequence[str]) -> str:
-    names = [f"{name:.80}" for name in names]
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
+def _some(names: Sequence[Any]) -> str:
+    return listed(names, _NAMED, show=lambda name: f"{name!s:.80}")
 
 
 def read_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
@@ -345,19 +339,12 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     """
     file = Path(path)
     try:
-        is_archive = zipfile.is_zipfile(file)
-        loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=is_archive)
-        record = damaged_record(file) if is_archive else None
+        loaded = _load(file, "; save it anew with torch.save")
     except pickle.UnpicklingError as error:
         raise DataError(
             f"{str(file)!r} is no file of tensors alone, and nothing else is loaded, for it could run code; save it as "
             "torch.save(model.state_dict(), path) does."
         ) from error
-    except _DAMAGE as error:
-        reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
-        raise DataError(f"{str(file)!r} cannot be loaded ({reason}); save it anew with torch.save.") from error
-    if record is not None:
-        raise DataError(f"{str(file)!r} is damaged: its record {record!r} fails its checksum; save it anew.")
     try:
         tensors = dict(_tensors(loaded, ""))
     except RecursionError:
@@ -370,17 +357,23 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-_FLOATS = (torch.float64, torch.float32, torch.float16)
+def _load(path: Path, remedy: str, *, trust: bool = False) -> Any:
+    """Load what a file of torch.save holds; UnpicklingError where it is not trusted and more than tensors.
 
-
-_REPEATED = 1 << 28  # values that a few stored ones may stand for
-
-
-# What torch.load raises for damage, the pickle being read by a machine of its own.
-_DAMAGE = (
-    OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, AssertionError, MemoryError,
-    ArithmeticError, struct.error, zipfile.BadZipFile,
-)  # fmt: skip
+    Raises
+    ------
+    DataError
+        It cannot be read, which `remedy` may mend, or a part of it fails its checksum.
+    """
+    try:
+        is_archive = zipfile.is_zipfile(path)
+        loaded = torch.load(path, map_location="cpu", weights_only=not trust, mmap=is_archive)
+        record = damaged_record(path) if is_archive else None
+    except _LOADING_ERRORS as error:
+        raise DataError(f"{str(path)!r} cannot be loaded ({_reason(error)}){remedy}.") from error
+    if record is not None:
+        raise DataError(f"{str(path)!r} is damaged: its record {record!r} fails its checksum; save it anew.")
+    return loaded
 
 
 def _tensors(value: Any, name: str) -> Iterator[tuple[str, torch.Tensor]]:

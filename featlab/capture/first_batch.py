@@ -11,9 +11,9 @@ from featlab.capture.distributed import Agreement
 from featlab.capture.selection.estimate import ID_AND_LABEL, Estimate, check_space, epochs_to_come, free_bytes
 from featlab.capture.selection.sampling import Sample, kept_before
 from featlab.capture.setup import Setup
-from featlab.errors import CorruptStoreError, FeatlabWarning, NotAStoreError
+from featlab.errors import FeatlabWarning
 from featlab.store.files import store_path
-from featlab.store.reader import Run, open_run
+from featlab.store.reader import Run, find_run
 
 _LOG = logging.getLogger("featlab.capture")
 _DTYPE_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4}
@@ -46,7 +46,7 @@ def begin(setup: Setup, start: Start) -> Sample:
     is_first = start.split not in setup.checked_splits
     is_whole = start.stored_as == start.split  # snapshots within an epoch come as often as the loop likes
     if is_first or (is_whole and start.split not in setup.sized_splits):
-        run = _open(setup)
+        run = find_run(setup.store, replaces=setup.overwrite)
         if run is not None and is_first:
             known = kept_before(
                 run, setup.sampling, epoch=start.epoch, stored_as=start.stored_as, overwrite=setup.overwrite
@@ -66,17 +66,6 @@ def begin(setup: Setup, start: Start) -> Sample:
         place=str(place) if isinstance(place, Path) else None,
         gather=agreement.gather if start.ranks > 1 else None,
     )
-
-
-def _open(setup: Setup) -> Run | None:
-    try:
-        return open_run(setup.store)
-    except NotAStoreError:
-        return None  # what is wrong with the path, if anything, the writer will say
-    except CorruptStoreError:
-        if setup.overwrite:  # the remedy for it
-            return None
-        raise
 
 
 def _estimate(setup: Setup, start: Start, run: Run | None) -> None:

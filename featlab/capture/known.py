@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from featlab.errors import CorruptStoreError, NotAStoreError
 from featlab.store.attributes import is_free
 from featlab.store.ends import PassEnd, read_ends
 from featlab.store.files import StorePath, store_path
 from featlab.store.layout import CHANGING, base_split
-from featlab.store.reader import Run, open_run
+from featlab.store.reader import Run, find_run
 
 Held = frozenset[tuple[int, str]]
 
@@ -41,14 +40,7 @@ class Known:
     @classmethod
     def read(cls, store: StorePath, *, replaces: bool) -> Known:
         """Read what a run tells; nothing where there is none yet."""
-        try:
-            run = open_run(store)
-        except NotAStoreError:
-            run = None  # what is wrong with the path, if anything, the writer will say
-        except CorruptStoreError:
-            if not replaces:
-                raise
-            run = None
+        run = find_run(store, replaces=replaces)
         root = store_path(store)
         return cls(run, read_ends(root) if run is not None or is_free(root) else {}, replaces)
 

@@ -16,10 +16,10 @@ from torch import nn
 from featlab.capture.capture import Capture
 from featlab.capture.checkpoints import find_checkpoints, load_weights, read_checkpoint, weights_in
 from featlab.capture.resume import check_kept
-from featlab.errors import NotAStoreError, OptionError
+from featlab.errors import OptionError
 from featlab.progress import progress_bar
 from featlab.store.files import StorePath
-from featlab.store.reader import open_run
+from featlab.store.reader import find_run
 
 Factory = Callable[[], Any]
 
@@ -169,7 +169,5 @@ def import_factory(name: str, what: str) -> Factory:
 
 
 def _held(store: StorePath, split: str) -> set[int]:
-    try:
-        return {epoch for epoch, name in open_run(store).committed if name == split}
-    except NotAStoreError:
-        return set()  # what is wrong with the path, if anything, the writer will say
+    run = find_run(store)
+    return set() if run is None else {epoch for epoch, name in run.committed if name == split}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from torch import nn
 
@@ -12,6 +10,7 @@ from featlab.capture.model.classifier import weights_of
 from featlab.capture.model.digest import weights_digest
 from featlab.capture.setup import Setup
 from featlab.errors import CaptureError, DataError
+from featlab.messages import listed
 from featlab.store.attributes import RunAttributes, read_run
 from featlab.store.ends import PassEnd, write_end
 from featlab.store.files import disk_errors, store_path
@@ -37,11 +36,13 @@ def check_continues(setup: Setup, split: str) -> None:
     part = next(iter(run.record(max(epochs), split).parts.values()))
     stored = {name.removeprefix(f"{LAYERS}/"): info for name, info in part.items() if name.startswith(f"{LAYERS}/")}
     wanted = {layer.name: layer for layer in setup.layers}
-    differences = [f"layers {_names(set(stored) - set(wanted))} no longer"] if set(stored) - set(wanted) else []
+    differences = (
+        [f"layers {listed(sorted(set(stored) - set(wanted)), None)} no longer"] if set(stored) - set(wanted) else []
+    )
     if new := set(wanted) - set(stored):
-        differences.append(f"layers {_names(new)} newly")
+        differences.append(f"layers {listed(sorted(new), None)} newly")
     if dtypes := {info.dtype for info in stored.values()} - {setup.dtype}:
-        differences.append(f"dtype {setup.dtype!r} instead of {_names(dtypes)}")
+        differences.append(f"dtype {setup.dtype!r} instead of {listed(sorted(dtypes), None)}")
     for name, layer in wanted.items():
         asked = layer.reduce.partition(":")[0]
         reduced = attributes.layers.get(name, {}).get("reduce", asked)
@@ -53,10 +54,6 @@ def check_continues(setup: Setup, split: str) -> None:
             "capture the same as before, or into another store."
         )
     setup.continued.add(split)
-
-
-def _names(names: Sequence[str] | set[str]) -> str:
-    return ", ".join(map(repr, sorted(names)))
 
 
 def check_kept(setup: Setup, epoch: int, stored_as: str) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from featlab.errors import TaxonomyError
-from featlab.hierarchy.parent_table import ROOT, Parents, free_name, listed
+from featlab.hierarchy.parent_table import ROOT, Parents, free_name
+from featlab.messages import listed
 
 _MOST_PARTS = 1000  # of a class name that is a way down; each depth is a level of its own
 

@@ -20,7 +20,8 @@ from featlab.hierarchy.ancestors import (
     memberships,
     shortest_paths,
 )
-from featlab.hierarchy.parent_table import Parentage, child_table, listed, normalise, root_first
+from featlab.hierarchy.parent_table import Parentage, child_table, normalise, root_first
+from featlab.messages import listed
 
 _SEARCHED, _LONGEST = 100_000, 200  # nodes, and characters of a name, among which near names are looked for
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from featlab.errors import TaxonomyError
 from featlab.hierarchy.parent_table import free_name
 from featlab.hierarchy.taxonomy import Taxonomy
+from featlab.messages import listed
 
 _NAMED = 2  # members that the name of a node shows
 
@@ -61,8 +62,8 @@ def induced_taxonomy(tree: NDArray[np.float64], classes: Sequence[str]) -> Taxon
     for left, right in _merges(np.asarray(tree), len(names)):
         first = sorted([*first_of[left], *first_of[right]])[:_NAMED]
         size = sizes[left] + sizes[right]
-        more = f" and {size - len(first)} more" if size > len(first) else ""
-        node = free_name(f"node{len(nodes)} ({', '.join(names[number] for number in first)}{more})", taken)
+        members = listed([names[number] for number in first], show=str, total=size)
+        node = free_name(f"node{len(nodes)} ({members})", taken)
         table[nodes[left]] = table[nodes[right]] = node
         taken.add(node)
         nodes.append(node)

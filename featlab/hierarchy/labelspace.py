@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featlab.errors import OptionError
-from featlab.hierarchy.parent_table import listed
 from featlab.hierarchy.taxonomy import Taxonomy
+from featlab.messages import listed
 
 HYPONYM = "hyponym"
 

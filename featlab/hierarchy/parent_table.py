@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping
 
 from featlab.errors import TaxonomyError
 
@@ -11,12 +11,6 @@ Parents = dict[str, tuple[str, ...]]
 Parentage = str | Iterable[str] | None
 
 _SHOWN = 6
-
-
-def listed(names: Sequence[str], shown: int = _SHOWN) -> str:
-    """Return the names quoted, the first few of many."""
-    text = ", ".join(repr(name) for name in names[:shown])
-    return text if len(names) <= shown else f"{text} and {len(names) - shown} more"
 
 
 def free_name(wanted: str, taken: Container[str]) -> str:

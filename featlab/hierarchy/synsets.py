@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence, Sized
 from featlab.errors import FeatlabWarning, TaxonomyError
 from featlab.hierarchy.parent_table import free_name
 from featlab.hierarchy.taxonomy import Taxonomy
+from featlab.messages import listed
 
 WNID = re.compile(r"n\d{8}")
 SYNSET = re.compile(r"(.+)\.([nvasr])\.(\d+)")
@@ -107,6 +108,5 @@ def count(some: Sized, one: str, several: str) -> str:
 
 def warn_of(finding: str, pairs: Mapping[str, str], remedy: str = "") -> None:
     """Warn of a finding with the first few classes that it concerns, each beside what was made of it."""
-    shown = ", ".join(f"{name!r} ({what})" for name, what in list(pairs.items())[:_NAMED])
-    more = f" and {len(pairs) - _NAMED} more" if len(pairs) > _NAMED else ""
-    warnings.warn(f"{finding}: {shown}{more}{remedy and '; '}{remedy}.", FeatlabWarning, stacklevel=3)
+    shown = listed(list(pairs), _NAMED, show=lambda name: f"{name!r} ({pairs[name]})")
+    warnings.warn(f"{finding}: {shown}{remedy and '; '}{remedy}.", FeatlabWarning, stacklevel=3)

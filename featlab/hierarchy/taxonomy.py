@@ -13,7 +13,8 @@ from featlab.errors import TaxonomyError
 from featlab.hierarchy import formats
 from featlab.hierarchy.graph import RootedGraph
 from featlab.hierarchy.newick import parents_from_newick
-from featlab.hierarchy.parent_table import Parentage, is_text, listed
+from featlab.hierarchy.parent_table import Parentage, is_text
+from featlab.messages import listed
 
 _NAMED = 5  # missing classes that a message names, each with its near names
 _RESERVED = re.compile(r"hyponym|(cut|depth|height)\d+")
@@ -264,10 +265,9 @@ class Taxonomy(RootedGraph):
             raise TaxonomyError(f"the class {twice!r} is listed twice; list it once.")
         missing = [name for name in names if name not in self._parents]
         if missing:
-            shown = ", ".join(f"{name!r}{self._near(name)}" for name in missing[:_NAMED])
-            more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+            shown = listed(missing, _NAMED, show=lambda name: f"{name!r}{self._near(name)}")
             raise TaxonomyError(
-                f"the taxonomy lacks {len(missing)} of the {len(names)} classes: {shown}{more}; "
+                f"the taxonomy lacks {len(missing)} of the {len(names)} classes: {shown}; "
                 "add them to it or correct the class names."
             )
 

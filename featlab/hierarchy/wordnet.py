@@ -17,6 +17,7 @@ from featlab.hierarchy import formats
 from featlab.hierarchy.synsets import SYNSET, WNID, broad_classes, count, hierarchy_above, plain_words, warn_of
 from featlab.hierarchy.taxonomy import Taxonomy
 from featlab.hierarchy.wordnet_data import IMAGENET_VERSION, Reader, version_of, wordnet_reader
+from featlab.messages import listed
 
 _NAMED = 5  # classes that a message names
 
@@ -138,13 +139,14 @@ def _looked_up(
     found = {name: _meaning(reader, key, exact=key != name) for name, key in given.items()}
     missing = [name for name, meaning in found.items() if meaning is None]
     if missing:
-        shown = ", ".join(
-            repr(name) + (f" (sense {given[name]!r})" if given[name] != name else "") for name in missing[:_NAMED]
+        shown = listed(
+            missing,
+            _NAMED,
+            show=lambda name: repr(name) + (f" (sense {given[name]!r})" if given[name] != name else ""),
         )
-        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
         version = version_of(reader.place)
         raise TaxonomyError(
-            f"WordNet {version} has no noun for {len(missing)} of {len(names)} classes: {shown}{more}; "
+            f"WordNet {version} has no noun for {len(missing)} of {len(names)} classes: {shown}; "
             "give their synsets (senses=, or --senses FILE)."
         )
     return reader, {name: meaning for name, meaning in found.items() if meaning is not None}

@@ -228,7 +228,7 @@ def _described(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any],
 
 
 def _data_offset(file: Path, member: zipfile.ZipInfo) -> int:
-    """Where a member's bytes begin: behind its local header, whose two lengths may differ from the directory's."""
+    """Return the offset of a member's bytes, behind its local header: lengths in it may differ from the directory's."""
     with file.open("rb") as stream:
         stream.seek(member.header_offset + 26)
         name, extra = np.frombuffer(stream.read(4), "<u2")

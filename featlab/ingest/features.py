@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from featlab.errors import DataError, NotAStoreError, OptionError
+from featlab.errors import DataError, OptionError
 from featlab.ingest.arrays import NPY, open_arrays
+from featlab.messages import elided
 from featlab.progress import Advance, progress_bar
 from featlab.store.epoch import write_epoch
 from featlab.store.files import StorePath
-from featlab.store.reader import open_run
+from featlab.store.reader import find_run
 
 # Arrays of a file that are no layers, but arguments of `write_epoch`.
 BESIDE_LAYERS = ("labels", "logits", "sample_ids", "classes", "weight", "bias")
@@ -86,9 +87,7 @@ def import_features(
     layers = _named_layers(_chosen(arrays, keys) if keys else found, layer)
     labels = arrays.get("labels") if labels is None else labels
     if labels is None:
-        raise DataError(
-            f"{_listed(list(layers))} came without labels; give --labels, or an array 'labels' in the same file."
-        )
+        raise DataError(f"{_few(layers)} came without labels; give --labels, or an array 'labels' in the same file.")
     names = _class_names(store, arrays.get("classes") if classes is None else classes)
     numbers = _class_numbers(np.asarray(labels), names)
     weight = None if "weight" in layers else arrays.get("weight")
@@ -251,7 +250,7 @@ def _chosen(arrays: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
         if len(fitting) != 1:
             said = f"fits {len(fitting)} arrays" if fitting else "is not in the file"
             near = fitting or difflib.get_close_matches(key, arrays, _SHOWN, 0.3) or list(arrays)
-            raise OptionError(f"the key {key!r} {said}; give one of {_listed(near)}.")
+            raise OptionError(f"the key {key!r} {said}; give one of {_few(near)}.")
         chosen[key] = arrays[fitting[0]]
     return chosen
 
@@ -266,7 +265,7 @@ def _named_layers(arrays: dict[str, Any], layer: str | None) -> dict[str, Any]:
         return arrays
     if len(arrays) > 1:
         raise OptionError(
-            f"--layer {layer!r} can name one array, and there are {len(arrays)} ({_listed(list(arrays))}); "
+            f"--layer {layer!r} can name one array, and there are {len(arrays)} ({_few(arrays)}); "
             "choose one with --key."
         )
     return {layer: next(iter(arrays.values()))}
@@ -288,10 +287,8 @@ def _class_names(store: StorePath, given: Any) -> list[str] | None:
         raise OptionError(
             f"there would be {given} classes, more than {MOST_CLASSES}; give their number, or their names."
         )
-    try:
-        known = open_run(store).classes
-    except NotAStoreError:
-        known = None
+    run = find_run(store)
+    known = None if run is None else run.classes
     if given is None or (known is not None and len(known) == given):
         return known
     return [str(number) for number in range(given)]
@@ -317,9 +314,8 @@ def _class_numbers(labels: NDArray[Any], names: Sequence[str] | None) -> NDArray
                 "label order."
             ) from None
         near = difflib.get_close_matches(unknown, names, _SHOWN) or names
-        raise DataError(f"the label {unknown!r} is no class; the classes are {_listed(near)}.") from None
+        raise DataError(f"the label {unknown!r} is no class; the classes are {_few(near)}.") from None
 
 
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(repr(name) for name in names[:_SHOWN])
-    return f"{shown}, ..." if len(names) > _SHOWN else shown
+def _few(names: Iterable[str]) -> str:
+    return elided(list(names), _SHOWN, show=repr)

@@ -117,7 +117,7 @@ def _texts(texts: Any, file: Path) -> NDArray[np.str_]:
 
 
 def _is_written(dataset: Any) -> bool:
-    """Whether all of a dataset is in the file: HDF5 reads as fill values what never was."""
+    """Tell whether all of a dataset is in the file: HDF5 reads what was never written as fill values."""
     if not dataset.size or dataset.id.get_create_plist().get_layout() == 0:  # compact: within its header
         return True
     if dataset.chunks is None:

@@ -1,4 +1,4 @@
-"""Tensors in `.safetensors` files and datasets in HDF5 files, by rows. Nothing in either is code."""
+"""Tensors in `.safetensors` files, mapped and read by rows. Nothing in such a file is code."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featlab.errors import DataError
+from featlab.messages import shown_bytes
+from featlab.store.bfloat16 import decode_bfloat16
 
 _UNPACKED = 1 << 28  # bytes that any file may unpack to
 _RATIO = 100  # and of a larger file, times its size: features that are mostly zeros pack to a twentieth
@@ -36,7 +38,7 @@ def check_unpacked(size: int, file: Path) -> None:
     stored = file.stat().st_size
     if size > max(_UNPACKED, _RATIO * stored):
         raise DataError(
-            f"{str(file)!r} has {stored / 1e6:.3g} MB and would unpack to {size / 1e6:.3g} MB, more than {_RATIO} "
+            f"{str(file)!r} has {shown_bytes(stored)} and would unpack to {shown_bytes(size)}, more than {_RATIO} "
             "times as much; if that is right, save it without compression."
         )
 
@@ -68,7 +70,7 @@ class Bfloat16Array:
         return np.asarray(self[...], dtype)
 
     def __getitem__(self, rows: Any) -> NDArray[np.float32]:
-        return (np.asarray(self.bits[rows]).astype(np.uint32) << np.uint32(16)).view(np.float32)
+        return decode_bfloat16(np.asarray(self.bits[rows]))
 
 
 def map_tensors(file: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from featlab.hierarchy.labelspace import HYPONYM
+from featlab.messages import joined
 from featlab.typing import NAN
 
 TOLD = (0.5, 0.9)  # fractions of its way that a sentence tells a series to have covered
@@ -206,7 +207,7 @@ def _sentence(layer: str | None, courses: Mapping[str, list[Learned]]) -> str:
     else:
         finest = {name: course[-1] for name, course in courses.items() if name not in LEADS}
         told = [f"{name} by {_pair(classes)}" for name, classes in finest.items() if classes.moved]
-        parts += [f"of the collapse columns, {_listed(told)}"] if told else []
+        parts += [f"of the collapse columns, {joined(told)}"] if told else []
     return f"{head}: {'; '.join(parts)}."
 
 
@@ -219,7 +220,7 @@ def _lead_clause(where: str, spaces: Sequence[Learned]) -> str:
         (still, "did not move in"),
         (fell, "fell in"),
     ]
-    said = [f"{text} {_listed(names)}" for names, text in parts if names]
+    said = [f"{text} {joined(names)}" for names, text in parts if names]
     if len(still) == len(spaces):
         said = ["did not move"]
     return f"{where} {', and '.join(said)}"
@@ -251,7 +252,7 @@ def _collapse_clauses(courses: Mapping[str, list[Learned]]) -> list[str]:
         (worse, "the way led away from collapse in"),
         (still, "there is no course to tell of"),
     ]
-    parts = [f"{text} {_listed(told)}" for told, text in clauses if told]
+    parts = [f"{text} {joined(told)}" for told, text in clauses if told]
     return [f"of the collapse columns, {parts[0]}", *parts[1:]] if parts else []
 
 
@@ -285,7 +286,3 @@ def _beside(learned: Learned) -> str:
 def _name(learned: Learned) -> str:
     many = learned.groups
     return f"the {many} classes" if learned.space == HYPONYM else f"the {many} groups of {learned.space}"
-
-
-def _listed(told: Sequence[str]) -> str:
-    return told[0] if len(told) == 1 else f"{', '.join(told[:-1])} and {told[-1]}"

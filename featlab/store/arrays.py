@@ -19,6 +19,7 @@ from zarr.storage import MemoryStore
 
 from featlab.errors import CorruptStoreError, StoreError
 from featlab.store import fetch, layout
+from featlab.store.bfloat16 import decode_bfloat16
 from featlab.store.checks import metadata_problem
 from featlab.store.files import AnyPath, store_path
 from featlab.store.identity import file_checksums, is_committed_content, is_committed_file
@@ -150,7 +151,7 @@ def _create_array(store: MemoryStore | str, name: str, info: ArrayInfo) -> zarr.
 
 
 def array_metadata(name: str, info: ArrayInfo) -> bytes:
-    """What the metadata of a committed array were, which its inventory determines."""
+    """Rebuild the metadata of a committed array, which its inventory determines."""
     encoded: dict[str, Buffer] = {}
     _create_array(MemoryStore(encoded), name, info)
     return encoded[layout.METADATA].to_bytes()
@@ -158,7 +159,7 @@ def array_metadata(name: str, info: ArrayInfo) -> bytes:
 
 @dataclass(frozen=True)
 class Block:
-    """Where some rows are, all in one shard. Small, picklable, safe to read on any thread.
+    """Address of some rows, all in one shard. Small, picklable, safe to read on any thread.
 
     Attributes
     ----------
@@ -188,7 +189,7 @@ class Block:
 
     @property
     def dtype_read(self) -> np.dtype[Any]:
-        """What `read` returns: the dtype on disk, or float32 for bfloat16."""
+        """Dtype of what `read` returns: that on disk, or float32 for bfloat16."""
         return np.dtype(np.float32 if self.dtype == "bfloat16" else self.dtype)
 
     def read(self, out: NDArray[Any] | None = None) -> NDArray[Any]:
@@ -340,23 +341,3 @@ def array_blocks(path: str, array: str, info: ArrayInfo, target_bytes: int) -> l
 def read_array(path: str, array: str, info: ArrayInfo) -> NDArray[Any]:
     """A whole array, for the small ones."""
     return np.concatenate([block.read() for block in array_blocks(path, array, info, layout.SHARD_TARGET)])
-
-
-def encode_bfloat16(values: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """float32 to the upper half of its bits, rounded to nearest even; NaN stays NaN."""
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
-    rounded = bits >> np.uint32(16)
-    rounded &= np.uint32(1)
-    rounded += np.uint32(0x7FFF)
-    rounded += bits
-    rounded >>= np.uint32(16)
-    encoded = rounded.astype(np.uint16)
-    nan = np.isnan(values)
-    if nan.any():
-        encoded[nan] = (bits[nan] >> np.uint32(16)).astype(np.uint16) | np.uint16(0x40)
-    return encoded
-
-
-def decode_bfloat16(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
-    """The float32 values of bfloat16 bits."""
-    return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)

@@ -28,7 +28,7 @@ from featlab.version import __version__
 
 @dataclass(frozen=True)
 class RunAttributes:
-    """What holds for a whole run."""
+    """Attributes that hold for a whole run."""
 
     classes: list[str]
     synsets: list[str] | None = None
@@ -226,7 +226,7 @@ def ensure_run(root: AnyPath, attributes: RunAttributes) -> None:
 
 
 def is_free(root: AnyPath) -> bool:
-    """Whether a run may be made at a path: nothing is there, or what a capture leaves that committed nothing."""
+    """Tell whether a run may be made at a path: nothing is there, or what a capture leaves that committed nothing."""
     if isinstance(root, ObjectPath) and read_attributes(root) is not None:
         return False
     if not root.exists():
@@ -241,7 +241,7 @@ def is_free(root: AnyPath) -> bool:
 
 
 def is_run(root: AnyPath) -> bool:
-    """Whether a run is at a path; False where one may be made, NotAStoreError for what is neither."""
+    """Tell whether a run is at a path; False where one may be made, NotAStoreError for what is neither."""
     if is_free(root):
         return False
     read_run(root)
@@ -249,7 +249,7 @@ def is_run(root: AnyPath) -> bool:
 
 
 def _holds_no_snapshot(root: AnyPath) -> bool:
-    """Whether there are epochs, as directories that say which weights ended them, and nothing else."""
+    """Tell whether there are epochs, as directories that say which weights ended them, and nothing else."""
     inside = {entry.name for entry in (root / layout.EPOCHS).iterdir() if not entry.name.endswith(PARTIAL)}
     epochs = {name for name in inside if re.fullmatch(r"[0-9]{6,}", name, re.ASCII)}
     return inside <= epochs | {layout.METADATA} and not any(names_in(root / layout.EPOCHS / name) for name in epochs)

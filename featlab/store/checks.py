@@ -1,4 +1,4 @@
-"""What a commit promises against what is there: the record in itself, an array's metadata, every byte of its shards."""
+"""Checks of a commit's promises against what is there: its record, metadata of arrays, every byte of their shards."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def _kinds(part: layout.Inventory) -> dict[str, Any]:
 
 
 def array_problems(name: str, info: ArrayInfo, rows: int) -> Iterator[str]:
-    """Where one array's entry contradicts the format."""
+    """Yield each contradiction between one array's entry and the format."""
     kind, _, layer = name.partition("/")
     try:
         spec = layout.array_spec(name)
@@ -219,7 +219,13 @@ def check_array(
 
 
 def classifier_arrays(attributes: Mapping[str, Any], where: str) -> tuple[layout.Inventory, list[str]]:
-    """What the attributes of a classifier promise, and the layers that feed it; CorruptStoreError if unreadable."""
+    """Read a classifier's inventory, and the layers that feed it, from its attributes.
+
+    Raises
+    ------
+    CorruptStoreError
+        They cannot be read.
+    """
     try:
         if (problem := seal_problem(attributes, where)) is not None:
             raise ValueError(f"it {problem}")
@@ -264,7 +270,7 @@ def classifier_problems(arrays: layout.Inventory, classes: int) -> list[str]:
 
 
 def size_problem(found: int | None, promised: int) -> str | None:
-    """What is wrong with a file's size, None where there is no file."""
+    """Say what is wrong with a file's size, None where there is no file."""
     if found is None:
         return "is missing"
     if found == promised:
@@ -274,7 +280,7 @@ def size_problem(found: int | None, promised: int) -> str | None:
 
 @lru_cache(maxsize=1024)
 def metadata_problem(metadata: bytes, info: ArrayInfo) -> str | None:
-    """How an array's metadata differ from what was promised, as far as a reader depends on it."""
+    """Say how an array's metadata differ from what was promised, as far as a reader depends on it."""
     rest = list(info.shape[1:])
     inner: list[dict[str, Any]] = [_BYTES, *([] if info.codec == "none" else [{"name": "blosc"}]), _CHECKSUM]
     sharding = {
@@ -309,7 +315,7 @@ def metadata_problem(metadata: bytes, info: ArrayInfo) -> str | None:
 def _shard_problem(
     data: bytes, metadata: bytes | None, info: ArrayInfo, number: int, keep: bool
 ) -> tuple[str | None, NDArray[Any] | None]:
-    """What is wrong with the bytes of a shard, and its rows if they are to be kept."""
+    """Say what is wrong with the bytes of a shard, and return its rows if they are to be kept."""
     same = hashlib.sha256(data).hexdigest() == info.shards[number].digest
     if metadata is None:
         return (None if same else "has another digest than was committed"), None

@@ -52,7 +52,7 @@ def publish_part(
 
 @dataclass(frozen=True)
 class Pending:
-    """What is to be committed, and what its writer knows of it."""
+    """Snapshot that is to be committed, with what its writer knows of it."""
 
     root: AnyPath
     epoch: int

@@ -69,7 +69,7 @@ def fetch_chunks(
 
 
 def as_store(metadata: bytes, shard: Shard, content: NDArray[np.uint8]) -> MemoryStore:
-    """What was fetched, where zarr-python finds it."""
+    """Put what was fetched into a store in memory, where zarr-python finds it."""
     stored: dict[str, Buffer] = {
         layout.METADATA: cpu.Buffer.from_bytes(metadata),
         shard.key: cpu.Buffer.from_array_like(content),
@@ -78,7 +78,7 @@ def as_store(metadata: bytes, shard: Shard, content: NDArray[np.uint8]) -> Memor
 
 
 def _chunk_ranges(index: NDArray[Any], wanted: range, size: int) -> list[tuple[int, int]]:
-    """Where the chunks are in their shard, by its index of offsets and lengths."""
+    """Return the byte range of each chunk in its shard, by the shard's index of offsets and lengths."""
     entries = index.view("<u8").reshape(-1, 2)[wanted.start : wanted.stop]
     if (entries == _ABSENT).any():
         raise ValueError("the index lists no such chunk")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from featlab.errors import CorruptStoreError, FeatlabError, StoreError
+from featlab.messages import shown_bytes
 from featlab.store.layout import ATTRIBUTES, METADATA
 from featlab.store.objects import ObjectPath, directories_of, read_all
 
@@ -31,7 +32,7 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def store_path(path: StorePath | ObjectPath) -> AnyPath:
-    """Where a store is: a Path on a local or mounted file system, an ObjectPath for a URL.
+    """Return the path of a store: a Path on a local or mounted file system, an ObjectPath for a URL.
 
     Examples
     --------
@@ -104,16 +105,7 @@ def disk_errors(doing: str, remedy: str, place: AnyPath | None = None) -> Iterat
 
 def _free_space(place: Path) -> str:
     usage = shutil.disk_usage(next(known for known in (place, *place.absolute().parents) if known.exists()))
-    free, total = (_in_units(size) for size in (usage.free, usage.total))
-    return f"{free} of {total} are free there"
-
-
-def _in_units(size: float) -> str:
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"
+    return f"{shown_bytes(usage.free)} of {shown_bytes(usage.total)} are free there"
 
 
 def read_attributes(directory: AnyPath) -> dict[str, Any] | None:
@@ -184,7 +176,7 @@ def claim(directory: AnyPath) -> bytes:
 
 
 def still_claimed(directory: AnyPath, token: bytes) -> bool:
-    """Whether no other writer claimed the directory since; on a file system it could not, for making it twice fails."""
+    """Tell whether no other writer claimed the directory since; on a file system, making it twice fails."""
     return not isinstance(directory, ObjectPath) or read_all([directory / _CLAIM])[0] == token
 
 

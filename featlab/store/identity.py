@@ -75,7 +75,7 @@ def file_checksums(file: BinaryIO, size: int, chunks: int, wanted: range) -> Che
 def is_committed_file(
     file: Path, digest: str, checksums: Sequence[int | None] | None, chunks: int, wanted: range
 ) -> bool:
-    """Whether a shard's file has the committed chunks; without checksums, the committed digest."""
+    """Tell whether a shard's file has the committed chunks; without checksums, the committed digest."""
     if checksums is None:
         found = file.stat()
         return _file_digest(str(file), found.st_ino, found.st_mtime_ns, found.st_size) == digest

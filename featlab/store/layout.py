@@ -91,7 +91,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class ArrayInfo:
-    """What a commit promises of one array."""
+    """Promise of a commit about one array."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -134,7 +134,7 @@ Inventory = dict[str, ArrayInfo]
 
 @dataclass(frozen=True)
 class CommitRecord:
-    """What makes a (epoch, split) exist: the attributes of its group, written last and at once.
+    """Commit record of a (epoch, split): the attributes of its group, written last and at once, which make it exist.
 
     Attributes
     ----------

@@ -55,7 +55,7 @@ class Process:
         return cls(platform.node(), _machine(), os.getpid(), _start_of(os.getpid()) or "")
 
     def is_gone(self, here: Process) -> bool | None:
-        """Whether it has ended, as seen from another; None where that cannot be seen."""
+        """Tell whether it has ended, as seen from another; None where that cannot be seen."""
         if self.machine != here.machine:
             return None
         return _start_of(self.number) != self.started
@@ -72,7 +72,7 @@ def _machine() -> str:
 
 
 def _start_of(number: int) -> str | None:
-    """When a process of this machine started, in a form to be compared; None if there is none, or it is a zombie."""
+    """Return a process's time of start, in a form to be compared; None if there is no process, or it is a zombie."""
     if platform.system() == "Linux":  # by the clock, as psutil has it, the start would move when the clock is set
         try:
             state = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
@@ -90,7 +90,7 @@ def _start_of(number: int) -> str | None:
 
 @dataclass(frozen=True)
 class Entry:
-    """What an entry says, and where it is."""
+    """Entry of a process that writes to the run, as it was read at its place."""
 
     place: AnyPath
     name: str
@@ -104,7 +104,7 @@ class Entry:
 
     @property
     def writer(self) -> str:
-        """Who it is, for a sentence."""
+        """Describe the process, for a sentence."""
         return f"process {self.process.number} on {self.process.host} (since {self.since})"
 
     def is_over(self, here: Process) -> bool:
@@ -114,11 +114,11 @@ class Entry:
 
     @property
     def is_long_silent(self) -> bool:
-        """Whether it was last renewed so long ago that nobody need wait to see another renewal."""
+        """Tell whether it was last renewed so long ago that nobody need wait to see another renewal."""
         return time.time() - self.renewed > LONG_AGO
 
     def conflicts(self, own: _Claim) -> bool:
-        """Whether this one and the other must not write at once."""
+        """Tell whether this one and the other must not write at once."""
         if self.token == own.token or self.token in _here.inherited or self.process == own.process:
             return False
         one_rank = self.name == own.name or ALL in (self.name, own.name)
@@ -175,7 +175,7 @@ class _Claim:
                 self.put()
 
     def is_there(self) -> bool:
-        """Whether nobody took the entry away: a process that was stopped for long may have been taken for gone."""
+        """Tell whether nobody removed the entry: a process that was stopped for long may have been taken for gone."""
         return self.place.exists()
 
     def remove(self) -> None:
@@ -212,7 +212,7 @@ class Holding:
         self._end()
 
     def is_kept(self) -> bool:
-        """Whether the run is still this process's to write to."""
+        """Tell whether the run is still this process's to write to."""
         return self._end.alive and self._claim.is_there()
 
     def check(self) -> None:
@@ -237,7 +237,7 @@ def _let_go(claim: _Claim) -> None:
 
 
 class _Claims:
-    """What this process holds; `inherited` are the tokens of what the process held that this one was forked from."""
+    """Holdings of this process; `inherited` are the tokens of what the process held that this one was forked from."""
 
     def __init__(self, inherited: frozenset[str] = frozenset()) -> None:
         self.lock = threading.RLock()
@@ -348,7 +348,7 @@ def _ask(own: _Claim) -> None:
 
 
 def _stands(other: Entry, own: _Claim, watched: dict[str, tuple[Any, float]]) -> bool:
-    """Whether another entry may yet stand against one's own; StoreError when it does, False when it counts no more."""
+    """Tell whether another entry may yet bar one's own; StoreError when it does, False when it counts no more."""
     gone = other.process.is_gone(own.process)
     if gone is None:
         sign, since = watched.setdefault(other.token, (other.sign, time.monotonic()))

@@ -77,16 +77,16 @@ class ObjectPath:
         """Nothing: a directory is where an object lies."""
 
     def exists(self) -> bool:
-        """Whether there is an object of this name, or one below it."""
+        """Tell whether there is an object of this name, or one below it."""
         with self._speaking("looked up") as (system, key):
             return bool(system.exists(key))
 
     def is_dir(self) -> bool:
-        """Whether an object lies below."""
+        """Tell whether an object lies below."""
         return bool(self._entries())
 
     def iterdir(self) -> Iterator[ObjectPath]:
-        """What lies directly below."""
+        """Iterate over what lies directly below."""
         return (self / name for name in self._entries())
 
     def directories(self) -> list[str]:

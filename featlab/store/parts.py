@@ -14,7 +14,7 @@ _FIRST_PAUSE, _LAST_PAUSE = 0.005, 0.5
 
 @dataclass(frozen=True)
 class Together:
-    """What the writers of one snapshot agree on.
+    """Agreement of the writers of one snapshot.
 
     Attributes
     ----------

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featlab.errors import CorruptStoreError, NotInStoreError, OptionError
+from featlab.errors import CorruptStoreError, NotAStoreError, NotInStoreError, OptionError
+from featlab.messages import elided
 from featlab.store import layout
 from featlab.store.arrays import Block, array_blocks, read_array
 from featlab.store.attributes import RunAttributes, epochs_in, read_run, snapshots, sought_record
@@ -84,6 +85,26 @@ def open_run(path: StorePath) -> Run:
     ([0], ['val'], ['penultimate'])
     """
     return Run(path)
+
+
+def find_run(path: StorePath, *, replaces: bool = False) -> Run | None:
+    """Open a run, or return None where there is none yet: what else is wrong with the path, a writer will say.
+
+    Parameters
+    ----------
+    path
+        As for `open_run`, which also tells what is raised.
+    replaces
+        Return None for a damaged run too, as what is written will replace it.
+    """
+    try:
+        return Run(path)
+    except NotAStoreError:
+        return None
+    except CorruptStoreError:
+        if replaces:
+            return None
+        raise
 
 
 def _sound_record(data: dict[str, Any], where: str, run: RunAttributes) -> CommitRecord:
@@ -180,22 +201,22 @@ class Run:
         )
 
     def record(self, epoch: int, split: str) -> CommitRecord:
-        """What was committed with a (epoch, split); NotInStoreError where nothing was."""
+        """Return the commit record of a (epoch, split); NotInStoreError where nothing was committed."""
         record = self._records.get((epoch, split))
         if record is not None:
             return record
         if epoch not in self.epochs:
-            raise NotInStoreError(f"{self.path} has no epoch {epoch!r}; its epochs are {_listed(self.epochs)}")
+            raise NotInStoreError(f"{self.path} has no epoch {epoch!r}; its epochs are {_held(self.epochs)}")
         splits = [name for number, name in self.committed if number == epoch]
-        raise NotInStoreError(f"{self.path} has no split {split!r} in epoch {epoch}; the splits are {_listed(splits)}")
+        raise NotInStoreError(f"{self.path} has no split {split!r} in epoch {epoch}; the splits are {_held(splits)}")
 
     def has(self, epoch: int, split: str, layer: str) -> bool:
-        """Whether a layer was committed with a (epoch, split)."""
+        """Tell whether a layer was committed with a (epoch, split)."""
         record = self._records.get((epoch, split))
         return record is not None and layer in record.layers
 
     def has_logits(self, epoch: int, split: str) -> bool:
-        """Whether logits were committed with a (epoch, split)."""
+        """Tell whether logits were committed with a (epoch, split)."""
         return self.record(epoch, split).has_logits
 
     def snapshot(self, *, epoch: int, split: str, layer: str) -> Snapshot:
@@ -220,7 +241,7 @@ class Run:
         return () if is_within else self._weights(epoch)[0]
 
     def classifier_digests(self, epoch: int) -> list[str]:
-        """What tells the classifier of an epoch from any other; empty without one."""
+        """Return a text that tells the classifier of an epoch from any other; empty without one."""
         return [shard.digest for info in self._weights(epoch)[1].values() for shard in info.shards]
 
     def classifier(self, epoch: int) -> Classifier | None:
@@ -256,7 +277,7 @@ class Run:
         return tuple(feeds), arrays
 
     def blocks(self, epoch: int, split: str, array: str, *, target_bytes: int = TARGET_BYTES) -> list[Block]:
-        """Where the rows of an array are, in the snapshot's order.
+        """Return the blocks that hold the rows of an array, in the snapshot's order.
 
         Parameters
         ----------
@@ -313,7 +334,7 @@ class Run:
             wanted = f"layer {layer!r}" if kind == layout.LAYERS else f"array {array!r}"
             held = [*record.layers, *(["logits"] if record.has_logits else [])]
             raise NotInStoreError(
-                f"{self.path} has no {wanted} in epoch {epoch}, split {split!r}; it holds {_listed(held)}"
+                f"{self.path} has no {wanted} in epoch {epoch}, split {split!r}; it holds {_held(held)}"
             )
         return record
 
@@ -325,7 +346,7 @@ class Run:
         )
 
     def _keep(self, epoch: int, split: str) -> NDArray[np.bool_] | None:
-        """Which stored rows are the first of their sample; None for all."""
+        """Mark the stored rows that are the first of their sample; None where all are."""
         record = self.record(epoch, split)
         if record.rows == record.unique:
             return None
@@ -407,7 +428,7 @@ class Snapshot:
         return _dask_array(self._run.blocks(self.epoch, self.split, "logits"), len(self._run.classes))
 
     def blocks(self, target_bytes: int = TARGET_BYTES) -> list[Block]:
-        """Where the rows are, as `Run.blocks`."""
+        """Blocks that hold the rows, as of `Run.blocks`."""
         return self._run.blocks(self.epoch, self.split, f"{layout.LAYERS}/{self.layer}", target_bytes=target_bytes)
 
     def to_xarray(self) -> xr.DataArray:
@@ -443,6 +464,5 @@ def _dask_array(blocks: list[Block], dim: int) -> da.Array:
     return joined
 
 
-def _listed(names: list[Any]) -> str:
-    shown = ", ".join(str(name) for name in names[:8])
-    return (shown or "none") + (f", ... ({len(names)} in all)" if len(names) > 8 else "")
+def _held(names: list[Any]) -> str:
+    return elided(names, 8, end=f" ({len(names)} in all)") or "none"

@@ -1,4 +1,4 @@
-"""What rows are checked for, and how they become the dtype on disk."""
+"""Checks of rows before they are written, and their conversion to the dtype on disk."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from featlab.errors import DataError
-from featlab.store.arrays import decode_bfloat16, encode_bfloat16
+from featlab.store.bfloat16 import decode_bfloat16, encode_bfloat16
 
 _EXPONENTS = {"float16": np.uint16(0x7C00), "bfloat16": np.uint16(0x7F80)}
 

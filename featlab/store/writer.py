@@ -388,7 +388,7 @@ class SnapshotWriter:
             self._holding.release()
 
     def _is_ours(self) -> bool:
-        """Whether no other writer took this part over."""
+        """Tell whether no other writer took this part over."""
         return self._holding.is_kept() and (self._released or still_claimed(self._part, self._claim))
 
     def __enter__(self) -> Self:

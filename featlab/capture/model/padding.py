@@ -22,6 +22,7 @@ from featlab.capture.model.masks import (
 from featlab.capture.model.tokens import KeptTokens
 from featlab.capture.model.wrappers import named_modules
 from featlab.errors import CaptureError
+from featlab.messages import listed
 
 _FUSED = (  # hooks on what is inside would turn off the fast path; and it gets the same masks
     nn.Transformer,
@@ -279,13 +280,13 @@ class Padding:
             unclear = [repr(name) for name in EITHER if self._arguments.get(name) is not None]
             why = f"; {unclear[0]} does not tell which tokens are padding" if unclear else ""
             messages.append(
-                f"the tokens of {_listed(absent)} are reduced all alike, for no mask was found among the model's "
+                f"the tokens of {_few(absent)} are reduced all alike, for no mask was found among the model's "
                 f"arguments ({among}{why}): if inputs are padded, name it with mask= or --mask, NAME if True is a "
                 "token and ~NAME if True is padding; if they are not, 'none' says so."
             )
         if misfits:
             messages.append(
-                f"the tokens of {_listed([name for name, _ in misfits])} are reduced all alike, padding too, for mask "
+                f"the tokens of {_few([name for name, _ in misfits])} are reduced all alike, padding too, for mask "
                 f"{misfits[0][1]} does not fit them: name another with mask= or --mask, or the axis of "
                 "the tokens as in reduce='mean:2'; where nothing is padded, 'none' says so."
             )
@@ -409,6 +410,5 @@ def _described(mask: TokenMask) -> str:
     return f"{mask.name!r} of {' or '.join(map(str, sizes))} tokens"
 
 
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(map(repr, names[:3]))
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more layers"
+def _few(layers: Sequence[str]) -> str:
+    return listed(layers, 3, more="more layers")

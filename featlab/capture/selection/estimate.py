@@ -9,11 +9,11 @@ from pathlib import Path
 
 from featlab.capture.selection.schedule import Schedule
 from featlab.errors import CaptureError, OptionError
+from featlab.messages import rounded_bytes
 from featlab.store.files import StorePath, store_path
 
 ID_AND_LABEL = 16
 _WALKED = 100_000  # epochs; a schedule goes on beyond at the rate that it has up to there
-_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB", "EB")
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,13 @@ class Estimate:
 
     def __str__(self) -> str:
         if self.epochs is None:
-            text = f"{self.split} takes about {shown_bytes(self.epoch_bytes)} an epoch"
+            text = f"{self.split} takes about {rounded_bytes(self.epoch_bytes)} an epoch"
         else:
-            text = f"{self.split} takes about {shown_bytes(self.total_bytes)} for {_epochs(self.epochs)}"
+            text = f"{self.split} takes about {rounded_bytes(self.total_bytes)} for {_epochs(self.epochs)}"
         text += " before compression"
         if self.free is None:
             return text
-        text += f", and {shown_bytes(self.free)} are free"
+        text += f", and {rounded_bytes(self.free)} are free"
         if self.epochs is None and self.epoch_bytes:
             text += f", enough for {self.free // self.epoch_bytes:,}"
         return text
@@ -146,27 +146,13 @@ def check_space(estimates: Mapping[str, Estimate], split: str, store: StorePath)
     if own.free is None or own.total_bytes + own.waiting + others <= own.free:
         return
     span = "an epoch" if own.epochs is None else f"for {_epochs(own.epochs)}"
-    beside = f" beside {shown_bytes(others)} of other splits" if others else ""
-    waiting = f" and {shown_bytes(own.waiting)} while samples are chosen" if own.waiting else ""
+    beside = f" beside {rounded_bytes(others)} of other splits" if others else ""
+    waiting = f" and {rounded_bytes(own.waiting)} while samples are chosen" if own.waiting else ""
     raise CaptureError(
-        f"split {split!r} would take about {shown_bytes(own.total_bytes)} {span} before compression{waiting}{beside}, "
-        f"and {store} has {shown_bytes(own.free)} free: make room, capture less (max_per_class=, every=), "
-        "or turn the check off (check_space=False, --no-space-check)."
+        f"split {split!r} would take about {rounded_bytes(own.total_bytes)} {span} before "
+        f"compression{waiting}{beside}, and {store} has {rounded_bytes(own.free)} free: make room, capture less "
+        "(max_per_class=, every=), or turn the check off (check_space=False, --no-space-check)."
     )
-
-
-def shown_bytes(count: int) -> str:
-    """Write a number of bytes for people, in powers of 1000.
-
-    Examples
-    --------
-    >>> shown_bytes(3_210_000_000), shown_bytes(999), shown_bytes(36_400_000)
-    ('3.2 GB', '999 bytes', '36 MB')
-    """
-    value, unit = float(count), 0
-    while value >= 999.5 and unit < len(_UNITS) - 1:
-        value, unit = value / 1000, unit + 1
-    return f"{value:.1f} {_UNITS[unit]}" if unit and value < 9.95 else f"{value:.0f} {_UNITS[unit]}"
 
 
 def _epochs(count: int) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featlab.capture.staging.batch import Rows
-from featlab.store.arrays import decode_bfloat16
+from featlab.store.bfloat16 import decode_bfloat16
 
 BLOCK_BYTES = 4 << 20
 

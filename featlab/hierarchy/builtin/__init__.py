@@ -10,9 +10,9 @@ from importlib import resources
 from typing import Any
 
 from featlab.errors import TaxonomyError
-from featlab.hierarchy.parent_table import listed
 from featlab.hierarchy.synsets import count, hierarchy_above, plain_words, warn_of
 from featlab.hierarchy.taxonomy import Taxonomy
+from featlab.messages import listed
 
 _BY_SYNSET = ("cifar10", "cifar100", "tinyimagenet", "imagenet1k")
 _BY_HAND = ("cifar100-superclasses", "fashion-mnist", "dbpedia14", "20newsgroups")
@@ -179,10 +179,9 @@ def _missing_message(name: str, given: Sequence[str], missing: Sequence[str], ow
         matches = difflib.get_close_matches(spelling, own, n=2)
         return f"{spelling!r} (near names: {listed(matches)})" if matches else repr(spelling)
 
-    more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
     return (
         f"the built-in hierarchy {name!r} lacks {len(missing)} of the {len(given)} classes: "
-        f"{', '.join(map(near, missing[:_NAMED]))}{more}; name the classes as the dataset does, by wnid or by synset."
+        f"{listed(missing, _NAMED, show=near)}; name the classes as the dataset does, by wnid or by synset."
     )
 
 

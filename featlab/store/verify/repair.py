@@ -122,7 +122,7 @@ def _is_used(root: Path, epoch: str) -> bool:
 
 
 def _last_written(path: Path) -> float:
-    """When anything in a directory, or a file, was last written to."""
+    """Return the time at which anything in a directory, or a file, was last written to."""
     newest = path.stat().st_mtime
     for inner, directories, files in os.walk(path):
         newest = max([newest, *(Path(inner, name).lstat().st_mtime for name in (*directories, *files))])

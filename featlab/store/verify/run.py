@@ -1,4 +1,4 @@
-"""Is a run whole? Every committed byte against its record, and what killed writers left behind."""
+"""Verification of a run: every committed byte is held against its record, and what killed writers left is found."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _READERS = 4
 
 @dataclass(frozen=True)
 class Verification:
-    """What `verify_run` found.
+    """Findings of `verify_run`.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ class Verification:
 
     @property
     def costs_data(self) -> bool:
-        """Whether anything that was committed is lost or cannot be read."""
+        """Tell whether anything that was committed is lost or cannot be read."""
         return any(finding.costs_data for finding in self.findings)
 
 
@@ -164,7 +164,7 @@ def verify_run(
 
 
 def _survey(root: AnyPath, classes: int) -> tuple[list[_Committed], list[Fault]]:
-    """What is committed, and what is wrong with whatever else lies where a snapshot could be."""
+    """List what is committed, and the faults of whatever else lies where a snapshot could be."""
     committed: list[_Committed] = []
     faults = stray_files(root, ".") + stray_files(root, layout.EPOCHS) + writer_faults(root)
     for epoch in epochs_in(root):
@@ -279,7 +279,7 @@ def _broken(place: str, what: str, attributes: dict[str, Any] | None) -> Fault:
 def _faults(
     root: AnyPath, entry: _Committed, classes: int, pool: Executor, advance: Advance, quick: bool
 ) -> Iterator[Fault]:
-    """What is wrong with something committed."""
+    """List the faults of something committed."""
     try:
         sizes = below(root / entry.where)
     except StoreError:

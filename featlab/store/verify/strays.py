@@ -1,4 +1,4 @@
-"""What lies in a run and belongs to no commit: of writers that were killed, and of anybody else."""
+"""Files in a run that belong to no commit: of writers that were killed, and of anybody else."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _fail(error: OSError) -> None:
 
 
 def uncommitted_fault(root: AnyPath, place: str) -> list[Fault]:
-    """What a directory without a commit record is."""
+    """Judge a directory without a commit record."""
     directory = root / place
     try:
         files = below(directory)
@@ -101,7 +101,7 @@ def _partial(where: str) -> Fault:
 
 
 def stray_faults(root: AnyPath, place: str, record: CommitRecord, files: Mapping[str, int]) -> Iterator[Fault]:
-    """What lies in a committed snapshot beside what its record names."""
+    """Yield the faults of what lies in a committed snapshot beside what its record names."""
     promised = {layout.METADATA}
     groups = []
     for rank, part in record.parts.items():

@@ -6,6 +6,7 @@ import sys
 import traceback
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import click
 
@@ -113,6 +114,7 @@ logits_option = click.option(
 )
 @click.argument("script", nargs=-1, required=True, type=click.UNPROCESSED)
 def command(
+    script: tuple[str, ...],
     store: str,
     layers: tuple[str, ...],
     splits: tuple[str, ...],
@@ -120,24 +122,11 @@ def command(
     reduce: tuple[str, ...],
     call: tuple[str, ...],
     mask: tuple[str, ...],
-    when_full: str,
-    dtype: str,
-    codec: str,
     classifier: str,
-    logits: str | None,
-    on_error: str,
-    overwrite: bool,
-    max_per_class: int | None,
-    max_samples: int | None,
-    every: int | None,
-    epochs: str | None,
-    within_epochs: bool,
-    total_epochs: int | None,
     no_space_check: bool,
-    resume: bool,
+    within_epochs: bool,
     first_epoch: int | None,
-    rank_timeout: float,
-    script: tuple[str, ...],
+    **options: Any,
 ) -> None:
     """Run a training script, unmodified, and store the activations of its model.
 
@@ -150,6 +139,7 @@ def command(
     featlab capture --store run.zarr --layers '**' --splits val --splits train -- -m package.train
     torchrun --nproc-per-node 2 -m featlab_cli capture --store run.zarr --layers '**' -- train.py
     """
+    from featlab.capture.options import CaptureOptions
     from featlab.capture.script.run import run_script
 
     sys.excepthook = _print_trimmed
@@ -157,29 +147,19 @@ def command(
         script,
         store,
         layers,
+        CaptureOptions(
+            classes=None if classes is None else read_classes(classes),
+            reduce=read_reducers(reduce),
+            call=read_reducers(call),
+            mask=read_reducers(mask),
+            classifier=None if classifier == "none" else classifier,
+            check_space=not no_space_check,
+            **options,
+        ),
         note=lambda message: click.echo(f"featlab: {message}", err=True),
         splits=splits,
-        classes=None if classes is None else read_classes(classes),
-        reduce=read_reducers(reduce),
-        call=read_reducers(call),
-        mask=read_reducers(mask),
-        when_full=when_full,
-        dtype=dtype,
-        codec=codec,
-        classifier=None if classifier == "none" else classifier,
-        logits=logits,
-        on_error=on_error,
-        overwrite=overwrite,
-        max_per_class=max_per_class,
-        max_samples=max_samples,
-        every=every,
-        epochs=epochs,
-        total_epochs=total_epochs,
-        check_space=not no_space_check,
         within_epochs=within_epochs,
-        resume=resume,
         first_epoch=first_epoch,
-        rank_timeout=rank_timeout,
     )
 
 

@@ -49,7 +49,11 @@ def begin(setup: Setup, start: Start) -> Sample:
         run = _open(setup)
         if run is not None and is_first:
             known = kept_before(
-                run, setup.sampling, epoch=start.epoch, stored_as=start.stored_as, overwrite=setup.overwrite
+                run,
+                setup.options.sampling,
+                epoch=start.epoch,
+                stored_as=start.stored_as,
+                overwrite=setup.options.overwrite,
             )
             if known is not None:
                 setup.kept_samples[start.split] = known
@@ -60,7 +64,7 @@ def begin(setup: Setup, start: Start) -> Sample:
     place = store_path(setup.store)
     agreement = Agreement(f"epoch {start.epoch}, split {start.stored_as!r}", start.rank, start.ranks)
     return Sample(
-        setup.sampling,
+        setup.options.sampling,
         setup.kept_samples.get(start.split),
         classes=start.classes,
         place=str(place) if isinstance(place, Path) else None,
@@ -74,13 +78,13 @@ def _open(setup: Setup) -> Run | None:
     except NotAStoreError:
         return None  # what is wrong with the path, if anything, the writer will say
     except CorruptStoreError:
-        if setup.overwrite:  # the remedy for it
+        if setup.options.overwrite:  # the remedy for it
             return None
         raise
 
 
 def _estimate(setup: Setup, start: Start, run: Run | None) -> None:
-    rows = setup.sampling.bound(start.expected, start.classes)
+    rows = setup.options.sampling.bound(start.expected, start.classes)
     known = setup.kept_samples.get(start.split)
     if known is not None:
         rows = len(known)
@@ -90,12 +94,12 @@ def _estimate(setup: Setup, start: Start, run: Run | None) -> None:
     widths = sum(setup.specs[layer.name]["dim"] for layer in setup.layers)
     held = [] if run is None else [epoch for epoch, split in run.committed if split == start.split]
     # What is chosen from waits in single precision until the end of the pass.
-    waiting = rows * (row_bytes + 4 * widths) if setup.sampling and known is None else 0
-    row_bytes += _DTYPE_BYTES[setup.dtype] * widths
-    epochs = epochs_to_come(setup.schedule, setup.total_epochs, epoch=start.epoch, committed=held)
+    waiting = rows * (row_bytes + 4 * widths) if setup.options.sampling and known is None else 0
+    row_bytes += _DTYPE_BYTES[setup.options.dtype] * widths
+    epochs = epochs_to_come(setup.options.schedule, setup.options.total_epochs, epoch=start.epoch, committed=held)
     estimate = Estimate(start.split, row_bytes, rows, epochs, waiting, free_bytes(setup.store))
     setup.estimates[start.split] = estimate
-    if setup.check_space:
+    if setup.options.check_space:
         check_space(setup.estimates, start.split, setup.store)
     _LOG.info("%s.", estimate)
 

@@ -70,7 +70,12 @@ class Recording:
         self._batches = 0
         self._eager = ExitStack()
         self._taps = Taps(
-            setup.model, setup.layers, DTYPES[setup.dtype], self._guarded, setup.masks, logits=setup.logits_path
+            setup.model,
+            setup.layers,
+            DTYPES[setup.options.dtype],
+            self._guarded,
+            setup.masks,
+            logits=setup.options.logits_path,
         )
         self._logits: Logits | None = None
         self._is_searched = False
@@ -84,7 +89,7 @@ class Recording:
         self._dropped: list[torch.Tensor] = []
 
     def __enter__(self) -> Self:
-        if self.is_taken and not self._setup.stopped and self._setup.schedule.wants(self.epoch):
+        if self.is_taken and not self._setup.stopped and self._setup.options.schedule.wants(self.epoch):
             self._active = True
             if self._setup.is_compiled or may_be_compiled():
                 self._run_eagerly()
@@ -193,9 +198,9 @@ class Recording:
             self._writer = self._open(classes, has_logits=output is not None)
             self._queue = WriterQueue(
                 self._write,
-                limit=self._setup.queue_bytes,
+                limit=self._setup.options.queue_bytes,
                 what=self._where,
-                when_full=self._setup.when_full,
+                when_full=self._setup.options.when_full,
                 meter=self._setup.meter,
                 ring=self._setup.ring,
             )
@@ -217,7 +222,7 @@ class Recording:
         if sample_ids is not None:
             return integer_column(sample_ids, "sample_ids")
         # The store would count on over a gap.
-        return torch.arange(self.rows, self.rows + rows) if self._setup.when_full == "drop" else None
+        return torch.arange(self.rows, self.rows + rows) if self._setup.options.when_full == "drop" else None
 
     def _note_calls(self, calls: dict[str, int]) -> None:
         several = {layer.name: layer.call for layer in self._setup.layers if layer.name in calls}
@@ -298,15 +303,15 @@ class Recording:
 
     def _find_logits(self, classes: int | None, labels: torch.Tensor) -> Logits | None:
         setup, outputs = self._setup, self._taps.outputs
-        if setup.logits_path is not None:
-            values = outputs.get(setup.logits_path)
+        if setup.options.logits_path is not None:
+            values = outputs.get(setup.options.logits_path)
             if values is None or values.ndim != 2 or values.shape[1] != (classes or values.shape[1]):
                 found = "was not given" if values is None else f"has shape {tuple(values.shape)}"
                 raise CaptureError(
-                    f"{named(setup.logits_path)}, named as the logits, {found} in {self._batch_name()}: "
+                    f"{named(setup.options.logits_path)}, named as the logits, {found} in {self._batch_name()}: "
                     f"name one of shape (rows, {classes or 'K'}) with logits= or --logits."
                 )
-            return Logits(setup.logits_path, values.shape[1], "as named", is_certain=True)
+            return Logits(setup.options.logits_path, values.shape[1], "as named", is_certain=True)
         fitting = {path: values for path, values in outputs.items() if len(values) == len(labels)}
         before = setup.logits.get(self._mode)
         known = Known(
@@ -391,17 +396,17 @@ class Recording:
             classes=classes,
             rank=self._share.rank,
             together=self._share.together,
-            synsets=setup.synsets,
-            dtype=setup.dtype,
-            codec=setup.codec,
+            synsets=setup.options.synsets,
+            dtype=setup.options.dtype,
+            codec=setup.options.codec,
             mode=self._mode,
             step=self.step,
             expected=self._sample.expected(self._expected),
-            overwrite=setup.overwrite,
+            overwrite=setup.options.overwrite,
             model=type(setup.model).__qualname__,
             layers={layer.name: setup.specs[layer.name] for layer in setup.layers},
             logits=self._logits_spec() if has_logits else None,
-            sampling=setup.sampling.to_json(),
+            sampling=setup.options.sampling.to_json(),
         )
 
     def _logits_spec(self) -> dict[str, dict[str, str]] | None:
@@ -526,7 +531,7 @@ class Recording:
         except (FeatlabError, OSError, RuntimeError) as error:
             self._abandon(error)
             clear = error if isinstance(error, FeatlabError) else writer_error(self._where, error)
-            if self._setup.on_error == "raise":
+            if self._setup.options.on_error == "raise":
                 self.failure = clear
                 if clear is error:
                     raise

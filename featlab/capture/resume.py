@@ -33,15 +33,15 @@ def check_continues(setup: Setup, split: str) -> None:
     root = store_path(setup.store)
     run, attributes = open_run(setup.store), read_run(root)
     if setup.classes is not None:
-        attributes.joined(RunAttributes.of(setup.classes, setup.synsets), root)
+        attributes.joined(RunAttributes.of(setup.classes, setup.options.synsets), root)
     part = next(iter(run.record(max(epochs), split).parts.values()))
     stored = {name.removeprefix(f"{LAYERS}/"): info for name, info in part.items() if name.startswith(f"{LAYERS}/")}
     wanted = {layer.name: layer for layer in setup.layers}
     differences = [f"layers {_names(set(stored) - set(wanted))} no longer"] if set(stored) - set(wanted) else []
     if new := set(wanted) - set(stored):
         differences.append(f"layers {_names(new)} newly")
-    if dtypes := {info.dtype for info in stored.values()} - {setup.dtype}:
-        differences.append(f"dtype {setup.dtype!r} instead of {_names(dtypes)}")
+    if dtypes := {info.dtype for info in stored.values()} - {setup.options.dtype}:
+        differences.append(f"dtype {setup.options.dtype!r} instead of {_names(dtypes)}")
     for name, layer in wanted.items():
         asked = layer.reduce.partition(":")[0]
         reduced = attributes.layers.get(name, {}).get("reduce", asked)

@@ -348,7 +348,7 @@ class ScriptWatch(PassObserver):
             return
         if not (at.is_training or is_within):
             at.epoch = self._epoch_of_weights(capture, at.split)
-        if not capture.setup.schedule.wants(at.epoch):
+        if not capture.setup.options.schedule.wants(at.epoch):
             self.seen.unscheduled.add(at.epoch)
             return
         step = self._steps + (self._steps_before or 0) if is_within else None
@@ -467,7 +467,7 @@ class ScriptWatch(PassObserver):
         self._raise_or_stop(error)
 
     def _raise_or_stop(self, error: FeatlabError) -> None:
-        if self.capture is None or self.capture.setup.on_error == "raise":
+        if self.capture is None or self.capture.setup.options.on_error == "raise":
             self.seen.failure = error
             raise error
         self.capture.setup.stopped = True

@@ -30,6 +30,7 @@ from featlab.capture.selection.estimate import Estimate
 from featlab.capture.selection.schedule import Epochs
 from featlab.capture.setup import Setup
 from featlab.capture.staging.stats import CaptureStats
+from featlab.capture.target import Target
 from featlab.errors import CaptureError, FeatlabError, FeatlabWarning, NotAStoreError, StoreError
 from featlab.store.files import StorePath
 from featlab.store.layout import step_split
@@ -372,7 +373,7 @@ class Capture:
             share = share_of(self._setup.store, epoch, stored_as, sharded=sharded, timeout=timeout)
             if share.is_taken and not self._setup.stopped:
                 self._stop(self._enter(self._setup.store, share.rank, self._setup.options.on_error))
-        return Recording(self._setup, epoch=epoch, split=split, expected=expected, step=step, share=share, kept=kept)
+        return Recording(self._setup, Target(epoch, split, step, expected, share), kept=kept)
 
     def evaluate(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -244,18 +244,18 @@ class Sample:
         """Take a batch; returns what of it is to be stored now, if anything."""
         count = len(rows.labels)
         if rows.sample_ids is None and self._sampling:
-            rows = rows.with_ids(np.arange(self.seen, self.seen + count, dtype=np.int64))
+            rows = replace(rows, sample_ids=np.arange(self.seen, self.seen + count, dtype=np.int64))
         self.seen += count
         if rows.sample_ids is None or not self._sampling:
             return rows
         if self._known is not None:
             chosen = np.flatnonzero(np.isin(rows.sample_ids, self._known))
-            return rows.at(chosen) if len(chosen) else None
+            return _at(rows, chosen) if len(chosen) else None
         if self._smallest is not None and self._spill is not None:
             check_labels(rows.labels, self._classes)
             whole = self._sampling.max_per_class is None
             taken, slots = self._smallest.offer(rows.sample_ids, np.zeros_like(rows.labels) if whole else rows.labels)
-            self._spill.put(rows.at(np.array(taken, np.int64)), slots)
+            self._spill.put(_at(rows, np.array(taken, np.int64)), slots)
         return None
 
     def rest(self) -> Iterator[Rows]:
@@ -280,3 +280,8 @@ class Sample:
         """Drop what waits."""
         if self._spill is not None:
             self._spill.close()
+
+
+def _at(rows: Rows, chosen: Ids) -> Rows:
+    """Choose rows by number."""
+    return rows.map(lambda values: values[chosen])

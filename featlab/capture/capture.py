@@ -259,7 +259,7 @@ class Capture:
 
     @property
     def setup(self) -> Setup:
-        """What is captured, and what was found out about the model so far."""
+        """State of the capture: its options, the model, and what was found out about both so far."""
         return self._setup
 
     @property
@@ -268,7 +268,7 @@ class Capture:
         return dict(self._setup.estimates)
 
     def keeps(self, *, epoch: int, split: str = "val", step: int | None = None) -> bool:
-        """Whether the run held this (epoch, split) before, so that it is kept and not recorded again."""
+        """Tell whether the run held this (epoch, split) before, so that it is kept and not recorded again."""
         return (epoch, split if step is None else step_split(split, step)) in self._setup.held
 
     def note(self, epoch: int, *, steps: int | None = None) -> None:

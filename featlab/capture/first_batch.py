@@ -1,4 +1,4 @@
-"""What is settled at a recording's first batch: which samples it keeps, and whether there is room for them."""
+"""First batch of a recording: choose the samples that it keeps, and check that there is room for them."""
 
 from __future__ import annotations
 

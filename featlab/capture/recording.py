@@ -138,12 +138,12 @@ class Recording:
 
     @property
     def is_taken(self) -> bool:
-        """Whether this process records anything: not what is stored already, nor what rank 0 records for all."""
+        """True where this process records: not what is stored already, nor what rank 0 records for all."""
         return self._target.share.is_taken
 
     @property
     def is_open(self) -> bool:
-        """Whether batches are recorded: after the enter, before the exit, and nothing failed."""
+        """True while batches are recorded: after the enter, before the exit, and nothing failed."""
         return self._active
 
     def pause(self, paused: bool = True) -> None:
@@ -419,7 +419,7 @@ class Recording:
 
     @property
     def _may_change(self) -> bool:
-        """Whether the rows may come from a pass that trains the model."""
+        """True where the rows may come from a pass that trains the model."""
         return self._is_training or torch.is_grad_enabled()
 
     @property

@@ -1,4 +1,4 @@
-"""Which part of a module's output is meant: paths into tuples, mappings and dataclasses."""
+"""Parts of a module's output: paths into tuples, mappings and dataclasses."""
 
 from __future__ import annotations
 

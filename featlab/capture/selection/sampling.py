@@ -1,4 +1,4 @@
-"""Which samples are kept when not all are: those whose ids have the smallest hashes, in whatever order they come."""
+"""Sampling by the smallest hashes of ids: the same samples are kept in whatever order they come."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def hash_ids(ids: Ids) -> NDArray[np.uint64]:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How many samples of a split are kept; None keeps all.
+    """Limits of the samples of a split that are kept; None keeps all.
 
     Attributes
     ----------
@@ -228,7 +228,7 @@ class Sample:
 
     @property
     def is_choosing(self) -> bool:
-        """Whether this recording decides, from all it sees, which samples are kept."""
+        """True where this recording chooses, from all it sees, the samples that are kept."""
         return self._smallest is not None and self._gather is None
 
     def expected(self, rows: int | None) -> int | None:

@@ -46,7 +46,7 @@ logits_option = click.option(
     required=True,
     multiple=True,
     metavar="GLOB",
-    help="Modules by name: * within a segment, ** across segments, !GLOB takes away, penultimate is the classifier's "
+    help="Modules by name: * within a segment, ** across segments, !GLOB excludes, penultimate is the classifier's "
     "input, GLOB:0 or GLOB:NAME a part of an output that is a tuple or a mapping. Repeatable; order counts.",
 )
 @click.option("--splits", multiple=True, default=("val",), show_default=True, metavar="NAME", help="Repeatable.")

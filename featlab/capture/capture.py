@@ -53,7 +53,7 @@ class Capture:
         Path or URL of the run; made if it is not there.
     layers
         One glob or several over the names of the model's modules: ``*`` stays within a segment, ``**`` crosses
-        segments, ``!glob`` takes away. ``"penultimate"`` is the classifier's input. Of an output that is no tensor,
+        segments, ``!glob`` excludes. ``"penultimate"`` is the classifier's input. Of an output that is no tensor,
         a part is named after a colon: ``"gru:0"``, ``"encoder:last_hidden_state"``, ``"encoder:hidden_states.3"``.
     classes
         Names of the K classes, or K; by default those of the run, or "0" .. "K-1" by the width of the logits.

@@ -215,7 +215,7 @@ class Recording:
             self._setup.told.add("empty")
             self._setup.notify(
                 f"{rows} samples of {self._target} have no token that mask {mask!r} keeps, so their features are NaN "
-                "where tokens are reduced: take them out of the data, or name the mask with mask= or --mask, ~NAME if "
+                "where tokens are reduced: exclude them from the data, or name the mask with mask= or --mask, ~NAME if "
                 "True is padding in it."
             )
 
@@ -332,7 +332,7 @@ class Recording:
             if layer not in self._taps.fired:
                 raise CaptureError(
                     f"layer {layer!r} did not fire for {self._batch_name()}: call the model once before each "
-                    f"batch, and take a module that it does not use away with '!{layer}'."
+                    f"batch, and exclude a module that it does not use with '!{layer}'."
                 )
 
     def _open(self, classes: list[str], *, has_logits: bool) -> Writing:

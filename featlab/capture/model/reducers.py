@@ -115,7 +115,7 @@ def plan_reduction(name: str, shape: torch.Size, layer: str) -> Reduction:
     check_reducer(name)
     if not shape:
         raise CaptureError(
-            f"layer {layer!r} gives a single number instead of one row per sample: take it away with '!{layer}'."
+            f"layer {layer!r} gives a single number instead of one row per sample: exclude it with '!{layer}'."
         )
     op, _, listed = name.partition(":")
     positions: tuple[int, ...] = ()

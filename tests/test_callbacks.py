@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from running import run_script
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 import featlab
 from featlab import callbacks
-from featlab.capture.script.run import run_script
 from featlab.errors import CaptureError, EpochExistsError, LayerNotFoundError, OptionError
 
 SCRIPTS = Path(__file__).parent / "scripts"

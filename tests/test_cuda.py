@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from running import run_script
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import featlab
 from featlab.capture.model.digest import weights_digest
-from featlab.capture.script.run import run_script
 from featlab.errors import CaptureError, FeatlabWarning
 
 pytestmark = pytest.mark.cuda

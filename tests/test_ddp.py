@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from running import run_script
 from torch import distributed, nn
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 import featlab
 from featlab.capture.distributed import expected_together, is_sharded
-from featlab.capture.script.run import run_script
 from featlab.errors import CaptureError, OptionError, StoreError
 from featlab.store.parts import Together
 from featlab.store.writer import SnapshotWriter

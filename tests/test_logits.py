@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from running import run_script
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import featlab
 from featlab.capture.model.classifier import Classifier
-from featlab.capture.script.run import run_script
 from featlab.errors import CaptureError, OptionError
 from featlab_cli.main import run as featlab_command
 

@@ -104,7 +104,7 @@ def test_the_commands_take_urls(tmp_path: Path, s3: str, monkeypatch: pytest.Mon
 
 
 def test_a_script_is_captured_by_url(tmp_path: Path, s3: str) -> None:
-    from featlab.capture.script.run import run_script
+    from running import run_script
 
     script = tmp_path / "train.py"
     script.write_text(

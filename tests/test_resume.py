@@ -11,13 +11,13 @@ import pytest
 import torch
 from editing import edit
 from forked import Captures
+from running import run_script
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import featlab
 from featlab.capture.known import Known
 from featlab.capture.model.digest import weights_digest
-from featlab.capture.script.run import run_script
 from featlab.errors import CaptureError, NotAStoreError
 
 SCRIPT = str(Path(__file__).parent / "scripts" / "counted.py")

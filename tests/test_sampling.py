@@ -246,14 +246,14 @@ import numpy as np
 from torch.distributed import FileStore
 from featlab.capture.distributed import Agreement
 from featlab.capture.selection.sampling import Sample, Sampling
-from featlab.capture.selection.spill import Rows
+from featlab.capture.staging.batch import Columns
 rank, keys, labels = int(sys.argv[1]), FileStore(sys.argv[2], 2), np.array(json.loads(sys.argv[4]))
 ids = np.arange(len(labels))[rank::2]
 for limits in json.loads(sys.argv[3]):
     agreement = Agreement("epoch 0, split 'val'", rank, 2, timeout=60, keys=keys)
     sample = Sample(Sampling(**limits), None, classes=3, place=None, gather=agreement.gather)
     for part in np.array_split(ids[::-1], 4):
-        sample.take(Rows({"x": part[:, None].astype(float)}, labels[part], sample_ids=part))
+        sample.take(Columns({"x": part[:, None].astype(float)}, labels[part], sample_ids=part))
     kept = [rows.sample_ids.tolist() for rows in sample.rest()]
     print(json.dumps([sum(kept, []), sample.kept.tolist()]))
 """

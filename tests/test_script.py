@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from running import run_script
 from torch.nn import functional
 from torch.nn.modules import module as torch_hooks
 from torch.optim import optimizer as torch_optimizer
@@ -14,7 +15,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 import featlab
-from featlab.capture.script.run import parse_command, run_script
+from featlab.capture.script.run import parse_command
 from featlab.errors import CaptureError, DataError, EpochExistsError, LayerNotFoundError, NotAStoreError, OptionError
 from featlab.store.writer import SnapshotWriter
 from featlab_cli.main import run as featlab_command

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from running import run_script
 
 import featlab
-from featlab.capture.script.run import run_script
 from featlab.errors import CaptureError, OptionError
 
 BLOBS = str(Path(__file__).parent / "scripts" / "blobs.py")

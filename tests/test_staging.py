@@ -10,9 +10,9 @@ from torch import nn
 
 import featlab
 from featlab.capture.capture import Capture
-from featlab.capture.staging import pinned
-from featlab.capture.staging import queue as staging
-from featlab.capture.staging.batch import Batch
+from featlab.capture.staging import batch as batches
+from featlab.capture.staging import pinned, tensors
+from featlab.capture.staging.batch import Batch, Columns
 from featlab.capture.staging.pinned import PinnedRing, copy_aside
 from featlab.capture.staging.queue import WriterQueue
 from featlab.capture.staging.stats import Meter
@@ -76,7 +76,7 @@ def test_a_device_is_waited_for_before_the_copy_and_not_before(peak, expected, m
             wide.fill_(70000)
             largest.fill_(peak)
 
-    monkeypatch.setattr(staging, "side_stream", lambda device: None)
+    monkeypatch.setattr(tensors, "side_stream", lambda device: None)
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
     staged = Staged(narrow, wide, largest, Event())
     assert staged.nbytes == 8 + 16
@@ -88,12 +88,13 @@ def test_an_empty_batch_is_staged():
 
 
 def batch(number, rows=4):
-    return Batch({"layer": stage(torch.full((rows, 8), float(number)))}, stage(torch.zeros(rows, dtype=torch.int64)))
+    labels = stage(torch.zeros(rows, dtype=torch.int64))
+    return Batch(Columns({"layer": stage(torch.full((rows, 8), float(number)))}, labels))
 
 
 def test_batches_are_written_in_order():
     written = []
-    queue = WriterQueue(lambda one: written.append(one.features["layer"].to_host()[0, 0]), limit=1 << 20, what="x")
+    queue = WriterQueue(lambda one: written.append(one.to_host().features["layer"][0, 0]), limit=1 << 20, what="x")
     for number in range(20):
         queue.put(batch(number))
     queue.drain()
@@ -194,8 +195,8 @@ class Device:
     def __init__(self, monkeypatch):
         self.allocated = []
         monkeypatch.setattr(pinned, "allocate", self.allocate)
-        monkeypatch.setattr(staging, "copy_aside", self.copy_aside)
-        monkeypatch.setattr(staging, "side_stream", lambda device: None)
+        monkeypatch.setattr(batches, "copy_aside", self.copy_aside)
+        monkeypatch.setattr(tensors, "side_stream", lambda device: None)
         monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
 
     def allocate(self, nbytes):
@@ -239,10 +240,9 @@ def test_what_lies_on_a_device_comes_through_pinned_buffers_that_are_used_again(
     device, ring, got = Device(monkeypatch), PinnedRing(), []
 
     def write(one):
-        arrays = {name: staged.to_host().copy() for name, staged in one.features.items()}
-        got.append((arrays, one.labels.to_host().copy(), one.logits.to_host().copy(), one.sample_ids))
+        got.append(one.to_host().map(np.copy))
         assert one.buffer is not None
-        assert not one.features["odd"].narrow.data_ptr() % 4
+        assert not one.columns.features["odd"].narrow.data_ptr() % 4
 
     queue = WriterQueue(write, limit=1, what="x", ring=ring)
     for number in range(10):
@@ -255,18 +255,19 @@ def test_what_lies_on_a_device_comes_through_pinned_buffers_that_are_used_again(
             "host": stage(torch.full((rows, 1), float(number))),
         }
         labels = device.staged(torch.full((rows,), number), torch.int64)
-        assert queue.put(Batch(features, labels, device.staged(odd, torch.float32)))
+        assert queue.put(Batch(Columns(features, labels, device.staged(odd, torch.float32))))
     queue.drain()
     assert len(device.allocated) == 1  # one batch waits at a time
-    for number, (arrays, labels, logits, ids) in enumerate(got):
+    for number, rows in enumerate(got):
+        arrays = rows.features
         assert (arrays["odd"] == number + 0.5).all()
         assert (arrays["large"] == number * 10000.0).all()
         assert arrays["large"].dtype == (np.float32 if number > 6 else np.float16)
         assert (arrays["host"] == number).all()
-        assert (labels == number).all()
-        assert (logits == number + 0.5).all()
-        assert ids is None
-        assert len(labels) == (5 if number < 9 else 3)
+        assert (rows.labels == number).all()
+        assert (rows.logits == number + 0.5).all()
+        assert rows.sample_ids is None
+        assert len(rows.labels) == (5 if number < 9 else 3)
 
 
 def test_pinned_buffers_grow_with_the_batches_and_are_freed(monkeypatch):
@@ -304,7 +305,8 @@ def test_buffers_come_back_only_when_their_copies_are_done(failing, monkeypatch)
     queue = WriterQueue(write, limit=1 << 20, what="x", ring=Ring())
     del ring
     for _ in range(4):
-        queue.put(Batch({"layer": device.staged(torch.ones(2, 4))}, stage(torch.zeros(2, dtype=torch.int64))))
+        labels = stage(torch.zeros(2, dtype=torch.int64))
+        queue.put(Batch(Columns({"layer": device.staged(torch.ones(2, 4))}, labels)))
     stopping = threading.Thread(target=queue.discard)
     stopping.start()
     release.set()

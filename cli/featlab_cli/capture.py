@@ -6,6 +6,7 @@ import sys
 import traceback
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import click
 
@@ -46,7 +47,7 @@ logits_option = click.option(
     required=True,
     multiple=True,
     metavar="GLOB",
-    help="Modules by name: * within a segment, ** across segments, !GLOB takes away, penultimate is the classifier's "
+    help="Modules by name: * within a segment, ** across segments, !GLOB excludes, penultimate is the classifier's "
     "input, GLOB:0 or GLOB:NAME a part of an output that is a tuple or a mapping. Repeatable; order counts.",
 )
 @click.option("--splits", multiple=True, default=("val",), show_default=True, metavar="NAME", help="Repeatable.")
@@ -114,6 +115,7 @@ logits_option = click.option(
 )
 @click.argument("script", nargs=-1, required=True, type=click.UNPROCESSED)
 def command(
+    script: tuple[str, ...],
     store: str,
     layers: tuple[str, ...],
     splits: tuple[str, ...],
@@ -121,24 +123,11 @@ def command(
     reduce: tuple[str, ...],
     call: tuple[str, ...],
     mask: tuple[str, ...],
-    when_full: str,
-    dtype: str,
-    codec: str,
     classifier: str,
-    logits: str | None,
-    on_error: str,
-    overwrite: bool,
-    max_per_class: int | None,
-    max_samples: int | None,
-    every: int | None,
-    epochs: str | None,
-    within_epochs: bool,
-    total_epochs: int | None,
     no_space_check: bool,
-    resume: bool,
+    within_epochs: bool,
     first_epoch: int | None,
-    rank_timeout: float,
-    script: tuple[str, ...],
+    **options: Any,
 ) -> None:
     """Run a training script, unmodified, and store the activations of its model.
 
@@ -152,6 +141,7 @@ def command(
     torchrun --nproc-per-node 2 -m featlab_cli capture --store run.zarr --layers '**' -- train.py
     """
     check_kept(store)
+    from featlab.capture.options import CaptureOptions
     from featlab.capture.script.run import run_script
 
     sys.excepthook = _print_trimmed
@@ -159,29 +149,19 @@ def command(
         script,
         store,
         layers,
+        CaptureOptions(
+            classes=None if classes is None else read_classes(classes),
+            reduce=read_reducers(reduce),
+            call=read_reducers(call),
+            mask=read_reducers(mask),
+            classifier=None if classifier == "none" else classifier,
+            check_space=not no_space_check,
+            **options,
+        ),
         note=lambda message: click.echo(f"featlab: {message}", err=True),
         splits=splits,
-        classes=None if classes is None else read_classes(classes),
-        reduce=read_reducers(reduce),
-        call=read_reducers(call),
-        mask=read_reducers(mask),
-        when_full=when_full,
-        dtype=dtype,
-        codec=codec,
-        classifier=None if classifier == "none" else classifier,
-        logits=logits,
-        on_error=on_error,
-        overwrite=overwrite,
-        max_per_class=max_per_class,
-        max_samples=max_samples,
-        every=every,
-        epochs=epochs,
-        total_epochs=total_epochs,
-        check_space=not no_space_check,
         within_epochs=within_epochs,
-        resume=resume,
         first_epoch=first_epoch,
-        rank_timeout=rank_timeout,
     )
 
 

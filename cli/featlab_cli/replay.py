@@ -17,7 +17,7 @@ from featlab_cli.stores import check_kept
     required=True,
     multiple=True,
     metavar="GLOB",
-    help="Modules by name: * within a segment, ** across segments, !GLOB takes away, penultimate is the classifier's "
+    help="Modules by name: * within a segment, ** across segments, !GLOB excludes, penultimate is the classifier's "
     "input. Repeatable; order counts.",
 )
 @click.option("--model", required=True, metavar="MODULE:FUNCTION", help="Builds the model, as in train:build.")

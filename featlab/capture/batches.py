@@ -1,4 +1,4 @@
-"""What is given with a batch, and whether it agrees with what the layers gave."""
+"""Batches: inputs and labels taken apart, and rows checked against those of the layers."""
 
 from __future__ import annotations
 

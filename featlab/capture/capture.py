@@ -23,23 +23,20 @@ from featlab.capture.model.classifier import Classifier
 from featlab.capture.model.digest import weights_digest
 from featlab.capture.model.layers import is_compiled, select_layers, unwrap
 from featlab.capture.model.logits import module_with_logits
+from featlab.capture.options import CaptureOptions
 from featlab.capture.recording import Recording
 from featlab.capture.resume import check_continues, check_start, note_end
-from featlab.capture.selection.estimate import Estimate, check_total_epochs
-from featlab.capture.selection.sampling import Sampling
-from featlab.capture.selection.schedule import Epochs, Schedule
+from featlab.capture.selection.estimate import Estimate
+from featlab.capture.selection.schedule import Epochs
 from featlab.capture.setup import Setup
-from featlab.capture.staging.queue import WHEN_FULL
 from featlab.capture.staging.stats import CaptureStats
-from featlab.capture.staging.tensors import DTYPES
-from featlab.errors import CaptureError, FeatlabError, FeatlabWarning, OptionError, StoreError
+from featlab.capture.target import Target
+from featlab.errors import CaptureError, FeatlabError, FeatlabWarning, StoreError
 from featlab.store.files import StorePath
-from featlab.store.layout import CODECS, check_choice, step_split
+from featlab.store.layout import step_split
 from featlab.store.lock import Holding
 from featlab.store.reader import find_run
 from featlab.store.writer import enter_run
-
-ON_ERROR = ("raise", "warn")
 
 
 class Capture:
@@ -56,7 +53,7 @@ class Capture:
         Path or URL of the run; made if it is not there.
     layers
         One glob or several over the names of the model's modules: ``*`` stays within a segment, ``**`` crosses
-        segments, ``!glob`` takes away. ``"penultimate"`` is the classifier's input. Of an output that is no tensor,
+        segments, ``!glob`` excludes. ``"penultimate"`` is the classifier's input. Of an output that is no tensor,
         a part is named after a colon: ``"gru:0"``, ``"encoder:last_hidden_state"``, ``"encoder:hidden_states.3"``.
     classes
         Names of the K classes, or K; by default those of the run, or "0" .. "K-1" by the width of the logits.
@@ -165,45 +162,57 @@ class Capture:
         total_epochs: int | None = None,
         check_space: bool = True,
     ) -> None:
-        check_total_epochs(total_epochs)
-        check_choice("dtype", dtype, tuple(DTYPES))
-        check_choice("codec", codec, tuple(CODECS))
-        check_choice("on_error", on_error, ON_ERROR)
-        check_choice("when_full", when_full, WHEN_FULL)
-        if queue_bytes < 1:
-            raise OptionError(f"queue_bytes is {queue_bytes}: give the number of bytes that may wait for the writer.")
-        if not rank_timeout > 0:
-            raise OptionError(f"rank_timeout is {rank_timeout}: give the seconds to wait for other ranks, more than 0.")
-        bare = unwrap(model)
-        logits = None if logits is None else logits.removeprefix(":")
-        known = Known.read(store, replaces=overwrite)
-        self._closed = False
-        self._holding: Holding | None = None
-        refused = self._enter(store, known_rank(), on_error)
-        self._setup = Setup(
-            model=bare,
-            is_compiled=is_compiled(model),
-            layers=select_layers(bare, layers, reduce, call, mask),
-            classifier=Classifier(bare, classifier),
-            store=store,
-            classes=_class_names(classes, store),
+        options = CaptureOptions(
+            classes=classes,
             synsets=synsets,
+            reduce=reduce,
+            call=call,
+            mask=mask,
             dtype=dtype,
             codec=codec,
+            classifier=classifier,
+            logits=logits,
             on_error=on_error,
             overwrite=overwrite,
+            resume=resume,
+            rank_timeout=rank_timeout,
             queue_bytes=queue_bytes,
             when_full=when_full,
-            notify=notify or _warn,
-            sampling=Sampling(max_per_class, max_samples),
-            schedule=Schedule.of(every, epochs),
+            max_per_class=max_per_class,
+            max_samples=max_samples,
+            every=every,
+            epochs=epochs,
             total_epochs=total_epochs,
             check_space=check_space,
-            held=known.held if resume and not overwrite else frozenset(),
+        )
+        self._begin(options, model, store, layers, notify)
+
+    def _begin(
+        self,
+        options: CaptureOptions,
+        model: nn.Module,
+        store: StorePath,
+        layers: str | Iterable[str],
+        notify: Callable[[str], None] | None,
+    ) -> None:
+        bare = unwrap(model)
+        known = Known.read(store, replaces=options.overwrite)
+        self._closed = False
+        self._holding: Holding | None = None
+        refused = self._enter(store, known_rank(), options.on_error)
+        path = options.logits_path
+        self._setup = Setup(
+            options=options,
+            model=bare,
+            is_compiled=is_compiled(model),
+            layers=select_layers(bare, layers, options.reduce, options.call, options.mask),
+            classifier=Classifier(bare, options.classifier),
+            store=store,
+            classes=_stored_classes(store) if options.classes is None else options.class_names,
+            notify=notify or _warn,
+            held=known.held if options.resume and not options.overwrite else frozenset(),
             known=known,
-            rank_timeout=rank_timeout,
-            logits_path=logits,
-            logits_of=None if logits is None else module_with_logits(bare, logits),
+            logits_of=None if path is None else module_with_logits(bare, path),
             stored_logits=_stored_logits(store),
         )
         self._stop(refused)
@@ -250,7 +259,7 @@ class Capture:
 
     @property
     def setup(self) -> Setup:
-        """What is captured, and what was found out about the model so far."""
+        """State of the capture: its options, the model, and what was found out about both so far."""
         return self._setup
 
     @property
@@ -259,7 +268,7 @@ class Capture:
         return dict(self._setup.estimates)
 
     def keeps(self, *, epoch: int, split: str = "val", step: int | None = None) -> bool:
-        """Whether the run held this (epoch, split) before, so that it is kept and not recorded again."""
+        """Tell whether the run held this (epoch, split) before, so that it is kept and not recorded again."""
         return (epoch, split if step is None else step_split(split, step)) in self._setup.held
 
     def note(self, epoch: int, *, steps: int | None = None) -> None:
@@ -288,7 +297,7 @@ class Capture:
                 check_start(setup, digest)
             note_end(setup, epoch, digest, steps)
         except FeatlabError as error:
-            if setup.on_error == "raise":
+            if setup.options.on_error == "raise":
                 raise
             setup.stopped = True
             setup.notify(f"capturing stopped, and the training goes on: {error}")
@@ -356,15 +365,15 @@ class Capture:
             self._setup.tell_once(
                 f"kept {split}", f"{where} is stored already: it is kept, and so is all that was stored before."
             )
-        elif not self._setup.schedule.wants(epoch):
+        elif not self._setup.options.schedule.wants(epoch):
             share = Share(is_taken=False)
         else:
             stored_as = split if step is None else step_split(split, step)
-            timeout = self._setup.rank_timeout
+            timeout = self._setup.options.rank_timeout
             share = share_of(self._setup.store, epoch, stored_as, sharded=sharded, timeout=timeout)
             if share.is_taken and not self._setup.stopped:
-                self._stop(self._enter(self._setup.store, share.rank, self._setup.on_error))
-        return Recording(self._setup, epoch=epoch, split=split, expected=expected, step=step, share=share, kept=kept)
+                self._stop(self._enter(self._setup.store, share.rank, self._setup.options.on_error))
+        return Recording(self._setup, Target(epoch, split, step, expected, share), kept=kept)
 
     def evaluate(
         self,
@@ -402,7 +411,7 @@ class Capture:
             A batch without labels; see also `Recording.batch`.
         """
         model = self._setup.model
-        if self._setup.stopped or not self._setup.schedule.wants(epoch):
+        if self._setup.stopped or not self._setup.options.schedule.wants(epoch):
             return
         sharded = is_sharded(loader)
         expected = expected_together(loader)
@@ -436,6 +445,20 @@ class Capture:
                 recording.batch(labels, sample_ids=ids)
 
 
+def capture_with(
+    options: CaptureOptions,
+    model: nn.Module,
+    store: StorePath,
+    layers: str | Iterable[str],
+    *,
+    notify: Callable[[str], None] | None = None,
+) -> Capture:
+    """Make a capture from options that were read and checked before, as `Capture` does from its keywords."""
+    capture = Capture.__new__(Capture)
+    capture._begin(options, model, store, layers, notify)
+    return capture
+
+
 def _call(model: nn.Module, inputs: Any) -> None:
     if isinstance(inputs, Mapping):
         model(**inputs)
@@ -445,13 +468,7 @@ def _call(model: nn.Module, inputs: Any) -> None:
         model(inputs)
 
 
-def _class_names(classes: Sequence[str] | int | None, store: StorePath) -> list[str] | None:
-    if isinstance(classes, int):
-        if classes < 1:
-            raise OptionError(f"classes is {classes}: give the number of classes, or their names.")
-        return [str(number) for number in range(classes)]
-    if classes is not None:
-        return list(classes)
+def _stored_classes(store: StorePath) -> list[str] | None:
     run = find_run(store)
     return None if run is None else run.classes
 

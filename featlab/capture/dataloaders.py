@@ -1,4 +1,4 @@
-"""Which samples the batches of a DataLoader hold, in whatever order, with workers and prefetch."""
+"""Sample ids of a DataLoader's batches, in whatever order they come, with workers and prefetch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SampleIds = NDArray[np.int64] | None
 
 
 class PassObserver:
-    """What is told of every pass over every DataLoader; by default it listens to nothing."""
+    """Observer of every pass over every DataLoader; its methods do nothing by default."""
 
     def before_pass(self) -> None:
         """Some loader is about to be iterated."""
@@ -90,12 +90,12 @@ def _as_ids(index: Any) -> SampleIds:
 
 
 def keeps_order(loader: DataLoader[Any]) -> bool:
-    """Whether batches come in the order in which their indices were drawn."""
+    """Tell whether batches come in the order in which their indices were drawn."""
     return loader.num_workers == 0 or bool(getattr(loader, "in_order", True))
 
 
 def has_indices(loader: DataLoader[Any]) -> bool:
-    """Whether there are indices that say which samples a batch holds."""
+    """Tell whether a loader draws indices, which are the ids of a batch's samples."""
     return not isinstance(loader.dataset, IterableDataset) and keeps_order(loader)
 
 

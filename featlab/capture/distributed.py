@@ -34,7 +34,7 @@ _attempts: Counter[tuple[str, str]] = Counter()
 
 @dataclass(frozen=True)
 class Share:
-    """What this process records of an (epoch, split): all of it, a part beside those of other ranks, or nothing."""
+    """Share of an (epoch, split) that this process records: all of it, a part beside other ranks, or nothing."""
 
     rank: int = 0
     together: Together | None = None
@@ -64,7 +64,7 @@ def known_rank() -> int | None:
 
 
 def is_sharded(loader: Any) -> bool:
-    """Whether each rank gets its share of the loader's data set, as with a DistributedSampler.
+    """Tell whether each rank gets its share of the loader's data set, as with a DistributedSampler.
 
     Raises
     ------

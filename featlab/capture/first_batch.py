@@ -1,16 +1,16 @@
-"""What is settled at a recording's first batch: which samples it keeps, and whether there is room for them."""
+"""First batch of a recording: choose the samples that it keeps, and check that there is room for them."""
 
 from __future__ import annotations
 
 import logging
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 
 from featlab.capture.distributed import Agreement
 from featlab.capture.selection.estimate import ID_AND_LABEL, Estimate, check_space, epochs_to_come, free_bytes
 from featlab.capture.selection.sampling import Sample, kept_before
 from featlab.capture.setup import Setup
+from featlab.capture.target import Target
 from featlab.errors import FeatlabWarning
 from featlab.store.files import store_path
 from featlab.store.reader import Run, find_run
@@ -19,21 +19,7 @@ _LOG = logging.getLogger("featlab.capture")
 _DTYPE_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4}
 
 
-@dataclass(frozen=True)
-class Start:
-    """What a recording knows at its first batch; `expected` rows come, from all ranks that record, if that is known."""
-
-    epoch: int
-    split: str
-    stored_as: str
-    expected: int | None
-    classes: int
-    has_logits: bool
-    rank: int = 0
-    ranks: int = 1
-
-
-def begin(setup: Setup, start: Start) -> Sample:
+def begin(setup: Setup, target: Target, classes: int, *, has_logits: bool) -> Sample:
     """Settle what a recording keeps, before its first byte.
 
     Raises
@@ -43,49 +29,54 @@ def begin(setup: Setup, start: Start) -> Sample:
     OptionError
         The run holds the split with other limits.
     """
-    is_first = start.split not in setup.checked_splits
-    is_whole = start.stored_as == start.split  # snapshots within an epoch come as often as the loop likes
-    if is_first or (is_whole and start.split not in setup.sized_splits):
-        run = find_run(setup.store, replaces=setup.overwrite)
+    is_first = target.split not in setup.checked_splits
+    is_whole = target.stored_as == target.split  # snapshots within an epoch come as often as the loop likes
+    if is_first or (is_whole and target.split not in setup.sized_splits):
+        run = find_run(setup.store, replaces=setup.options.overwrite)
         if run is not None and is_first:
             known = kept_before(
-                run, setup.sampling, epoch=start.epoch, stored_as=start.stored_as, overwrite=setup.overwrite
+                run,
+                setup.options.sampling,
+                epoch=target.epoch,
+                stored_as=target.stored_as,
+                overwrite=setup.options.overwrite,
             )
             if known is not None:
-                setup.kept_samples[start.split] = known
+                setup.kept_samples[target.split] = known
         if is_whole:
-            _estimate(setup, start, run)
-            setup.sized_splits.add(start.split)
-        setup.checked_splits.add(start.split)
+            _estimate(setup, target, run, classes, has_logits=has_logits)
+            setup.sized_splits.add(target.split)
+        setup.checked_splits.add(target.split)
     place = store_path(setup.store)
-    agreement = Agreement(f"epoch {start.epoch}, split {start.stored_as!r}", start.rank, start.ranks)
+    share = target.share
+    ranks = 1 if share.together is None else share.together.ranks
     return Sample(
-        setup.sampling,
-        setup.kept_samples.get(start.split),
-        classes=start.classes,
+        setup.options.sampling,
+        setup.kept_samples.get(target.split),
+        classes=classes,
         place=str(place) if isinstance(place, Path) else None,
-        gather=agreement.gather if start.ranks > 1 else None,
+        gather=Agreement(str(target), share.rank, ranks).gather if ranks > 1 else None,
     )
 
 
-def _estimate(setup: Setup, start: Start, run: Run | None) -> None:
-    rows = setup.sampling.bound(start.expected, start.classes)
-    known = setup.kept_samples.get(start.split)
+def _estimate(setup: Setup, target: Target, run: Run | None, classes: int, *, has_logits: bool) -> None:
+    rows = setup.options.sampling.bound(target.expected, classes)
+    known = setup.kept_samples.get(target.split)
     if known is not None:
         rows = len(known)
     if rows is None:
         return
-    row_bytes = ID_AND_LABEL + 4 * start.classes * start.has_logits
+    row_bytes = ID_AND_LABEL + 4 * classes * has_logits
     widths = sum(setup.specs[layer.name]["dim"] for layer in setup.layers)
-    held = [] if run is None else [epoch for epoch, split in run.committed if split == start.split]
+    held = [] if run is None else [epoch for epoch, split in run.committed if split == target.split]
     # What is chosen from waits in single precision until the end of the pass.
-    waiting = rows * (row_bytes + 4 * widths) if setup.sampling and known is None else 0
-    row_bytes += _DTYPE_BYTES[setup.dtype] * widths
-    epochs = epochs_to_come(setup.schedule, setup.total_epochs, epoch=start.epoch, committed=held)
-    estimate = Estimate(start.split, row_bytes, rows, epochs, waiting, free_bytes(setup.store))
-    setup.estimates[start.split] = estimate
-    if setup.check_space:
-        check_space(setup.estimates, start.split, setup.store)
+    waiting = rows * (row_bytes + 4 * widths) if setup.options.sampling and known is None else 0
+    row_bytes += _DTYPE_BYTES[setup.options.dtype] * widths
+    epochs = epochs_to_come(setup.options.schedule, setup.options.total_epochs, epoch=target.epoch, committed=held)
+    estimate = Estimate(target.split, row_bytes, rows, epochs, waiting, free_bytes(setup.store))
+    setup.estimates[target.split] = estimate
+    if setup.options.check_space:
+        check_space(setup.estimates, target.split, setup.store)
     _LOG.info("%s.", estimate)
 
 

@@ -51,11 +51,11 @@ class Known:
 
     @property
     def has_begun(self) -> bool:
-        """Whether a training pass ended, or anything was committed."""
+        """True where a training pass ended, or anything was committed."""
         return bool(self.held) or any(self.ends)
 
     def holds(self, epoch: int) -> bool:
-        """Whether anything of an epoch is committed."""
+        """Tell whether anything of an epoch is committed."""
         return self.run is not None and epoch in self.run.epochs
 
     def snapshots_of(self, epoch: int) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -11,27 +11,22 @@ import torch
 from torch import nn
 
 from featlab.capture.batches import Values, check_rows, integer_column
-from featlab.capture.distributed import Share
-from featlab.capture.first_batch import Start, begin, check_passed
-from featlab.capture.model.classifier import is_read, weights_of
-from featlab.capture.model.digest import weights_digest
+from featlab.capture.model.classifier import is_read
+from featlab.capture.model.digest import Weights
 from featlab.capture.model.layers import PENULTIMATE
 from featlab.capture.model.logits import Known, Logits, choose_logits, named
 from featlab.capture.model.taps import Taps
 from featlab.capture.model.wrappers import is_compiled, may_be_compiled
 from featlab.capture.resume import check_beside, check_kept
-from featlab.capture.selection.sampling import Sample
 from featlab.capture.setup import Setup
-from featlab.capture.staging.batch import Batch, Rows
-from featlab.capture.staging.queue import WriterQueue, writer_error
+from featlab.capture.staging.batch import Batch, Columns
+from featlab.capture.staging.queue import writer_error
 from featlab.capture.staging.tensors import DTYPES, stage
+from featlab.capture.target import Target
+from featlab.capture.writing import Writing
 from featlab.errors import CaptureError, FeatlabError
-from featlab.store.files import store_path
-from featlab.store.layout import CHANGING, split_path, step_split
+from featlab.store.layout import CHANGING
 from featlab.store.parts import check_first_rank, publish_nothing
-from featlab.store.writer import SnapshotWriter
-
-ALL = Share()
 
 
 class Recording:
@@ -40,51 +35,39 @@ class Recording:
     Hooks are on from enter to exit. A clean exit waits for the commit; an exception leaves the epoch uncommitted.
     """
 
-    def __init__(
-        self,
-        setup: Setup,
-        *,
-        epoch: int,
-        split: str,
-        expected: int | None,
-        step: int | None = None,
-        share: Share = ALL,
-        kept: bool = False,
-    ) -> None:
-        self.epoch = epoch
-        self.split = split
-        self.step = step
-        self.stored_as = split if step is None else step_split(split, step)
+    def __init__(self, setup: Setup, target: Target, *, kept: bool = False) -> None:
+        self.epoch = target.epoch
+        self.split = target.split
+        self.step = target.step
+        self.stored_as = target.stored_as
         self.rows = 0
-        self._stored = 0
-        self._setup = setup
-        self._expected = expected
-        self._share = share
-        self._kept = kept
-        self._digest: str | None = None
-        self._versions: list[int] = []
-        self._where = f"epoch {epoch}, split {self.stored_as!r}"
-        self._active = False
         self.is_committed = False
         self.failure: Exception | None = None
+        self.count_labels: Callable[[], int | None] = _nothing_known
+        self._setup = setup
+        self._target = target
+        self._kept = kept
+        self._active = False
         self._batches = 0
         self._eager = ExitStack()
         self._taps = Taps(
-            setup.model, setup.layers, DTYPES[setup.dtype], self._guarded, setup.masks, logits=setup.logits_path
+            setup.model,
+            setup.layers,
+            DTYPES[setup.options.dtype],
+            self._guarded,
+            setup.masks,
+            logits=setup.options.logits_path,
         )
         self._logits: Logits | None = None
         self._is_searched = False
         self._passed: dict[str, str] = {}
-        self.count_labels: Callable[[], int | None] = _nothing_known
         self._head: tuple[str, nn.Linear] | None = None
         self._feeds: tuple[str, ...] = ()
-        self._writer: SnapshotWriter | None = None
-        self._queue: WriterQueue | None = None
-        self._sample: Sample | None = None
-        self._dropped: list[torch.Tensor] = []
+        self._weights = Weights(None, ())  # as of the first batch
+        self._writing: Writing | None = None
 
     def __enter__(self) -> Self:
-        if self.is_taken and not self._setup.stopped and self._setup.schedule.wants(self.epoch):
+        if self.is_taken and not self._setup.stopped and self._setup.options.schedule.wants(self.epoch):
             self._active = True
             if self._setup.is_compiled or may_be_compiled():
                 self._run_eagerly()
@@ -155,12 +138,12 @@ class Recording:
 
     @property
     def is_taken(self) -> bool:
-        """Whether this process records anything: not what is stored already, nor what rank 0 records for all."""
-        return self._share.is_taken
+        """True where this process records: not what is stored already, nor what rank 0 records for all."""
+        return self._target.share.is_taken
 
     @property
     def is_open(self) -> bool:
-        """Whether batches are recorded: after the enter, before the exit, and nothing failed."""
+        """True while batches are recorded: after the enter, before the exit, and nothing failed."""
         return self._active
 
     def pause(self, paused: bool = True) -> None:
@@ -184,22 +167,14 @@ class Recording:
         ids = self._ids(sample_ids, len(label))
         output = self._choose_logits(logits, label)
         classes = self._resolve_classes(output)
-        if self._writer is None:
+        if self._writing is None:
             self._head = self._choose_classifier(len(classes), output)
         self._take_penultimate(len(classes))
         check_rows(self._taps.fired, len(label), output, ids, self._batch_name())
         self._note_masks()
-        if self._writer is None:
-            self._writer = self._open(classes, has_logits=output is not None)
-            self._queue = WriterQueue(
-                self._write,
-                limit=self._setup.queue_bytes,
-                what=self._where,
-                when_full=self._setup.when_full,
-                meter=self._setup.meter,
-                ring=self._setup.ring,
-            )
-        batch = Batch(
+        if self._writing is None:
+            self._writing = self._open(classes, has_logits=output is not None)
+        columns = Columns(
             {layer.name: self._taps.fired[layer.name] for layer in self._setup.layers},
             stage(label),
             None if output is None else stage(output, torch.float32, owned=logits is None),
@@ -207,9 +182,7 @@ class Recording:
         )
         self._taps.forget()
         self._taps.is_first = False
-        if self._queue is not None and not self._queue.put(batch) and ids is not None:
-            self._dropped.append(ids.cpu())
-            self._setup.meter.drop(len(ids))
+        self._writing.put(Batch(columns))
         self._batches += 1
         self.rows += len(label)
 
@@ -217,7 +190,7 @@ class Recording:
         if sample_ids is not None:
             return integer_column(sample_ids, "sample_ids")
         # The store would count on over a gap.
-        return torch.arange(self.rows, self.rows + rows) if self._setup.when_full == "drop" else None
+        return torch.arange(self.rows, self.rows + rows) if self._setup.options.when_full == "drop" else None
 
     def _note_calls(self, calls: dict[str, int]) -> None:
         several = {layer.name: layer.call for layer in self._setup.layers if layer.name in calls}
@@ -241,8 +214,8 @@ class Recording:
         if rows and "empty" not in self._setup.told:
             self._setup.told.add("empty")
             self._setup.notify(
-                f"{rows} samples of {self._where} have no token that mask {mask!r} keeps, so their features are NaN "
-                "where tokens are reduced: take them out of the data, or name the mask with mask= or --mask, ~NAME if "
+                f"{rows} samples of {self._target} have no token that mask {mask!r} keeps, so their features are NaN "
+                "where tokens are reduced: exclude them from the data, or name the mask with mask= or --mask, ~NAME if "
                 "True is padding in it."
             )
 
@@ -298,15 +271,15 @@ class Recording:
 
     def _find_logits(self, classes: int | None, labels: torch.Tensor) -> Logits | None:
         setup, outputs = self._setup, self._taps.outputs
-        if setup.logits_path is not None:
-            values = outputs.get(setup.logits_path)
+        if setup.options.logits_path is not None:
+            values = outputs.get(setup.options.logits_path)
             if values is None or values.ndim != 2 or values.shape[1] != (classes or values.shape[1]):
                 found = "was not given" if values is None else f"has shape {tuple(values.shape)}"
                 raise CaptureError(
-                    f"{named(setup.logits_path)}, named as the logits, {found} in {self._batch_name()}: "
+                    f"{named(setup.options.logits_path)}, named as the logits, {found} in {self._batch_name()}: "
                     f"name one of shape (rows, {classes or 'K'}) with logits= or --logits."
                 )
-            return Logits(setup.logits_path, values.shape[1], "as named", is_certain=True)
+            return Logits(setup.options.logits_path, values.shape[1], "as named", is_certain=True)
         fitting = {path: values for path, values in outputs.items() if len(values) == len(labels)}
         before = setup.logits.get(self._mode)
         known = Known(
@@ -321,7 +294,7 @@ class Recording:
         if before is not None and logits is not None and before.output != logits.output:
             raise CaptureError(
                 f"the logits stored so far are {before.name}, {before.found}, and {logits.name} would be those of "
-                f"{self._where}, {logits.found}: name them with --logits, logits= of Capture, in another store."
+                f"{self._target}, {logits.found}: name them with --logits, logits= of Capture, in another store."
             )
         if logits is None and len(outputs) > 1:
             listed = ", ".join(f"{path} {tuple(values.shape)}" for path, values in outputs.items())
@@ -359,71 +332,21 @@ class Recording:
             if layer not in self._taps.fired:
                 raise CaptureError(
                     f"layer {layer!r} did not fire for {self._batch_name()}: call the model once before each "
-                    f"batch, and take a module that it does not use away with '!{layer}'."
+                    f"batch, and exclude a module that it does not use with '!{layer}'."
                 )
 
-    def _open(self, classes: list[str], *, has_logits: bool) -> SnapshotWriter:
-        setup = self._setup
+    def _open(self, classes: list[str], *, has_logits: bool) -> Writing:
+        setup, logits = self._setup, self._logits
         if setup.published is not None:
             check_first_rank(*setup.published)
-        self._digest, self._versions = weights_digest(setup.model), _versions(setup.model)
+        self._weights = Weights.of(setup.model)
         if not self._may_change and self.step is None:
-            check_beside(setup, self.epoch, self.stored_as, self._digest)
+            check_beside(setup, self.epoch, self.stored_as, self._weights.digest)
         setup.specs.update(self._taps.specs)
         if setup.classifier.is_wanted:
             self._note_classifier(len(classes))
-        share = self._share
-        start = Start(
-            self.epoch,
-            self.split,
-            self.stored_as,
-            self._expected,
-            len(classes),
-            has_logits,
-            share.rank,
-            1 if share.together is None else share.together.ranks,
-        )
-        self._sample = begin(setup, start)
-        return SnapshotWriter(
-            setup.store,
-            epoch=self.epoch,
-            split=self.stored_as,
-            classes=classes,
-            rank=self._share.rank,
-            together=self._share.together,
-            synsets=setup.synsets,
-            dtype=setup.dtype,
-            codec=setup.codec,
-            mode=self._mode,
-            step=self.step,
-            expected=self._sample.expected(self._expected),
-            overwrite=setup.overwrite,
-            model=type(setup.model).__qualname__,
-            layers={layer.name: setup.specs[layer.name] for layer in setup.layers},
-            logits=self._logits_spec() if has_logits else None,
-            sampling=setup.sampling.to_json(),
-        )
-
-    def _logits_spec(self) -> dict[str, dict[str, str]] | None:
-        """Describe the output that holds the logits, for the run; None where they were given with the batches."""
-        logits = self._logits
-        return None if logits is None else {self._mode: {"output": logits.output, "found": logits.found}}
-
-    def _write(self, batch: Batch) -> None:
-        rows = Rows(
-            {name: staged.to_host() for name, staged in batch.features.items()},
-            batch.labels.to_host(),
-            None if batch.logits is None else batch.logits.to_host(),
-            None if batch.sample_ids is None else batch.sample_ids.to_host(),
-        )
-        kept = rows if self._sample is None else self._sample.take(rows)
-        if kept is not None:
-            self._store(kept)
-
-    def _store(self, rows: Rows) -> None:
-        if self._writer is not None:
-            self._writer.append(dict(rows.features), rows.labels, sample_ids=rows.sample_ids, logits=rows.logits)
-            self._stored += len(rows.labels)
+        found = {"output": logits.output, "found": logits.found} if has_logits and logits is not None else None
+        return Writing(setup, self._target, classes=classes, mode=self._mode, has_logits=has_logits, logits=found)
 
     def _note_classifier(self, classes: int) -> None:
         setup = self._setup
@@ -450,62 +373,53 @@ class Recording:
         return "gives the logits as they are" if is_there else f"has {classes} outputs"
 
     def _finish(self) -> None:
-        together = self._share.together
-        if self._writer is None and together is not None and self._share.rank and not self._taps.fired:
-            self._taps.close()
-            self._eager.close()
-            publish_nothing(self._setup.store, self.epoch, self.stored_as, self._share.rank, together)
+        setup, share = self._setup, self._target.share
+        if self._writing is None and share.together is not None and share.rank and not self._taps.fired:
+            self._detach()
+            publish_nothing(setup.store, self.epoch, self.stored_as, share.rank, share.together)
             return
-        if self._writer is None or self._queue is None:
-            raise CaptureError(f"no batch was recorded for {self._where}: call rec.batch after each call of the model.")
+        if self._writing is None:
+            raise CaptureError(
+                f"no batch was recorded for {self._target}: call rec.batch after each call of the model."
+            )
         if self._taps.fired:
             raise CaptureError(
-                f"the model was called after batch {self._batches - 1}, the last that was recorded for {self._where}: "
+                f"the model was called after batch {self._batches - 1}, the last that was recorded for {self._target}: "
                 "call rec.batch after each call of the model."
             )
+        self._detach()
+        self._note_empty()
+        self._writing.drain()
+        self.rows = self._writing.commit(self._stored_classifier(), self._feeds, self._stored_weights())
+        self.is_committed = True
+
+    def _detach(self) -> None:
         self._taps.close()
         self._eager.close()
-        self._note_empty()
-        self._queue.drain()
-        if self._sample is not None:
-            for rows in self._sample.rest():
-                self._store(rows)
-            check_passed(self._sample, self._where, self._expected)
-        # With dropout on, no captured layer is what the classifier reads: an evaluation of the epoch will tell.
-        # Within an epoch it is another one than the epoch's.
-        if self._head is not None and self.step is None and (self._feeds or not self._is_training):
-            weight, bias = weights_of(self._head[1])
-            self._writer.classifier(weight.numpy(), None if bias is None else bias.numpy(), feeds=self._feeds)
-        self._note_weights(self._writer)
-        if self._dropped:
-            self._writer.lacks(torch.cat(self._dropped).numpy())
-        with self._setup.meter.waiting(for_writer=False):
-            self._writer.commit()
-        if together is not None and self._share.rank:
-            where = store_path(self._setup.store) / split_path(self.epoch, self.stored_as)
-            self._setup.published = where, together.attempt
-        self.is_committed = True
-        self.rows = self._stored
-        if together is not None and self._writer.unique is not None:
-            self.rows = self._writer.unique
-        if self._sample is not None and self._sample.kept is not None:
-            self._setup.kept_samples[self.split] = self._sample.kept
 
-    def _note_weights(self, writer: SnapshotWriter) -> None:
-        """Say which weights the rows come from, if they are the same for all."""
-        setup = self._setup
-        if self._digest is None:
-            return
-        is_same = _versions(setup.model) == self._versions
-        if is_same and self._may_change:  # what writes past autograd, as by `.data`, leaves no version
-            is_same = weights_digest(setup.model) == self._digest
-        if is_same and self.step is None:
-            check_beside(setup, self.epoch, self.stored_as, self._digest)
-        writer.weights(self._digest if is_same else CHANGING)
+    def _stored_classifier(self) -> nn.Linear | None:
+        """Return the classifier that is stored with the snapshot, if any is.
+
+        With dropout on, no captured layer is what the classifier reads: an evaluation of the epoch will tell. Within an
+        epoch it is another one than the epoch's.
+        """
+        is_told = self.step is None and (bool(self._feeds) or not self._is_training)
+        return self._head[1] if self._head is not None and is_told else None
+
+    def _stored_weights(self) -> str | None:
+        """Digest the weights that the rows come from, if they are the same for all."""
+        digest = self._weights.digest
+        if digest is None:
+            return None
+        if not self._weights.are_those_of(self._setup.model, is_sure=self._may_change):
+            return CHANGING
+        if self.step is None:
+            check_beside(self._setup, self.epoch, self.stored_as, digest)
+        return digest
 
     @property
     def _may_change(self) -> bool:
-        """Whether the rows may come from a pass that trains the model."""
+        """True where the rows may come from a pass that trains the model."""
         return self._is_training or torch.is_grad_enabled()
 
     @property
@@ -517,7 +431,7 @@ class Recording:
         return "train" if self._is_training else "eval"
 
     def _batch_name(self) -> str:
-        return f"batch {self._batches} of {self._where}"
+        return f"batch {self._batches} of {self._target}"
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -525,8 +439,8 @@ class Recording:
             yield
         except (FeatlabError, OSError, RuntimeError) as error:
             self._abandon(error)
-            clear = error if isinstance(error, FeatlabError) else writer_error(self._where, error)
-            if self._setup.on_error == "raise":
+            clear = error if isinstance(error, FeatlabError) else writer_error(str(self._target), error)
+            if self._setup.options.on_error == "raise":
                 self.failure = clear
                 if clear is error:
                     raise
@@ -536,21 +450,10 @@ class Recording:
 
     def _abandon(self, error: BaseException | None) -> None:
         self._active = False
-        self._taps.close()
-        self._eager.close()
-        if self._queue is not None:
-            self._queue.discard()
-        if self._sample is not None:
-            self._sample.close()
-        if self._writer is not None:
-            with suppress(OSError, FeatlabError):
-                self._writer.abort("" if error is None else str(error))
+        self._detach()
+        if self._writing is not None:
+            self._writing.abandon(error)
 
 
 def _nothing_known() -> None:
     return None
-
-
-def _versions(model: nn.Module) -> list[int]:
-    """Count the changes of each parameter in place, as autograd does; inference tensors have no count."""
-    return [-1 if parameter.is_inference() else parameter._version for parameter in model.parameters()]

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from featlab.capture.capture import Capture
+from featlab.capture.capture import capture_with
 from featlab.capture.checkpoints import find_checkpoints, load_weights, read_checkpoint, weights_in
+from featlab.capture.options import CaptureOptions
 from featlab.capture.resume import check_kept
 from featlab.errors import OptionError
 from featlab.progress import progress_bar
@@ -94,6 +95,7 @@ def replay(
     >>> replay(f"{folder}/*.pt", f"{folder}/run.zarr", layers="1", model=model, data=data)
     [1, 2]
     """
+    chosen = CaptureOptions(overwrite=overwrite, **options)
     found = find_checkpoints(checkpoints, trust=trust, epochs_from=epochs_from, offset=offset)
     tell = notify or (lambda message: None)
     held = set() if overwrite else _held(store, split)
@@ -108,7 +110,7 @@ def replay(
     if device is not None:
         _move(network, device)
     loader = data() if callable(data) else data
-    capture = Capture(network, store, layers, overwrite=overwrite, notify=notify, **options)
+    capture = capture_with(chosen, network, store, layers, notify=notify)
     done = []
     with capture, progress_bar("checkpoints", len(over) + len(found)) as advance:
         for one in over + found:

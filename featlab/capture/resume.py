@@ -32,7 +32,7 @@ def check_continues(setup: Setup, split: str) -> None:
     root = store_path(setup.store)
     run, attributes = open_run(setup.store), read_run(root)
     if setup.classes is not None:
-        attributes.joined(RunAttributes.of(setup.classes, setup.synsets), root)
+        attributes.joined(RunAttributes.of(setup.classes, setup.options.synsets), root)
     part = next(iter(run.record(max(epochs), split).parts.values()))
     stored = {name.removeprefix(f"{LAYERS}/"): info for name, info in part.items() if name.startswith(f"{LAYERS}/")}
     wanted = {layer.name: layer for layer in setup.layers}
@@ -41,8 +41,8 @@ def check_continues(setup: Setup, split: str) -> None:
     )
     if new := set(wanted) - set(stored):
         differences.append(f"layers {listed(sorted(new), None)} newly")
-    if dtypes := {info.dtype for info in stored.values()} - {setup.dtype}:
-        differences.append(f"dtype {setup.dtype!r} instead of {listed(sorted(dtypes), None)}")
+    if dtypes := {info.dtype for info in stored.values()} - {setup.options.dtype}:
+        differences.append(f"dtype {setup.options.dtype!r} instead of {listed(sorted(dtypes), None)}")
     for name, layer in wanted.items():
         asked = layer.reduce.partition(":")[0]
         reduced = attributes.layers.get(name, {}).get("reduce", asked)

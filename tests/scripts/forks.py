@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from featlab.capture.options import CaptureOptions
 from featlab.capture.script.run import run_script
 from featlab.errors import CaptureError
 
@@ -23,8 +24,10 @@ for line in sys.stdin:
         code = 1
         with Path(log).open("a", buffering=1) as notes:
             try:
-                given = {"layers": ["0", "1", "penultimate"], "splits": ("train", "val"), **json.loads(options)}
-                run_script(command, store, note=partial(print, file=notes), **given)
+                given = json.loads(options)
+                splits, layers = given.pop("splits", ("train", "val")), given.pop("layers", ["0", "1", "penultimate"])
+                note = partial(print, file=notes)
+                run_script(command, store, layers, CaptureOptions(**given), note=note, splits=splits)
                 code = 0
             except CaptureError as error:
                 print(error, file=notes)

@@ -57,7 +57,7 @@ class Classifier:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether there should be one."""
+        """True where a classifier is to be stored."""
         return self._wanted is not None
 
     def candidates(self, classes: int | None) -> dict[str, nn.Linear]:
@@ -120,7 +120,7 @@ class Classifier:
 
 
 def decides_alike(values: torch.Tensor, logits: torch.Tensor) -> bool:
-    """Whether the largest of each row of `values` is a largest one of `logits`, as after a softmax or a temperature.
+    """Tell whether each row of `values` is largest where `logits` are, as after a softmax or a temperature.
 
     Examples
     --------
@@ -145,7 +145,7 @@ def weights_of(module: nn.Linear) -> tuple[torch.Tensor, torch.Tensor | None]:
 
 
 def is_read(features: torch.Tensor, reads: torch.Tensor | None) -> bool:
-    """Whether features (N, D), as reduced and not yet cast, are what the classifier read."""
+    """Tell whether features (N, D), as reduced and not yet cast, are what the classifier read."""
     if reads is None or features.shape != reads.shape or features.device != reads.device:
         return False
     features = features.to(reads.dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -67,3 +68,40 @@ def _plain(tensor: torch.Tensor) -> list[torch.Tensor]:
     if tensor.layout != torch.strided:
         tensor = tensor.to_dense()
     return [tensor.resolve_conj().resolve_neg()]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights that a model had at one moment.
+
+    Attributes
+    ----------
+    digest
+        See `weights_digest`.
+    versions
+        Autograd's count of changes in place, of each parameter; -1 of inference tensors, which have none.
+    """
+
+    digest: str | None
+    versions: tuple[int, ...]
+
+    @classmethod
+    def of(cls, model: nn.Module) -> Weights:
+        """Take down the weights that a model has now."""
+        return cls(weights_digest(model), _versions(model))
+
+    def are_those_of(self, model: nn.Module, *, is_sure: bool) -> bool:
+        """Tell whether a model has these weights still.
+
+        Parameters
+        ----------
+        model
+            The model.
+        is_sure
+            Digest the model again, too: what writes past autograd, as by `.data`, leaves no version.
+        """
+        return _versions(model) == self.versions and (not is_sure or weights_digest(model) == self.digest)
+
+
+def _versions(model: nn.Module) -> tuple[int, ...]:
+    return tuple(-1 if parameter.is_inference() else parameter._version for parameter in model.parameters())

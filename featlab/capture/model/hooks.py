@@ -31,7 +31,7 @@ class Hook:
 
 
 def in_backward() -> bool:
-    """Whether autograd is at work: what runs forward then repeats what activation checkpointing threw away."""
+    """Tell whether autograd is at work: a forward pass then repeats what activation checkpointing threw away."""
     return torch._C._current_graph_task_id() != -1
 
 

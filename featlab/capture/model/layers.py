@@ -119,7 +119,7 @@ def _choose(globs: list[str], names: list[str]) -> list[tuple[str, str]]:
             chosen.update({(name, path): None for name in matched})
     if not chosen:
         raise LayerNotFoundError(
-            f"the globs {globs} leave no module: put what is wanted before what '!' takes away from it."
+            f"the globs {globs} leave no module: put what is wanted before what '!' excludes from it."
         )
     return sorted(chosen, key=lambda one: names.index(one[0]))
 

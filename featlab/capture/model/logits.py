@@ -1,4 +1,4 @@
-"""Which of a model's outputs are the logits: named, seen at the loss, or told by their width; never guessed."""
+"""Logits among a model's outputs: named, seen at the loss, or told by their width; never guessed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Logits:
 
 @dataclass(frozen=True)
 class Known:
-    """What is known where logits are looked for.
+    """Evidence for the choice of the logits.
 
     Attributes
     ----------
@@ -177,7 +177,7 @@ def _reaching(known: Known) -> Mapping[str, str]:
 
 
 def _is_of_training(path: str, widths: Mapping[str, int], reaching: Mapping[str, str], known: Known) -> bool:
-    """Whether an output is one of those that reach a loss; in evaluation, outputs may have another form."""
+    """Tell whether an output is one of those that reach a loss; in evaluation, outputs may have another form."""
     training = {one: known.evidence.widths.get(one) for one in reaching}
     if known.passed:
         return path in reaching

@@ -38,7 +38,7 @@ _MOST_WALKS = 16
 
 @dataclass
 class LossEvidence:
-    """What the training passes tell about the model's outputs.
+    """Evidence of the training passes for which of the model's outputs reach the loss.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Which tokens are padding, as the arguments of a call tell it: masks, lengths and packed sequences."""
+"""Padding masks, read from the arguments of a call: masks, lengths and packed sequences."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class TokenMask:
         return 0 if known is None else len(known)
 
     def fits(self, tokens: int) -> bool:
-        """Whether it tells of sequences of that many tokens."""
+        """Tell whether the mask is one of sequences of that many tokens."""
         return tokens in self.sizes if self.kept is None else self.kept.shape[1] == tokens
 
     def of(self, tokens: int, device: torch.device) -> torch.Tensor:
@@ -90,7 +90,7 @@ def parameter_names(module: nn.Module) -> tuple[str, ...]:
 
 
 def takes_mask(names: Sequence[str]) -> bool:
-    """Whether one of the arguments tells of padding by its name."""
+    """Tell whether one of the arguments is a padding mask by its name."""
     return any(name in _KIND_OF for name in names)
 
 

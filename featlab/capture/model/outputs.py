@@ -1,4 +1,4 @@
-"""Which part of a module's output is meant: paths into tuples, mappings and dataclasses."""
+"""Parts of a module's output: paths into tuples, mappings and dataclasses."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def pick_output(output: Any, path: str, layer: str) -> torch.Tensor | PackedSequ
     remedy = f"name one of its parts ({inside})" if inside else "capture a module inside it"
     raise CaptureError(
         f"layer {layer!r} gives {kind} and not one tensor of floating-point numbers: "
-        f"{remedy}, or take it away with '!{layer}'."
+        f"{remedy}, or exclude it with '!{layer}'."
     )
 
 

@@ -1,4 +1,4 @@
-"""Which mask holds for the tokens of which layer, pass after pass."""
+"""Padding masks of layers: each layer's tokens get their mask, pass after pass."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _FUSED = (  # hooks on what is inside would turn off the fast path; and it gets 
 
 @dataclass
 class Chosen:
-    """What was settled for a layer at its first batch.
+    """Choice of a mask for a layer, settled at its first batch.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class Chosen:
 
 @dataclass
 class MaskChoices:
-    """What a capture has settled about masks: it holds for all of its recordings.
+    """Choices of masks, which hold for all recordings of a capture.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class MaskChoices:
 
 @dataclass(frozen=True)
 class Found:
-    """What is known of a layer's tokens in a call: which are kept; None, that no mask holds for them."""
+    """Tokens of a layer that are kept in a call; None where no mask holds for them."""
 
     kept: KeptTokens | None = None
     axis: int = 1
@@ -377,7 +377,7 @@ class Padding:
 
 
 def _is_tokens_first(layer: str, modules: Mapping[str, nn.Module]) -> bool:
-    """Whether the module of a layer, or the nearest one around it that can tell, takes (T, N, D)."""
+    """Tell whether the module of a layer, or the nearest one around it that can tell, takes (T, N, D)."""
     name = layer.partition(":")[0]
     while name:
         for part in modules[name].modules() if isinstance(modules.get(name), _FUSED) else ():
@@ -395,7 +395,7 @@ def _fits(mask: TokenMask, shape: torch.Size, axes: tuple[int, ...]) -> list[Fit
 
 
 def _are_same(one: TokenMask, other: TokenMask) -> bool:
-    """Whether two masks keep the same tokens; waits for the device."""
+    """Tell whether two masks keep the same tokens; waits for the device."""
     sizes = [mask.kept.shape[1] for mask in (one, other) if mask.kept is not None]
     if one.rows != other.rows or any(not mask.fits(size) for mask in (one, other) for size in sizes):
         return False

@@ -17,7 +17,7 @@ _VIEWS = ("cls", "last", "flatten", "none")
 
 @dataclass(frozen=True)
 class Reduction:
-    """What is done to activations of one shape: an operation and the axes that it runs over."""
+    """Reduction of activations of one shape: an operation and the axes that it runs over."""
 
     op: str
     axes: tuple[int, ...] = ()
@@ -44,7 +44,7 @@ class Reduction:
 
     @property
     def shares_memory(self) -> bool:
-        """Whether the result can be a view of the activations."""
+        """True where the result can be a view of the activations."""
         return self.op in _VIEWS
 
     def spec(self, shape: torch.Size) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def plan_reduction(name: str, shape: torch.Size, layer: str) -> Reduction:
     check_reducer(name)
     if not shape:
         raise CaptureError(
-            f"layer {layer!r} gives a single number instead of one row per sample: take it away with '!{layer}'."
+            f"layer {layer!r} gives a single number instead of one row per sample: exclude it with '!{layer}'."
         )
     op, _, listed = name.partition(":")
     positions: tuple[int, ...] = ()

@@ -1,4 +1,4 @@
-"""What hooks take out of a model during one forward pass."""
+"""Hooks that take activations, outputs and arguments out of a model during one forward pass."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class Taps:
         return next((path for path, given in self._given.items() if is_same(given, tensor)), None)
 
     def made_by(self, path: str, name: str) -> bool:
-        """Whether a candidate for the classifier gave the very tensor that is the output of the first batch."""
+        """Tell whether a candidate for the classifier gave the very tensor that is the output of the first batch."""
         return path in self._given and name in self.made and is_same(self._given[path], self.made[name])
 
     def settle(self, logits: str | None) -> None:
@@ -309,5 +309,5 @@ def _joined(layer: Layer, series: list[torch.Tensor]) -> torch.Tensor:
 
 
 def is_same(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether two tensors are the same numbers in memory."""
+    """Tell whether two tensors are the same numbers in memory."""
     return one.shape == other.shape and one.device == other.device and one.data_ptr() == other.data_ptr()

@@ -1,4 +1,4 @@
-"""What is put round modules without being one of the model's own: looked through, or refused in a sentence."""
+"""Wrappers around modules: those that can be looked through are, others are refused in a sentence."""
 
 from __future__ import annotations
 
@@ -68,11 +68,11 @@ def _refuse_sharded(module: nn.Module, name: str) -> None:
 
 
 def is_compiled(model: nn.Module) -> bool:
-    """Whether torch.compile wraps the model or a module in it."""
+    """Tell whether torch.compile wraps the model or a module in it."""
     compiled = any(getattr(module, "_compiled_call_impl", None) is not None for module in model.modules())
     return compiled or any("_orig_mod" in module._modules for module in model.modules())
 
 
 def may_be_compiled() -> bool:
-    """Whether anything was compiled in this process: a wrapper cannot be seen from the module that it wraps."""
+    """Tell whether anything was compiled in this process: a module does not show what wraps it."""
     return "torch._dynamo" in sys.modules

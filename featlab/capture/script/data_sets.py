@@ -1,4 +1,4 @@
-"""Which data set a DataLoader reads, and what its split is called."""
+"""Data sets that a script's DataLoaders read, and names of their splits."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Source:
     evaluated_at: int | None = None
 
     def is_of(self, loader: DataLoader[Any]) -> bool:
-        """Whether the loader reads this very data set."""
+        """Tell whether the loader reads this very data set."""
         return self.dataset() is loader.dataset and _same(self.indices, _indices(loader))
 
     def can_be_made_anew(self, loader: DataLoader[Any], *, training: bool, epoch: int) -> bool:
-        """Whether this data set is gone, and the loader's serves the same end: some scripts make theirs every epoch."""
+        """Tell whether this data set is gone and the loader's replaces it: some scripts make theirs every epoch."""
         gone = self.dataset() is None and self.look == _look(loader.dataset)
         # Evaluated twice in one epoch, it is another one.
         return gone and self.trained == training and (training or self.evaluated_at != epoch)

@@ -140,7 +140,7 @@ class Beginning:
 
 
 def _has_stepped(optimizer: Optimizer, model: nn.Module) -> bool:
-    """Whether an optimizer of the model's parameters holds what only steps leave; some are made with empty sums."""
+    """Tell whether an optimizer of the model's parameters has stepped; some are made with empty sums."""
     for parameter in model.parameters():
         state = optimizer.state.get(parameter, {})
         step = state.get("step")

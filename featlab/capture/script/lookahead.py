@@ -57,7 +57,7 @@ def choose_batch(at: Pass, values: Any) -> bool:
 
 
 def is_next(at: Pass, values: Any) -> bool:
-    """Whether the model is being called on the first batch that was set aside."""
+    """Tell whether the model is being called on the first batch that was set aside."""
     return bool(at.ahead) and _is_of(values, at.ahead[0])
 
 

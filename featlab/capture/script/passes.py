@@ -50,18 +50,18 @@ class Pass:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the loader gave as many batches as it has."""
+        """True where the loader gave as many batches as it has."""
         return self.batches == self.length
 
     @property
     def is_gone(self) -> bool:
-        """Whether no loop goes on with the pass; persistent workers keep their iterator, exhausted or not."""
+        """True where no loop goes on with the pass; persistent workers keep their iterator, exhausted or not."""
         iterator = self.iterator()
         return iterator is None or (self.exhausted and iterator is getattr(self.loader, "_iterator", None))
 
     @property
     def is_done(self) -> bool:
-        """Whether the model was called on every batch, though the loop may still hold the iterator.
+        """True where the model was called on every batch, though the loop may still hold the iterator.
 
         Trainers evaluate while the loader of the training has yet to say that it has no further batch.
         """
@@ -76,5 +76,5 @@ class Pass:
 
     @property
     def progress(self) -> str:
-        """How far the pass came, in words."""
+        """Progress of the pass, in words."""
         return f"{self.batches} batches" if self.length is None else f"{self.batches} of {self.length} batches"

@@ -5,20 +5,18 @@ from __future__ import annotations
 import re
 import runpy
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
 
-from featlab.capture.capture import Capture
+from featlab.capture.capture import Capture, capture_with
 from featlab.capture.distributed import known_rank, own_rank, termination_raised
+from featlab.capture.options import CaptureOptions
 from featlab.capture.script.notes import Note
 from featlab.capture.script.watch import ScriptWatch
-from featlab.capture.selection.estimate import check_total_epochs
-from featlab.capture.selection.sampling import Sampling
-from featlab.capture.selection.schedule import Epochs, Schedule
 from featlab.errors import CaptureError, EpochExistsError, OptionError
 from featlab.store.attributes import is_run
 from featlab.store.files import store_path
@@ -69,30 +67,12 @@ def run_script(
     command: Sequence[str],
     store: str,
     layers: Sequence[str],
+    options: CaptureOptions,
     *,
     note: Note,
     splits: Sequence[str] = ("val",),
-    classes: Sequence[str] | int | None = None,
-    reduce: str | Mapping[str, str] = "auto",
-    call: str | Mapping[str, str] = "last",
-    mask: str | Mapping[str, str] = "auto",
-    when_full: str = "block",
-    dtype: str = "float16",
-    codec: str = "fast",
-    classifier: str | None = "auto",
-    logits: str | None = None,
-    on_error: str = "raise",
-    overwrite: bool = False,
-    max_per_class: int | None = None,
-    max_samples: int | None = None,
-    every: int | None = None,
-    epochs: Epochs = None,
-    total_epochs: int | None = None,
-    check_space: bool = True,
     within_epochs: bool = False,
-    resume: bool = True,
     first_epoch: int | None = None,
-    rank_timeout: float = 600.0,
 ) -> None:
     """Run a training script as Python would, and capture the model that it trains.
 
@@ -106,21 +86,20 @@ def run_script(
         See `parse_command`.
     store
         Path or URL of the run.
-    layers, classes, reduce, call, mask, when_full, dtype, codec, classifier, on_error, overwrite, resume, rank_timeout
-        As for `Capture`. A script that starts anew passes through the epochs that the run holds, and they are kept.
-    max_per_class, max_samples, every, epochs, total_epochs, check_space
+    layers
         As for `Capture`.
-    logits
-        As for `Capture`; by default the output that reaches the loss in the training passes.
+    options
+        See `CaptureOptions`. By default the logits are the output that reaches the loss in the training passes. A
+        script that starts anew passes through the epochs that the run holds, and they are kept.
     first_epoch
         Training passes that are completed before the script's first. By default the epoch of the run that ended with
         the weights that the model starts with, bit by bit: the script goes on from a checkpoint; else 0, in a new run.
     note
         Called with what was found and done.
     splits
-        Which splits are captured.
+        Splits that are captured.
     within_epochs
-        Whether evaluations in the middle of a training pass are captured too, by step, as for `Capture.recording`.
+        Capture evaluations in the middle of a training pass, too, by step, as for `Capture.recording`.
 
     Raises
     ------
@@ -135,38 +114,11 @@ def run_script(
     path = str(store_path(store).absolute())  # the script may change directory
 
     def make_capture(model: nn.Module) -> Capture:
-        return Capture(
-            model,
-            path,
-            layers,
-            classes=classes,
-            reduce=reduce,
-            call=call,
-            mask=mask,
-            when_full=when_full,
-            dtype=dtype,
-            codec=codec,
-            classifier=classifier,
-            logits=logits,
-            on_error=on_error,
-            overwrite=overwrite,
-            max_per_class=max_per_class,
-            max_samples=max_samples,
-            every=every,
-            epochs=epochs,
-            total_epochs=total_epochs,
-            check_space=check_space,
-            resume=resume,
-            rank_timeout=rank_timeout,
-            notify=say,
-        )
+        return capture_with(options, model, path, layers, notify=say)
 
     def say(message: str) -> None:
         note(f"rank {rank}: {message}" if (rank := own_rank()) else message)
 
-    Sampling(max_per_class, max_samples)  # what is wrong with an option is said before the training
-    Schedule.of(every, epochs)
-    check_total_epochs(total_epochs)
     watch = ScriptWatch(
         make_capture, splits=tuple(splits), note=say, within_epochs=within_epochs, first_epoch=first_epoch
     )
@@ -174,7 +126,7 @@ def run_script(
     rank_at_start = known_rank()
     holding = None if rank_at_start is None else enter_run(path, rank_at_start)  # another command ends before it trains
     try:
-        _check_store(path, splits, refuse=not (resume or overwrite))
+        _check_store(path, splits, refuse=not (options.resume or options.overwrite))
         with termination_raised(), watch.attached():
             try:
                 _run(program)

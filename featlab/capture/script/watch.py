@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -29,7 +28,6 @@ from featlab.capture.dataloaders import (
 )
 from featlab.capture.distributed import expected_together, is_sharded, own_rank, rank_and_ranks
 from featlab.capture.model.digest import weights_digest
-from featlab.capture.model.layers import unwrap
 from featlab.capture.model.logits import contradiction
 from featlab.capture.model.loss_graph import LossEvidence, backward_observed
 from featlab.capture.model.outputs import tensors_in
@@ -40,10 +38,10 @@ from featlab.capture.script.first_epoch import Beginning
 from featlab.capture.script.labels import LABEL_LOSSES, find_labels, losses_observed
 from featlab.capture.script.lookahead import choose_batch, is_next, set_aside
 from featlab.capture.script.model_finder import ModelFinder
-from featlab.capture.script.notes import Note, Seen
+from featlab.capture.script.notes import Note, Notes, Seen
 from featlab.capture.script.passes import Pass, Pending
 from featlab.capture.setup import COUNTED, Setup
-from featlab.errors import CaptureError, FeatlabError, FeatlabWarning, LayerNotFoundError
+from featlab.errors import CaptureError, FeatlabError, LayerNotFoundError
 
 
 class ScriptWatch(PassObserver):
@@ -58,7 +56,7 @@ class ScriptWatch(PassObserver):
     note
         Called with what a person should know.
     within_epochs
-        Whether evaluations in the middle of a training pass are recorded too, by the optimiser's step.
+        Record evaluations in the middle of a training pass, too, by the optimiser's step.
     first_epoch
         Training passes that are completed before the script's first; by default, see `Beginning`.
     """
@@ -79,12 +77,11 @@ class ScriptWatch(PassObserver):
         self._finder = ModelFinder(self._is_model, self._found, self._called, self._gave)
         self._make_capture = make_capture
         self._splits = splits
-        self._note = note
+        self._notes = Notes(note)
         self._within_epochs = within_epochs
         self._steps = 0
         self._steps_before: int | None = 0  # those of the script's former runs
         self._unnoted = False  # whether a pass ended and its weights are still to be noted
-        self._told: set[str] = set()
         self._sources = Sources()
         self._evidence = LossEvidence()
         self._live: list[Pass] = []  # that which returned a batch last comes last
@@ -158,15 +155,16 @@ class ScriptWatch(PassObserver):
             return
         try:
             labels, origin = find_labels(at, pending)
-            with nullcontext() if recording.rows else self._warnings_noted():  # the first batch opens the store
+            with nullcontext() if recording.rows else self._notes.warnings_noted():  # the first batch opens the store
                 recording.batch(labels, sample_ids=pending.sample_ids)
         except FeatlabError as error:
             self._fail(recording, error)
         if recording.is_open:
-            self._describe()
-            if self.capture is not None and at.split in self.capture.estimates:
-                self._tell_once(f"{self.capture.estimates[at.split]}.", f"space {at.split}")
-            self._tell_once(f"labels of {at.split} are {origin}.")
+            if self.capture is not None:
+                self._notes.describe(self.capture.setup)
+                if at.split in self.capture.estimates:
+                    self._notes.tell_once(f"{self.capture.estimates[at.split]}.", f"space {at.split}")
+            self._notes.tell_once(f"labels of {at.split} are {origin}.")
 
     def _end_gone(self, *, others_begin: bool = False, script_is_over: bool = False) -> None:
         for at in list(self._live):
@@ -197,7 +195,7 @@ class ScriptWatch(PassObserver):
             self.epoch += 1
             self._note_end(at_once=True)
             if not complete:
-                self._tell_once(
+                self._notes.tell_once(
                     f"a training pass broke off after {at.progress}: it, and each like it, counts as an epoch.",
                     "broke off",
                 )
@@ -226,14 +224,14 @@ class ScriptWatch(PassObserver):
         return None if self._steps_before is None else self._steps_before + self._steps
 
     def _commit(self, at: Pass, recording: Recording) -> None:
-        with self._warnings_noted():
+        with self._notes.warnings_noted():
             try:
                 recording.__exit__(None, None, None)
             except FeatlabError as error:
                 self.seen.failure = error
                 raise
             except SystemExit:
-                self._note(
+                self._notes.tell(
                     f"epoch {at.epoch}, {at.split} is not stored: the script was ended before all ranks were done."
                 )
                 raise
@@ -245,11 +243,11 @@ class ScriptWatch(PassObserver):
                 self.seen.committed.setdefault(split, []).append(at.epoch)
                 self.seen.rows[split] = recording.rows
             if own_rank() == 0:
-                self._note(f"epoch {at.epoch}, {recording.stored_as}: {recording.rows:,} rows.")
+                self._notes.tell(f"epoch {at.epoch}, {recording.stored_as}: {recording.rows:,} rows.")
 
     def _drop(self, at: Pass, recording: Recording, why: str) -> None:
         recording.__exit__(CaptureError, None, None)
-        self._note(f"epoch {at.epoch}, {at.split} is not stored: {why}.")
+        self._notes.tell(f"epoch {at.epoch}, {at.split} is not stored: {why}.")
 
     def _fail(self, recording: Recording, error: FeatlabError) -> None:
         recording.__exit__(type(error), error, None)
@@ -282,8 +280,7 @@ class ScriptWatch(PassObserver):
         except FeatlabError as error:
             self.seen.failure = error
             if isinstance(error, LayerNotFoundError):
-                names = [name for name, _ in unwrap(module).named_modules() if name]
-                self._note(f"the modules of {type(unwrap(module)).__qualname__} are {', '.join(names)}.")
+                self._notes.list_modules(module)
             raise
 
     def _called(self, model: nn.Module, values: Any) -> None:
@@ -298,7 +295,7 @@ class ScriptWatch(PassObserver):
                 if (recording := at.open_recording) is not None:
                     recording.begin_with(*values)  # its own hooks hear of the next call
             if at.pending.calls == 2 and at.recording is not None:
-                self._tell_once("the model is called more than once on a batch: the first call is captured.")
+                self._notes.tell_once("the model is called more than once on a batch: the first call is captured.")
         for one in self._live:
             if one.recording is not None:
                 one.recording.pause(one is not at or one.pending is None or one.pending.calls > 1)
@@ -334,11 +331,13 @@ class ScriptWatch(PassObserver):
             at.split = "train"
             source.trained = True
             if source.name not in (None, "train_eval"):
-                self._tell_once(f"{source.name} is the data set that the script also trains on.")
+                self._notes.tell_once(f"{source.name} is the data set that the script also trains on.")
         else:
             at.split = self._sources.name_evaluation(source, self.epoch)
             if model.training:
-                self._tell_once(f"{at.split} is evaluated in training mode: the script does not call model.eval().")
+                self._notes.tell_once(
+                    f"{at.split} is evaluated in training mode: the script does not call model.eval()."
+                )
         self.seen.splits[at.split] += 1
         if at.split not in self._splits or capture.setup.stopped:
             return
@@ -348,20 +347,22 @@ class ScriptWatch(PassObserver):
             return
         if not (at.is_training or is_within):
             at.epoch = self._epoch_of_weights(capture, at.split)
-        if not capture.setup.schedule.wants(at.epoch):
+        if not capture.setup.options.schedule.wants(at.epoch):
             self.seen.unscheduled.add(at.epoch)
             return
         step = self._steps + (self._steps_before or 0) if is_within else None
         if step is not None and step in self.seen.within.get(at.split, ()):
-            self._tell_once(f"{at.split} is passed again at step {step}: the first pass is kept.", f"{at.split} again")
+            self._notes.tell_once(
+                f"{at.split} is passed again at step {step}: the first pass is kept.", f"{at.split} again"
+            )
         elif step is None and at.epoch in self.seen.committed.get(at.split, ()):
-            self._tell_once(
+            self._notes.tell_once(
                 f"{at.split} is passed again with no training pass ended in between (first in epoch {at.epoch}): "
                 "the first pass of each epoch is kept.",
                 f"{at.split} again",
             )
         elif at.uncalled:
-            self._tell_once(
+            self._notes.tell_once(
                 f"{at.split} is not stored: the script draws batches ahead, and what it calls the model on is none of "
                 "them as it came, so rows cannot be matched."
             )
@@ -370,7 +371,7 @@ class ScriptWatch(PassObserver):
 
     def _leave_midway(self, split: str) -> None:
         self.seen.midway[split] += 1
-        self._tell_once(
+        self._notes.tell_once(
             f"{split} is evaluated in the middle of training passes, too: --within-epochs stores that, by step.",
             f"{split} midway",
         )
@@ -381,7 +382,9 @@ class ScriptWatch(PassObserver):
         ended = [epoch for epoch, end in ends.items() if digest in end.weights]
         if self.epoch in ended or len(ended) != 1:  # averaged weights are those of no epoch's end
             return self.epoch
-        self._tell_once(f"{split} is evaluated with the weights of epoch {ended[0]} again, and belongs to that epoch.")
+        self._notes.tell_once(
+            f"{split} is evaluated with the weights of epoch {ended[0]} again, and belongs to that epoch."
+        )
         return ended[0]
 
     def _is_within_epoch(self) -> bool:
@@ -390,7 +393,7 @@ class ScriptWatch(PassObserver):
     def _record(self, at: Pass, capture: Capture, split: str, step: int | None) -> None:
         capture.setup.likely_classes = capture.setup.likely_classes or class_names(at.loader)
         if not has_indices(at.loader):
-            self._tell_once(f"{split} has no indices: sample ids count the rows as they arrive.")
+            self._notes.tell_once(f"{split} has no indices: sample ids count the rows as they arrive.")
         try:
             if not capture.keeps(epoch=at.epoch, split=split, step=step):
                 self._beginning.check_stored(capture.setup, at.epoch, split)
@@ -403,7 +406,7 @@ class ScriptWatch(PassObserver):
             self._keep(at, recording, split, capture.setup)
             return
         if rank_and_ranks()[1] > 1 and not sharded:
-            self._tell_once(f"{split} is not shared among the ranks: the pass of rank 0 is captured.")
+            self._notes.tell_once(f"{split} is not shared among the ranks: the pass of rank 0 is captured.")
         if recording.is_taken:
             recording.count_labels = partial(count_classes, at.loader)
             at.recording = recording
@@ -432,11 +435,13 @@ class ScriptWatch(PassObserver):
         self.epoch = epoch
         if not epoch:
             return
-        self._tell_once(f"the script goes on after epoch {epoch}.")
+        self._notes.tell_once(f"the script goes on after epoch {epoch}.")
         end = capture.setup.known.ends.get(epoch)
         self._steps_before = None if end is None or end.steps is None else end.steps - self._steps
         if self._steps_before is None and self._within_epochs:
-            self._tell_once(f"the steps up to epoch {epoch} are unknown: snapshots within epochs count from there.")
+            self._notes.tell_once(
+                f"the steps up to epoch {epoch} are unknown: snapshots within epochs count from there."
+            )
 
     def _before_step(self, optimizer: Optimizer, *args: Any) -> None:
         if self.capture is None or self.capture.setup.stopped:
@@ -453,7 +458,7 @@ class ScriptWatch(PassObserver):
     def _move(self, epoch: int) -> None:
         """Count on from another epoch: the script loaded its weights after the first batch of its first pass."""
         self.epoch = epoch
-        self._tell_once(f"the script goes on after epoch {epoch}.")
+        self._notes.tell_once(f"the script goes on after epoch {epoch}.")
         for at in self._live:
             if (recording := at.open_recording) is not None:
                 self._drop(at, recording, "the script loaded other weights after its first batch")
@@ -467,11 +472,11 @@ class ScriptWatch(PassObserver):
         self._raise_or_stop(error)
 
     def _raise_or_stop(self, error: FeatlabError) -> None:
-        if self.capture is None or self.capture.setup.on_error == "raise":
+        if self.capture is None or self.capture.setup.options.on_error == "raise":
             self.seen.failure = error
             raise error
         self.capture.setup.stopped = True
-        self._note(f"capturing stopped, and the training goes on: {error}")
+        self._notes.tell(f"capturing stopped, and the training goes on: {error}")
 
     def _check_logits(self, capture: Capture) -> None:
         """Refuse to go on where an evaluation before the first step took another output for the logits."""
@@ -508,38 +513,3 @@ class ScriptWatch(PassObserver):
             at.stepped = at.stepped or at.is_training
             if at.pending is not None and at.pending.calls:
                 at.pending.stepped = True
-
-    def _describe(self) -> None:
-        if self.capture is None or "described" in self._told or own_rank():
-            return
-        self._told.add("described")
-        setup = self.capture.setup
-        self._note(f"model {type(setup.model).__qualname__}, {len(setup.classes or ())} classes.")
-        for logits in list(setup.logits.values())[:1]:
-            if logits.output:
-                self._note(f"logits are {logits.name}, {logits.found}.")
-        for name in (layer.name for layer in setup.layers):
-            spec = setup.specs[name]
-            how = f"{spec['reduce']} over axes {spec['axes']}" if spec["axes"] else spec["reduce"]
-            how += f" of what {spec['mask']} keeps" if spec.get("mask") else ""
-            self._note(f"layer {name} ({spec['module']}): {tuple(spec['shape'])} -> {how} -> {spec['dim']}.")
-        if setup.classifier_name is not None:
-            reads = f"reads {', '.join(setup.feeds)}" if setup.feeds else "reads no captured layer"
-            self._note(f"classifier {setup.classifier_name} {reads}.")
-
-    @contextmanager
-    def _warnings_noted(self) -> Iterator[None]:
-        """Turn featlab's warnings into notes, whatever the script does with warnings."""
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            yield
-        for warning in caught:
-            if issubclass(warning.category, FeatlabWarning):
-                self._note(f"{warning.message}")
-            else:
-                warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-
-    def _tell_once(self, message: str, about: str | None = None) -> None:
-        if (about or message) not in self._told and own_rank() == 0:
-            self._told.add(about or message)
-            self._note(message)

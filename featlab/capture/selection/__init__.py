@@ -1,1 +1,1 @@
-"""Which samples and epochs are kept, and whether they fit."""
+"""Selection of samples and epochs, and the space that they take."""

@@ -1,4 +1,4 @@
-"""How much a run will take, before its first byte is written."""
+"""Estimate of the space that a run will take, before its first byte is written."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WALKED = 100_000  # epochs; a schedule goes on beyond at the rate that it has u
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a split takes from now on, before compression.
+    """Estimate of what a split takes from now on, before compression.
 
     Attributes
     ----------

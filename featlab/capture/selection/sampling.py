@@ -1,10 +1,10 @@
-"""Which samples are kept when not all are: those whose ids have the smallest hashes, in whatever order they come."""
+"""Sampling by the smallest hashes of ids: the same samples are kept in whatever order they come."""
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +48,7 @@ def hash_ids(ids: Ids) -> NDArray[np.uint64]:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How many samples of a split are kept; None keeps all.
+    """Limits of the samples of a split that are kept; None keeps all.
 
     Attributes
     ----------
@@ -228,7 +228,7 @@ class Sample:
 
     @property
     def is_choosing(self) -> bool:
-        """Whether this recording decides, from all it sees, which samples are kept."""
+        """True where this recording chooses, from all it sees, the samples that are kept."""
         return self._smallest is not None and self._gather is None
 
     def expected(self, rows: int | None) -> int | None:
@@ -244,18 +244,18 @@ class Sample:
         """Take a batch; returns what of it is to be stored now, if anything."""
         count = len(rows.labels)
         if rows.sample_ids is None and self._sampling:
-            rows = rows.with_ids(np.arange(self.seen, self.seen + count, dtype=np.int64))
+            rows = replace(rows, sample_ids=np.arange(self.seen, self.seen + count, dtype=np.int64))
         self.seen += count
         if rows.sample_ids is None or not self._sampling:
             return rows
         if self._known is not None:
             chosen = np.flatnonzero(np.isin(rows.sample_ids, self._known))
-            return rows.at(chosen) if len(chosen) else None
+            return _at(rows, chosen) if len(chosen) else None
         if self._smallest is not None and self._spill is not None:
             check_labels(rows.labels, self._classes)
             whole = self._sampling.max_per_class is None
             taken, slots = self._smallest.offer(rows.sample_ids, np.zeros_like(rows.labels) if whole else rows.labels)
-            self._spill.put(rows.at(np.array(taken, np.int64)), slots)
+            self._spill.put(_at(rows, np.array(taken, np.int64)), slots)
         return None
 
     def rest(self) -> Iterator[Rows]:
@@ -280,3 +280,8 @@ class Sample:
         """Drop what waits."""
         if self._spill is not None:
             self._spill.close()
+
+
+def _at(rows: Rows, chosen: Ids) -> Rows:
+    """Choose rows by number."""
+    return rows.map(lambda values: values[chosen])

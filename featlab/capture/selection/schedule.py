@@ -1,4 +1,4 @@
-"""Which epochs are captured."""
+"""Schedule of the epochs that are captured."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FORMS = "give numbers, a slice such as slice(0, 90, 5), or 'log'"
 
 
 def in_log_schedule(epoch: int) -> bool:
-    """Whether an epoch is among 0, 1, 2, 3, 4, 6, 8, 12, 16, 24, ...: two for each doubling.
+    """Tell whether an epoch is among 0, 1, 2, 3, 4, 6, 8, 12, 16, 24, ...: two for each doubling.
 
     Examples
     --------
@@ -28,7 +28,7 @@ def in_log_schedule(epoch: int) -> bool:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Which epochs are wanted: all, or those that `every` or `epochs` names.
+    """Schedule of epochs: all, or those that `every` or `epochs` names.
 
     Attributes
     ----------
@@ -92,7 +92,7 @@ class Schedule:
         return cls(every, spans, chosen, is_log, given)
 
     def wants(self, epoch: int) -> bool:
-        """Whether an epoch is to be captured."""
+        """Tell whether an epoch is to be captured."""
         if not self.given:
             return True
         return (

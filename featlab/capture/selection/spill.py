@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featlab.capture.staging.batch import Rows
+from featlab.capture.staging.batch import Columns, Rows
 from featlab.store.bfloat16 import decode_bfloat16
 
 BLOCK_BYTES = 4 << 20
+_LABELS, _IDS = "labels", "sample_ids"
 
 
 class Spill:
@@ -30,28 +31,20 @@ class Spill:
         self._place = place
         self._file: Any = None
         self._dtype = np.dtype([])
-        self._names: list[str] = []
+        self._fields: Columns[str] = Columns({}, _LABELS)
 
     def put(self, rows: Rows, slots: Sequence[int]) -> None:
         """Put rows into slots, given in ascending order."""
         if not slots:
             return
         if self._file is None:
-            self._names = list(rows.features)
-            self._dtype = np.dtype(
-                [("label", "i8"), ("id", "i8")]
-                # Single precision: what would overflow on disk is still to be counted when it gets there.
-                + [(f"layer{at}", "f4", _shape(rows.features[name])) for at, name in enumerate(self._names)]
-                + ([] if rows.logits is None else [("logits", "f4", _shape(rows.logits))])
-            )
+            self._fields = _fields(rows)
+            columns = zip(self._fields.all, rows.all, strict=True)
+            self._dtype = np.dtype([(field, _kind(field), values.shape[1:]) for field, values in columns])
             self._file = tempfile.TemporaryFile(dir=self._place, prefix=".featlab-")  # noqa: SIM115
         records = np.empty(len(slots), self._dtype)
-        records["label"], records["id"] = rows.labels, rows.sample_ids
-        for at, name in enumerate(self._names):
-            values = rows.features[name]
-            records[f"layer{at}"] = decode_bfloat16(values) if values.dtype == np.uint16 else values
-        if rows.logits is not None:
-            records["logits"] = rows.logits
+        for field, values in zip(self._fields.all, rows.all, strict=True):
+            records[field] = _decoded(values) if _kind(field) == "f4" else values
         starts = [at for at, slot in enumerate(slots) if not at or slot != slots[at - 1] + 1]
         for start, end in zip(starts, [*starts[1:], len(slots)], strict=True):
             self._file.seek(slots[start] * self._dtype.itemsize)
@@ -63,12 +56,7 @@ class Spill:
         for start in range(0, len(slots), step):
             block = [self._record(slot) for slot in slots[start : start + step]]
             records = np.frombuffer(b"".join(block), self._dtype)
-            yield Rows(
-                {name: records[f"layer{at}"] for at, name in enumerate(self._names)},
-                records["label"],
-                records["logits"] if "logits" in (self._dtype.names or ()) else None,
-                records["id"],
-            )
+            yield self._fields.map(records.__getitem__)
 
     def _record(self, slot: int) -> bytes:
         self._file.seek(slot * self._dtype.itemsize)
@@ -82,5 +70,20 @@ class Spill:
             self._file = None
 
 
-def _shape(values: NDArray[Any]) -> tuple[int, ...]:
-    return values.shape[1:]
+def _fields(rows: Rows) -> Columns[str]:
+    """Name the field of a record that each column is put into."""
+    return Columns(
+        {name: f"layer{at}" for at, name in enumerate(rows.features)},  # names of modules may be any text
+        _LABELS,
+        None if rows.logits is None else "logits",
+        None if rows.sample_ids is None else _IDS,
+    )
+
+
+def _kind(field: str) -> str:
+    """Choose the type on disk: single precision, so that what would overflow in the store is still counted there."""
+    return "i8" if field in (_LABELS, _IDS) else "f4"
+
+
+def _decoded(values: NDArray[Any]) -> NDArray[Any]:
+    return decode_bfloat16(values) if values.dtype == np.uint16 else values

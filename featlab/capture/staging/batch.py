@@ -1,51 +1,94 @@
-"""A batch on its way to the writer."""
+"""A batch on its way to the writer: staged tensors on the device first, arrays on the host then."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from featlab.capture.staging.pinned import PinnedRing, copy_aside, places
 from featlab.capture.staging.tensors import Staged
 
+Values = TypeVar("Values")
+Other = TypeVar("Other")
+
+
+@dataclass(frozen=True)
+class Columns(Generic[Values]):
+    """Features, labels, logits and ids of the same samples, one row a sample in each.
+
+    What happens to all of them alike, such as a copy to the host or a choice of rows, is a `map`.
+
+    Examples
+    --------
+    >>> columns = Columns({"fc": [0.5, 1.5]}, labels=[3, 7])
+    >>> columns.map(len)
+    Columns(features={'fc': 2}, labels=2, logits=None, sample_ids=None)
+    """
+
+    features: Mapping[str, Values]
+    labels: Values
+    logits: Values | None = None
+    sample_ids: Values | None = None
+
+    @property
+    def all(self) -> list[Values]:
+        """All that there are, in a fixed order."""
+        columns = (*self.features.values(), self.labels, self.logits, self.sample_ids)
+        return [values for values in columns if values is not None]
+
+    def map(self, change: Callable[[Values], Other]) -> Columns[Other]:
+        """Apply a function to each."""
+        return Columns(
+            {name: change(values) for name, values in self.features.items()},
+            change(self.labels),
+            None if self.logits is None else change(self.logits),
+            None if self.sample_ids is None else change(self.sample_ids),
+        )
+
+
+Rows = Columns[NDArray[Any]]
+
 
 @dataclass(frozen=True)
 class Batch:
-    """All arrays of a batch: they are queued, and written, as one; `buffer` is the memory on the host they lie in."""
+    """Columns of staged tensors that are queued, and written, as one.
 
-    features: Mapping[str, Staged]
-    labels: Staged
-    logits: Staged | None = None
-    sample_ids: Staged | None = None
+    Attributes
+    ----------
+    columns
+        The tensors.
+    buffer
+        Memory on the host that they lie in; None where they have no buffer of their own there.
+    """
+
+    columns: Columns[Staged]
     buffer: torch.Tensor | None = None
 
     @property
     def nbytes(self) -> int:
         """Bytes held, on the device."""
-        return sum(staged.nbytes for staged in self._all)
+        return sum(staged.nbytes for staged in self.columns.all)
 
     @property
     def payload(self) -> int:
         """Bytes to be written."""
-        return sum(staged.narrow.nbytes for staged in self._all)
+        return sum(staged.narrow.nbytes for staged in self.columns.all)
 
     def wait(self) -> None:
         """Wait until the device is done with all arrays."""
-        for staged in self._all:
+        for staged in self.columns.all:
             if staged.ready is not None:
                 staged.ready.synchronize()
 
     def on_its_way(self, ring: PinnedRing) -> Batch:
         """Start to copy what lies on a GPU into a buffer of the ring; the batch itself where nothing does."""
-        leaving = [staged for staged in self._all if staged.ready is not None]
-        if not leaving:
+        tensors = [tensor for staged in self.columns.all if staged.ready is not None for tensor in staged.leaving]
+        if not tensors:
             return self
-        tensors = [tensor for staged in leaving for tensor in staged.leaving]
         spans = places(tensors)
         buffer = ring.take(spans[-1][1])
         views = iter(
@@ -56,44 +99,15 @@ class Batch:
         )
 
         def moved(staged: Staged) -> Staged:
+            if staged.ready is None:
+                return staged
             targets = [next(views) for _ in staged.leaving]
             event = copy_aside(targets, staged.leaving, staged.ready)
             peak = targets[1] if staged.peak is not None else None
             return Staged(targets[0], staged.wide, peak, event, arrived=True)
 
-        there = {id(staged): moved(staged) for staged in leaving}
-        return Batch(
-            {name: there.get(id(staged), staged) for name, staged in self.features.items()},
-            there.get(id(self.labels), self.labels),
-            None if self.logits is None else there.get(id(self.logits), self.logits),
-            None if self.sample_ids is None else there.get(id(self.sample_ids), self.sample_ids),
-            buffer,
-        )
+        return Batch(self.columns.map(moved), buffer)  # in the order of `all`, as the views
 
-    @property
-    def _all(self) -> list[Staged]:
-        others = (self.labels, self.logits, self.sample_ids)
-        return [staged for staged in (*self.features.values(), *others) if staged is not None]
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Some rows of every array of a snapshot."""
-
-    features: Mapping[str, NDArray[Any]]
-    labels: NDArray[np.int64]
-    logits: NDArray[Any] | None = None
-    sample_ids: NDArray[np.int64] | None = None
-
-    def with_ids(self, ids: NDArray[np.int64]) -> Rows:
-        """The same rows, with ids."""
-        return replace(self, sample_ids=ids)
-
-    def at(self, chosen: NDArray[np.int64]) -> Rows:
-        """Some of the rows, by number."""
-        return Rows(
-            {name: values[chosen] for name, values in self.features.items()},
-            self.labels[chosen],
-            None if self.logits is None else self.logits[chosen],
-            None if self.sample_ids is None else self.sample_ids[chosen],
-        )
+    def to_host(self) -> Rows:
+        """Wait for the device, and copy to the host what is not there yet."""
+        return self.columns.map(Staged.to_host)

@@ -12,8 +12,6 @@ from featlab.capture.staging.pinned import PinnedRing
 from featlab.capture.staging.stats import Meter
 from featlab.errors import CaptureError, FeatlabError
 
-WHEN_FULL = ("block", "drop", "fail")
-
 
 class WriterQueue:
     """Hands batches to one writer thread; bounded in bytes.

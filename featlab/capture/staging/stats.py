@@ -1,4 +1,4 @@
-"""What capturing cost so far."""
+"""Costs of capturing so far."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class CaptureStats:
-    """What a capture handed to its writer, and who waited for whom.
+    """Costs of a capture: bytes handed to the writer, and seconds that one thread waited for the other.
 
     Attributes
     ----------

@@ -49,7 +49,7 @@ class Staged:
 
     @property
     def leaving(self) -> list[torch.Tensor]:
-        """What has to be copied to the host in any case."""
+        """Tensors that have to be copied to the host in any case."""
         return [tensor for tensor in (self.narrow, self.peak) if tensor is not None]
 
     def to_host(self) -> NDArray[Any]:

@@ -68,3 +68,15 @@ def test_every_file_that_the_architecture_page_names_exists() -> None:
 
 def test_the_workflow_runs_what_build_machines_run() -> None:
     assert "- run: .ci/run\n" in (ROOT / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8")
+
+
+def test_docstrings_begin_with_a_verb_or_the_thing() -> None:
+    """A few may turn the sentence round; it is the habit that makes a reader decode."""
+    turned = []
+    for name, path in modules(ROOT).items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                first = (ast.get_docstring(node) or "").partition("\n")[0]
+                if re.match(r"(What|Whether|How|Where|Which|Who)\b", first):
+                    turned.append(f"{name}: {first}")
+    assert len(turned) < 10, turned

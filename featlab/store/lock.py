@@ -108,7 +108,7 @@ class Entry:
         return f"process {self.process.number} on {self.process.host} (since {self.since})"
 
     def is_over(self, here: Process) -> bool:
-        """Whether its process is gone, or has long shown no sign of life."""
+        """True where its process is gone, or has long shown no sign of life."""
         gone = self.process.is_gone(here)
         return self.is_long_silent if gone is None else gone
 
@@ -367,7 +367,7 @@ def _stands(other: Entry, own: _Claim, watched: dict[str, tuple[Any, float]]) ->
 
 
 def is_at_work(root: AnyPath) -> bool:
-    """Whether any process, this one too, writes to a run."""
+    """Tell whether any process, this one too, writes to a run."""
     here = Process.current()
     return any(not entry.is_over(here) for entry in entries(root))
 

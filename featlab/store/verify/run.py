@@ -264,7 +264,7 @@ def _survey_classifier(
 
 
 def _said(snapshots: Sequence[_Committed]) -> dict[str, str | None]:
-    """What the records of an epoch say of its classifier, by split."""
+    """Digests of the classifier in the records of an epoch, by split."""
     return {entry.where.rsplit("/", 1)[-1]: entry.record.classifier for entry in snapshots if entry.record is not None}
 
 

@@ -124,6 +124,7 @@ class Capture:
     Examples
     --------
     >>> import tempfile
+    >>> from featlab import open_run
     >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
     >>> data = [(torch.randn(5, 4), torch.tensor([0, 1, 1, 0, 1]))]
     >>> store = tempfile.mkdtemp() + "/run.zarr"

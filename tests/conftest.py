@@ -1,4 +1,4 @@
-"""What every test shares: single-threaded BLAS, deterministic Hypothesis, where a run goes, object stores."""
+"""What every test shares: data that is unpacked or skipped for, single-threaded BLAS, deterministic Hypothesis, where a run goes, object stores."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from debian_data import NEEDS, REMEDY, missing, set_variables
 from hypothesis import settings
 
 # Thread pools are sized when NumPy and torch load, which only the test modules do.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
+
+set_variables()
+MISSING = missing()
 
 settings.register_profile("featlab", derandomize=True, deadline=None, print_blob=True)
 settings.register_profile("fresh", derandomize=False, deadline=None, print_blob=True, max_examples=300)
@@ -22,6 +26,27 @@ settings.load_profile("featlab")  # and "fresh" by --hypothesis-profile, as make
 def store(tmp_path: Path) -> str:
     """Return where a run may be stored, and nothing is yet."""
     return str(tmp_path / "run.zarr")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if MISSING and os.environ.get("FEATLAB_SKIP_NOTHING"):
+        raise pytest.UsageError(f"no {' and no '.join(MISSING)} here, and no test may be skipped: {REMEDY}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for marker in item.iter_markers("needs"):
+            (need,) = marker.args
+            assert need in NEEDS, f"{item.nodeid} needs {need!r}, of which tests/debian_data.py knows nothing"
+            if need in MISSING:
+                item.add_marker(pytest.mark.skip(reason=f"needs {need}"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reasons = [str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", [])]
+    for need in NEEDS:
+        if count := sum(reason.endswith(f"needs {need}") for reason in reasons):
+            terminalreporter.write_line(f"{count} tests need {need} and were skipped: {REMEDY}", yellow=True)
 
 
 @pytest.fixture(scope="module")

@@ -73,6 +73,7 @@ def synset(wnid: str) -> Any:
     return wordnet_reader(version="3.0").synset_from_pos_and_offset("n", int(wnid[1:]))
 
 
+@pytest.mark.needs("WordNet")
 def test_the_synsets_are_those_that_nltk_finds_above_the_classes() -> None:
     expected: dict[str, str] = {}
     pending = [synset(wnid) for name in BY_SYNSET for wnid in builtin_wnids(name) or []]
@@ -87,6 +88,7 @@ def test_the_synsets_are_those_that_nltk_finds_above_the_classes() -> None:
     assert len(expected) == 1924
 
 
+@pytest.mark.needs("WordNet")
 @pytest.mark.parametrize("name", BY_SYNSET)
 def test_each_is_what_wordnet_gives_for_its_wnids(name: str) -> None:
     names, synsets = builtin_classes(name)
@@ -104,6 +106,7 @@ def test_each_is_what_wordnet_gives_for_its_wnids(name: str) -> None:
     }
 
 
+@pytest.mark.needs("WordNet")
 @pytest.mark.parametrize("name", ["imagenet1k", "tinyimagenet"])
 def test_names_are_the_first_words_of_the_synsets(name: str) -> None:
     synsets = [synset(wnid) for wnid in builtin_wnids(name) or []]
@@ -115,6 +118,7 @@ def test_names_are_the_first_words_of_the_synsets(name: str) -> None:
     assert builtin_classes(name)[0] == expected
 
 
+@pytest.mark.needs("WordNet")
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 def test_names_of_cifar_are_words_of_their_synsets(name: str) -> None:
     names, _ = builtin_classes(name)
@@ -126,6 +130,7 @@ def test_names_of_cifar_are_words_of_their_synsets(name: str) -> None:
     assert others == ({"aquarium_fish"} if name == "cifar100" else set())
 
 
+@pytest.mark.needs("WordNet")
 def test_all_wnids_of_imagenet_resolve() -> None:
     wnids = builtin_wnids("imagenet1k") or []
     assert len(set(wnids)) == 1000

@@ -10,6 +10,7 @@ import pytest
 import featlab
 from featlab.demo.fashion_mnist import find_fashion_mnist, read_idx
 
+pytestmark = pytest.mark.needs("Fashion-MNIST")
 SCRIPT = Path(__file__).parent / "scripts" / "fashion_mnist.py"
 EPOCHS = [1, 2, 3, 4, 5]
 

@@ -103,6 +103,7 @@ def test_without_a_source_the_built_in_ones_are_listed() -> None:
     assert next(row["classes"] for row in found if row["source"] == "imagenet1k") == "1000"
 
 
+@pytest.mark.needs("WordNet")
 def test_classes_come_from_a_file_or_a_run(tmp_path: Path) -> None:
     path = tmp_path / "classes.txt"
     path.write_text("a.x\na.y\nb.z\n")
@@ -120,6 +121,7 @@ def test_classes_come_from_a_file_or_a_run(tmp_path: Path) -> None:
         assert [row["class"] for row in found] == ["Katze", "Hund"]
 
 
+@pytest.mark.needs("WordNet")
 def test_build_writes_what_analyze_reads(classes: Path, tmp_path: Path) -> None:
     senses = tmp_path / "senses.csv"
     senses.write_text("crane,crane.n.05\naquarium_fish,goldfish.n.01\n")
@@ -132,6 +134,7 @@ def test_build_writes_what_analyze_reads(classes: Path, tmp_path: Path) -> None:
     assert [row["space"] for row in rows(out)] == ["hyponym"]  # three classes, each below vertebrate.n.01
 
 
+@pytest.mark.needs("WordNet")
 def test_the_command_lists_the_senses_of_ambiguous_words(classes: Path, tmp_path: Path) -> None:
     out = tmp_path / "taxonomy.json"
     done = subprocess.run(
@@ -154,6 +157,7 @@ def test_errors_are_one_sentence_and_exit_code_1(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.needs("WordNet")
 def test_what_cannot_be_served(classes: Path, tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("\n \n")
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")

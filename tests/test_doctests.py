@@ -8,13 +8,18 @@ import pkgutil
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
 import featlab
 
 MODULES = sorted(module.name for module in pkgutil.walk_packages(featlab.__path__, "featlab."))
 
 
-@pytest.mark.parametrize("name", MODULES)
+def with_needs(name: str) -> ParameterSet:
+    return pytest.param(name, marks=[pytest.mark.needs("WordNet")] if name == "featlab.hierarchy.wordnet" else [])
+
+
+@pytest.mark.parametrize("name", map(with_needs, MODULES))
 def test_examples_in_docstrings_hold(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     outcome = doctest.testmod(

@@ -247,20 +247,24 @@ def theirs(measure: str) -> np.ndarray:
     return np.array([getattr(synsets[first], measure)(synsets[second]) for first, second in pairs()])
 
 
+@pytest.mark.needs("WordNet")
 def test_paths_through_an_ancestor_are_nltk_s() -> None:
     np.testing.assert_array_equal(ours("path"), theirs("shortest_path_distance"))
 
 
+@pytest.mark.needs("WordNet")
 def test_path_similarity_is_nltk_s() -> None:
     np.testing.assert_allclose(1 / (1 + ours("path")), theirs("path_similarity"), atol=1e-12)
 
 
+@pytest.mark.needs("WordNet")
 def test_lch_is_nltk_s_but_for_the_conversion(monkeypatch: pytest.MonkeyPatch) -> None:
     # What NLTK would find itself by walking all 82,115 nouns, which takes it longer than the rest of this file.
     monkeypatch.setitem(wordnet_reader(version="3.0")._max_depth, ("n", False), 19)
     np.testing.assert_allclose(math.log(2 * 19) - ours("lch"), theirs("lch_similarity"), atol=1e-12)
 
 
+@pytest.mark.needs("WordNet")
 def test_wup_is_what_nltk_s_own_numbers_give_by_the_definition() -> None:
     synsets = imagenet()[0]
     similarities = 1 - ours("wup")
@@ -291,12 +295,14 @@ def least_ways(synset: Any) -> dict[Any, int]:
     return found
 
 
+@pytest.mark.needs("WordNet")
 def test_nltk_gives_107_classes_less_than_1_with_themselves_and_featlab_none() -> None:
     synsets, taxonomy = imagenet()
     assert sum(synset.wup_similarity(synset) < 1 for synset in synsets) == 107
     assert not np.diagonal(taxonomy_distances(taxonomy, taxonomy.leaves, ["wup"])["wup"]).any()
 
 
+@pytest.mark.needs("WordNet")
 def test_measures_of_information_content_are_nltk_s_for_inner_nodes_too() -> None:
     taxonomy = imagenet()[1]
     reader = wordnet_reader(version="3.0")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nltk.data
 import pytest
+from debian_data import place_of
 
 from featlab.errors import FeatlabWarning, TaxonomyError
 from featlab.hierarchy import wordnet_data
@@ -19,13 +20,14 @@ from featlab.hierarchy.taxonomy import Taxonomy
 from featlab.hierarchy.wordnet import meanings_of, read_senses, wordnet_taxonomy
 from featlab.hierarchy.wordnet_data import _installed, version_of, wordnet_reader
 
-DEBIAN = Path("/usr/share/wordnet")
+WORDNET = place_of("WordNet") or Path("/usr/share/wordnet")
 
 
 def synset_of(word: str) -> str:
     return meanings_of([word])[word].synset
 
 
+@pytest.mark.needs("WordNet")
 def test_wnids_synsets_and_words_name_the_same_place() -> None:
     taxonomies = [wordnet_taxonomy([name, "n02123045"]) for name in ("n02099601", "golden_retriever.n.01")]
     taxonomies.append(wordnet_taxonomy(["golden retriever", "n02123045"]))
@@ -36,6 +38,7 @@ def test_wnids_synsets_and_words_name_the_same_place() -> None:
         assert taxonomy.path_distances(taxonomy.leaves)[0, 1] == 7
 
 
+@pytest.mark.needs("WordNet")
 def test_every_hypernym_is_kept_and_instances_have_theirs() -> None:
     taxonomy = wordnet_taxonomy(["dog.n.01", "einstein.n.01"])
     assert taxonomy.parents("dog.n.01") == ("canine.n.02", "domestic_animal.n.01")
@@ -46,6 +49,7 @@ def test_every_hypernym_is_kept_and_instances_have_theirs() -> None:
         assert taxonomy.parents(node) == tuple(sorted(parent.name() for parent in above))
 
 
+@pytest.mark.needs("WordNet")
 @pytest.mark.parametrize(
     ("word", "synset"),
     [
@@ -72,6 +76,7 @@ def test_plain_words_keep_abbreviations_whole() -> None:
     ]
 
 
+@pytest.mark.needs("WordNet")
 def test_ambiguous_words_take_the_first_sense_and_say_so() -> None:
     with pytest.warns(FeatlabWarning, match=r"1 class has several senses .* 'crane' \(crane.n.01, of 5"):
         taxonomy = wordnet_taxonomy(["crane", "golden retriever"])
@@ -81,6 +86,7 @@ def test_ambiguous_words_take_the_first_sense_and_say_so() -> None:
     assert senses[4][1].startswith("large long-necked wading bird")
 
 
+@pytest.mark.needs("WordNet")
 @pytest.mark.parametrize("chosen", ["crane.n.05", "n02012849"])
 def test_senses_choose(chosen: str, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(f'word,synset,note\n"Crane", {chosen},a bird\n\n')
@@ -93,11 +99,13 @@ def test_senses_choose(chosen: str, tmp_path: Path) -> None:
     assert load_taxonomy("wordnet", ["crane"], senses=tmp_path / "a.csv").leaves == ("crane",)
 
 
+@pytest.mark.needs("WordNet")
 def test_senses_come_before_the_synsets_of_a_run() -> None:
     taxonomy = wordnet_taxonomy(["crane", "tabby"], synsets=["crane.n.05", "n02123045"], senses={"crane": "crane.n.04"})
     assert taxonomy.parents("crane") == ("lifting_device.n.01",)
 
 
+@pytest.mark.needs("WordNet")
 def test_words_that_wordnet_lacks_stand_below_their_last_one() -> None:
     with pytest.warns(FeatlabWarning, match=r"2 classes are not in WordNet .*'aquarium_fish' \(below fish.n.01\)"):
         taxonomy = wordnet_taxonomy(["aquarium_fish", "maple tree", "goldfish.n.01"])
@@ -106,6 +114,7 @@ def test_words_that_wordnet_lacks_stand_below_their_last_one() -> None:
     assert "fish.n.01" in taxonomy.ancestors("goldfish.n.01")
 
 
+@pytest.mark.needs("WordNet")
 def test_a_broader_class_is_a_leaf_below_its_synset() -> None:
     with pytest.warns(FeatlabWarning, match=r"1 class is broader than another .*'n02084071' \(dog.n.01\)"):
         taxonomy = wordnet_taxonomy(["n02084071", "golden retriever"])
@@ -121,6 +130,7 @@ def test_a_broader_class_is_a_leaf_below_its_synset() -> None:
 # Errors: one sentence that names the offending value
 
 
+@pytest.mark.needs("WordNet")
 @pytest.mark.parametrize(
     ("classes", "options", "message"),
     [
@@ -173,7 +183,7 @@ def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def link(folder: Path) -> Path:
     folder.mkdir(parents=True)
-    for file in DEBIAN.glob("*.*"):
+    for file in WORDNET.glob("*.*"):
         (folder / file.name).symlink_to(file)
     return folder
 
@@ -187,6 +197,7 @@ def test_absent_data_is_said_with_the_command_that_gets_it(nowhere: Path) -> Non
         wordnet_taxonomy(["golden retriever"])
 
 
+@pytest.mark.needs("WordNet")
 def test_found_through_wnhome_and_nltk_paths(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = link(nowhere / "princeton" / "dict").parent
     monkeypatch.setenv("WNHOME", str(home))
@@ -200,27 +211,30 @@ def test_found_through_wnhome_and_nltk_paths(nowhere: Path, monkeypatch: pytest.
         wordnet_reader()
 
 
+@pytest.mark.needs("WordNet")
 def test_found_where_packages_put_it(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wordnet_data, "_PLACES", (str(nowhere / "gone"), str(DEBIAN)))
-    assert list(_installed()) == [DEBIAN]
+    monkeypatch.setattr(wordnet_data, "_PLACES", (str(nowhere / "gone"), str(WORDNET)))
+    assert list(_installed()) == [WORDNET]
     monkeypatch.undo()
-    assert {str(DEBIAN), "/usr/share/wordnet-3.0", "/opt/homebrew/opt/wordnet"} <= set(wordnet_data._PLACES)
+    assert {"/usr/share/wordnet", "/usr/share/wordnet-3.0", "/opt/homebrew/opt/wordnet"} <= set(wordnet_data._PLACES)
 
 
+@pytest.mark.needs("WordNet")
 def test_found_in_the_archive_that_nltk_downloads(nowhere: Path) -> None:
     corpora = nowhere / "nltk_data" / "corpora"
     corpora.mkdir(parents=True)
     with zipfile.ZipFile(corpora / "wordnet.zip", "w") as archive:
         archive.mkdir("wordnet")
-        for file in DEBIAN.glob("*.*"):
+        for file in WORDNET.glob("*.*"):
             archive.write(file, f"wordnet/{file.name}")
     assert works(wordnet_taxonomy(["n02099601"]))
 
 
+@pytest.mark.needs("WordNet")
 def test_another_version_serves_words_but_not_wnids(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     later = link(nowhere / "later")
     (later / "data.noun").unlink()
-    text = (DEBIAN / "data.noun").read_bytes().replace(b"WordNet 3.0 Copyright", b"WordNet 3.1 Copyright", 1)
+    text = (WORDNET / "data.noun").read_bytes().replace(b"WordNet 3.0 Copyright", b"WordNet 3.1 Copyright", 1)
     (later / "data.noun").write_bytes(text)
     monkeypatch.setenv("WNHOME", str(later))
     assert version_of(later) == "3.1"
@@ -233,6 +247,7 @@ def test_another_version_serves_words_but_not_wnids(nowhere: Path, monkeypatch: 
     assert works(wordnet_taxonomy(["n02099601"]))
 
 
+@pytest.mark.needs("WordNet")
 def test_broken_files_are_named(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = nowhere / "broken"
     shutil.copytree(link(nowhere / "linked"), broken, symlinks=True)
@@ -243,6 +258,7 @@ def test_broken_files_are_named(nowhere: Path, monkeypatch: pytest.MonkeyPatch) 
         wordnet_taxonomy(["dog"])
 
 
+@pytest.mark.needs("WordNet")
 def test_the_files_that_packages_leave_out_are_rebuilt() -> None:
     rows = [line.split("\t") for line in wordnet_reader().open("lexnames").read().splitlines()]
     assert [int(number) for number, _, _ in rows] == list(range(45))
@@ -257,6 +273,7 @@ def test_the_files_that_packages_leave_out_are_rebuilt() -> None:
     assert numbers["noun.time"] == 28
 
 
+@pytest.mark.needs("WordNet")
 def test_nltk_finds_the_same_hypernyms_by_its_own_paths() -> None:
     taxonomy = wordnet_taxonomy(["dog.n.01", "teapot.n.01", "banana.n.02"])
     reader = wordnet_reader()
@@ -265,6 +282,7 @@ def test_nltk_finds_the_same_hypernyms_by_its_own_paths() -> None:
         assert taxonomy.path_distances([one, other])[0, 1] == expected
 
 
+@pytest.mark.needs("WordNet")
 def test_no_other_warning_escapes() -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -1,4 +1,4 @@
-"""What every test shares: data that is unpacked or skipped for, single-threaded BLAS, deterministic Hypothesis, where a run goes, object stores."""
+"""What every test shares: data, one BLAS thread, deterministic Hypothesis, where a run goes, object stores."""
 
 from __future__ import annotations
 

@@ -42,14 +42,16 @@ def set_variables() -> None:
 
 
 def unpack() -> None:
-    """Download the packages with lists of packages of our own, since those of the machine are root's, and unpack them."""
+    """Download the packages, by lists of our own since the machine's are root's, and unpack them."""
     shutil.rmtree(FOLDER, ignore_errors=True)
     for inner in ("state/lists/partial", "cache/archives/partial"):
         (FOLDER / inner).mkdir(parents=True)
     options = [f"Dir::State={FOLDER}/state", f"Dir::Cache={FOLDER}/cache", "Dir::State::status=/var/lib/dpkg/status"]
     apt = ["apt-get", "-q", "-q", *(word for option in options for word in ("-o", option))]
     for command in (["update"], ["download", *PACKAGES]):
-        subprocess.run([*apt, *command], check=True, cwd=FOLDER, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        subprocess.run(
+            [*apt, *command], check=True, cwd=FOLDER, stdin=subprocess.DEVNULL, capture_output=True, text=True
+        )
     for package in FOLDER.glob("*.deb"):
         subprocess.run(["dpkg-deb", "-x", package, FOLDER], check=True)
         package.unlink()

@@ -42,7 +42,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=f"needs {need}"))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # after all that pytest itself has to say
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+    yield
     reasons = [str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", [])]
     for need in NEEDS:
         if count := sum(reason.endswith(f"needs {need}") for reason in reasons):

@@ -19,7 +19,7 @@ def with_needs(name: str) -> ParameterSet:
     return pytest.param(name, marks=[pytest.mark.needs("WordNet")] if name == "featlab.hierarchy.wordnet" else [])
 
 
-@pytest.mark.parametrize("name", map(with_needs, MODULES))
+@pytest.mark.parametrize("name", [with_needs(name) for name in MODULES])
 def test_examples_in_docstrings_hold(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     outcome = doctest.testmod(

@@ -10,9 +10,9 @@ import pytest
 import featlab
 from featlab.demo.fashion_mnist import find_fashion_mnist, read_idx
 
-pytestmark = pytest.mark.needs("Fashion-MNIST")
+pytestmark = [pytest.mark.needs("Fashion-MNIST"), pytest.mark.slow]
 SCRIPT = Path(__file__).parent / "scripts" / "fashion_mnist.py"
-EPOCHS = [1, 2, 3, 4, 5]
+EPOCHS = [1, 2, 3]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_every_epoch_is_committed_and_nothing_else(trained):
     assert "featlab: model Net, 10 classes." in notes
     assert "featlab: layer conv1 (Conv2d): (8, 14, 14) -> mean over axes [2, 3] -> 8." in notes
     assert "featlab: classifier fc2 reads penultimate." in notes
-    assert notes[-1].endswith("holds 5 epochs (1-5) of val, 10,000 rows each.")
+    assert notes[-1].endswith("holds 3 epochs (1-3) of val, 10,000 rows each.")
 
 
 def test_accuracy_from_the_store_is_that_which_the_script_printed(trained):

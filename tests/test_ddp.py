@@ -56,6 +56,7 @@ def assert_same(run, single, epochs=(1, 2), split="val"):
         np.testing.assert_allclose(run.classifier(epoch).weight, single.classifier(epoch).weight, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_an_unmodified_script_under_torchrun_whose_rank_dies_and_that_starts_again(tmp_path, single):
     done = torchrun(tmp_path / "run.zarr", "--die", "2")
     assert done.returncode == 1
@@ -217,6 +218,7 @@ def two_ranks(tmp_path_factory):
     return store, sorted(messages)
 
 
+@pytest.mark.slow
 def test_capture_in_a_loop_of_ones_own(two_ranks):
     store, _ = two_ranks
     run = featlab.open_run(store)

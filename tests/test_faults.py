@@ -91,6 +91,7 @@ def kill_and_go_on(captures, undisturbed, folder, kills, *, saves):
         assert_equal(store, run)
 
 
+@pytest.mark.slow
 def test_killed_at_random_instants(captures, undisturbed, tmp_path):
     kill_and_go_on(captures, undisturbed, tmp_path, 8, saves=True)
 

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(bash|python|text)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
@@ -46,6 +48,7 @@ def run_python(text: str, cwd: Path, number: int) -> None:
     run([sys.executable, file], cwd)
 
 
+@pytest.mark.slow
 def test_commands_and_python_blocks_run(tmp_path: Path) -> None:
     assert len(BLOCKS) > 6
     printed = ""

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from featlab import open_run, write_epoch
 from featlab.errors import NotAStoreError
@@ -54,6 +55,7 @@ def check(path: Path) -> dict[int, float]:
     return found
 
 
+@pytest.mark.slow
 def test_killed_at_any_instant(tmp_path: Path) -> None:
     path = tmp_path / "run.zarr"
     random.seed(0)

@@ -62,7 +62,7 @@ def match_names(
     ----------
     patterns
         One glob or several, applied in turn: ``*``, ``?`` and ``[..]`` stay within one segment between dots, ``**``
-        crosses segments; ``!glob`` takes away what the globs before it chose.
+        crosses segments; ``!glob`` excludes some of what the globs before it chose.
     names
         What there is to choose from.
     what
@@ -92,7 +92,7 @@ def match_names(
         chosen = chosen - matched if glob.startswith("!") else chosen | matched
     if not chosen:
         raise LayerNotFoundError(
-            f"the globs {globs} leave no {what}: put what is wanted before what '!' takes away from it."
+            f"the globs {globs} leave no {what}: put what is wanted before what '!' excludes of it."
         )
     return [name for name in names if name in chosen]
 

@@ -1,6 +1,7 @@
 """Paths on local and mounted file systems: pathlib's, and what durability asks of files and directories.
 
-`LocalPath` and `featlab.store.objects.ObjectPath` have the same methods: who is given a path need not know which one it is.
+`LocalPath` and `featlab.store.objects.ObjectPath` have the same methods: who is given a path need
+not know which one it is.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class LocalPath(_SystemPath):
 
     __slots__ = ()
 
-    is_remote: ClassVar[bool] = False  # a question costs little, so each is asked by itself
+    is_remote: ClassVar[bool] = False  # a look costs little, so each is taken by itself
     claim_file: ClassVar[str | None] = None  # a directory is made once: no file need say who fills it
 
     def content(self) -> bytes | None:

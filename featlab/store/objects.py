@@ -1,6 +1,7 @@
 """Paths in object stores, through fsspec: whole objects are put, ranges of them are read, names are listed.
 
-`ObjectPath` and `featlab.store.local.LocalPath` have the same methods: who is given a path need not know which one it is.
+`ObjectPath` and `featlab.store.local.LocalPath` have the same methods: who is given a path need
+not know which one it is.
 
 Every call asks the driver for its file system again, by URL and process, so that a path is only text: it may be
 pickled, forked and used on any thread. What a driver refuses becomes one sentence.
@@ -44,7 +45,7 @@ class ObjectPath:
 
     __slots__ = ("_inner", "_root")
 
-    is_remote: ClassVar[bool] = True  # a question is a request, which is mostly waiting: many are asked at once
+    is_remote: ClassVar[bool] = True  # a look is a request, which is mostly waiting: many are made at once
     claim_file: ClassVar[str | None] = "writer"  # holds the token of the writer that fills a directory
 
     def __init__(self, root: str, inner: str = "") -> None:

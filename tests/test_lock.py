@@ -111,7 +111,7 @@ def foreign(root: Path | ObjectPath, name: str = "r000", **changes: Any) -> Any:
 @pytest.mark.usefixtures("object_server")
 @pytest.mark.parametrize("protocol", ["file", "memory", "s3"])
 def test_a_lease_of_another_machine(tmp_path: Path, protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = tmp_path / "run.zarr" if protocol == "file" else store_path(new_url(protocol))
+    root = store_path(tmp_path / "run.zarr" if protocol == "file" else new_url(protocol))
     write(root)
     place = foreign(root)
     pauses: list[float] = []
@@ -140,7 +140,7 @@ def test_a_lease_of_another_machine(tmp_path: Path, protocol: str, monkeypatch: 
 @pytest.mark.usefixtures("object_server")
 @pytest.mark.parametrize("protocol", ["file", "memory", "s3"])
 def test_a_renewal_never_brings_an_entry_back(tmp_path: Path, protocol: str) -> None:
-    root = tmp_path / "run.zarr" if protocol == "file" else store_path(new_url(protocol))
+    root = store_path(tmp_path / "run.zarr" if protocol == "file" else new_url(protocol))
     held = hold(root)
     claim = held._claim
     signs = [entry.sign for entry in entries(root)]
@@ -189,22 +189,22 @@ def test_of_two_that_ask_the_first_by_its_token_is_let_in(tmp_path: Path) -> Non
 def test_ranks_hold_side_by_side_and_groups_do_not(tmp_path: Path) -> None:
     write(tmp_path)
     place = foreign(tmp_path, "r001", group="theirs")
-    hold(tmp_path, 0).release()
-    hold(tmp_path, 0, "theirs").release()
+    hold(store_path(tmp_path), 0).release()
+    hold(store_path(tmp_path), 0, "theirs").release()
     os.utime(place)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lock.time, "sleep", lambda seconds: os.utime(place, (time.time() + 9, time.time() + 9)))
         for rank, group in ((0, "ours"), (1, "theirs"), (None, None)):
             os.utime(place)
             with pytest.warns(FeatlabWarning), pytest.raises(StoreError, match="process 7 on far"):
-                hold(tmp_path, rank, group)
+                hold(store_path(tmp_path), rank, group)
 
 
 def test_a_writer_that_was_taken_for_gone_commits_nothing(tmp_path: Path) -> None:
     write(tmp_path)
     writer = SnapshotWriter(tmp_path, epoch=1, split="val", classes=["0", "1"])
     writer.append({"x": np.ones((40, 8))}, LABELS)
-    for entry in entries(tmp_path):
+    for entry in entries(store_path(tmp_path)):
         entry.place.unlink()
     with pytest.raises(StoreError, match="is no longer this process's to write to"):
         writer.commit()
@@ -233,7 +233,7 @@ def test_readers_need_no_entry(tmp_path: Path) -> None:
     write(path)
     for directory in (path, *path.rglob("*")):
         directory.chmod(0o555 if directory.is_dir() else 0o444)
-    held = hold(tmp_path / "other.zarr")
+    held = hold(store_path(tmp_path / "other.zarr"))
     assert len(featlab.analyze(path, metrics=["euclidean"], cache=False, permutations=0, controls=0).geometry) == 1
     held.release()
     assert not (tmp_path / "other.zarr").exists()
@@ -249,7 +249,7 @@ def test_nothing_is_put_into_what_is_no_run(tmp_path: Path) -> None:
 
 
 def test_a_forked_child_does_not_release_what_its_parent_holds(tmp_path: Path) -> None:
-    held = hold(tmp_path)
+    held = hold(store_path(tmp_path))
     child = os.fork()
     if not child:
         held.release()

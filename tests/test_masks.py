@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 import featlab
 from featlab.errors import CaptureError, DataError, FeatlabWarning, OptionError
 from featlab.store.attributes import read_run
+from featlab.store.files import store_path
 from featlab_cli.main import run as featlab_command
 
 SCRIPTS = Path(__file__).parent / "scripts"
@@ -43,7 +44,7 @@ def stored(store, layer, epoch=0):
 
 
 def spec(store, layer):
-    return read_run(Path(store)).layers[layer]
+    return read_run(store_path(store)).layers[layer]
 
 
 def tokens_alone(name, layer, model):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import os
 import pickle
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from inspect import signature
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -25,7 +27,8 @@ from featlab.errors import (
     StoreError,
 )
 from featlab.store import SnapshotWriter, open_run
-from featlab.store.files import names_in, remove_tree, store_path, write_whole
+from featlab.store.files import store_path
+from featlab.store.local import LocalPath
 from featlab.store.objects import ObjectPath, _file_system
 
 FEATLAB = str(Path(sys.executable).parent / "featlab")
@@ -241,22 +244,40 @@ def test_whole_files(tmp_path: Path, kind: str) -> None:
     """What a cache needs: complete or not at all, listed, removed."""
     root = store_path(tmp_path / "cache" if kind == "local" else new_url(kind))
     for data in (b"first", b"second"):
-        write_whole(root / "one" / "file", data)
+        (root / "one" / "file").write_whole(data)
     assert (root / "one" / "file").read_bytes() == b"second"
-    assert names_in(root) == ["one"]
+    assert root.directories() == ["one"]
     assert [entry.name for entry in (root / "one").iterdir()] == ["file"]
     with pytest.raises(FileNotFoundError):
         (root / "none").read_bytes()
-    remove_tree(root / "one")
-    remove_tree(root / "none")
-    assert names_in(root) == []
+    (root / "one").remove_tree()
+    (root / "none").remove_tree()
+    assert root.directories() == []
 
 
 def test_a_whole_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "taken").mkdir()
     with pytest.raises(OSError, match="taken"):
-        write_whole(tmp_path / "taken", b"x")
+        store_path(tmp_path / "taken").write_whole(b"x")
     assert [entry.name for entry in tmp_path.iterdir()] == ["taken"]
+
+
+def test_paths_of_files(tmp_path: Path) -> None:
+    path = store_path(tmp_path)
+    (path / "one").mkdir()
+    derived = [path / "one", path.parent, store_path("one").absolute(), path.with_name("one"), *path.iterdir()]
+    for one in (path, *derived, pickle.loads(pickle.dumps(path)), copy.deepcopy(path)):
+        assert type(one) is LocalPath
+    assert {path, tmp_path, pickle.loads(pickle.dumps(path)), store_path(f"file://{tmp_path}")} == {tmp_path}
+    assert store_path(path) is path
+
+
+def test_both_kinds_of_paths_have_the_same_methods() -> None:
+    local, remote = ({name for name in vars(kind) if name[0] != "_"} for kind in (LocalPath, ObjectPath))
+    assert local <= remote
+    assert remote - {"size"} <= set(dir(LocalPath))  # a file's is in its stat
+    for name in local - {"is_remote", "claim_file"}:
+        assert signature(getattr(LocalPath, name)).parameters == signature(getattr(ObjectPath, name)).parameters
 
 
 def test_paths_of_objects() -> None:

@@ -16,6 +16,7 @@ from featlab.errors import OptionError
 from featlab.store import layout, open_run, write_epoch
 from featlab.store.arrays import ArrayWriter, read_array
 from featlab.store.bfloat16 import decode_bfloat16, encode_bfloat16
+from featlab.store.files import store_path
 
 
 def features(rows: int, width: int, seed: int = 0) -> np.ndarray:
@@ -117,7 +118,7 @@ def test_any_batch_sizes_store_the_same_bytes(
         infos = []
         for batches in (sizes, [len(values)]):
             path = tmp_path_factory.mktemp("array")
-            writer = ArrayWriter(path / "layers/a", "layers/a", (9,), "float16", codec, expected)
+            writer = ArrayWriter(store_path(path) / "layers/a", "layers/a", (9,), "float16", codec, expected)
             for batch in np.split(values, np.cumsum(batches)[:-1]):
                 writer.append(batch)
             infos.append(writer.finish())

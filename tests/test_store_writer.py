@@ -25,6 +25,7 @@ from featlab.errors import (
 )
 from featlab.store import SnapshotWriter, files, layout
 from featlab.store.ends import PassEnd, read_ends, write_end
+from featlab.store.local import LocalPath
 
 LABELS = np.arange(60) % 3
 CLASSES = ["ant", "bee", "cat"]
@@ -186,9 +187,10 @@ def test_the_last_layer_that_fits_feeds_the_classifier(path: Path) -> None:
 def test_the_end_of_a_pass_replaces_no_attributes_that_come_in_between(
     path: Path, monkeypatch: pytest.MonkeyPatch, has_links: bool
 ) -> None:
-    read, came = files._content, []
+    root = LocalPath(path)
+    read, came = LocalPath.content, []
 
-    def read_before_another_rank_writes(place: Path) -> bytes | None:
+    def read_before_another_rank_writes(place: LocalPath) -> bytes | None:
         content = read(place)
         if place.parent in (path, path / layout.EPOCHS) and place.parent not in came:
             came.append(place.parent)
@@ -198,14 +200,14 @@ def test_the_end_of_a_pass_replaces_no_attributes_that_come_in_between(
     def refuse(self: Path, target: Path) -> None:
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(files, "_content", read_before_another_rank_writes)
+    monkeypatch.setattr(LocalPath, "content", read_before_another_rank_writes)
     if not has_links:
         monkeypatch.setattr(Path, "hardlink_to", refuse)
-    write_end(path, 1, PassEnd(("weights",)))
-    files.write_group(path)
+    write_end(root, 1, PassEnd(("weights",)))
+    files.write_group(root)
     assert came == [path / layout.EPOCHS, path]
-    assert files.read_attributes(path) == files.read_attributes(path / layout.EPOCHS) == {"another": "rank"}
-    assert read_ends(path) == {1: PassEnd(("weights",))}
+    assert files.read_attributes(root) == files.read_attributes(root / layout.EPOCHS) == {"another": "rank"}
+    assert read_ends(root) == {1: PassEnd(("weights",))}
     assert not [*path.rglob("*.partial")]
 
 

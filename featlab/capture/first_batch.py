@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import warnings
-from pathlib import Path
 
 from featlab.capture.distributed import Agreement
 from featlab.capture.selection.estimate import ID_AND_LABEL, Estimate, check_space, epochs_to_come, free_bytes
@@ -54,7 +53,7 @@ def begin(setup: Setup, target: Target, classes: int, *, has_logits: bool) -> Sa
         setup.options.sampling,
         setup.kept_samples.get(target.split),
         classes=classes,
-        place=str(place) if isinstance(place, Path) else None,
+        place=None if place.is_remote else str(place),
         gather=Agreement(str(target), share.rank, ranks).gather if ranks > 1 else None,
     )
 

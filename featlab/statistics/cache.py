@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from featlab.errors import FeatlabError, FeatlabWarning
 from featlab.statistics.coordinates import Coordinates
 from featlab.statistics.regroup import ClassStatistics
-from featlab.store.files import store_path, write_whole
+from featlab.store.files import store_path
 from featlab.store.reader import Run
 from featlab.typing import Ints
 
@@ -95,7 +95,7 @@ class StatisticsCache:
         marks = {_NAME: np.array(name), _DIGEST: np.array(_content_digest(arrays))}
         np.savez(buffer, **arrays, **marks)  # type: ignore[arg-type]
         try:
-            write_whole(store_path(self.directory) / f"{name}{SUFFIX}", buffer.getvalue())
+            (store_path(self.directory) / f"{name}{SUFFIX}").write_whole(buffer.getvalue())
         except (OSError, FeatlabError) as error:
             _say(f"statistics cannot be kept in {self.directory} ({error}): choose another place with cache")
 

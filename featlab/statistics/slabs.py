@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from featlab.statistics.scratch import Scratch, clear_shelf
 from featlab.store.arrays import decode_on
 from featlab.store.files import store_path
-from featlab.store.objects import ObjectPath
 from featlab.store.reader import Block, Run
 from featlab.typing import Ints
 
@@ -148,7 +147,7 @@ def block_bytes(run: Run) -> int:
 
 def is_remote(run: Run) -> bool:
     """Tell whether the run lies in an object store."""
-    return isinstance(store_path(run.path), ObjectPath)
+    return store_path(run.path).is_remote
 
 
 def read_slab(

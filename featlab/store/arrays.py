@@ -24,6 +24,7 @@ from featlab.store.checks import metadata_problem
 from featlab.store.files import AnyPath, store_path
 from featlab.store.identity import file_checksums, is_committed_content, is_committed_file
 from featlab.store.layout import ArrayInfo, Shard
+from featlab.store.local import LocalPath
 from featlab.store.objects import ObjectPath
 
 
@@ -69,7 +70,8 @@ class ArrayWriter:
         self._fill = 0
         self._array: zarr.Array[Any] | None = None
         self._shards: list[Shard] = []
-        self._encoded: dict[str, Buffer] = {}  # by zarr, on the way to an object store
+        # What zarr encodes on the way to an object store, by key; None where it writes files itself.
+        self._encoded: dict[str, Buffer] | None = {} if directory.is_remote else None
 
     def append(self, rows: NDArray[Any]) -> None:
         """Take rows in the dtype on disk; a full shard is written at once."""
@@ -89,7 +91,7 @@ class ArrayWriter:
             self._shard_rows = math.ceil(self._fill / self._chunk_rows) * self._chunk_rows
         if self._fill:
             self._write_shard()
-        if isinstance(self._directory, ObjectPath):
+        if self._encoded is not None:
             (self._directory / layout.METADATA).write_bytes(self._encoded[layout.METADATA].to_bytes())
         shape = (rows, *self._buffer.shape[1:])
         self._buffer = self._buffer[:0]
@@ -109,11 +111,11 @@ class ArrayWriter:
         self._fill = 0
 
     def _written(self, key: str) -> Shard:
-        file = self._directory / key
-        if isinstance(file, ObjectPath):
+        if self._encoded is not None:
             data = self._encoded.pop(key).to_bytes()
-            file.write_bytes(data)
+            (self._directory / key).write_bytes(data)
             return self._shard(io.BytesIO(data), len(data))
+        file = Path(self._directory, key)
         with file.open("rb") as opened:
             return self._shard(opened, file.stat().st_size)
 
@@ -123,7 +125,7 @@ class ArrayWriter:
         return Shard(size, digest, file_checksums(opened, size, chunks, range(chunks)))
 
     def _create(self) -> zarr.Array[Any]:
-        store = MemoryStore(self._encoded) if isinstance(self._directory, ObjectPath) else str(self._directory)
+        store = str(self._directory) if self._encoded is None else MemoryStore(self._encoded)
         shape = (0, *self._buffer.shape[1:])
         info = ArrayInfo(shape, self._dtype, self._codec, self._chunk_rows, self._shard_rows, ())
         return _create_array(store, self._name, info)
@@ -214,14 +216,17 @@ class Block:
         """
         directory = store_path(self.path) / self.array
         direct = out is not None and not self.dropped and self.dtype != "bfloat16"
+        file: LocalPath | None
+        store: MemoryStore | str
         try:
             # zarr-python would read a missing shard as fill values, without a word
             if isinstance(directory, ObjectPath):
-                array = zarr.open_array(self._fetched(directory), mode="r", zarr_format=3)
+                file, store = None, self._fetched(directory)
             else:
-                self._check_size((directory / self.shard_key).stat().st_size)
+                file, store = directory / self.shard_key, str(directory)
+                self._check_size(file.stat().st_size)
                 self._check_metadata((directory / layout.METADATA).read_bytes())
-                array = zarr.open_array(str(directory), mode="r", zarr_format=3)
+            array = zarr.open_array(store, mode="r", zarr_format=3)
             rows = slice(self.start, self.stop)
             if direct:
                 into = default_buffer_prototype().nd_buffer.from_ndarray_like(cast(Any, out))
@@ -229,8 +234,8 @@ class Block:
             else:
                 values = np.asarray(array[rows])
             # after the reading, so that a snapshot which is overwritten meanwhile is noticed
-            if not isinstance(directory, ObjectPath):
-                self._check_file(directory / self.shard_key)
+            if file is not None:
+                self._check_file(file)
         except FileNotFoundError as error:
             raise self._corrupt("is missing, or the metadata of its array are") from error
         except OSError as error:

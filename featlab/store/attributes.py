@@ -12,16 +12,13 @@ from typing import Any
 from featlab.errors import CorruptStoreError, DataError, FeatlabWarning, NotAStoreError, OptionError, StoreError
 from featlab.store import layout
 from featlab.store.files import (
-    PARTIAL,
     WRITING,
     AnyPath,
-    names_in,
-    names_in_each,
     read_attributes,
     read_many_attributes,
     write_group,
 )
-from featlab.store.objects import ObjectPath
+from featlab.store.local import PARTIAL
 from featlab.store.seals import seal_problem, sealed
 from featlab.version import __version__
 
@@ -168,7 +165,7 @@ def read_run(root: AnyPath) -> RunAttributes:
 
 def stored_attributes(root: AnyPath) -> dict[str, Any]:
     """The attributes of the run at a path as they are; NotAStoreError where there is no run of this format."""
-    data = read_attributes(root) if isinstance(root, ObjectPath) else None  # mostly there: one request and not three
+    data = read_attributes(root) if root.is_remote else None  # mostly there: one request and not three
     if data is None and not root.exists():
         raise NotAStoreError(f"there is no run at {root}: the path does not exist; check it")
     if data is None and not root.is_dir():
@@ -227,7 +224,7 @@ def ensure_run(root: AnyPath, attributes: RunAttributes) -> None:
 
 def is_free(root: AnyPath) -> bool:
     """Tell whether a run may be made at a path: nothing is there, or what a capture leaves that committed nothing."""
-    if isinstance(root, ObjectPath) and read_attributes(root) is not None:
+    if root.is_remote and read_attributes(root) is not None:
         return False
     if not root.exists():
         return True
@@ -252,12 +249,14 @@ def _holds_no_snapshot(root: AnyPath) -> bool:
     """Tell whether there are epochs, as directories that say which weights ended them, and nothing else."""
     inside = {entry.name for entry in (root / layout.EPOCHS).iterdir() if not entry.name.endswith(PARTIAL)}
     epochs = {name for name in inside if re.fullmatch(r"[0-9]{6,}", name, re.ASCII)}
-    return inside <= epochs | {layout.METADATA} and not any(names_in(root / layout.EPOCHS / name) for name in epochs)
+    return inside <= epochs | {layout.METADATA} and not any(
+        (root / layout.EPOCHS / name).directories() for name in epochs
+    )
 
 
 def epochs_in(root: AnyPath) -> list[int]:
     """Epochs that have a directory, committed or not."""
-    names = names_in(root / layout.EPOCHS)
+    names = (root / layout.EPOCHS).directories()
     return sorted(int(name) for name in names if re.fullmatch(r"[0-9]{6,}", name, re.ASCII))
 
 
@@ -271,12 +270,10 @@ def snapshots(root: AnyPath, epochs: Sequence[int]) -> list[tuple[int, str, dict
 
     In an object store, all are asked for at once.
     """
-    directories = [root / layout.epoch_path(epoch) for epoch in epochs]
-    named = zip(epochs, directories, names_in_each(directories), strict=True)
-    splits = [(epoch, name, where / name) for epoch, where, names in named for name in names if name != layout.WEIGHTS]
-    objects = [where for _, _, where in splits if isinstance(where, ObjectPath)]
-    found = read_many_attributes(objects) if objects else [read_attributes(where) for _, _, where in splits]
-    return [(epoch, name, attributes) for (epoch, name, _), attributes in zip(splits, found, strict=True)]
+    named = zip(epochs, root.directories_of([layout.epoch_path(epoch) for epoch in epochs]), strict=True)
+    splits = [(epoch, name) for epoch, names in named for name in names if name != layout.WEIGHTS]
+    found = read_many_attributes(root, [layout.split_path(epoch, name) for epoch, name in splits])
+    return [(epoch, name, attributes) for (epoch, name), attributes in zip(splits, found, strict=True)]
 
 
 def sought_record(where: AnyPath) -> dict[str, Any] | None:
@@ -297,4 +294,4 @@ def sought_record(where: AnyPath) -> dict[str, Any] | None:
 
 def holds_rows(where: AnyPath) -> bool:
     """Tell whether a directory has the part of a rank."""
-    return bool(layout.sorted_ranks(names_in(where)))
+    return bool(layout.sorted_ranks(where.directories()))

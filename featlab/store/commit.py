@@ -14,17 +14,7 @@ from featlab.store import layout
 from featlab.store.arrays import ArrayWriter, read_array
 from featlab.store.attributes import committed_splits, read_run
 from featlab.store.checks import classifier_arrays, digest_of_classifier
-from featlab.store.files import (
-    AnyPath,
-    hide,
-    names_in,
-    read_attributes,
-    remove_tree,
-    sizes_in,
-    sync_directory,
-    sync_tree,
-    write_group,
-)
+from featlab.store.files import AnyPath, read_attributes, write_group
 from featlab.store.layout import CommitRecord, Inventory
 from featlab.store.seals import names_digest, seal_problem, sealed
 
@@ -46,7 +36,7 @@ def publish_part(
         published["dropped"] = list(dropped)
     if any(name.startswith(f"{layout.LAYERS}/") for name in inventory):
         write_group(part / layout.LAYERS)
-    sync_tree(part)
+    part.sync_tree()
     write_group(part, published if attempt is None else {**published, "attempt": attempt})
 
 
@@ -85,7 +75,7 @@ def commit_split(snapshot: Pending, classifier: Classifier | None) -> tuple[int,
     nonfinite: dict[str, dict[str, int]] = {}
     overflow: dict[str, int] = {}
     dropped: set[int] = set()
-    for rank in layout.sorted_ranks(names_in(snapshot.directory)):
+    for rank in layout.sorted_ranks(snapshot.directory.directories()):
         published = read_attributes(snapshot.directory / rank)
         if published is None:
             raise StoreError(f"{snapshot.where}/{rank} was not finished by its writer; commit every rank before rank 0")
@@ -123,7 +113,7 @@ def commit_split(snapshot: Pending, classifier: Classifier | None) -> tuple[int,
     )
     digest, kept = _commit_classifier(snapshot, classifier)
     for directory in (".", layout.EPOCHS, layout.epoch_path(snapshot.epoch), snapshot.where):
-        sync_directory(snapshot.root / directory)
+        (snapshot.root / directory).sync_directory()
     write_group(snapshot.directory, sealed(replace(record, classifier=digest).to_json(), snapshot.where))
     return record.unique, [*([] if kept is None else [kept]), *_remarks(snapshot.where, record, overflow)]
 
@@ -141,7 +131,7 @@ def _check_parts(snapshot: Pending, parts: dict[str, Inventory]) -> None:
             for name, info in part.items()
             for number, shard in enumerate(info.shards)
         }
-        sizes = sizes_in(directory, list(promised))
+        sizes = directory.sizes_of(list(promised))
         for name, size in promised.items():
             if sizes[name] != size:
                 raise StoreError(
@@ -206,7 +196,7 @@ def _commit_classifier(snapshot: Pending, classifier: Classifier | None) -> tupl
         writer = ArrayWriter(directory / name, name, values.shape[1:], "float32", "fast", len(values))
         writer.append(values)
         inventory[name] = writer.finish()
-    sync_tree(directory)
+    directory.sync_tree()
     write_group(directory, sealed({"feeds": feeds, "arrays": layout.inventory_to_json(inventory)}, where))
     digest = digest_of_classifier(inventory, feeds)
     restate_classifier(snapshot.root, snapshot.epoch, others, digest)
@@ -244,8 +234,8 @@ def remove_classifier(snapshot: Pending) -> None:
     """Take away the epoch's weights, if there are any: first from sight, then from disk."""
     directory = snapshot.root / layout.weights_path(snapshot.epoch)
     if read_attributes(directory) is not None:
-        hide(directory)
-    remove_tree(directory)
+        directory.hide()
+    directory.remove_tree()
 
 
 def _remarks(where: str, record: CommitRecord, overflow: dict[str, int]) -> list[str]:

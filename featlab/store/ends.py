@@ -10,7 +10,6 @@ from featlab.errors import CorruptStoreError
 from featlab.store import layout
 from featlab.store.attributes import epochs_in
 from featlab.store.files import AnyPath, read_attributes, read_many_attributes, write_group
-from featlab.store.objects import ObjectPath
 
 
 @dataclass(frozen=True)
@@ -33,9 +32,8 @@ class PassEnd:
 def read_ends(root: AnyPath) -> dict[int, PassEnd]:
     """Read the ends of all training passes that a run, or what is to become one, knows of."""
     epochs = epochs_in(root)
-    directories = [root / layout.epoch_path(epoch) for epoch in epochs]
-    objects = [directory for directory in directories if isinstance(directory, ObjectPath)]
-    found = read_many_attributes(objects) if objects else [_attributes(directory) for directory in directories]
+    groups = [layout.epoch_path(epoch) for epoch in epochs]
+    found = read_many_attributes(root, groups) if root.is_remote else [_attributes(root / group) for group in groups]
     ends = {epoch: _end(data) for epoch, data in zip(epochs, found, strict=True)}
     return {epoch: end for epoch, end in ends.items() if end is not None}
 

@@ -30,7 +30,6 @@ from typing import Any
 from featlab.errors import FeatlabWarning, StoreError
 from featlab.store.files import WRITING, AnyPath
 from featlab.store.layout import rank_name
-from featlab.store.objects import ObjectPath
 
 ALL = "all"
 RENEWED_EVERY = 15.0  # seconds
@@ -137,7 +136,7 @@ class _Claim:
         self.is_held = self.is_over = False
         self.guard = threading.Lock()
         self.place = root / WRITING / f"{name}-{self.token}"
-        self.made_root = isinstance(root, Path) and not root.exists()
+        self.made_root = not root.is_remote and not root.exists()
 
     def put(self) -> None:
         """Write the entry, or write it anew."""
@@ -151,25 +150,13 @@ class _Claim:
             "group": self.group,
             "renewed": time.time(),
         }
-        data = json.dumps(said).encode()
-        if isinstance(self.place, ObjectPath):
-            self.place.write_bytes(data)
-            return
-        aside = self.place.with_name(f".{self.place.name}")
-        while True:
-            try:
-                self.place.parent.mkdir(parents=True, exist_ok=True)
-                aside.write_bytes(data)
-                aside.replace(self.place)
-            except FileNotFoundError:  # another that was refused took the empty directory away just now
-                continue
-            return
+        self.place.put(json.dumps(said).encode())
 
     def renew(self) -> None:
         """Show that the writer is at work."""
         # what cannot be reached now may be so the next time; what was taken away must not come back
         with self.guard, contextlib.suppress(OSError, StoreError):
-            if not isinstance(self.place, ObjectPath):
+            if not self.place.is_remote:
                 os.utime(self.place)
             elif not self.is_over and self.is_there():
                 self.put()
@@ -185,7 +172,7 @@ class _Claim:
         with self.guard:
             self.is_over = True
             _remove(self.place)
-        if isinstance(self.root, Path) and self.made_root:
+        if self.made_root:
             with contextlib.suppress(OSError):  # something was written
                 self.root.rmdir()
 
@@ -193,11 +180,7 @@ class _Claim:
 def _remove(place: AnyPath) -> None:
     # RuntimeError is what a driver raises that has no threads any more, at the interpreter's end
     with contextlib.suppress(FileNotFoundError, StoreError, RuntimeError):
-        place.unlink()
-    if isinstance(place, Path):
-        place.with_name(f".{place.name}").unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # others are entered
-            place.parent.rmdir()
+        place.discard()
 
 
 class Holding:
@@ -388,15 +371,16 @@ def _read(place: AnyPath) -> Entry | None:
     name, token = place.name.split("-")
     try:
         data = place.read_bytes()
-        sign: Any = data if isinstance(place, ObjectPath) else place.stat().st_mtime_ns
+        modified = place.modified_ns()
     except FileNotFoundError:
         return None  # released just now
     try:
         said = json.loads(data)
         process = Process(str(said["host"]), str(said["machine"]), int(said["process"]), str(said["started"]))
         since, is_held, group = str(said["since"]), said["state"] == "held", said["group"]
-        renewed = float(said["renewed"]) if isinstance(place, ObjectPath) else sign / 1e9
+        renewed = float(said["renewed"]) if modified is None else modified / 1e9
     except (ValueError, KeyError, TypeError):  # damaged, so it counts until it is old
         process, since, is_held, group = Process("an unknown host", "", 0, ""), "?", True, None
-        renewed = 0.0 if isinstance(place, ObjectPath) else sign / 1e9
+        renewed = 0.0 if modified is None else modified / 1e9
+    sign = data if modified is None else modified
     return Entry(place, name, token, process, since, is_held, group, renewed, sign)

@@ -1,5 +1,8 @@
 """Paths in object stores, through fsspec: whole objects are put, ranges of them are read, names are listed.
 
+`ObjectPath` and `featlab.store.local.LocalPath` have the same methods: who is given a path need
+not know which one it is.
+
 Every call asks the driver for its file system again, by URL and process, so that a path is only text: it may be
 pickled, forked and used on any thread. What a driver refuses becomes one sentence.
 """
@@ -10,13 +13,15 @@ import logging
 import os
 import sys
 import threading
+import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 from featlab.errors import FeatlabError, OptionError, StoreError
+from featlab.store.layout import METADATA
 
 # Drivers raise what their client libraries do. One that is not loaded has raised nothing.
 _DRIVER_ERRORS = {
@@ -39,6 +44,9 @@ class ObjectPath:
     """
 
     __slots__ = ("_inner", "_root")
+
+    is_remote: ClassVar[bool] = True  # a look is a request, which is mostly waiting: many are made at once
+    claim_file: ClassVar[str | None] = "writer"  # holds the token of the writer that fills a directory
 
     def __init__(self, root: str, inner: str = "") -> None:
         protocol, mark, rest = root.partition("://")
@@ -76,6 +84,9 @@ class ObjectPath:
     def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
         """Nothing: a directory is where an object lies."""
 
+    def rmdir(self) -> None:
+        """Nothing: a directory is gone with its last object."""
+
     def exists(self) -> bool:
         """Tell whether there is an object of this name, or one below it."""
         with self._speaking("looked up") as (system, key):
@@ -93,17 +104,52 @@ class ObjectPath:
         """Names directly below that have objects below themselves, sorted."""
         return sorted(name for name, kind in self._entries().items() if kind == "directory")
 
+    def directories_of(self, names: Sequence[str]) -> list[list[str]]:
+        """`directories` of each of some paths below, all at once."""
+        paths = [self / name for name in names]
+        if len(paths) < 2:
+            return [path.directories() for path in paths]
+        with ThreadPoolExecutor(min(len(paths), _LISTINGS_AT_ONCE)) as pool:
+            return list(pool.map(ObjectPath.directories, paths))
+
+    def partial_files(self) -> list[str]:
+        """Return no name: an object is never seen half-written."""
+        return []
+
     def sizes(self) -> dict[str, int]:
-        """Bytes of every object below, by its name from here."""
+        """Bytes of every object below, by its name from here; not of empty ones that stand for a directory."""
         with self._speaking("listed") as (system, key):
             start = len(key.rstrip("/")) + 1
             found = system.find(key, detail=True)
-        return {name[start:]: int(entry["size"]) for name, entry in found.items()}
+        named = ((name[start:], int(entry["size"])) for name, entry in found.items())
+        return {name: size for name, size in named if name and not name.endswith("/")}
+
+    def sizes_of(self, names: Sequence[str]) -> dict[str, int]:
+        """Bytes of the objects below, by one listing; FileNotFoundError if one of the names is not there."""
+        found = self.sizes()
+        for name in names:
+            if name not in found:
+                raise FileNotFoundError(f"{self / name} is not there")
+        return found
 
     def size(self) -> int:
         """Bytes of the object; FileNotFoundError where there is none."""
         with self._speaking("looked up") as (system, key):
             return int(system.info(key)["size"])
+
+    def modified_ns(self) -> int | None:
+        """Return None: the time of an object can be renewed only by writing it again."""
+
+    def disk_space(self) -> tuple[int, int] | None:
+        """Return None: no disk's end is known."""
+
+    def content(self) -> bytes | None:
+        """The whole object; None where there is none."""
+        return read_all([self])[0]
+
+    def contents_of(self, names: Sequence[str]) -> list[bytes | None]:
+        """Whole objects below, all at once; None for one that is not there."""
+        return read_all([self / name for name in names])
 
     def read_bytes(self) -> bytes:
         """The whole object; FileNotFoundError where there is none."""
@@ -120,10 +166,50 @@ class ObjectPath:
                     f"{self} cannot be written ({_reason(error)}); make the bucket first, or check its name."
                 ) from error
 
+    def write_whole(self, data: bytes, *, replace: bool = True) -> None:
+        """Put the whole object, durably; without `replace` too, for an object store cannot promise more."""
+        self.write_bytes(data)
+
+    def put(self, data: bytes) -> None:
+        """Put the whole object."""
+        self.write_bytes(data)
+
     def unlink(self) -> None:
         """Remove the object."""
         with self._speaking("removed") as (system, key):
             system.rm_file(key)
+
+    def discard(self) -> None:
+        """Remove the object."""
+        self.unlink()
+
+    def claim(self) -> bytes:
+        """Mark a directory as this writer's to fill; returns the token that `still_claimed` asks for."""
+        token = uuid.uuid4().hex.encode()
+        self._claim.write_bytes(token)
+        return token
+
+    def still_claimed(self, token: bytes) -> bool:
+        """Tell whether no other writer claimed the directory since."""
+        return self._claim.content() == token
+
+    def release(self) -> None:
+        """Remove the mark of the writer: the directory is filled."""
+        self._claim.unlink()
+
+    @property
+    def _claim(self) -> ObjectPath:
+        return self / str(self.claim_file)
+
+    def sync_directory(self) -> None:
+        """Do nothing: an object that was put is durable."""
+
+    def sync_tree(self) -> None:
+        """Do nothing: an object that was put is durable."""
+
+    def hide(self) -> None:
+        """Remove the metadata of a group."""
+        (self / METADATA).unlink()
 
     def remove_tree(self) -> None:
         """Remove every object below."""
@@ -185,14 +271,6 @@ def read_all(paths: Sequence[ObjectPath]) -> list[bytes | None]:
         else:
             raise unreachable(path, "read", answer) from answer
     return contents
-
-
-def directories_of(paths: Sequence[ObjectPath]) -> list[list[str]]:
-    """`ObjectPath.directories` of many paths at once: each is a request, and a request is mostly waiting."""
-    if len(paths) < 2:
-        return [path.directories() for path in paths]
-    with ThreadPoolExecutor(min(len(paths), _LISTINGS_AT_ONCE)) as pool:
-        return list(pool.map(ObjectPath.directories, paths))
 
 
 def unreachable(path: ObjectPath, done: str, error: Exception) -> StoreError:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from featlab.errors import OptionError, StoreError
 from featlab.store import layout
-from featlab.store.files import AnyPath, StorePath, read_attributes, remove_tree, store_path, write_group
+from featlab.store.files import AnyPath, StorePath, read_attributes, store_path, write_group
 
 _FIRST_PAUSE, _LAST_PAUSE = 0.005, 0.5
 
@@ -47,12 +47,12 @@ def clear_strangers(directory: AnyPath, names: list[str], ranks: int) -> None:
     own = {layout.rank_name(rank) for rank in range(ranks)}
     for name in names:
         if name not in own:
-            remove_tree(directory / name)
+            (directory / name).remove_tree()
 
 
 def give_up(part: AnyPath, attempt: str, reason: str) -> None:
     """Clear a part, and leave word for rank 0 that it need not wait."""
-    remove_tree(part)
+    part.remove_tree()
     write_group(part, {"attempt": attempt, "failed": reason})
 
 
@@ -78,7 +78,7 @@ def wait_for_parts(directory: AnyPath, where: str, together: Together) -> None:
                     f"({published['failed'].rstrip('.')}); mend that, and capture it again."
                 )
             if not published["arrays"]:
-                remove_tree(part)
+                part.remove_tree()
             del waiting[rank]
         if not waiting:
             return
@@ -124,5 +124,5 @@ def publish_nothing(path: StorePath, epoch: int, split: str, rank: int, together
             )
         time.sleep(_LAST_PAUSE / 10)
     part = root / layout.split_path(epoch, split) / layout.rank_name(rank)
-    remove_tree(part)
+    part.remove_tree()
     write_group(part, {"attempt": together.attempt, "arrays": {}, "nonfinite": {}, "overflow": {}})

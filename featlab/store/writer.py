@@ -26,21 +26,8 @@ from featlab.store import layout
 from featlab.store.arrays import ArrayWriter
 from featlab.store.attributes import RunAttributes, committed_splits, ensure_run, is_run
 from featlab.store.commit import Classifier, Pending, commit_split, publish_part, remove_classifier
-from featlab.store.files import (
-    StorePath,
-    claim,
-    disk_errors,
-    hide,
-    names_in,
-    read_attributes,
-    release,
-    remove_tree,
-    still_claimed,
-    store_path,
-    write_group,
-)
+from featlab.store.files import StorePath, disk_errors, read_attributes, store_path, write_group
 from featlab.store.lock import Holding, hold
-from featlab.store.objects import ObjectPath
 from featlab.store.parts import Together, clear_strangers, give_up, wait_for_parts
 from featlab.store.rows import as_integers, as_rows, check_batch, check_widths, to_disk
 
@@ -234,13 +221,13 @@ class SnapshotWriter:
                     f"epoch {snapshot.epoch}, split {snapshot.split!r} is committed in {snapshot.root} already; "
                     "choose another epoch, or replace it with overwrite"
                 )
-            hide(snapshot.directory)
+            snapshot.directory.hide()
         if self._rank == 0 and self._together is not None:
-            clear_strangers(snapshot.directory, names_in(snapshot.directory), self._together.ranks)
-        remove_tree(snapshot.directory if self._rank == 0 and self._together is None else self._part)
+            clear_strangers(snapshot.directory, snapshot.directory.directories(), self._together.ranks)
+        (snapshot.directory if self._rank == 0 and self._together is None else self._part).remove_tree()
         if self._rank == 0 and not committed_splits(snapshot.root, snapshot.epoch):
             remove_classifier(snapshot)  # it belonged to what was cleared
-        self._claim = claim(self._part)
+        self._claim = self._part.claim()
         if self._rank == 0:  # the one that writes the ends of training passes, into the attributes of the same groups
             for group in (layout.EPOCHS, layout.epoch_path(snapshot.epoch)):
                 write_group(snapshot.root / group)
@@ -342,10 +329,10 @@ class SnapshotWriter:
         try:
             with disk_errors(f"writing {self._snapshot.where}", _UNCOMMITTED, self._snapshot.root):
                 inventory = {name: writer.finish() for name, writer in self._writers.items()}
-                if not still_claimed(self._part, self._claim):
+                if not self._part.still_claimed(self._claim):
                     raise StoreError(f"{self._part} has two writers; let one process write a snapshot.")
                 self._holding.check()
-                release(self._part)
+                self._part.release()
                 self._released = True
                 attempt = None if self._together is None else self._together.attempt
                 publish_part(self._part, inventory, self._nonfinite, self._overflow, self._dropped.tolist(), attempt)
@@ -374,13 +361,13 @@ class SnapshotWriter:
         """
         try:
             if self._open and self._is_ours() and not self._is_visible():
-                remove_tree(self._part)
+                self._part.remove_tree()
                 if self._together is not None:
                     with suppress(OSError):  # where even that fails, time will tell
                         give_up(self._part, self._together.attempt, reason or "its capture was broken off")
         except StoreError:
             # a connection that is lost must not hide why the writer gave up; what is left is invisible
-            if not isinstance(self._part, ObjectPath):
+            if not self._part.is_remote:
                 raise
         finally:
             self._open = False
@@ -389,7 +376,7 @@ class SnapshotWriter:
 
     def _is_ours(self) -> bool:
         """Tell whether no other writer took this part over."""
-        return self._holding.is_kept() and (self._released or still_claimed(self._part, self._claim))
+        return self._holding.is_kept() and (self._released or self._part.still_claimed(self._claim))
 
     def __enter__(self) -> Self:
         return self

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from featlab.capture.selection.schedule import Schedule
 from featlab.errors import CaptureError, OptionError
@@ -113,13 +111,8 @@ def epochs_to_come(
 
 def free_bytes(store: StorePath) -> int | None:
     """Bytes that are free where a store lies or will lie; None for a URL."""
-    place = store_path(store)
-    if not isinstance(place, Path):
-        return None
-    place = place.absolute()
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    return shutil.disk_usage(place).free
+    space = store_path(store).disk_space()
+    return None if space is None else space[0]
 
 
 def check_space(estimates: Mapping[str, Estimate], split: str, store: StorePath) -> None:

@@ -14,7 +14,8 @@ from featlab.store import layout
 from featlab.store.attributes import committed_splits
 from featlab.store.checks import Finding
 from featlab.store.commit import restate_classifier
-from featlab.store.files import names_in, read_attributes, remove_tree, sync_directory, write_group, write_whole
+from featlab.store.files import read_attributes, write_group
+from featlab.store.local import LocalPath
 
 ASIDE = "aside"
 
@@ -44,7 +45,7 @@ class Fault:
     content: bytes = b""
 
 
-def mend(root: Path, faults: Sequence[Fault], idle_minutes: float) -> list[Finding]:
+def mend(root: LocalPath, faults: Sequence[Fault], idle_minutes: float) -> list[Finding]:
     """Do what the faults ask for, each place once.
 
     Parameters
@@ -81,10 +82,10 @@ def mend(root: Path, faults: Sequence[Fault], idle_minutes: float) -> list[Findi
     ]
 
 
-def _mend(root: Path, fault: Fault, idle_minutes: float) -> str | None:
+def _mend(root: LocalPath, fault: Fault, idle_minutes: float) -> str | None:
     path = root / fault.place
     if fault.action == "write":
-        write_whole(path / layout.METADATA, fault.content)
+        (path / layout.METADATA).write_whole(fault.content)
         return "written anew, as the commit record has it"
     if fault.action in ("clear", "uncommitted"):
         minutes = (time.time() - _last_written(path)) / 60 if path.exists() else idle_minutes
@@ -98,30 +99,30 @@ def _mend(root: Path, fault: Fault, idle_minutes: float) -> str | None:
     return f"set aside as {set_aside(root, fault.place)}"
 
 
-def _forget_classifier(root: Path, place: str) -> str:
+def _forget_classifier(root: LocalPath, place: str) -> str:
     """Let an epoch go on without the classifier that its records name."""
     epoch = root / place.rsplit("/", 1)[0]
-    splits = {name: found for name in names_in(epoch) if (found := _attributes(epoch / name)) is not None}
+    splits = {name: found for name in epoch.directories() if (found := _attributes(epoch / name)) is not None}
     splits.pop(layout.WEIGHTS, None)
     restated = restate_classifier(root, int(epoch.name), splits, None)
     return f"{', '.join(map(repr, restated)) or 'the epoch'} {'go' if len(restated) > 1 else 'goes'} on without it"
 
 
-def _attributes(path: Path) -> dict[str, Any] | None:
+def _attributes(path: LocalPath) -> dict[str, Any] | None:
     try:
         return read_attributes(path)
     except CorruptStoreError:
         return None
 
 
-def _is_used(root: Path, epoch: str) -> bool:
+def _is_used(root: LocalPath, epoch: str) -> bool:
     try:
         return bool(committed_splits(root, int(epoch.rsplit("/", 1)[-1])))
     except CorruptStoreError:
         return True
 
 
-def _last_written(path: Path) -> float:
+def _last_written(path: LocalPath) -> float:
     """Return the time at which anything in a directory, or a file, was last written to."""
     newest = path.stat().st_mtime
     for inner, directories, files in os.walk(path):
@@ -129,27 +130,27 @@ def _last_written(path: Path) -> float:
     return newest
 
 
-def clear(path: Path) -> None:
+def clear(path: LocalPath) -> None:
     """Remove a leftover."""
     if path.is_dir() and not path.is_symlink():
-        remove_tree(path)
+        path.remove_tree()
     else:
         path.unlink(missing_ok=True)
-    sync_directory(path.parent)
+    path.parent.sync_directory()
 
 
-def set_aside(root: Path, place: str) -> str:
+def set_aside(root: LocalPath, place: str) -> str:
     """Move a snapshot or a classifier where no reader looks, at once and durably; returns the path in the run."""
     epoch, name = place.split("/")[1:]
     for group in (ASIDE, f"{ASIDE}/{epoch}"):
         (root / group).mkdir(exist_ok=True)
         write_group(root / group)
-    sync_directory(root)
-    sync_directory(root / ASIDE)
+    root.sync_directory()
+    (root / ASIDE).sync_directory()
     target, number = f"{ASIDE}/{epoch}/{name}", 1
     while (root / target).exists():
         target, number = f"{ASIDE}/{epoch}/{name}.{number}", number + 1
     (root / place).rename(root / target)
     for directory in (root / target, root / place):
-        sync_directory(directory.parent)
+        directory.parent.sync_directory()
     return target

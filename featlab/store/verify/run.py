@@ -30,13 +30,14 @@ from featlab.store.checks import (
     rows_problems,
     total_bytes,
 )
-from featlab.store.files import AnyPath, StorePath, disk_errors, names_in, read_attributes, store_path
+from featlab.store.files import AnyPath, StorePath, disk_errors, read_attributes, store_path
 from featlab.store.layout import CommitRecord, Inventory
+from featlab.store.local import LocalPath
 from featlab.store.lock import hold
 from featlab.store.objects import ObjectPath
 from featlab.store.seals import seal_problem
 from featlab.store.verify.repair import Fault, mend
-from featlab.store.verify.strays import below, group_faults, stray_faults, stray_files, uncommitted_fault, writer_faults
+from featlab.store.verify.strays import group_faults, stray_faults, stray_files, uncommitted_fault, writer_faults
 
 __all__ = ["Finding", "Verification", "verify_run"]
 
@@ -128,11 +129,7 @@ def verify_run(
     ()
     """
     root = store_path(path).absolute()
-    if repair and isinstance(root, ObjectPath):
-        raise OptionError(
-            f"{root} is in an object store, where nothing can be moved at once; write the broken epochs again with "
-            "overwrite, or repair a copy on a file system."
-        )
+    repairable = _repairable(root) if repair else None
     if isinstance(idle_minutes, bool) or not isinstance(idle_minutes, int | float) or not idle_minutes >= 0:
         raise OptionError(f"idle_minutes is {idle_minutes!r}, but must be a number of minutes >= 0; 60 is the default.")
     with ExitStack() as ending, disk_errors(f"verifying {root}", "check that it may be read"):
@@ -154,13 +151,22 @@ def verify_run(
             for entry in committed:
                 faults += _faults(root, entry, classes, pool, advance, quick)
     faults.sort(key=lambda fault: fault.finding.where)  # stable: what belongs together stays in order
-    if repair and not isinstance(root, ObjectPath):
+    if repairable is not None:
         with disk_errors(f"repairing {root}", "check that it may be written to; what is sound is as it was"):
-            findings = mend(root, faults, idle_minutes)
+            findings = mend(repairable, faults, idle_minutes)
     else:
         findings = [fault.finding for fault in faults]
     snapshots = sum(entry.record is not None for entry in committed)
     return Verification(str(root), tuple(findings), snapshots, promised)
+
+
+def _repairable(root: AnyPath) -> LocalPath:
+    if isinstance(root, ObjectPath):
+        raise OptionError(
+            f"{root} is in an object store, where nothing can be moved at once; write the broken epochs again with "
+            "overwrite, or repair a copy on a file system."
+        )
+    return root
 
 
 def _survey(root: AnyPath, classes: int) -> tuple[list[_Committed], list[Fault]]:
@@ -169,7 +175,7 @@ def _survey(root: AnyPath, classes: int) -> tuple[list[_Committed], list[Fault]]
     faults = stray_files(root, ".") + stray_files(root, layout.EPOCHS) + writer_faults(root)
     for epoch in epochs_in(root):
         where = layout.epoch_path(epoch)
-        names = names_in(root / where)
+        names = (root / where).directories()
         snapshots: list[_Committed] = []
         is_used = False
         for name in names:
@@ -281,7 +287,7 @@ def _faults(
 ) -> Iterator[Fault]:
     """List the faults of something committed."""
     try:
-        sizes = below(root / entry.where)
+        sizes = (root / entry.where).sizes()
     except StoreError:
         raise
     except OSError as error:

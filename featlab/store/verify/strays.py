@@ -3,50 +3,30 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 from featlab.errors import CorruptStoreError
 from featlab.store import layout
 from featlab.store.checks import LEFTOVER, LOST, REMARK, UNREADABLE, Finding
-from featlab.store.files import PARTIAL, WRITING, AnyPath, names_in, read_attributes
+from featlab.store.files import WRITING, AnyPath, read_attributes
 from featlab.store.layout import CommitRecord
+from featlab.store.local import PARTIAL
 from featlab.store.lock import Process, entries
-from featlab.store.objects import ObjectPath
 from featlab.store.verify.repair import Fault
 
 _GROUP = json.dumps({"zarr_format": 3, "node_type": "group", "attributes": {}}).encode()
-_WRITER = "writer"  # a token, in object stores only
-
-
-def below(directory: AnyPath) -> dict[str, int]:
-    """Bytes of every file below a directory, by its name from there; OSError for what cannot be listed."""
-    if isinstance(directory, ObjectPath):
-        return {name: size for name, size in directory.sizes().items() if name and not name.endswith("/")}
-    sizes = {}
-    for inner, _, files in os.walk(directory, onerror=_fail, followlinks=True):
-        for name in files:
-            file = Path(inner, name)
-            if file.exists():  # not so for a link to nowhere
-                sizes[file.relative_to(directory).as_posix()] = file.stat().st_size
-    return sizes
-
-
-def _fail(error: OSError) -> None:
-    raise error
 
 
 def uncommitted_fault(root: AnyPath, place: str) -> list[Fault]:
     """Judge a directory without a commit record."""
     directory = root / place
     try:
-        files = below(directory)
+        files = directory.sizes()
     except FileNotFoundError:
         return []  # cleared since by its writer
     except OSError as error:
         return [Fault(Finding(UNREADABLE, place, f"cannot be listed ({error.strerror or error})"))]
-    names = names_in(directory)
+    names = directory.directories()
     ranks = layout.sorted_ranks(names)
     first_steps = {name.split("/", 1)[0] for name in [*files, *names]}
     if any(step not in ranks and step != layout.METADATA and not step.endswith(PARTIAL) for step in first_steps):
@@ -73,11 +53,8 @@ def _is_complete(directory: AnyPath, rank: str, files: Mapping[str, int]) -> boo
 
 
 def stray_files(root: AnyPath, place: str) -> list[Fault]:
-    """Half-written files that lie directly in a directory; an object store has none."""
-    directory = root / place
-    if isinstance(directory, ObjectPath) or not directory.is_dir():
-        return []
-    names = sorted(entry.name for entry in directory.iterdir() if entry.name.endswith(PARTIAL) and entry.is_file())
+    """Half-written files that lie directly in a directory."""
+    names = (root / place).partial_files()
     return [_partial(name if place == "." else f"{place}/{name}") for name in names]
 
 
@@ -113,7 +90,7 @@ def stray_faults(root: AnyPath, place: str, record: CommitRecord, files: Mapping
             promised |= {f"{rank}/{name}/{layout.shard_key(n, len(info.shape))}" for n in range(len(info.shards))}
         yield from _part_faults(root, f"{place}/{rank}", part)
     yield from group_faults(root, groups)
-    stray_ranks = [rank for rank in layout.sorted_ranks(names_in(root / place)) if rank not in record.parts]
+    stray_ranks = [rank for rank in layout.sorted_ranks((root / place).directories()) if rank not in record.parts]
     for rank in stray_ranks:
         where = f"{place}/{rank}"
         yield Fault(Finding(LEFTOVER, where, "is a part that the commit does not name"), "clear", where)
@@ -124,7 +101,7 @@ def stray_faults(root: AnyPath, place: str, record: CommitRecord, files: Mapping
             continue
         if name.endswith(PARTIAL):
             yield _partial(where)
-        elif rest == _WRITER and isinstance(root, ObjectPath):
+        elif rest == root.claim_file:
             yield Fault(Finding(LEFTOVER, where, "is a writer's token in a part that is finished"), "clear", where)
         elif not name.rsplit("/", 1)[-1].startswith("."):
             yield Fault(Finding(REMARK, where, "belongs to nothing that the commit names"))

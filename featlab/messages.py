@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+NAME_CLASSES = "name those of a run with `featlab classes RUN names.txt`"  # a remedy, where names are numbers
+
 _UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB", "EB")
 _NEXT_UNIT = 999.5  # from here on three digits would round to 1000
 

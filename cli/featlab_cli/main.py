@@ -27,6 +27,7 @@ COMMANDS = {
     "replay": "Store activations from the checkpoints of a training that is over.",
     "import": "Store features that exist as files.",
     "info": "List what a run holds.",
+    "classes": "List the classes of a run, or give them other names.",
     "verify": "Check that a run is whole, or make it so.",
     "hierarchy": "Look at a hierarchy and its label spaces, or build one.",
     "analyze": "Compute every table for a stored run.",

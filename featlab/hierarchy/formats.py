@@ -12,7 +12,7 @@ from typing import Any
 
 from featlab.errors import TaxonomyError
 from featlab.hierarchy.parent_table import ROOT, Parents, free_name
-from featlab.messages import listed
+from featlab.messages import NAME_CLASSES, listed
 
 _MOST_PARTS = 1000  # of a class name that is a way down; each depth is a level of its own
 
@@ -106,7 +106,7 @@ def parents_from_names(names: Sequence[str], separator: str) -> tuple[Parents, i
     if not prefixes:
         raise TaxonomyError(
             f"none of the {len(names)} class names ({listed(names, 3)}) has the separator {separator!r}; "
-            "give another separator or another kind of hierarchy."
+            f"give another separator or another kind of hierarchy, or other class names ({NAME_CLASSES})."
         )
     # A class that is also a prefix stays a leaf under its own name, inside a node marked with a star.
     node = {prefix: f"{prefix}{separator}*" if prefix in classes else prefix for prefix in prefixes}

@@ -14,7 +14,7 @@ from featlab.hierarchy import formats
 from featlab.hierarchy.graph import RootedGraph
 from featlab.hierarchy.newick import parents_from_newick
 from featlab.hierarchy.parent_table import Parentage, is_text
-from featlab.messages import listed
+from featlab.messages import NAME_CLASSES, listed
 
 _NAMED = 5  # missing classes that a message names, each with its near names
 _RESERVED = re.compile(r"hyponym|(cut|depth|height)\d+")
@@ -268,7 +268,7 @@ class Taxonomy(RootedGraph):
             shown = listed(missing, _NAMED, show=lambda name: f"{name!r}{self._near(name)}")
             raise TaxonomyError(
                 f"the taxonomy lacks {len(missing)} of the {len(names)} classes: {shown}; "
-                "add them to it or correct the class names."
+                f"add them to it, or correct the class names ({NAME_CLASSES})."
             )
 
 

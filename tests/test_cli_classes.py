@@ -58,7 +58,7 @@ def call(*arguments):
 
 
 def test_numbered_classes_get_names_and_a_hierarchy_by_them(run, names):
-    with pytest.raises(TaxonomyError, match="`featlab classes RUN names.txt`"):
+    with pytest.raises(TaxonomyError, match=r"`featlab classes RUN names\.txt`"):
         featlab.analyze(run, hierarchy="dotted", **OPTIONS)
     outcome = call("classes", run, names)
     assert outcome.exit_code == 0
@@ -71,7 +71,7 @@ def test_numbered_classes_get_names_and_a_hierarchy_by_them(run, names):
 
 @pytest.mark.parametrize("hierarchy", [{"animal": ["cat", "dog"], "vehicle": ["bus", "car"]}, "cifar10"])
 def test_the_hint_names_the_command(run, hierarchy):
-    with pytest.raises(TaxonomyError, match="`featlab classes RUN names.txt`"):
+    with pytest.raises(TaxonomyError, match=r"`featlab classes RUN names\.txt`"):
         featlab.analyze(run, hierarchy=hierarchy, **OPTIONS)
 
 

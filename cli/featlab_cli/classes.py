@@ -49,7 +49,7 @@ def command(run: str, names: str | None, synsets: str | None) -> None:
 def _list(names: list[str], synsets: list[str] | None) -> None:
     import pandas as pd
 
-    frame = pd.DataFrame({"class": range(len(names)), "name": names, "synset": synsets or [None] * len(names)})
+    frame = pd.DataFrame({"class": range(len(names)), "name": names, "synset": synsets or ""})
     if not sys.stdout.isatty():
         click.echo(csv_text(frame), nl=False)
         return

@@ -26,6 +26,7 @@ _UNREADABLE = (OSError, ValueError, KeyError, TypeError, OverflowError)  # what 
 _TEXT = frozenset({
     "name", "synset", "space", "class_name", "group_name", "split", "layer", "metric", "linkage", "class_a", "class_b",
     "taxonomy_distance", "score", "rule", "reference", "series",
+    "left_name", "right_name",
 })  # fmt: skip
 # What no row may lack.
 _NUMBERED = frozenset({"epoch", "class", "step", "left", "right", "group", "groups", "fraction"})
@@ -149,6 +150,13 @@ def _check_keys(keys: pd.DataFrame, name: str, source: Path) -> None:
 def _read_parameters(place: Path, source: Path) -> dict[str, Any]:
     file = place / PARAMETERS
     if not _is_file(file):
+        if _is_file(source / "zarr.json"):
+            target = f"{str(source).removesuffix('.zarr')}.results"
+            instead = f"show {target!r}" if _is_file(Path(target) / PARAMETERS) else "show those"
+            raise ResultsError(
+                f"{str(source)!r} is a run, not results: analyse it with `featlab analyze {source} --out {target}`, "
+                f"and {instead}."
+            )
         raise ResultsError(
             f"{str(source)!r} holds no featlab results: write some with `featlab analyze RUN --out {source}`."
         )

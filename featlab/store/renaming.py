@@ -72,7 +72,7 @@ def _warn_repeated(names: Sequence[str]) -> None:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         warnings.warn(
-            f"several classes are called {listed(twice, 3)}, and a hierarchy needs one name for each: make them differ.",
+            f"several classes are called {listed(twice, 3)}, and a hierarchy needs a name for each: make them differ.",
             FeatlabWarning,
             stacklevel=3,
         )

@@ -181,7 +181,8 @@ def _missing_message(name: str, given: Sequence[str], missing: Sequence[str], ow
 
     return (
         f"the built-in hierarchy {name!r} lacks {len(missing)} of the {len(given)} classes: "
-        f"{listed(missing, _NAMED, show=near)}; name the classes as the dataset does, by wnid or by synset ({NAME_CLASSES})."
+        f"{listed(missing, _NAMED, show=near)}; name the classes as the dataset does, by wnid or by synset "
+        f"({NAME_CLASSES})."
     )
 
 

@@ -65,6 +65,16 @@ class LazyGroup(click.Group):
         command: click.Command = importlib.import_module(f"featlab_cli.{module}").command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        # While a shell completes an option's value, the option lacks one, and click gives up on the arguments before
+        # it; the completion needs these: in `analyze run.zarr --layers <TAB>`, the run.
+        if ctx.resilient_parsing and rest and rest[-1] != "--" and rest[-1].startswith("-"):
+            rest = rest[:-1]
+        return name, command, rest
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))

@@ -8,6 +8,7 @@ import click
 
 from featlab.errors import OptionError
 from featlab.messages import near_names
+from featlab_cli import completion
 from featlab_cli.tables import Choice, is_control, print_frame, table_options
 from featlab_cli.terminal import printable
 
@@ -19,7 +20,7 @@ VERDICT = "verdict"
 
 @click.command("show")
 @click.argument("results", type=click.Path())
-@click.argument("table", required=False)
+@click.argument("table", required=False, shell_complete=completion.among(completion.tables))
 @table_options
 def command(results: str, table: str | None, choice: Choice) -> None:
     """Print a TABLE of RESULTS, or without one, what tables there are.

@@ -13,6 +13,7 @@ import click
 
 from featlab.errors import OptionError, escaped, one_sentence
 from featlab.messages import near_names
+from featlab_cli import completion
 from featlab_cli.conditions import missed, rows_where
 from featlab_cli.terminal import csv_text
 
@@ -100,14 +101,17 @@ def table_options(command: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         command(choice=Choice(where, columns, sort, everything, style), **options)
 
+    columns = completion.among(completion.columns, listed=True)
     options = [
         click.option(
             "--where",
             help="Keep rows for which this holds: epoch >= 2 and layer in ['fc1', 'fc2']. Where no row is left, the "
             "table is empty, standard error says so, and the exit code is 0.",
         ),
-        click.option("--columns", help="Columns to show, separated by commas."),
-        click.option("--sort", help="Columns to sort by, separated by commas; -COLUMN descends."),
+        click.option("--columns", help="Columns to show, separated by commas.", shell_complete=columns),
+        click.option(
+            "--sort", help="Columns to sort by, separated by commas; -COLUMN descends.", shell_complete=columns
+        ),
         click.option("--all", "everything", is_flag=True, help="All rows and controls in the terminal table."),
         click.option(
             "--format", "style", type=click.Choice(FORMATS), help="[default: table in a terminal, csv in a pipe]"

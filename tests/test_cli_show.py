@@ -168,7 +168,7 @@ def test_an_empty_table_of_distances_says_why(run, tmp_path, monkeypatch):
     results = featlab.analyze(run, hierarchy="dotted", **OPTIONS)
     assert results.distances.empty
     assert (
-        "6 pairs of 4 classes, times 2 for the metrics, are more than the 3 rows"
+        "6 pairs of 4 classes, times 2 for metrics, are more than the 3 rows"
         in results.parameters["notes"]["distances"]
     )
     results.save(tmp_path / "a.results")
@@ -189,7 +189,7 @@ def test_kendall_without_p_says_why(run, tmp_path, monkeypatch):
 
 def test_no_hierarchy_says_why_there_is_no_alignment(run):
     results = featlab.analyze(run, **OPTIONS)
-    assert "there is no hierarchy" in results.parameters["notes"]["alignment"]
+    assert "without a hierarchy" in results.parameters["notes"]["alignment"]
 
 
 def test_nothing_is_noted_where_all_is_there(results):

@@ -270,15 +270,13 @@ class _Tables:
         pairs = n_classes * (n_classes - 1) // 2
         if self.distances_kept == "none":
             notes["distances"] = (
-                f"it is empty: {pairs:,} pairs of {n_classes:,} classes, times {len(self.plan.options.metrics)} for the "
+                f"it is empty: {pairs:,} pairs of {n_classes:,} classes, times {len(self.plan.options.metrics)} for "
                 f"metrics, are more than the {DISTANCE_ROWS:,} rows that are kept; the other tables do without."
             )
         elif self.distances_kept == LAST_EPOCH:
             notes["distances"] = f"it has {LAST_EPOCH} only: all epochs are more than {DISTANCE_ROWS:,} rows."
         if self.plan.taxonomy is None:
-            notes["alignment"] = (
-                "there is no hierarchy to compare class means with, so most scores are missing; give one."
-            )
+            notes["alignment"] = "without a hierarchy to compare class means with, most scores are missing; give one."
         elif self.plan.options.permutations and any(
             row["score"] == "rsa_kendall" and not row["permutations"] for row in alignment
         ):

@@ -16,6 +16,7 @@ from editing import edit, make_older
 
 import featlab
 from featlab import FeatlabWarning
+from featlab.analysis.watch import watch
 from featlab.errors import CorruptStoreError, DataError, OptionError, TaxonomyError
 from featlab.results.schema import TABLES
 from featlab.store.verify import verify_run
@@ -55,6 +56,73 @@ def names(tmp_path):
 
 def call(*arguments):
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+SCRIPT = """
+import sys
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+torch.manual_seed(0)
+seen, unseen = (TensorDataset(torch.randn(40, 6), torch.arange(40) % 4) for _ in range(2))
+train, val = DataLoader(seen, batch_size=20, shuffle=True), DataLoader(unseen, batch_size=20)
+model = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 4))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for epoch in range(int(sys.argv[1])):
+    model.train()
+    for inputs, labels in train:
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(inputs), labels).backward()
+        optimizer.step()
+    model.eval()
+    with torch.no_grad():
+        for inputs, labels in val:
+            model(inputs)
+"""
+
+
+def test_a_script_that_tells_no_names_is_named_analysed_and_goes_on(tmp_path, names):
+    (tmp_path / "train.py").write_text(SCRIPT)
+    capture = [FEATLAB, "capture", "--store", "run.zarr", "--layers", "0", "--first-epoch", "0", "--", "train.py"]
+    subprocess.run([*capture, "1"], cwd=tmp_path, check=True, capture_output=True)
+    run = tmp_path / "run.zarr"
+    assert call("analyze", run, "--hierarchy", "dotted", "--permutations", "9").exception is not None
+    assert call("classes", run, names).exit_code == 0
+    subprocess.run([*capture, "2"], cwd=tmp_path, check=True, capture_output=True)
+    assert call("analyze", run, "--hierarchy", "dotted", "--permutations", "9").exit_code == 0
+    results = featlab.load_results(tmp_path / "run.results")
+    assert results.parameters["epochs"] == [1, 2]
+    assert set(results.spaces.group_name) == {*NAMES, "animal", "vehicle"}
+
+
+@pytest.mark.parametrize("classes", [None, 4, NAMES])
+def test_a_capture_of_a_renamed_run_goes_on(tmp_path, classes):
+    from torch import arange, manual_seed, nn, randn
+
+    manual_seed(0)
+    model, batches = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 4)), [(randn(8, 3), arange(8) % 4)]
+    with featlab.Capture(model, tmp_path / "run.zarr", layers="0") as capture:
+        capture.evaluate(batches, epoch=0)
+        featlab.open_run(tmp_path / "run.zarr").rename_classes(NAMES)  # this process may, while it captures
+        capture.evaluate(batches, epoch=1)
+    with featlab.Capture(model, tmp_path / "run.zarr", layers="0", classes=classes) as capture:
+        capture.evaluate(batches, epoch=2)
+    opened = featlab.open_run(tmp_path / "run.zarr")
+    assert (opened.classes, opened.epochs) == (NAMES, [0, 1, 2])
+    assert not verify_run(opened.path).findings
+
+
+def test_a_run_in_an_object_store_is_renamed():
+    write("memory://classes/run.zarr", overwrite=True)
+    featlab.open_run("memory://classes/run.zarr").rename_classes(NAMES)
+    assert featlab.open_run("memory://classes/run.zarr").classes == NAMES
+
+
+def test_a_watch_notices_other_names(run):
+    found = watch(run, every=0, **OPTIONS)
+    assert next(found).classes.name.tolist() == ["0", "1", "2", "3"]
+    featlab.open_run(run).rename_classes(NAMES)
+    assert next(found).classes.name.tolist() == NAMES
 
 
 def test_numbered_classes_get_names_and_a_hierarchy_by_them(run, names):

@@ -54,6 +54,12 @@ def test_a_run_is_to_be_analysed_into_a_place_of_its_own(run, results, tmp_path)
     assert f"{tmp_path / 'new.results'}`, and show those" in message
 
 
+def test_a_url_has_no_results():
+    message = str(call("show", "s3://bucket/run.zarr").exception)
+    assert "results lie on a file system, not at 's3:/bucket/run.zarr'" in message
+    assert "--out" not in message
+
+
 def test_a_condition_that_no_row_fits_is_told(results):
     outcome = call("show", results, "geometry", "--where", "layer == 'fc3' and epoch < 5 and mean_norm > 1e9")
     assert outcome.exit_code == 0

@@ -179,6 +179,9 @@ class Taxonomy(RootedGraph):
     def read(cls, path: str | os.PathLike[str]) -> Self:
         """Read a file: .csv (columns child, parent and perhaps level), .json (see `from_mapping`), .nwk or .newick.
 
+        The column level of a CSV names the level of its child: a name of its own for a depth, as "levels" of a JSON
+        file are. A level with nodes at several depths is left out with a warning, and the root is on none.
+
         Raises
         ------
         TaxonomyError

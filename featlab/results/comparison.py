@@ -62,7 +62,7 @@ class Comparison:
 
     def __getitem__(self, name: str) -> pd.DataFrame:
         if name not in COMPARED:
-            near = near_names(name, COMPARED)
+            near = "" if name in TABLES else near_names(name, COMPARED)
             raise OptionError(f"there is no table {name!r} to compare{near}: choose from {', '.join(COMPARED)}.")
         measures = [column for column in table_columns(name) if column not in {*TABLES[name].keys, *_DESCRIBING}]
         if self.repeated:

@@ -13,6 +13,7 @@ import pytest
 import writers
 from click.testing import CliRunner
 from editing import edit, make_older
+from running import run_script
 
 import featlab
 from featlab import FeatlabWarning
@@ -83,12 +84,11 @@ for epoch in range(int(sys.argv[1])):
 
 def test_a_script_that_tells_no_names_is_named_analysed_and_goes_on(tmp_path, names):
     (tmp_path / "train.py").write_text(SCRIPT)
-    capture = [FEATLAB, "capture", "--store", "run.zarr", "--layers", "0", "--first-epoch", "0", "--", "train.py"]
-    subprocess.run([*capture, "1"], cwd=tmp_path, check=True, capture_output=True)
-    run = tmp_path / "run.zarr"
+    run, script = tmp_path / "run.zarr", str(tmp_path / "train.py")
+    run_script([script, "1"], run, ["0"], first_epoch=0, note=lambda text: None)
     assert call("analyze", run, "--hierarchy", "dotted", "--permutations", "9").exception is not None
     assert call("classes", run, names).exit_code == 0
-    subprocess.run([*capture, "2"], cwd=tmp_path, check=True, capture_output=True)
+    run_script([script, "2"], run, ["0"], first_epoch=0, note=lambda text: None)
     assert call("analyze", run, "--hierarchy", "dotted", "--permutations", "9").exit_code == 0
     results = featlab.load_results(tmp_path / "run.results")
     assert results.parameters["epochs"] == [1, 2]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import functools
 import operator
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from featlab.errors import OptionError
@@ -181,7 +182,7 @@ class _Rows:
                 for item, value in zip(right.elts, values, strict=True):
                     _check_alike(left, column, item, value)
                 found = column.isin(values)
-                return self._noted(left, column, found if isinstance(kind, ast.In | ast.Eq) else ~found)
+                return self._noted(left, column, found if isinstance(kind, ast.In | ast.Eq) else ~found, values)
         if isinstance(kind, ast.In | ast.NotIn):
             raise _RefusedError("'in' stands between a column and a list, such as layer in ['fc1', 'fc2']")
         one, other = self._value(left, depth), self._value(right, depth)
@@ -192,12 +193,14 @@ class _Rows:
             found = _COMPARE[type(kind)](one, other)
         except TypeError:
             raise _RefusedError(f"{_said(left)} and {_said(right)} are of kinds that have no order") from None
-        return self._noted(left, one, found) if _is_column(one) else self._noted(right, other, found)
+        if _is_column(one):
+            return self._noted(left, one, found, [] if _is_column(other) else [other])
+        return self._noted(right, other, found, [one])
 
-    def _noted(self, node: ast.expr, column: pd.Series, found: pd.Series) -> pd.Series:
-        """Note what a column holds where a comparison with it holds for no row."""
+    def _noted(self, node: ast.expr, column: pd.Series, found: pd.Series, values: list[Any]) -> pd.Series:
+        """Note what a column holds, near the values that it is compared with, where that holds for no row."""
         if isinstance(node, ast.Name) and not found.any() and column.notna().any():
-            self.missed.append(f"{column.name} holds {_held(column)}")
+            self.missed.append(f"{column.name} holds {_held(column, values)}")
         return found
 
     def _literal(self, node: ast.expr, depth: int) -> Any:
@@ -221,17 +224,20 @@ def _kind(value: Any) -> str | None:
     """Tell text from numbers; None where a column holds nothing that would tell."""
     if not _is_column(value):
         return "text" if isinstance(value, str) else "number"
-    if value.dtype.kind in "iufb":
-        return "number"
     known = value.dropna()
-    return "text" if len(known) and all(isinstance(one, str) for one in known) else None
+    if known.empty or value.dtype.kind in "iufb":
+        return None if known.empty else "number"
+    return "text" if all(isinstance(one, str) for one in known) else None
 
 
-def _held(column: pd.Series) -> str:
-    """List the first few values of a column; of many numbers, the least and the greatest."""
+def _held(column: pd.Series, wanted: Sequence[Any] = ()) -> str:
+    """List the first few values of a column; of many numbers, the least and the greatest, of many names near ones."""
     values = column.dropna().unique().tolist()
     if len(values) > SHOWN_VALUES and _kind(column) == "number":
         return f"{min(values):.6g} to {max(values):.6g}"
+    if len(values) > SHOWN_VALUES and _kind(column) == "text":
+        near = [one for text in wanted for one in difflib.get_close_matches(str(text), values)]
+        values = list(dict.fromkeys([*near, *values]))
     return elided(values, SHOWN_VALUES, show=repr)
 
 

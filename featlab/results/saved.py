@@ -26,7 +26,6 @@ _UNREADABLE = (OSError, ValueError, KeyError, TypeError, OverflowError)  # what 
 _TEXT = frozenset({
     "name", "synset", "space", "class_name", "group_name", "split", "layer", "metric", "linkage", "class_a", "class_b",
     "taxonomy_distance", "score", "rule", "reference", "series",
-    "left_name", "right_name",
 })  # fmt: skip
 # What no row may lack.
 _NUMBERED = frozenset({"epoch", "class", "step", "left", "right", "group", "groups", "fraction"})

@@ -59,7 +59,7 @@ def elided(items: Sequence[Any], most: int, *, show: Callable[[Any], str] = str,
     return f"{shown}, ...{end}" if len(items) > most else shown
 
 
-def near_names(name: str, names: Iterable[str], most: int = 3) -> str:
+def near_names(name: object, names: Iterable[str], most: int = 3) -> str:
     """Say in brackets which names are near to one that is none of them; an empty text where none is.
 
     Examples
@@ -67,9 +67,9 @@ def near_names(name: str, names: Iterable[str], most: int = 3) -> str:
     >>> near_names("colapse", ["collapse", "accuracy"]), near_names("x", ["collapse"])
     (" (near names: 'collapse')", '')
     """
-    known = list(names)
+    known = list(map(str, names))
     folded = {each.casefold(): each for each in reversed(known)}
-    near = [folded[each] for each in difflib.get_close_matches(name.casefold(), list(folded), most)]
+    near = [folded[each] for each in difflib.get_close_matches(str(name).casefold(), list(folded), most)]
     return f" (near names: {listed(near)})" if near else ""
 
 

@@ -127,6 +127,12 @@ def test_typos_of_options_have_near_names(run, options, near):
     assert near in str(caught.value)
 
 
+def test_what_is_no_text_is_a_sentence_too(run, results):
+    for ask in (lambda: featlab.load_results(results)[3], lambda: featlab.analyze(run, metrics=[3], cache=False)):
+        with pytest.raises(OptionError, match=r"3: choose from"):
+            ask()
+
+
 def test_compare_knows_near_tables(results):
     error = call("compare", results, results, "--label", "a", "--label", "b", "--table", "colapse").exception
     assert isinstance(error, FeatlabError)

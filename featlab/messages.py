@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import difflib
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
+
+NAME_CLASSES = "name those of a run with `featlab classes RUN names.txt`"  # a remedy, where names are numbers
 
 _UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB", "EB")
 _NEXT_UNIT = 999.5  # from here on three digits would round to 1000
@@ -54,6 +57,20 @@ def elided(items: Sequence[Any], most: int, *, show: Callable[[Any], str] = str,
     """
     shown = ", ".join(map(show, items[:most]))
     return f"{shown}, ...{end}" if len(items) > most else shown
+
+
+def near_names(name: object, names: Iterable[str], most: int = 3) -> str:
+    """Say in brackets which names are near to one that is none of them; an empty text where none is.
+
+    Examples
+    --------
+    >>> near_names("colapse", ["collapse", "accuracy"]), near_names("x", ["collapse"])
+    (" (near names: 'collapse')", '')
+    """
+    known = list(map(str, names))
+    folded = {each.casefold(): each for each in reversed(known)}
+    near = [folded[each] for each in difflib.get_close_matches(str(name).casefold(), list(folded), most)]
+    return f" (near names: {listed(near)})" if near else ""
 
 
 def joined(parts: Sequence[str]) -> str:

@@ -131,7 +131,9 @@ def test_a_label_space_needs_no_hierarchy(tmp_path):
 
 def test_unknown_taxonomy_distances_are_refused(tmp_path):
     path = store(tmp_path / "run.zarr", np.eye(4), list("abcd"))
-    with pytest.raises(OptionError, match=r"unknown taxonomy distance 'paths': choose from path, "):
+    with pytest.raises(
+        OptionError, match=r"unknown taxonomy distance 'paths' \(near names: 'path'\): choose from path, "
+    ):
         featlab.analyze(path, distances=("paths",))
     with pytest.raises(OptionError, match="no taxonomy distance is chosen"):
         featlab.analyze(path, distances=())

@@ -152,7 +152,9 @@ def test_errors_are_one_sentence_and_exit_code_1(tmp_path: Path) -> None:
         [FEATLAB, "hierarchy", "imagenet"], capture_output=True, text=True, check=False, timeout=60, cwd=tmp_path
     )
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("featlab: the hierarchy 'imagenet' is neither 'dotted'")
+    assert done.stderr.startswith(
+        "featlab: the hierarchy 'imagenet' (near names: 'imagenet1k', 'tinyimagenet') is neither 'dotted'"
+    )
     assert "imagenet1k" in done.stderr
     assert done.stderr.count("\n") == 1
 

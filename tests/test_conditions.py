@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featlab.errors import OptionError
-from featlab_cli.conditions import rows_where
+from featlab_cli.conditions import missed, rows_where
 
 FRAME = pd.DataFrame(
     {"epoch": [0, 1, 2, 3], "layer": ["a", "b", "a", None], "nc1": [0.5, np.nan, 2.0, -1.0], "class": [3, 2, 1, 0]}
@@ -48,6 +48,17 @@ def test_what_would_hang_or_fill_memory_is_refused(name):
 )
 def test_conditions_keep_the_rows_that_they_name(condition, kept):
     assert rows_where(FRAME, condition, "it has columns").index.tolist() == kept
+
+
+def test_of_many_names_the_near_ones_are_told():
+    names = [f"layer{number}" for number in range(30)]
+    frame = pd.DataFrame({"layer": [*names, "penultimate"]})
+    assert missed(frame, "layer == 'penultimat'")[0].startswith("layer holds 'penultimate', 'layer0', ")
+
+
+def test_a_column_that_holds_nothing_is_compared_with_anything():
+    assert rows_where(FRAME.assign(name=np.nan), "name == 'a'", "it has columns").empty
+    assert missed(FRAME.assign(name=np.nan), "name == 'a'") == []
 
 
 def test_an_empty_table_stays_empty():

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from taxonomy_strategies import trees
 
-from featlab.errors import TaxonomyError
+from featlab.errors import FeatlabWarning, TaxonomyError
+from featlab.hierarchy.labelspace import default_spaces, level
 from featlab.hierarchy.taxonomy import Taxonomy
 
 ANIMALS = {"cat": "animal", "dog": "animal", "car": "vehicle", "animal": "root", "vehicle": "root"}
@@ -61,6 +62,40 @@ def test_several_rows_of_a_child_are_several_parents(tmp_path: Path) -> None:
     assert Taxonomy.read(path).parents("cat") == ("pet", "feline")
 
 
+SHOP = """child,parent,level
+goods,,everything
+food,goods,department
+fruit,food,shelf
+apple,fruit,article
+pear,fruit,article
+bread,food,article
+tools,goods,department
+saw,tools,article
+"""
+
+
+def test_a_csv_names_levels_as_json_does(tmp_path: Path) -> None:
+    (tmp_path / "shop.csv").write_text(SHOP)
+    taxonomy = Taxonomy.read(tmp_path / "shop.csv")
+    assert taxonomy.level_names == {"department": 1, "shelf": 2, "article": 3}
+    (tmp_path / "shop.json").write_text(json.dumps(taxonomy.to_json()))
+    assert Taxonomy.read(tmp_path / "shop.json") == taxonomy
+    departments = level(taxonomy, taxonomy.leaves, "department")
+    assert departments.groups == ("food", "tools")
+    assert level(taxonomy, taxonomy.leaves, "article").is_identity
+    spaces = [space.name for space in default_spaces(taxonomy.leaves, taxonomy)]
+    assert spaces == ["hyponym", "department", "shelf"]
+
+
+def test_a_level_at_several_depths_is_left_out_with_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "shop.csv").write_text(SHOP.replace("tools,goods,department", "tools,goods,shelf"))
+    with pytest.warns(
+        FeatlabWarning, match=r"'shelf' of 'shop.csv' is left out: .* depths 1 \('tools'\) and 2 \('fruit'"
+    ):
+        taxonomy = Taxonomy.read(tmp_path / "shop.csv")
+    assert taxonomy.level_names == {"department": 1, "article": 3}
+
+
 BAD_NEWICK = {
     "": "position 0: the text ends",
     "(a,b": "position 4: the text ends",
@@ -92,6 +127,10 @@ BAD_FILES = {
     "childless.csv": (b"child,parent\na,b\n,b\n", "line 3 of 'childless.csv' has no child beside its parent 'b'"),
     "roots.csv": (b"child,parent\na,x\nb,y\n", "two roots, 'x' and 'y'"),
     "short.csv": (b"child,parent\na,x\nb\n", "two roots, 'b' and 'x'"),
+    "levels.csv": (
+        b"child,parent,level\na,x,b\na,x,c\n",
+        "line 3 of 'levels.csv' puts 'a' on the level 'c', and an ear",
+    ),
     "huge.csv": (b"child,parent\na," + b"x" * 200_000, "line 2 of 'huge.csv' is not CSV"),
     "broken.json": (b'{"a": [}', r"'broken.json' is not JSON \(line 1, column 8"),
     "twice.json": (b'{"a": ["b"], "a": ["c"]}', "'twice.json' has the key 'a' twice"),

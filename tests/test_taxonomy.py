@@ -284,7 +284,9 @@ def test_bad_sources(build, message: str) -> None:  # type: ignore[no-untyped-de
 def test_missing_files_and_unknown_sources(tmp_path: Path) -> None:
     with pytest.raises(TaxonomyError, match=r"no hierarchy file at .*gone.csv"):
         Taxonomy.read(tmp_path / "gone.csv")
-    with pytest.raises(TaxonomyError, match="hierarchy 'imagenet' is neither 'dotted'"):
+    with pytest.raises(
+        TaxonomyError, match=r"hierarchy 'imagenet' .near names: 'imagenet1k', 'tinyimagenet'. is neither 'dotted'"
+    ):
         load_taxonomy("imagenet", ["a"])
     with pytest.raises(TaxonomyError, match="is neither 'dotted'"):
         load_taxonomy("(a,b);" * 1000, ["a"])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from featlab.errors import ResultsError
+from featlab_cli import completion
 
 if TYPE_CHECKING:
     from featlab.results.tables import Results
@@ -52,14 +53,50 @@ class Size(click.ParamType[int]):
     "--hierarchy",
     help="A file (.csv, .json, .nwk); 'dotted' or 'slashed' for class names that are paths; 'wordnet' or a built-in "
     "one (see `featlab hierarchy`); 'induced' or 'induced:classifier' from the run itself.",
+    shell_complete=completion.among(completion.hierarchies, files=True),
 )
 @click.option("--senses", type=click.Path(), help="A file of words and synsets, for ambiguous names in WordNet.")
-@click.option("--space", "spaces", multiple=True, help="A label space: cut8, depth2, height1 or a level's name.")
-@click.option("--epochs", type=EpochChoice(), help="Epochs, as 0,5,10 or 0:90:5 [default: all].")
-@click.option("--splits", multiple=True, help="Splits [default: all].")
-@click.option("--layers", multiple=True, help="Globs of layers [default: all].")
-@click.option("--metric", "metrics", multiple=True, default=("euclidean", "cosine"), show_default=True)
-@click.option("--linkage", "linkages", multiple=True, default=("average", "ward"), show_default=True)
+@click.option(
+    "--space",
+    "spaces",
+    multiple=True,
+    help="A label space: cut8, depth2, height1 or a level's name.",
+    shell_complete=completion.among(completion.spaces),
+)
+@click.option(
+    "--epochs",
+    type=EpochChoice(),
+    help="Epochs, as 0,5,10 or 0:90:5 [default: all].",
+    shell_complete=completion.of_run(lambda run: run.epochs, listed=True),
+)
+@click.option(
+    "--splits",
+    multiple=True,
+    help="Splits [default: all].",
+    shell_complete=completion.of_run(lambda run: run.splits),
+)
+@click.option(
+    "--layers",
+    multiple=True,
+    help="Globs of layers [default: all].",
+    shell_complete=completion.of_run(lambda run: run.layers),
+)
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    default=("euclidean", "cosine"),
+    show_default=True,
+    shell_complete=completion.among(completion.metrics),
+)
+@click.option(
+    "--linkage",
+    "linkages",
+    multiple=True,
+    default=("average", "ward"),
+    show_default=True,
+    shell_complete=completion.among(completion.linkages),
+)
 @click.option(
     "--distance",
     "distances",
@@ -67,10 +104,15 @@ class Size(click.ParamType[int]):
     default=("path", "lca_height"),
     show_default=True,
     help="Between classes in the hierarchy; also lca_depth, wup, lch, jcn, lin, resnik.",
+    shell_complete=completion.among(completion.distances),
 )
 @click.option("--permutations", type=click.IntRange(0), default=999, show_default=True, help="Of classes, for nulls.")
 @click.option("--controls", type=click.IntRange(0), default=5, show_default=True, help="Random spaces for each space.")
-@click.option("--means-from", help="Take class means from this split.")
+@click.option(
+    "--means-from",
+    help="Take class means from this split.",
+    shell_complete=completion.of_run(lambda run: run.splits),
+)
 @click.option("--rule", type=click.Choice(["greedy", "sum"]), default="greedy", show_default=True)
 @click.option("--debias", is_flag=True, help="Take estimation noise off Euclidean distances.")
 @click.option(

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from featlab.errors import OptionError
+from featlab_cli import completion
 from featlab_cli.stores import check_kept
 
 # What `replay` takes as well.
@@ -41,17 +42,37 @@ logits_option = click.option(
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
-@click.option("--store", required=True, metavar="RUN", help="Where the run is stored; made if it is not there.")
+@click.option(
+    "--store",
+    required=True,
+    metavar="RUN",
+    help="Where the run is stored; made if it is not there.",
+    shell_complete=completion.files,
+)
 @click.option(
     "--layers",
     required=True,
     multiple=True,
     metavar="GLOB",
+    shell_complete=completion.of_run(lambda run: run.layers),
     help="Modules by name: * within a segment, ** across segments, !GLOB excludes, penultimate is the classifier's "
     "input, GLOB:0 or GLOB:NAME a part of an output that is a tuple or a mapping. Repeatable; order counts.",
 )
-@click.option("--splits", multiple=True, default=("val",), show_default=True, metavar="NAME", help="Repeatable.")
-@click.option("--classes", metavar="FILE|N", help="Names of the classes, one a line, or how many there are.")
+@click.option(
+    "--splits",
+    multiple=True,
+    default=("val",),
+    show_default=True,
+    metavar="NAME",
+    help="Repeatable.",
+    shell_complete=completion.one_of("val", "train", "test"),
+)
+@click.option(
+    "--classes",
+    metavar="FILE|N",
+    help="Names of the classes, one a line, or how many there are.",
+    shell_complete=completion.files,
+)
 @reduce_option
 @click.option(
     "--call",
@@ -113,7 +134,7 @@ logits_option = click.option(
     metavar="SECONDS",
     help="How long rank 0 of torchrun waits for the other ranks at the end of a pass.",
 )
-@click.argument("script", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.argument("script", nargs=-1, required=True, type=click.UNPROCESSED, shell_complete=completion.files)
 def command(
     script: tuple[str, ...],
     store: str,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from featlab.errors import OptionError
+from featlab_cli import completion
 from featlab_cli.tables import Choice, is_control, print_frame, table_options
 from featlab_cli.terminal import printable
 
@@ -20,7 +21,11 @@ LINE = 79  # of the overview, which is the same in a pipe
 
 @click.command("compare")
 @click.argument("results", nargs=-1, required=True, type=click.Path())
-@click.option("--table", help="The table to compare; without one, tell what differs and which tables there are.")
+@click.option(
+    "--table",
+    help="The table to compare; without one, tell what differs and which tables there are.",
+    shell_complete=completion.among(completion.tables),
+)
 @click.option(
     "--repeat/--no-repeat",
     default=None,

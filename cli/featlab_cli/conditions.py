@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import functools
 import operator
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from featlab.errors import OptionError
+from featlab.messages import elided, near_names
 
 if TYPE_CHECKING:
     import pandas as pd
 
 LONGEST = 2000  # characters
 DEEPEST = 50  # nested operators
+SHOWN_VALUES = 6  # of a column, in a sentence about it
 
 # What pandas' query language writes otherwise than Python. Strings come first, so that nothing within them is changed.
 _TOKEN = re.compile(
@@ -75,12 +78,27 @@ def rows_where(frame: pd.DataFrame, condition: str, known: str) -> pd.DataFrame:
         raise OptionError(f"--where {shown!r} cannot be evaluated ({refused}); {known}.") from None
 
 
+def missed(frame: pd.DataFrame, condition: str) -> list[str]:
+    """Say of a condition that no row fits which of its comparisons hold for none, and what their columns hold.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> missed(pd.DataFrame({"epoch": [0, 1, 9], "layer": ["fc1", "fc2", "fc1"]}), "epoch < 5 and layer == 'fc3'")
+    ["layer holds 'fc1', 'fc2'"]
+    """
+    rows = _Rows(frame, condition)
+    rows.kept()
+    return list(dict.fromkeys(rows.missed))
+
+
 class _Rows:
     """A condition read against the columns of one table."""
 
     def __init__(self, frame: pd.DataFrame, condition: str) -> None:
         self.frame = frame
         self.quoted: dict[str, str] = {}
+        self.missed: list[str] = []
         if len(condition) > LONGEST:
             raise _RefusedError(f"it has {len(condition)} characters of at most {LONGEST}")
         text = _TOKEN.sub(self._as_python, condition).replace("\n", " ").strip()
@@ -138,7 +156,7 @@ class _Rows:
 
     def _column(self, name: str) -> pd.Series:
         if name not in self.frame.columns:
-            raise _RefusedError(f"there is no column {name!r}")
+            raise _RefusedError(f"there is no column {name!r}{near_names(name, map(str, self.frame.columns))}")
         column: pd.Series = self.frame[name]
         return column
 
@@ -160,23 +178,67 @@ class _Rows:
         ):
             column = self._value(left, depth)
             if _is_column(column):
-                found = column.isin([self._literal(item, depth) for item in right.elts])
-                return found if isinstance(kind, ast.In | ast.Eq) else ~found
+                values = [self._literal(item, depth) for item in right.elts]
+                for item, value in zip(right.elts, values, strict=True):
+                    _check_alike(left, column, item, value)
+                found = column.isin(values)
+                return self._noted(left, column, found if isinstance(kind, ast.In | ast.Eq) else ~found, values)
         if isinstance(kind, ast.In | ast.NotIn):
             raise _RefusedError("'in' stands between a column and a list, such as layer in ['fc1', 'fc2']")
         one, other = self._value(left, depth), self._value(right, depth)
         if type(kind) not in _COMPARE or not (_is_column(one) or _is_column(other)):
             raise _RefusedError(f"{_said(left)} and {_said(right)} cannot be compared; compare a column with a value")
+        _check_alike(left, one, right, other)
         try:
-            return _COMPARE[type(kind)](one, other)
+            found = _COMPARE[type(kind)](one, other)
         except TypeError:
             raise _RefusedError(f"{_said(left)} and {_said(right)} are of kinds that have no order") from None
+        if _is_column(one):
+            return self._noted(left, one, found, [] if _is_column(other) else [other])
+        return self._noted(right, other, found, [one])
+
+    def _noted(self, node: ast.expr, column: pd.Series, found: pd.Series, values: list[Any]) -> pd.Series:
+        """Note what a column holds, near the values that it is compared with, where that holds for no row."""
+        if isinstance(node, ast.Name) and not found.any() and column.notna().any():
+            self.missed.append(f"{column.name} holds {_held(column, values)}")
+        return found
 
     def _literal(self, node: ast.expr, depth: int) -> Any:
         value = self._value(node, depth)
         if _is_column(value):
             raise _RefusedError(f"{_said(node)} is a column, and a list holds values only")
         return value
+
+
+def _check_alike(left: ast.expr, one: Any, right: ast.expr, other: Any) -> None:
+    """Refuse to compare text with numbers, of which no two are ever equal."""
+    kinds = _kind(one), _kind(other)
+    if None not in kinds and kinds[0] != kinds[1]:
+        text, number = (left, right) if kinds[0] == "text" else (right, left)
+        held = one if _is_column(one) else other
+        example = f", as {_said(left if held is one else right)} holds {_held(held)}" if _is_column(held) else ""
+        raise _RefusedError(f"{_said(text)} is text and {_said(number)} a number, which are never equal{example}")
+
+
+def _kind(value: Any) -> str | None:
+    """Tell text from numbers; None where a column holds nothing that would tell."""
+    if not _is_column(value):
+        return "text" if isinstance(value, str) else "number"
+    known = value.dropna()
+    if known.empty or value.dtype.kind in "iufb":
+        return None if known.empty else "number"
+    return "text" if all(isinstance(one, str) for one in known) else None
+
+
+def _held(column: pd.Series, wanted: Sequence[Any] = ()) -> str:
+    """List the first few values of a column; of many numbers, the least and the greatest, of many names near ones."""
+    values = column.dropna().unique().tolist()
+    if len(values) > SHOWN_VALUES and _kind(column) == "number":
+        return f"{min(values):.6g} to {max(values):.6g}"
+    if len(values) > SHOWN_VALUES and _kind(column) == "text":
+        near = [one for text in wanted for one in difflib.get_close_matches(str(text), values)]
+        values = list(dict.fromkeys([*near, *values]))
+    return elided(values, SHOWN_VALUES, show=repr)
 
 
 def _is_column(value: object) -> bool:

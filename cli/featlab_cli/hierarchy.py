@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from featlab.errors import DataError, OptionError
 from featlab.messages import elided
+from featlab_cli import completion
 from featlab_cli.terminal import csv_cell, printable
 
 if TYPE_CHECKING:
@@ -31,6 +33,12 @@ class HierarchyGroup(click.Group):
         if args and args[0] not in {*self.commands, *ctx.help_option_names}:
             args = ["show", *args]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete a SOURCE where a sub-command may stand, too."""
+        source = next(param for param in self.commands["show"].params if param.name == "source")
+        found = source.shell_complete(ctx, incomplete) if incomplete[:1] != "-" else []
+        return [*super().shell_complete(ctx, incomplete), *found]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the options of both."""
@@ -62,13 +70,17 @@ def command(ctx: click.Context) -> None:
 
 
 @command.command("show", hidden=True)
-@click.argument("source")
+@click.argument("source", shell_complete=completion.among(completion.hierarchies, files=True))
 @click.option("--classes", type=click.Path(), help="Classes: a text file of one a line, or a run.")
 @click.option("--senses", type=click.Path(), help="Synsets of words for 'wordnet' (.csv, .tsv, .json).")
 @click.option("--cut", type=int, help="Groups of the greedy cut into at least so many.")
 @click.option("--depth", type=int, help="Groups at so many links below the root.")
 @click.option("--height", type=int, help="Groups of at most this height above the classes.")
-@click.option("--level", help="Groups of a level that the hierarchy names.")
+@click.option(
+    "--level",
+    help="Groups of a level that the hierarchy names.",
+    shell_complete=completion.among(completion.levels),
+)
 @click.option("--members", is_flag=True, help="One row for each class, with its group.")
 @click.option("--all", "everything", is_flag=True, help="All rows in the terminal table.")
 @click.option(

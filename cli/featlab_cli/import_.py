@@ -9,18 +9,40 @@ from typing import Any
 
 import click
 
+from featlab_cli import completion
 from featlab_cli.stores import check_kept
 
 TORCH_SUFFIXES = (".pt", ".pth")
 
 
 @click.command("import")
-@click.option("--store", required=True, metavar="RUN", help="Where the run is stored; made if it is not there.")
+@click.option(
+    "--store",
+    required=True,
+    metavar="RUN",
+    help="Where the run is stored; made if it is not there.",
+    shell_complete=completion.files,
+)
 @click.option("--epoch", type=click.IntRange(0), required=True, help="Completed training passes.")
 @click.option("--split", default="val", show_default=True, metavar="NAME")
-@click.option("--labels", metavar="FILE", help=".npy, or text with a class number or name a line.")
-@click.option("--logits", metavar="FILE", help=".npy of shape (rows, K).")
-@click.option("--classes", metavar="FILE|N", help="Names of the classes, one a line, or how many there are.")
+@click.option(
+    "--labels",
+    metavar="FILE",
+    help=".npy, or text with a class number or name a line.",
+    shell_complete=completion.files,
+)
+@click.option(
+    "--logits",
+    metavar="FILE",
+    help=".npy of shape (rows, K).",
+    shell_complete=completion.files,
+)
+@click.option(
+    "--classes",
+    metavar="FILE|N",
+    help="Names of the classes, one a line, or how many there are.",
+    shell_complete=completion.files,
+)
 @click.option("--class-vectors", is_flag=True, help="SOURCE has one row for each class, such as a classifier's weight.")
 @click.option("--key", "keys", multiple=True, metavar="NAME", help="Arrays of SOURCE to take as layers. Repeatable.")
 @click.option("--layer", metavar="NAME", help="Name of the layer, if there is one [default: that of the array].")

@@ -27,6 +27,7 @@ COMMANDS = {
     "replay": "Store activations from the checkpoints of a training that is over.",
     "import": "Store features that exist as files.",
     "info": "List what a run holds.",
+    "classes": "List the classes of a run, or give them other names.",
     "verify": "Check that a run is whole, or make it so.",
     "hierarchy": "Look at a hierarchy and its label spaces, or build one.",
     "analyze": "Compute every table for a stored run.",
@@ -63,6 +64,16 @@ class LazyGroup(click.Group):
         module = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
         command: click.Command = importlib.import_module(f"featlab_cli.{module}").command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        # While a shell completes an option's value, the option lacks one, and click gives up on the arguments before
+        # it; the completion needs these: in `analyze run.zarr --layers <TAB>`, the run.
+        if ctx.resilient_parsing and rest and rest[-1] != "--" and rest[-1].startswith("-"):
+            rest = rest[:-1]
+        return name, command, rest
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

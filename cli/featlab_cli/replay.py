@@ -6,17 +6,25 @@ from typing import Any
 
 import click
 
+from featlab_cli import completion
 from featlab_cli.capture import logits_option, mask_option, read_classes, read_reducers, reduce_option
 from featlab_cli.stores import check_kept
 
 
 @click.command()
-@click.option("--store", required=True, metavar="RUN", help="Where the run is stored; made if it is not there.")
+@click.option(
+    "--store",
+    required=True,
+    metavar="RUN",
+    help="Where the run is stored; made if it is not there.",
+    shell_complete=completion.files,
+)
 @click.option(
     "--layers",
     required=True,
     multiple=True,
     metavar="GLOB",
+    shell_complete=completion.of_run(lambda run: run.layers),
     help="Modules by name: * within a segment, ** across segments, !GLOB excludes, penultimate is the classifier's "
     "input. Repeatable; order counts.",
 )
@@ -34,7 +42,12 @@ from featlab_cli.stores import check_kept
 @click.option("--key", metavar="NAME", help="Key of a checkpoint that holds the state dict [default: the usual ones].")
 @click.option("--trust", is_flag=True, help="Unpickle whatever the checkpoints hold, which may run code.")
 @click.option("--device", metavar="NAME", help="Where the model runs, as in cuda:0 [default: where it is built].")
-@click.option("--classes", metavar="FILE|N", help="Names of the classes, one a line, or how many there are.")
+@click.option(
+    "--classes",
+    metavar="FILE|N",
+    help="Names of the classes, one a line, or how many there are.",
+    shell_complete=completion.files,
+)
 @reduce_option
 @mask_option
 @click.option("--dtype", type=click.Choice(["float16", "bfloat16", "float32"]), default="float16", show_default=True)
@@ -42,7 +55,7 @@ from featlab_cli.stores import check_kept
 @click.option("--classifier", default="auto", show_default=True, metavar="MODULE", help='"none" stores no classifier.')
 @logits_option
 @click.option("--overwrite", is_flag=True, help="Replace epochs that are stored already, instead of passing over them.")
-@click.argument("checkpoints", nargs=-1, required=True)
+@click.argument("checkpoints", nargs=-1, required=True, shell_complete=completion.files)
 def command(
     store: str,
     layers: tuple[str, ...],

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from featlab.errors import OptionError
+from featlab.messages import near_names
+from featlab_cli import completion
 from featlab_cli.tables import Choice, is_control, print_frame, table_options
 from featlab_cli.terminal import printable
 
@@ -17,7 +20,7 @@ VERDICT = "verdict"
 
 @click.command("show")
 @click.argument("results", type=click.Path())
-@click.argument("table", required=False)
+@click.argument("table", required=False, shell_complete=completion.among(completion.tables))
 @table_options
 def command(results: str, table: str | None, choice: Choice) -> None:
     """Print a TABLE of RESULTS, or without one, what tables there are.
@@ -45,7 +48,12 @@ def command(results: str, table: str | None, choice: Choice) -> None:
         else:
             print_frame(frame, table, choice, ("split", "layer"))
         return
+    if table not in TABLES and (near := near_names(table, [VERDICT])):
+        raise OptionError(f"there is no table {table!r}{near}: choose from {', '.join(TABLES)}, {VERDICT}.")
     frame = choice.of(loaded[table], table)
+    said = (loaded.parameters.get("notes") or {}).get(table)
+    if said:
+        click.echo(printable(f"featlab: {table}: {said}"), err=True)
     notes = []
     hidden = [name for name in frame.columns if is_control(name)]
     if choice.style == "table" and hidden and not choice.whole:

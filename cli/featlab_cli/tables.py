@@ -5,14 +5,16 @@ from __future__ import annotations
 import functools
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from featlab.errors import OptionError, escaped
-from featlab_cli.conditions import rows_where
+from featlab.errors import OptionError, escaped, one_sentence
+from featlab.messages import near_names
+from featlab_cli import completion
+from featlab_cli.conditions import missed, rows_where
 from featlab_cli.terminal import csv_text
 
 if TYPE_CHECKING:
@@ -50,15 +52,38 @@ class Choice:
     def of(self, frame: pd.DataFrame, table: str) -> pd.DataFrame:
         """The rows and columns that are asked for."""
         known = f"the table {table} has {_columns(frame)}"
-        if self.where:
-            frame = rows_where(frame, self.where, known)
         wanted = [name.strip() for name in self.columns.split(",")] if self.columns else list(frame.columns)
-        for name in [*wanted, *([self.sort] if self.sort else [])]:
+        order = {} if self.sort is None else _order(self.sort, frame.columns)
+        for name in (*wanted, *order):
             if name not in frame.columns:
-                raise OptionError(f"there is no column {name!r}: {known}.")
-        if self.sort:
-            frame = frame.sort_values(self.sort, kind="stable")
+                raise OptionError(f"there is no column {name!r}{near_names(name, frame.columns)}: {known}.")
+        if self.where:
+            kept = rows_where(frame, self.where, known)
+            if kept.empty and len(frame):
+                _say_none(table, self.where, missed(frame, self.where))
+            frame = kept
+        if order:
+            frame = frame.sort_values(list(order), ascending=list(order.values()), kind="stable")
         return frame[wanted]
+
+
+def _order(sort: str, columns: Container[str]) -> dict[str, bool]:
+    """Columns to sort by, each with whether it ascends; a name with a minus in front is a column's before it is that.
+
+    Examples
+    --------
+    >>> _order("layer,-epoch", ["epoch", "layer"])
+    {'layer': True, 'epoch': False}
+    """
+    given = [name.strip() for name in sort.split(",")]
+    return {name if name in columns else name.removeprefix("-"): name in columns or name[:1] != "-" for name in given}
+
+
+def _say_none(table: str, condition: str, held: Sequence[str]) -> None:
+    """Say on standard error that no row fits, and what the columns hold: an empty table alone may be a typo."""
+    shown = condition if len(condition) <= 200 else f"{condition[:200]}..."
+    found = f" ({'; '.join(held)})" if held else ""
+    click.echo(f"featlab: {one_sentence(f'no row of the table {table} fits --where {shown!r}{found}.')}", err=True)
 
 
 def table_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -76,10 +101,17 @@ def table_options(command: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         command(choice=Choice(where, columns, sort, everything, style), **options)
 
+    columns = completion.among(completion.columns, listed=True)
     options = [
-        click.option("--where", help="Keep rows for which this holds: epoch >= 2 and layer in ['fc1', 'fc2']."),
-        click.option("--columns", help="Columns to show, separated by commas."),
-        click.option("--sort", help="Column to sort by."),
+        click.option(
+            "--where",
+            help="Keep rows for which this holds: epoch >= 2 and layer in ['fc1', 'fc2']. Where no row is left, the "
+            "table is empty, standard error says so, and the exit code is 0.",
+        ),
+        click.option("--columns", help="Columns to show, separated by commas.", shell_complete=columns),
+        click.option(
+            "--sort", help="Columns to sort by, separated by commas; -COLUMN descends.", shell_complete=columns
+        ),
         click.option("--all", "everything", is_flag=True, help="All rows and controls in the terminal table."),
         click.option(
             "--format", "style", type=click.Choice(FORMATS), help="[default: table in a terminal, csv in a pipe]"

@@ -31,6 +31,7 @@ from featlab.analysis.snapshots import (
     warn_ties,
 )
 from featlab.hierarchy.load import load_taxonomy
+from featlab.metrics.rsa.ranks import SORTED_AT_ONCE
 from featlab.metrics.trees.draws import name_keys
 from featlab.metrics.trees.linkage import Method
 from featlab.progress import Advance
@@ -237,7 +238,7 @@ class _Tables:
         for summary in summaries:
             self.rows["geometry"] += summary.geometry.values()
             self.rows["collapse"] += summary.collapse.values()
-            self.rows["linkage"] += linkage_rows(summary)
+            self.rows["linkage"] += linkage_rows(summary, self.run.classes)
         kept = {"none": [], LAST_EPOCH: summaries[-1:]}.get(self.distances_kept, summaries)
         for summary in kept:
             self.distances.append(pd.DataFrame(distance_rows(summary, self.run.classes)))
@@ -260,7 +261,30 @@ class _Tables:
             "alignment": pd.DataFrame(alignment),
             **{name: pd.DataFrame(rows) for name, rows in {**self.rows, "onset": onsets}.items()},
         }
-        return Results(tables, self._parameters())
+        return Results(tables, {**self._parameters(), "notes": self._notes(alignment)})
+
+    def _notes(self, alignment: Sequence[Row]) -> dict[str, str]:
+        """Say of tables that lack what one would look for in them why they do."""
+        notes = {}
+        n_classes = len(self.run.classes)
+        pairs = n_classes * (n_classes - 1) // 2
+        if self.distances_kept == "none":
+            notes["distances"] = (
+                f"it is empty: {pairs:,} pairs of {n_classes:,} classes, times {len(self.plan.options.metrics)} for "
+                f"metrics, are more than the {DISTANCE_ROWS:,} rows that are kept; the other tables do without."
+            )
+        elif self.distances_kept == LAST_EPOCH:
+            notes["distances"] = f"it has {LAST_EPOCH} only: all epochs are more than {DISTANCE_ROWS:,} rows."
+        if self.plan.taxonomy is None:
+            notes["alignment"] = "without a hierarchy to compare class means with, most scores are missing; give one."
+        elif self.plan.options.permutations and any(
+            row["score"] == "rsa_kendall" and not row["permutations"] for row in alignment
+        ):
+            notes["alignment"] = (
+                f"rsa_kendall has no null and no p: permutations are not counted above {SORTED_AT_ONCE:,} pairs of "
+                "classes; rsa_spearman, which compares ranks too, has them."
+            )
+        return notes
 
     def _classes(self) -> pd.DataFrame:
         names = self.run.classes

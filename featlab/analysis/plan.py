@@ -14,7 +14,7 @@ from featlab.hierarchy import labelspace
 from featlab.hierarchy.labelspace import LabelSpace
 from featlab.hierarchy.taxonomy import Taxonomy
 from featlab.hierarchy.taxonomy_distances import DISTANCES
-from featlab.messages import elided
+from featlab.messages import elided, near_names
 from featlab.metrics.trees.linkage import LINKAGES, METRICS, Method
 from featlab.statistics.gather import Request
 from featlab.statistics.regroup import SpaceKey
@@ -157,7 +157,7 @@ def _known(what: str, given: Sequence[str], known: Sequence[str]) -> None:
         raise OptionError(f"no {what} is chosen: give at least one of {', '.join(known)}.")
     for name in given:
         if name not in known:
-            raise OptionError(f"unknown {what} {name!r}: choose from {', '.join(known)}.")
+            raise OptionError(f"unknown {what} {name!r}{near_names(name, known)}: choose from {', '.join(known)}.")
 
 
 def _choose_epochs(available: Sequence[int], chosen: slice | int | Sequence[int] | None) -> list[int]:
@@ -182,7 +182,8 @@ def _choose_splits(available: Sequence[str], chosen: str | Sequence[str] | None)
     splits = [chosen] if isinstance(chosen, str) else list(chosen)
     missing = [split for split in splits if split not in available]
     if missing or not splits:
-        raise OptionError(f"the run has no split {_listed(missing)}: it holds {_listed(available)}.")
+        near = near_names(missing[0], available) if missing else ""
+        raise OptionError(f"the run has no split {_listed(missing)}{near}: it holds {_listed(available)}.")
     return list(dict.fromkeys(splits))
 
 
@@ -232,7 +233,8 @@ def _named_space(space: str | LabelSpace, classes: Sequence[str], taxonomy: Taxo
         if space.startswith(prefix) and number.isdigit():
             return make(taxonomy, classes, int(number))
     levels = ", ".join(taxonomy.level_names) or "none named"
-    raise OptionError(f"unknown label space {space!r}: give cutN, depthN, heightN or a level ({levels}).")
+    near = near_names(space, taxonomy.level_names)
+    raise OptionError(f"unknown label space {space!r}{near}: give cutN, depthN, heightN or a level ({levels}).")
 
 
 def _check_means_source(run: Run, requests: Sequence[Request], means_from: str | None) -> None:

@@ -268,9 +268,13 @@ def distance_rows(summary: SnapshotSummary, names: Sequence[str]) -> dict[str, A
     }
 
 
-def linkage_rows(summary: SnapshotSummary) -> list[Row]:
-    """Rows of the linkage table: leaves are numbered by position among the classes with rows, as SciPy does."""
+def linkage_rows(summary: SnapshotSummary, names: Sequence[str]) -> list[Row]:
+    """Rows of the linkage table: leaves are numbered by position among the classes with rows, as SciPy does.
+
+    Only leaves have a name: what an earlier step merged has none.
+    """
     request = summary.request
+    name_of = dict(enumerate(names[number] for number in summary.classes))
     return [
         {
             "epoch": request.epoch,
@@ -283,6 +287,8 @@ def linkage_rows(summary: SnapshotSummary) -> list[Row]:
             "right": int(right),
             "height": height,
             "size": int(size),
+            "left_name": name_of.get(int(left)),
+            "right_name": name_of.get(int(right)),
         }
         for (metric, method), tree in summary.trees.items()
         for step, (left, right, height, size) in enumerate(tree)

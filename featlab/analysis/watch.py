@@ -20,7 +20,7 @@ def watch(
     until: Callable[[Run], bool] = lambda run: False,
     **options: Any,
 ) -> Iterator[Results]:
-    """Yield the results of a run anew each time that something was committed; a run that is not there yet is awaited.
+    """Yield the results of a run anew each time that something was committed or classes were renamed; wait for a run.
 
     Statistics of earlier epochs come from the cache, so each time only new snapshots are read: those of new epochs, and
     of epochs that were overwritten. What is overwritten while it is read is read again.
@@ -54,10 +54,11 @@ def watch(
     if every < 0:
         raise OptionError(f"the interval between two looks is {every}: give a number of seconds of at least 0.")
     seen: dict[tuple[int, str], str] = {}
+    named: tuple[list[str], list[str] | None] | None = None
     failed: dict[tuple[int, str], str] = {}
     while True:
         run = _opened(path)
-        if run is None or run.commits == seen:
+        if run is None or (run.commits == seen and (run.classes, run.synsets) == named):
             time.sleep(every)
             continue
         try:
@@ -73,7 +74,7 @@ def watch(
                 raise
             time.sleep(every)  # what was asked for by name was there, and is being overwritten
             continue
-        seen = run.commits
+        seen, named = run.commits, (run.classes, run.synsets)
         yield results
         if until(run):
             return

@@ -32,6 +32,7 @@ from featlab.capture.setup import Setup
 from featlab.capture.staging.stats import CaptureStats
 from featlab.capture.target import Target
 from featlab.errors import CaptureError, FeatlabError, FeatlabWarning, StoreError
+from featlab.messages import elided, shown_bytes
 from featlab.store.files import StorePath
 from featlab.store.layout import step_split
 from featlab.store.lock import Holding
@@ -187,6 +188,16 @@ class Capture:
             check_space=check_space,
         )
         self._begin(options, model, store, layers, notify)
+
+    def __repr__(self) -> str:
+        setup = self._setup
+        layers = elided([layer.name for layer in setup.layers], 6, end=f" ({len(setup.layers)} in all)")
+        written = setup.meter.read()
+        state = "stopped" if setup.stopped else "ended" if self._closed else "at work"
+        return (
+            f"Capture({type(setup.model).__name__} into {str(setup.store)!r}: layers {layers}; "
+            f"{written.batches} batches, {shown_bytes(written.bytes)} written; {state})"
+        )
 
     def _begin(
         self,

@@ -12,7 +12,7 @@ from typing import Any
 
 from featlab.errors import TaxonomyError
 from featlab.hierarchy.parent_table import ROOT, Parents, free_name
-from featlab.messages import listed
+from featlab.messages import NAME_CLASSES, listed
 
 _MOST_PARTS = 1000  # of a class name that is a way down; each depth is a level of its own
 
@@ -106,7 +106,7 @@ def parents_from_names(names: Sequence[str], separator: str) -> tuple[Parents, i
     if not prefixes:
         raise TaxonomyError(
             f"none of the {len(names)} class names ({listed(names, 3)}) has the separator {separator!r}; "
-            "give another separator or another kind of hierarchy."
+            f"give another separator or another kind of hierarchy, or other class names ({NAME_CLASSES})."
         )
     # A class that is also a prefix stays a leaf under its own name, inside a node marked with a star.
     node = {prefix: f"{prefix}{separator}*" if prefix in classes else prefix for prefix in prefixes}
@@ -122,8 +122,14 @@ def parents_from_names(names: Sequence[str], separator: str) -> tuple[Parents, i
     return table, deepest
 
 
-def parents_from_csv(text: str, name: str) -> Parents:
-    """Read rows of child and parent under that header; an empty parent names the root."""
+def parents_from_csv(text: str, name: str) -> tuple[Parents, dict[str, str]]:
+    """Read rows of child, parent and perhaps level under that header; an empty parent names the root.
+
+    Returns
+    -------
+    tuple
+        The parent table, and the name of the level of each child that has one.
+    """
     reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True)
     try:
         rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(row)]
@@ -132,16 +138,22 @@ def parents_from_csv(text: str, name: str) -> Parents:
     header = rows[0][1] if rows else []
     if not {"child", "parent"} <= set(header):
         raise TaxonomyError(f"the first line of {name!r} reads {header}; it must name the columns child and parent.")
-    columns = header.index("child"), header.index("parent")
+    columns = [header.index(column) if column in header else len(header) for column in ("child", "parent", "level")]
     table: dict[str, dict[str, None]] = {}
+    level_of: dict[str, str] = {}
     for line, row in rows[1:]:
-        child, parent = (row[column] if column < len(row) else "" for column in columns)
+        child, parent, level = (row[column] if column < len(row) else "" for column in columns)
         if not child:
             raise TaxonomyError(f"line {line} of {name!r} has no child beside its parent {parent!r}; name it.")
         known = table.setdefault(child, {})
         if parent:
             known[parent] = None
-    return {child: tuple(above) for child, above in table.items()}
+        if level and level_of.setdefault(child, level) != level:
+            raise TaxonomyError(
+                f"line {line} of {name!r} puts {child!r} on the level {level!r}, and an earlier line on "
+                f"{level_of[child]!r}; keep one."
+            )
+    return {child: tuple(above) for child, above in table.items()}, level_of
 
 
 def json_document(text: str, name: str) -> Any:

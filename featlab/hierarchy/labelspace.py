@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from featlab.errors import OptionError
 from featlab.hierarchy.taxonomy import Taxonomy
-from featlab.messages import listed
+from featlab.messages import listed, near_names
 
 HYPONYM = "hyponym"
 
@@ -271,7 +271,7 @@ def level(taxonomy: Taxonomy, classes: Sequence[str], name: str) -> LabelSpace:
     """
     if name not in taxonomy.level_names:
         known = f"its levels are {listed(list(taxonomy.level_names))}" if taxonomy.level_names else "it names no level"
-        raise OptionError(f"the taxonomy has no level {name!r}; {known}.")
+        raise OptionError(f"the taxonomy has no level {name!r}{near_names(name, taxonomy.level_names)}; {known}.")
     return depth(taxonomy, classes, taxonomy.level_names[name], name=name)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from featlab.errors import TaxonomyError
 from featlab.hierarchy import formats
 from featlab.hierarchy.taxonomy import Taxonomy
+from featlab.messages import near_names
 
 
 def load_taxonomy(
@@ -78,8 +79,9 @@ def _named_taxonomy(
     if source in BUILTIN:
         return builtin_taxonomy_of(str(source), classes, synsets=synsets)
     if not formats.is_file(Path(source)):
+        near = near_names(str(source), ("dotted", "slashed", "wordnet", "induced", "induced:classifier", *BUILTIN))
         raise TaxonomyError(
-            f"the hierarchy {str(source)!r} is neither 'dotted', 'slashed' or 'wordnet', nor built in "
+            f"the hierarchy {str(source)!r}{near} is neither 'dotted', 'slashed' or 'wordnet', nor built in "
             f"({', '.join(BUILTIN)}), nor a file that exists; give one of these (.csv, .json, .nwk, .newick)."
         )
     return Taxonomy.read(source)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from featlab.errors import TaxonomyError
+from featlab.errors import FeatlabWarning, TaxonomyError
 from featlab.hierarchy import formats
 from featlab.hierarchy.graph import RootedGraph
 from featlab.hierarchy.newick import parents_from_newick
 from featlab.hierarchy.parent_table import Parentage, is_text
-from featlab.messages import listed
+from featlab.messages import NAME_CLASSES, listed
 
 _NAMED = 5  # missing classes that a message names, each with its near names
 _RESERVED = re.compile(r"hyponym|(cut|depth|height)\d+")
@@ -176,7 +177,10 @@ class Taxonomy(RootedGraph):
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a file: .csv (columns child, parent), .json (see `from_mapping`), .nwk or .newick.
+        """Read a file: .csv (columns child, parent and perhaps level), .json (see `from_mapping`), .nwk or .newick.
+
+        The column level of a CSV names the level of its child: a name of its own for a depth, as "levels" of a JSON
+        file are. A level with nodes at several depths is left out with a warning, and the root is on none.
 
         Raises
         ------
@@ -187,7 +191,9 @@ class Taxonomy(RootedGraph):
         text = formats.text_of(source, (".csv", ".json", ".nwk", ".newick"))
         suffix = source.suffix.lower()
         if suffix == ".csv":
-            return cls(formats.parents_from_csv(text, source.name))
+            table, level_of = formats.parents_from_csv(text, source.name)
+            taxonomy = cls(table)
+            return cls(table, level_names=_depths(taxonomy, level_of, source.name)) if level_of else taxonomy
         if suffix == ".json":
             document = formats.json_document(text, source.name)
             return cls.from_mapping(document) if isinstance(document, Mapping) else cls.from_nested(document)
@@ -268,7 +274,7 @@ class Taxonomy(RootedGraph):
             shown = listed(missing, _NAMED, show=lambda name: f"{name!r}{self._near(name)}")
             raise TaxonomyError(
                 f"the taxonomy lacks {len(missing)} of the {len(names)} classes: {shown}; "
-                "add them to it or correct the class names."
+                f"add them to it, or correct the class names ({NAME_CLASSES})."
             )
 
 
@@ -296,6 +302,33 @@ def _by_depth(levels: Sequence[str]) -> dict[str, int]:
             f"the level names {_shown(levels)} are not a list of different names; name each depth once."
         )
     return {name: depth for depth, name in enumerate(levels, start=1)}
+
+
+def _depths(taxonomy: Taxonomy, level_of: Mapping[str, str], name: str) -> dict[str, int]:
+    """Return the depth of each level that a file gives nodes; warn of those whose nodes stand at several.
+
+    A level of classes only is the deepest that they have: there, each stands for itself. The root is no level.
+    """
+    depth = {taxonomy.root: 0}
+    for node in taxonomy.nodes[1:]:  # parents first
+        depth[node] = depth[taxonomy.primary_parents[node]] + 1
+    nodes_of: dict[str, list[str]] = {}
+    for node, level in level_of.items():
+        nodes_of.setdefault(level, []).append(node)
+    named: dict[str, int] = {}
+    for level, nodes in nodes_of.items():
+        found = {depth[node]: node for node in reversed(nodes)}
+        if len(found) == 1 or not any(taxonomy.children(node) for node in nodes):
+            named[level] = max(found)
+        else:
+            shown = " and ".join(f"{at} ({found[at]!r})" for at in sorted(found)[:2])
+            warnings.warn(
+                f"the level {level!r} of {name!r} is left out: it has nodes at the depths {shown}, and a level has "
+                "one; put nodes in between.",
+                FeatlabWarning,
+                stacklevel=3,
+            )
+    return {level: at for level, at in named.items() if at}
 
 
 def _is_depth(depth: object) -> bool:

@@ -53,6 +53,7 @@ from numpy.typing import NDArray
 
 from featlab.errors import OptionError
 from featlab.hierarchy.graph import RootedGraph
+from featlab.messages import near_names
 from featlab.typing import Floats
 
 Integers = NDArray[np.int64]
@@ -99,7 +100,8 @@ def taxonomy_distances(
     """
     wanted = [names] if isinstance(names, str) else list(names)
     if unknown := [name for name in wanted if name not in _MEASURES]:
-        raise OptionError(f"unknown taxonomy distance {unknown[0]!r}: choose from {', '.join(DISTANCES)}.")
+        near = near_names(unknown[0], DISTANCES)
+        raise OptionError(f"unknown taxonomy distance {unknown[0]!r}{near}: choose from {', '.join(DISTANCES)}.")
     pairs = _Pairs(taxonomy, classes)
     found = {name: _MEASURES[name](pairs) for name in wanted}
     same = pairs.members[:, None] == pairs.members

@@ -17,7 +17,7 @@ from featlab.hierarchy import formats
 from featlab.hierarchy.synsets import SYNSET, WNID, broad_classes, count, hierarchy_above, plain_words, warn_of
 from featlab.hierarchy.taxonomy import Taxonomy
 from featlab.hierarchy.wordnet_data import IMAGENET_VERSION, Reader, version_of, wordnet_reader
-from featlab.messages import listed
+from featlab.messages import NAME_CLASSES, listed
 
 _NAMED = 5  # classes that a message names
 
@@ -147,7 +147,7 @@ def _looked_up(
         version = version_of(reader.place)
         raise TaxonomyError(
             f"WordNet {version} has no noun for {len(missing)} of {len(names)} classes: {shown}; "
-            "give their synsets (senses=, or --senses FILE)."
+            f"give their synsets (senses=, or --senses FILE), or other class names ({NAME_CLASSES})."
         )
     return reader, {name: meaning for name, meaning in found.items() if meaning is not None}
 

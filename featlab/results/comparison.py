@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from featlab.errors import FeatlabWarning, OptionError, ResultsError
+from featlab.messages import near_names
 from featlab.results.schema import TABLES, table_columns
 from featlab.results.tables import Results, load_results
 from featlab.typing import Floats
 
 COMPARED = tuple(name for name in TABLES if name not in ("classes", "spaces"))
 # What only describes a row is no measure; nor is a probability under one run's null one to take a mean of.
-_DESCRIBING = {"groups", "rows", "rule", "permutations", "left", "right", "size"}
+_DESCRIBING = {"groups", "rows", "rule", "permutations", "left", "right", "size", "left_name", "right_name"}
 _DESCRIBING |= {"population", "sampled", "needed", "interval", "missing"}
 _UNREPEATED = {"p", "p_corrected"}
 
@@ -61,7 +62,8 @@ class Comparison:
 
     def __getitem__(self, name: str) -> pd.DataFrame:
         if name not in COMPARED:
-            raise OptionError(f"there is no table {name!r} to compare: choose from {', '.join(COMPARED)}.")
+            near = "" if name in TABLES else near_names(name, COMPARED)
+            raise OptionError(f"there is no table {name!r} to compare{near}: choose from {', '.join(COMPARED)}.")
         measures = [column for column in table_columns(name) if column not in {*TABLES[name].keys, *_DESCRIBING}]
         if self.repeated:
             measures = [measure for measure in measures if measure not in _UNREPEATED]

@@ -149,6 +149,18 @@ def _check_keys(keys: pd.DataFrame, name: str, source: Path) -> None:
 def _read_parameters(place: Path, source: Path) -> dict[str, Any]:
     file = place / PARAMETERS
     if not _is_file(file):
+        if _URL.match(str(source)):
+            raise ResultsError(
+                f"results lie on a file system, not at {str(source)!r}: analyse a run there with `featlab analyze`, "
+                "which prints the path of its results."
+            )
+        if _is_file(source / "zarr.json"):
+            target = f"{str(source).removesuffix('.zarr')}.results"
+            instead = f"show {target!r}" if _is_file(Path(target) / PARAMETERS) else "show those"
+            raise ResultsError(
+                f"{str(source)!r} is a run, not results: analyse it with `featlab analyze {source} --out {target}`, "
+                f"and {instead}."
+            )
         raise ResultsError(
             f"{str(source)!r} holds no featlab results: write some with `featlab analyze RUN --out {source}`."
         )

@@ -83,6 +83,7 @@ TABLES: dict[str, Schema] = {
         "trees over the class means, as SciPy numbers them",
         (*_SNAPSHOT, "metric", "linkage", "step"),
         ("left", "right", "height", "size"),
+        ("left_name", "right_name"),
     ),
     "alignment": Schema(
         "agreement of class-mean distances with the hierarchy, beside permutations of the classes",

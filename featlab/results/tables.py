@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from featlab.errors import OptionError, ResultsError
+from featlab.messages import near_names
 from featlab.results.saved import read_tables, save_tables
 from featlab.results.schema import TABLES, table_columns
 from featlab.results.verdict import TOLD, layer_verdicts, moved_away
@@ -61,7 +62,7 @@ class Results:
 
     def __getitem__(self, name: str) -> pd.DataFrame:
         if name not in TABLES:
-            raise OptionError(f"there is no table {name!r}: choose from {', '.join(TABLES)}.")
+            raise OptionError(f"there is no table {name!r}{near_names(name, TABLES)}: choose from {', '.join(TABLES)}.")
         table: pd.DataFrame = getattr(self, name)
         return table
 

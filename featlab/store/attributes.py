@@ -25,7 +25,19 @@ from featlab.version import __version__
 
 @dataclass(frozen=True)
 class RunAttributes:
-    """Attributes that hold for a whole run."""
+    """Attributes that hold for a whole run.
+
+    Attributes
+    ----------
+    classes, synsets
+        As the first writer gave them: the commit records hold digests of these, so they never change.
+    model, layers, logits
+        What was captured, and how.
+    featlab_version
+        The version that made the run.
+    new_classes, new_synsets
+        What they are called since they were renamed; None where they were not.
+    """
 
     classes: list[str]
     synsets: list[str] | None = None
@@ -33,6 +45,18 @@ class RunAttributes:
     layers: dict[str, Any] = field(default_factory=dict)
     logits: dict[str, dict[str, str]] = field(default_factory=dict)
     featlab_version: str = __version__
+    new_classes: list[str] | None = None
+    new_synsets: list[str] | None = None
+
+    @property
+    def shown_classes(self) -> list[str]:
+        """Names of the classes as a reader shows them."""
+        return self.classes if self.new_classes is None else self.new_classes
+
+    @property
+    def shown_synsets(self) -> list[str] | None:
+        """Synsets of the classes as a reader shows them; None where there are none."""
+        return self.synsets if self.new_synsets is None else self.new_synsets
 
     @classmethod
     def of(
@@ -67,13 +91,34 @@ class RunAttributes:
             "model": self.model,
             "layers": self.layers,
             **({"logits": self.logits} if self.logits else {}),
+            **({layout.RENAMED: renamed} if (renamed := self._renamed()) else {}),
         }
+
+    def _renamed(self) -> dict[str, list[str]]:
+        found = {"classes": self.new_classes, "synsets": self.new_synsets}
+        return {what: names for what, names in found.items() if names is not None}
+
+    def to_shown_json(self) -> dict[str, Any]:
+        """Attributes as a reader shows them, with the names that the classes have now."""
+        shown = {"classes": self.shown_classes, "synsets": self.shown_synsets}
+        return {key: value for key, value in {**self.to_json(), **shown}.items() if key != layout.RENAMED}
+
+    def renamed(self, classes: Sequence[str] | None, synsets: Sequence[str] | None, where: AnyPath) -> RunAttributes:
+        """These attributes with other names or synsets of the same classes; DataError for another number of them."""
+        names = None if classes is None else _one_each(classes, "classes", len(self.classes), where)
+        ids = None if synsets is None else _one_each(synsets, "synsets", len(self.classes), where)
+        return replace(
+            self,
+            new_classes=self.new_classes if names is None else None if names == self.classes else names,
+            new_synsets=self.new_synsets if ids is None else None if ids == self.synsets else ids,
+        )
 
     def joined(self, new: RunAttributes, where: AnyPath) -> RunAttributes:
         """These attributes with what a later writer knows more; DataError where the two contradict."""
-        _check_same("classes", self.classes, new.classes, where)
-        if self.synsets is not None and new.synsets is not None:
-            _check_same("synsets", self.synsets, new.synsets, where)
+        if new.classes != self.classes:  # the names of a script that goes on, since they were renamed
+            _check_same("classes", self.shown_classes, new.classes, where)
+        if self.shown_synsets is not None and new.synsets not in (None, self.synsets):
+            _check_same("synsets", self.shown_synsets, new.synsets, where)
         for name, spec in new.layers.items():
             old = self.layers.get(name, spec)
             known, now = _mask_of(old), _mask_of(spec)
@@ -118,6 +163,16 @@ def check_names(values: Sequence[str], what: str) -> list[str]:
     return [str(name) for name in names]
 
 
+def _one_each(values: Sequence[str], what: str, wanted: int, where: AnyPath) -> list[str]:
+    names = check_names(values, what)
+    if len(names) != wanted:
+        raise DataError(
+            f"there are {len(names)} {what} for the {wanted} classes of {where}; give one for each, in the order of "
+            "the labels."
+        )
+    return names
+
+
 def _is_broken(name: str) -> bool:
     """Tell whether a name is no text, which neither tables nor files can hold."""
     return any("\ud800" <= sign <= "\udfff" for sign in name)
@@ -151,7 +206,7 @@ def _check_same(what: str, old: list[str], new: list[str], where: AnyPath) -> No
         if known != given:
             raise DataError(
                 f"{what} differ from those of {where}: number {number} is {known!r} there and {given!r} here; "
-                "give the run's own, or use another store"
+                "give the run's own, rename them with `featlab classes`, or use another store"
             )
 
 
@@ -201,7 +256,20 @@ def parse_attributes(root: AnyPath, data: Mapping[str, Any]) -> RunAttributes:
     if not isinstance(logits, dict) or not all(isinstance(spec, dict) and "output" in spec for spec in logits.values()):
         raise _damaged(root, f"the logits are {logits!r:.80}")
     outputs = {mode: {key: str(spec.get(key, "")) for key in ("output", "found")} for mode, spec in logits.items()}
-    return RunAttributes(names, ids, model, layers, outputs, str(data.get("featlab_version")))
+    later = _later_names(root, data.get(layout.RENAMED, {}), len(names))
+    version = str(data.get("featlab_version"))
+    return RunAttributes(names, ids, model, layers, outputs, version, later.get("classes"), later.get("synsets"))
+
+
+def _later_names(root: AnyPath, renamed: Any, wanted: int) -> dict[str, list[str]]:
+    if not isinstance(renamed, dict):
+        raise _damaged(root, f"the later names are {renamed!r:.80}")
+    try:
+        return {
+            what: _one_each(renamed[what], what, wanted, root) for what in ("classes", "synsets") if what in renamed
+        }
+    except (OptionError, DataError, TypeError) as error:
+        raise _damaged(root, str(error)) from error
 
 
 def _damaged(root: AnyPath, problem: str) -> CorruptStoreError:

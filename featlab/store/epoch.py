@@ -206,7 +206,7 @@ def class_names(
     root = store_path(path)
     with disk_errors(f"opening {root}", "check that it may be read"):
         if read_attributes(root) is not None:
-            return read_run(root).classes
+            return read_run(root).shown_classes
     if logits is not None:
         count = as_rows(logits, "logits").shape[1]
     elif classifier is not None:

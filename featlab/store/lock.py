@@ -36,6 +36,7 @@ RENEWED_EVERY = 15.0  # seconds
 SILENT_FOR = 60.0  # seconds without a renewal, after which a writer on another machine counts as gone
 LONG_AGO = 3600.0  # seconds since the last renewal by the clocks, after which nobody waits to see another
 _FIRST_PAUSE, _LAST_PAUSE = 0.002, 0.5
+one_at_a_time = threading.RLock()  # among the threads of this process; other processes are kept out by `hold`
 _ENTRY_NAME = re.compile(r"(r[0-9]{3,}|all)-([0-9a-f]{32})")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from featlab.store.checks import (
 )
 from featlab.store.files import StorePath, disk_errors, read_attributes, store_path
 from featlab.store.layout import CommitRecord
+from featlab.store.renaming import rename_classes
 from featlab.store.seals import commit_digest
 
 if TYPE_CHECKING:
@@ -144,7 +146,7 @@ class Run:
     attrs
         The attributes of the run: classes, synsets, model, layers.
     classes, synsets
-        Names of the classes and their WordNet ids (or None).
+        Names of the classes and their WordNet ids (or None), as they were last renamed.
     committed
         All (epoch, split), in order.
     commits
@@ -184,9 +186,7 @@ class Run:
                 self._records[epoch, split] = _sound_record(data, layout.split_path(epoch, split), attributes)
                 self.commits[epoch, split] = commit_digest(data)
         self.path = str(root)
-        self.attrs: dict[str, Any] = attributes.to_json()
-        self.classes = attributes.classes
-        self.synsets = attributes.synsets
+        self._take(attributes)
         self._kept: dict[tuple[int, str], NDArray[np.bool_]] = {}
         self._classifiers: dict[int, tuple[tuple[str, ...], layout.Inventory]] = {}
         self.committed = list(self._records)
@@ -194,11 +194,49 @@ class Run:
         self.splits = sorted({split for _, split in self._records})
         self.layers = list(dict.fromkeys(layer for record in self._records.values() for layer in record.layers))
 
+    def _take(self, attributes: RunAttributes) -> None:
+        self.attrs: dict[str, Any] = attributes.to_shown_json()
+        self.classes = attributes.shown_classes
+        self.synsets = attributes.shown_synsets
+
     def __repr__(self) -> str:
         return (
             f"Run({self.path!r}: {len(self.classes)} classes, epochs {self.epochs}, splits {self.splits}, "
             f"layers {self.layers})"
         )
+
+    def rename_classes(self, names: Sequence[str] | None = None, *, synsets: Sequence[str] | None = None) -> None:
+        """Give the classes other names, or synsets, in this run and in its store; labels and rows stay as they are.
+
+        Parameters
+        ----------
+        names
+            K names, in the order of the labels; by default the classes keep theirs.
+        synsets
+            K WordNet ids, in the order of the labels; by default the classes keep theirs.
+
+        Raises
+        ------
+        DataError
+            Another number of names than there are classes.
+        OptionError
+            What is no list of names; neither names nor synsets.
+        StoreError
+            Another process writes to the run.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from featlab import open_run, write_epoch
+        >>> path = tempfile.mkdtemp() + "/run.zarr"
+        >>> write_epoch(path, epoch=0, features={"fc": np.eye(2)}, labels=[0, 1])
+        >>> run = open_run(path)
+        >>> run.rename_classes(["animal.cat", "vehicle.car"])
+        >>> run.classes == open_run(path).classes == ["animal.cat", "vehicle.car"]
+        True
+        """
+        self._take(rename_classes(self.path, names, synsets=synsets))
 
     def record(self, epoch: int, split: str) -> CommitRecord:
         """Return the commit record of a (epoch, split); NotInStoreError where nothing was committed."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import os
-import threading
 import warnings
 import weakref
 from collections.abc import Mapping, Sequence
@@ -27,12 +26,10 @@ from featlab.store.arrays import ArrayWriter
 from featlab.store.attributes import RunAttributes, committed_splits, ensure_run, is_run
 from featlab.store.commit import Classifier, Pending, commit_split, publish_part, remove_classifier
 from featlab.store.files import StorePath, disk_errors, read_attributes, store_path, write_group
-from featlab.store.lock import Holding, hold
+from featlab.store.lock import Holding, hold, one_at_a_time
 from featlab.store.parts import Together, clear_strangers, give_up, wait_for_parts
 from featlab.store.rows import as_integers, as_rows, check_batch, check_widths, to_disk
 
-# among the threads of this process; other processes are kept out by `hold`
-_one_at_a_time = threading.RLock()
 _open_writers: weakref.WeakValueDictionary[tuple[str, str, int], SnapshotWriter] = weakref.WeakValueDictionary()
 _UNCOMMITTED = "free some space or repair the disk, then write the snapshot again; all committed ones are whole"
 
@@ -189,7 +186,7 @@ class SnapshotWriter:
         with disk_errors(f"starting a snapshot in {root}", remedy, root):
             self._enter()
             try:
-                with _one_at_a_time:
+                with one_at_a_time:
                     ensure_run(root, run)
                     self._clear()
             except BaseException:
@@ -201,7 +198,7 @@ class SnapshotWriter:
         """Become the one that writes this part: in this process, and as this rank among all processes."""
         root, together = self._snapshot.root, self._together
         key = (str(root.absolute()), self._snapshot.where, self._rank)
-        with _one_at_a_time:
+        with one_at_a_time:
             if _is_written(key):
                 gc.collect()  # a writer that nobody can reach any more writes no more
             if _is_written(key):
@@ -339,7 +336,7 @@ class SnapshotWriter:
                 if self._rank == 0:
                     if self._together is not None:
                         wait_for_parts(self._snapshot.directory, self._snapshot.where, self._together)
-                    with _one_at_a_time:
+                    with one_at_a_time:
                         self._holding.check()
                         self.unique, remarks = commit_split(self._snapshot, self._classifier)
         except BaseException as error:

@@ -12,7 +12,7 @@ from typing import Any
 from featlab.errors import TaxonomyError
 from featlab.hierarchy.synsets import count, hierarchy_above, plain_words, warn_of
 from featlab.hierarchy.taxonomy import Taxonomy
-from featlab.messages import listed
+from featlab.messages import NAME_CLASSES, listed
 
 _BY_SYNSET = ("cifar10", "cifar100", "tinyimagenet", "imagenet1k")
 _BY_HAND = ("cifar100-superclasses", "fashion-mnist", "dbpedia14", "20newsgroups")
@@ -181,7 +181,8 @@ def _missing_message(name: str, given: Sequence[str], missing: Sequence[str], ow
 
     return (
         f"the built-in hierarchy {name!r} lacks {len(missing)} of the {len(given)} classes: "
-        f"{listed(missing, _NAMED, show=near)}; name the classes as the dataset does, by wnid or by synset."
+        f"{listed(missing, _NAMED, show=near)}; name the classes as the dataset does, by wnid or by synset "
+        f"({NAME_CLASSES})."
     )
 
 

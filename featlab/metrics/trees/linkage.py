@@ -8,6 +8,7 @@ import numpy as np
 import scipy.cluster.hierarchy
 
 from featlab.errors import OptionError
+from featlab.messages import near_names
 from featlab.metrics.pairwise import squared_distances
 from featlab.typing import Floats
 
@@ -49,7 +50,7 @@ def class_distances(means: Floats, metric: str, noise: Floats | None = None) -> 
     array([5.])
     """
     if metric not in METRICS:
-        raise OptionError(f"unknown metric {metric!r}: choose from {', '.join(METRICS)}.")
+        raise OptionError(f"unknown metric {metric!r}{near_names(metric, METRICS)}: choose from {', '.join(METRICS)}.")
     if metric == "cosine":
         if noise is not None:
             raise OptionError("debias applies to squared Euclidean distances, not to the cosine: leave cosine out.")
@@ -94,7 +95,9 @@ def linkage_tree(distances: Floats, metric: str, method: Method) -> Floats:
            [2. , 3. , 8.5, 3. ]])
     """
     if method not in LINKAGES:
-        raise OptionError(f"unknown linkage {method!r}: choose from {', '.join(LINKAGES)}.")
+        raise OptionError(
+            f"unknown linkage {method!r}{near_names(method, LINKAGES)}: choose from {', '.join(LINKAGES)}."
+        )
     if method == "ward" and metric == "cosine":
         distances = 2 * distances
         np.sqrt(distances, out=distances)

@@ -17,12 +17,13 @@ from torch.utils.data import DataLoader
 
 from featlab.capture.batches import map_tensors, split_batch
 from featlab.capture.dataloaders import count_classes, has_indices, with_sample_ids
-from featlab.capture.distributed import Share, expected_together, is_sharded, known_rank, share_of
+from featlab.capture.distributed import Share, expected_together, is_sharded, known_rank, rank_and_ranks, share_of
 from featlab.capture.known import Known
 from featlab.capture.model.classifier import Classifier
 from featlab.capture.model.digest import weights_digest
 from featlab.capture.model.layers import is_compiled, select_layers, unwrap
 from featlab.capture.model.logits import module_with_logits
+from featlab.capture.model.sharded import has_shards
 from featlab.capture.options import CaptureOptions
 from featlab.capture.recording import Recording
 from featlab.capture.resume import check_continues, check_start, note_end
@@ -48,7 +49,8 @@ class Capture:
     Parameters
     ----------
     model
-        A classifier; wrappers of DataParallel, DistributedDataParallel and torch.compile are looked through.
+        A classifier; wrappers of DataParallel, DistributedDataParallel and torch.compile are looked through, and
+        `fully_shard` may have been applied to it.
     store
         Path or URL of the run; made if it is not there.
     layers
@@ -369,6 +371,11 @@ class Capture:
         elif not self._setup.options.schedule.wants(epoch):
             share = Share(is_taken=False)
         else:
+            if not sharded and rank_and_ranks()[1] > 1 and has_shards(self._setup.model):
+                raise CaptureError(
+                    f"{where} cannot be recorded by rank 0 for all, since the ranks share the model's weights: let "
+                    "each pass over its share, with a DistributedSampler or sharded=True and sample_ids."
+                )
             stored_as = split if step is None else step_split(split, step)
             timeout = self._setup.options.rank_timeout
             share = share_of(self._setup.store, epoch, stored_as, sharded=sharded, timeout=timeout)

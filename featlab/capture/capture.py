@@ -15,7 +15,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from featlab.capture.batches import map_tensors, split_batch
+from featlab.capture.batches import Values, moved
+from featlab.capture.calls import Asked
 from featlab.capture.dataloaders import count_classes, has_indices, with_sample_ids
 from featlab.capture.distributed import Share, expected_together, is_sharded, known_rank, rank_and_ranks, share_of
 from featlab.capture.known import Known
@@ -391,6 +392,8 @@ class Capture:
         split: str = "val",
         device: torch.device | str | None = None,
         step: int | None = None,
+        forward: Callable[[nn.Module, Any], Any] | None = None,
+        labels: Callable[[Any], Values] | None = None,
     ) -> None:
         """Run the model over a loader in evaluation mode, and record that.
 
@@ -402,8 +405,9 @@ class Capture:
         Parameters
         ----------
         loader
-            Gives batches: (inputs, labels), or a mapping with "labels" whose other values are the model's keyword
-            arguments. A DataLoader's sampler tells the sample ids, shuffled or not; else rows are counted.
+            Gives batches: (inputs, labels), or (ids, mask, labels) where the model takes what stands before the labels,
+            or a mapping with "labels" whose other values are the model's keyword arguments. A DataLoader's sampler
+            tells the sample ids, shuffled or not; else rows are counted.
         epoch
             Number of completed training passes.
         split
@@ -412,11 +416,15 @@ class Capture:
             Where the inputs go; by default the device of the model's first parameter.
         step
             The optimiser's step, for a snapshot within an epoch; see `recording`.
+        forward
+            Calls the model, given it and a batch on its device, where a batch is anything else.
+        labels
+            Takes the labels out of a batch as the loader gives it, where they stand elsewhere.
 
         Raises
         ------
         CaptureError
-            A batch without labels; see also `Recording.batch`.
+            A batch without labels, or one that the model cannot be called on; see also `Recording.batch`.
         """
         model = self._setup.model
         if self._setup.stopped or not self._setup.options.schedule.wants(epoch):
@@ -443,14 +451,13 @@ class Capture:
         ):
             recording.count_labels = partial(count_classes, loader)
             for number, (batch, ids) in enumerate(batches):
-                inputs, labels = split_batch(batch)
-                if labels is None:
-                    raise CaptureError(
-                        f"batch {number} of epoch {epoch}, split {split!r} is a {type(batch).__name__} without labels: "
-                        "let the loader give (inputs, labels), or a mapping with 'labels'."
-                    )
-                _call(model, map_tensors(inputs, lambda tensor: tensor.to(device)))
-                recording.batch(labels, sample_ids=ids)
+                asked = Asked(model, batch, f"batch {number} of epoch {epoch}, split {split!r}", device)
+                found = asked.labels(ids) if labels is None else labels(batch)
+                if forward is None:
+                    asked.call(ids)
+                else:
+                    forward(model, moved(batch, device))
+                recording.batch(found, sample_ids=ids)
 
 
 def capture_with(
@@ -465,15 +472,6 @@ def capture_with(
     capture = Capture.__new__(Capture)
     capture._begin(options, model, store, layers, notify)
     return capture
-
-
-def _call(model: nn.Module, inputs: Any) -> None:
-    if isinstance(inputs, Mapping):
-        model(**inputs)
-    elif isinstance(inputs, (list, tuple)):
-        model(*inputs)
-    else:
-        model(inputs)
 
 
 def _stored_classes(store: StorePath) -> list[str] | None:

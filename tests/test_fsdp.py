@@ -59,6 +59,31 @@ def failure(call):
     return None
 
 
+def trained(rank, store):
+    """Whole weights after two epochs that are recorded between forward and backward, if there is a store."""
+    from torch.distributed.fsdp import fully_shard
+
+    model = net()
+    fully_shard(model[0])
+    fully_shard(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    x = torch.randn(8, 6, generator=torch.Generator().manual_seed(rank))
+    ids = 8 * rank + torch.arange(8)
+    capture = None if store is None else featlab.Capture(model, store, ["1", "penultimate"], classes=3)
+    for epoch in (1, 2):
+        start = None if capture is None else capture.start(epoch=epoch, split="train")
+        with start or contextlib.nullcontext():
+            output = model(x)
+            if start is not None:
+                start.batch(ids % 3, sample_ids=ids)
+            torch.nn.functional.cross_entropy(output, ids % 3).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    if capture is not None:
+        capture.release()
+    return list(sharded.whole(sharded.own_parameters(model), "the weights in the end"))
+
+
 def job(rank, port, store, said):
     from torch.distributed.fsdp import fully_shard
 
@@ -73,6 +98,8 @@ def job(rank, port, store, said):
         capture.note(0)
         capture.evaluate(shared, epoch=0)
         unshared = failure(lambda: capture.evaluate(DataLoader(data, batch_size=4), epoch=1))
+    plain, captured = trained(rank, None), trained(rank, f"{store}.train")
+    unchanged = all(torch.equal(one, two) for one, two in zip(plain, captured, strict=True))
     weights = Weights.of(model)
     same = weights.digest == digest
     with torch.no_grad():
@@ -91,7 +118,7 @@ def job(rank, port, store, said):
         alone = failure(lambda: weights_digest(model))  # the other one has left: no use to go in
     sharded._TIMEOUT = timedelta(seconds=60)
     together = failure(lambda: weights_digest(model))
-    said.put((rank, same, changed, unshared, alone, together))
+    said.put((rank, same, changed, unchanged, unshared, alone, together))
     torch.distributed.destroy_process_group()
 
 
@@ -113,6 +140,8 @@ def two_ranks(tmp_path_factory):
 def test_a_loop_of_ones_own_and_its_digest_are_as_of_one_process(two_ranks):
     store, said = two_ranks
     assert [(same, changed) for _, same, changed, *_ in said] == [(True, True)] * 2
+    assert all(unchanged for _, _, _, unchanged, *_ in said)
+    assert featlab.open_run(f"{store}.train").committed == [(1, "train"), (2, "train")]
     run, model = featlab.open_run(store), net()
     data = torch.randn(8, 6, generator=torch.Generator().manual_seed(0))
     ids = run.sample_ids(0, "val")
@@ -128,7 +157,7 @@ def test_a_loop_of_ones_own_and_its_digest_are_as_of_one_process(two_ranks):
 
 
 def test_a_rank_that_asks_alone_is_told_so_and_nobody_hangs(two_ranks):
-    for rank, _, _, unshared, alone, together in two_ranks[1]:
+    for rank, *_, unshared, alone, together in two_ranks[1]:
         assert unshared.startswith("epoch 1, split 'val' cannot be recorded by rank 0 for all")
         assert f"rank {rank} and the others did not ask for it together within 0.5 s" in alone
         assert together is None

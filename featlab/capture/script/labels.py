@@ -18,7 +18,7 @@ from featlab.errors import CaptureError
 
 LABEL_LOSSES = ("cross_entropy", "nll_loss")
 LOSSES = (*LABEL_LOSSES, "binary_cross_entropy_with_logits", "binary_cross_entropy", "multi_margin_loss")
-_COMPARED = 64  # batches of training
+_COMPARED = 16  # batches of training
 _NAMES = {"1": "the second element", **{key: f"the {key}" for key in LABEL_KEYS}}
 Kinds = tuple[tuple[str, str, int], ...]
 Seen = Callable[[str, torch.Tensor, torch.Tensor], None]

@@ -140,6 +140,20 @@ def test_compiled_models_are_captured_whenever_they_are_compiled(how, when, stor
     assert hooks_of(model) == []
 
 
+def test_compiled_code_runs_again_after_recordings_that_end_in_any_order(store):
+    model = plain_model()
+    compiled, inputs = torch.compile(model, backend="eager"), torch.randn(12, 4)
+    with torch.no_grad(), Capture(compiled, store, "1", classes=3, notify=lambda message: None) as capture:
+        one, other = (capture.start(epoch=epoch) for epoch in range(2))
+        for recording in (one, other):
+            recording.__enter__()
+            compiled(inputs)
+            recording.batch(LABELS)
+        one.__exit__(None, None, None)
+        other.__exit__(None, None, None)
+    assert torch._dynamo.eval_frame._stance.stance == "default"
+
+
 def test_a_layer_that_did_not_fire_is_an_error_and_no_empty_array(store):
     model, inputs = plain_model(), torch.randn(12, 4)
     with pytest.raises(CaptureError, match="layer '0' did not fire for batch 0"):

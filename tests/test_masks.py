@@ -606,6 +606,49 @@ def test_a_run_goes_on_with_the_mask_it_has_and_batches_of_any_length(store):
         record(Net(), store, [lambda model: model(x, kept)], epoch=2, mask="none")
 
 
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("op", REDUCERS)
+def test_batches_may_be_padded_to_another_length_in_another_split_or_epoch(store, op, masked):
+    x, kept = padded_rows()
+    shorter = x[:, :3], kept[:, :3]
+    model = Net()
+    for epoch, split, inputs in [
+        (0, "val", (x, kept)),
+        (0, "test", shorter),
+        (1, "val", shorter),
+        (1, "test", (x, kept)),
+    ]:
+        given, mask = (inputs, "auto") if masked else (inputs[:1], "none")
+        with (
+            featlab.Capture(model, store, "part", classes=3, classifier=None, mask=mask, reduce=op) as capture,
+            capture.recording(epoch=epoch, split=split) as recording,
+        ):
+            model(*given)
+            recording.batch(torch.arange(len(x)) % 3)
+    assert len(featlab.open_run(store).committed) == 4
+    assert spec(store, "part")["shape"][0] == x.shape[1]
+
+
+def image_pass(store, epoch, size, reduce):
+    model = nn.Sequential(nn.Conv2d(1, 2, 3))
+    with (
+        featlab.Capture(model, store, "0", reduce=reduce, classifier=None, classes=3, overwrite=True) as capture,
+        capture.recording(epoch=epoch) as recording,
+    ):
+        model(torch.randn(6, 1, *size))
+        recording.batch(torch.arange(6) % 3)
+
+
+def test_images_may_have_another_size_where_it_does_not_reach_the_rows(store):
+    for epoch, size in enumerate([(9, 8), (6, 7)]):
+        image_pass(store, epoch, size, "mean")
+    assert featlab.open_run(store).epochs == [0, 1]
+    flat = f"{store}.flat"
+    image_pass(flat, 0, (9, 8), "flatten")
+    with pytest.raises(DataError, match="layer '0' was captured into"):
+        image_pass(flat, 1, (8, 9), "flatten")  # as many values, each from another place
+
+
 @pytest.mark.parametrize("is_old", [False, True])
 def test_a_run_without_a_mask_goes_on_without(store, is_old):
     x, kept = padded_rows()

@@ -15,6 +15,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import featlab
 from featlab.capture.capture import Capture
+from featlab.capture.model.classifier import weights_of
+from featlab.capture.model.digest import weights_digest
 from featlab.capture.model.layers import select_layers
 from featlab.errors import CaptureError, LayerNotFoundError, NotAStoreError, OptionError
 
@@ -138,12 +140,98 @@ def test_compiled_models_are_captured_whenever_they_are_compiled(how, when, stor
     assert hooks_of(model) == []
 
 
+def test_compiled_code_runs_again_after_recordings_that_end_in_any_order(store):
+    model = plain_model()
+    compiled, inputs = torch.compile(model, backend="eager"), torch.randn(12, 4)
+    with torch.no_grad(), Capture(compiled, store, "1", classes=3, notify=lambda message: None) as capture:
+        one, other = (capture.start(epoch=epoch) for epoch in range(2))
+        for recording in (one, other):
+            recording.__enter__()
+            compiled(inputs)
+            recording.batch(LABELS)
+        one.__exit__(None, None, None)
+        other.__exit__(None, None, None)
+    assert torch._dynamo.eval_frame._stance.stance == "default"
+
+
 def test_a_layer_that_did_not_fire_is_an_error_and_no_empty_array(store):
     model, inputs = plain_model(), torch.randn(12, 4)
     with pytest.raises(CaptureError, match="layer '0' did not fire for batch 0"):
         record(model, inputs, store, ["0", "2"], run=lambda x: model[2](torch.randn(12, 5)))
     with pytest.raises(NotAStoreError):
         featlab.open_run(store)
+
+
+# Fused code of transformer layers
+
+
+class Sentences(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(20, 8, padding_idx=0)
+        self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, ids):
+        return self.head(self.encoder(self.embed(ids), src_key_padding_mask=ids == 0)[:, 0])
+
+
+def sentences():
+    ids = torch.randint(1, 20, (12, 7))
+    ids[::2, 4:] = 0
+    return ids
+
+
+@pytest.mark.parametrize("layer", ["encoder.layers.0", "encoder.layers.1", "encoder.layers.1.linear1"])
+def test_inner_layers_of_a_transformer_are_recorded_with_all_their_tokens(layer, store):
+    model, ids = Sentences().eval(), sentences()
+    caught = []
+    handle = model.get_submodule(layer).register_forward_hook(lambda module, args, output: caught.append(output))
+    model(ids)  # with gradients: not fused
+    handle.remove()
+    with torch.no_grad():
+        record(model, ids, store, layer, reduce="flatten")
+    torch.testing.assert_close(stored(store, layer), caught[0].detach().flatten(1))
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_transformers_run_fused_again_after_each_recording(store):
+    model, ids = Sentences().eval(), sentences()
+    enabled = torch.backends.mha.get_fastpath_enabled
+    with torch.no_grad():
+        before = model(ids)
+        with Capture(model, store, "encoder", classes=3, classifier=None) as capture:
+            one, other = (capture.start(epoch=epoch) for epoch in range(2))
+            for recording in (one, other):
+                recording.__enter__()
+                model(ids)
+                recording.batch(LABELS)
+            assert not enabled()
+            one.__exit__(None, None, None)
+            assert not enabled()
+            other.__exit__(None, None, None)
+            assert enabled()
+            with pytest.raises(KeyError), capture.recording(epoch=2):
+                raise KeyError
+        assert enabled()
+        assert torch.equal(model(ids), before)
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        record(model, ids, f"{store}.off", "encoder")
+        assert not enabled()
+    finally:
+        torch.backends.mha.set_fastpath_enabled(True)
+
+
+def test_what_pytorch_cannot_compute_is_not_blamed_on_the_store(store):
+    class Ragged(nn.Module):
+        def forward(self, x):
+            return torch.nested.nested_tensor([torch.ones(1, 2, 2), torch.ones(2, 1, 2)])
+
+    model = nn.Sequential(Ragged())
+    with pytest.raises(CaptureError, match=r"layer '0' \(Ragged\).*PyTorch said .*exclude it with '!0'") as caught:
+        record(model, torch.randn(2, 4), store, "0")
+    assert "make room" not in str(caught.value)
 
 
 # Activation checkpointing
@@ -465,22 +553,40 @@ def test_distributed_data_parallel(store):
 @pytest.mark.usefixtures("_one_process_group")
 @pytest.mark.filterwarnings("ignore")
 def test_sharded_models_are_refused_in_a_sentence(store):
-    from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+    from torch.distributed.fsdp import FullyShardedDataParallel
 
-    mesh = torch.distributed.device_mesh.init_device_mesh("cpu", (1,))
-    inner = nn.Sequential(nn.Linear(4, 5), nn.Sequential(nn.Linear(5, 3)))
-    fully_shard(inner[1], mesh=mesh)
-    whole = FullyShardedDataParallel(plain_model(), device_id=torch.device("cpu"))
+    def wrapped():
+        return FullyShardedDataParallel(plain_model(), device_id=torch.device("cpu"))
+
+    said = r"is sharded by FSDP \(FullyShardedDataParallel\), .* under fully_shard, .* replay its full checkpoints\.$"
     for model, message in [
-        (whole, r"the model is sharded by FSDP \(FullyShardedDataParallel\), so that no rank holds its weights"),
-        (
-            fully_shard(plain_model(), mesh=mesh),
-            r"the model is sharded by FSDP \(FSDP.* replay its full checkpoints\.$",
-        ),
-        (inner, "module '1' is sharded by FSDP"),
+        (wrapped(), f"the model {said}"),
+        (nn.Sequential(nn.ReLU(), wrapped()), f"module '1' {said}"),
     ]:
         with pytest.raises(CaptureError, match=message):
             Capture(model, store, "**")
+
+
+@pytest.mark.usefixtures("_one_process_group")
+def test_a_model_under_fully_shard_is_captured_as_without(store):
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+    mesh = torch.distributed.device_mesh.init_device_mesh("cpu", (1,))
+    model, inputs = plain_model(), torch.randn(12, 4)
+    expected, weight, digest = model[:2](inputs).detach(), model[2].weight.detach().clone(), weights_digest(model)
+    fully_shard(model[0], mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    with torch.no_grad():
+        record(model, inputs, store, ["0", "1", "penultimate"])
+    run = featlab.open_run(store)
+    assert torch.equal(stored(store, "1"), expected)
+    assert np.array_equal(run.classifier(0).weight, weight)
+    assert (run.record(0, "val").weights, run.attrs["model"]) == (digest, "Sequential")
+    assert [run.attrs["layers"][layer]["module"] for layer in ("0", "1")] == ["Linear", "ReLU"]
+    rounded = fully_shard(plain_model(), mesh=mesh, mp_policy=MixedPrecisionPolicy(param_dtype=torch.bfloat16))
+    with torch.no_grad():
+        rounded(inputs)  # after which the outermost module keeps rounded weights
+    assert all(one.dtype == torch.float32 for one in weights_of(rounded[2]))
 
 
 # Nothing is left behind

@@ -15,14 +15,16 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from featlab.capture.batches import map_tensors, split_batch
+from featlab.capture.batches import Values, moved
+from featlab.capture.calls import Asked
 from featlab.capture.dataloaders import count_classes, has_indices, with_sample_ids
-from featlab.capture.distributed import Share, expected_together, is_sharded, known_rank, share_of
+from featlab.capture.distributed import Share, expected_together, is_sharded, known_rank, rank_and_ranks, share_of
 from featlab.capture.known import Known
 from featlab.capture.model.classifier import Classifier
 from featlab.capture.model.digest import weights_digest
 from featlab.capture.model.layers import is_compiled, select_layers, unwrap
 from featlab.capture.model.logits import module_with_logits
+from featlab.capture.model.sharded import has_shards
 from featlab.capture.options import CaptureOptions
 from featlab.capture.recording import Recording
 from featlab.capture.resume import check_continues, check_start, note_end
@@ -49,7 +51,8 @@ class Capture:
     Parameters
     ----------
     model
-        A classifier; wrappers of DataParallel, DistributedDataParallel and torch.compile are looked through.
+        A classifier; wrappers of DataParallel, DistributedDataParallel and torch.compile are looked through, and
+        `fully_shard` may have been applied to it.
     store
         Path or URL of the run; made if it is not there.
     layers
@@ -380,6 +383,11 @@ class Capture:
         elif not self._setup.options.schedule.wants(epoch):
             share = Share(is_taken=False)
         else:
+            if not sharded and rank_and_ranks()[1] > 1 and has_shards(self._setup.model):
+                raise CaptureError(
+                    f"{where} cannot be recorded by rank 0 for all, since the ranks share the model's weights: let "
+                    "each pass over its share, with a DistributedSampler or sharded=True and sample_ids."
+                )
             stored_as = split if step is None else step_split(split, step)
             timeout = self._setup.options.rank_timeout
             share = share_of(self._setup.store, epoch, stored_as, sharded=sharded, timeout=timeout)
@@ -395,6 +403,8 @@ class Capture:
         split: str = "val",
         device: torch.device | str | None = None,
         step: int | None = None,
+        forward: Callable[[nn.Module, Any], Any] | None = None,
+        labels: Callable[[Any], Values] | None = None,
     ) -> None:
         """Run the model over a loader in evaluation mode, and record that.
 
@@ -406,8 +416,9 @@ class Capture:
         Parameters
         ----------
         loader
-            Gives batches: (inputs, labels), or a mapping with "labels" whose other values are the model's keyword
-            arguments. A DataLoader's sampler tells the sample ids, shuffled or not; else rows are counted.
+            Gives batches: (inputs, labels), or (ids, mask, labels) where the model takes what stands before the labels,
+            or a mapping with "labels" whose other values are the model's keyword arguments. A DataLoader's sampler
+            tells the sample ids, shuffled or not; else rows are counted.
         epoch
             Number of completed training passes.
         split
@@ -416,11 +427,15 @@ class Capture:
             Where the inputs go; by default the device of the model's first parameter.
         step
             The optimiser's step, for a snapshot within an epoch; see `recording`.
+        forward
+            Calls the model, given it and a batch on its device, where a batch is anything else.
+        labels
+            Takes the labels out of a batch as the loader gives it, where they stand elsewhere.
 
         Raises
         ------
         CaptureError
-            A batch without labels; see also `Recording.batch`.
+            A batch without labels, or one that the model cannot be called on; see also `Recording.batch`.
         """
         model = self._setup.model
         if self._setup.stopped or not self._setup.options.schedule.wants(epoch):
@@ -447,14 +462,13 @@ class Capture:
         ):
             recording.count_labels = partial(count_classes, loader)
             for number, (batch, ids) in enumerate(batches):
-                inputs, labels = split_batch(batch)
-                if labels is None:
-                    raise CaptureError(
-                        f"batch {number} of epoch {epoch}, split {split!r} is a {type(batch).__name__} without labels: "
-                        "let the loader give (inputs, labels), or a mapping with 'labels'."
-                    )
-                _call(model, map_tensors(inputs, lambda tensor: tensor.to(device)))
-                recording.batch(labels, sample_ids=ids)
+                asked = Asked(model, batch, f"batch {number} of epoch {epoch}, split {split!r}", device)
+                found = asked.labels(ids) if labels is None else labels(batch)
+                if forward is None:
+                    asked.call(ids)
+                else:
+                    forward(model, moved(batch, device))
+                recording.batch(found, sample_ids=ids)
 
 
 def capture_with(
@@ -469,15 +483,6 @@ def capture_with(
     capture = Capture.__new__(Capture)
     capture._begin(options, model, store, layers, notify)
     return capture
-
-
-def _call(model: nn.Module, inputs: Any) -> None:
-    if isinstance(inputs, Mapping):
-        model(**inputs)
-    elif isinstance(inputs, (list, tuple)):
-        model(*inputs)
-    else:
-        model(inputs)
 
 
 def _stored_classes(store: StorePath) -> list[str] | None:

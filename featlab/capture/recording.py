@@ -13,6 +13,8 @@ from torch import nn
 from featlab.capture.batches import Values, check_rows, integer_column
 from featlab.capture.model.classifier import is_read
 from featlab.capture.model.digest import Weights
+from featlab.capture.model.fast_path import WITHOUT_FAST_PATH, has_fast_path
+from featlab.capture.model.held_setting import HeldSetting
 from featlab.capture.model.layers import PENULTIMATE
 from featlab.capture.model.logits import Known, Logits, choose_logits, named
 from featlab.capture.model.taps import Taps
@@ -27,6 +29,8 @@ from featlab.capture.writing import Writing
 from featlab.errors import CaptureError, FeatlabError
 from featlab.store.layout import CHANGING
 from featlab.store.parts import check_first_rank, publish_nothing
+
+_UNCOMPILED = HeldSetting(lambda: torch.compiler.set_stance("force_eager"))
 
 
 class Recording:
@@ -71,6 +75,8 @@ class Recording:
             self._active = True
             if self._setup.is_compiled or may_be_compiled():
                 self._run_eagerly()
+            if has_fast_path(self._setup.model):
+                self._eager.enter_context(WITHOUT_FAST_PATH.block())
             if self._setup.recordings:
                 self._setup.recordings[-1].pause()
             self._setup.recordings.append(self)
@@ -223,7 +229,7 @@ class Recording:
         """Let no compiled code run: it has other hooks traced into it, or none."""
         if self._setup.is_compiled or is_compiled(self._setup.model):
             self._setup.tell_once("compiled", "the model is compiled: what is recorded runs uncompiled.")
-        self._eager.enter_context(torch.compiler.set_stance("force_eager"))
+        self._eager.enter_context(_UNCOMPILED.block())
 
     def _take_penultimate(self, classes: int) -> None:
         if all(layer.module is not None for layer in self._setup.layers):
@@ -439,7 +445,7 @@ class Recording:
             yield
         except (FeatlabError, OSError, RuntimeError) as error:
             self._abandon(error)
-            clear = error if isinstance(error, FeatlabError) else writer_error(str(self._target), error)
+            clear = self._explained(error)
             if self._setup.options.on_error == "raise":
                 self.failure = clear
                 if clear is error:
@@ -447,6 +453,17 @@ class Recording:
                 raise clear from error
             self._setup.stopped = True
             self._setup.notify(f"capturing stopped, and the training goes on: {clear}")
+
+    def _explained(self, error: FeatlabError | OSError | RuntimeError) -> FeatlabError:
+        """Say what failed: the store, which raises OSError, or what was computed, which PyTorch raises."""
+        if isinstance(error, FeatlabError):
+            return error
+        if isinstance(error, OSError):
+            return writer_error(str(self._target), error)
+        return CaptureError(
+            f"{self._target} could not be recorded ({type(error).__name__}: {error}): it stays uncommitted, and the "
+            "store is not the cause; choose fewer layers, or layers of another kind."
+        )
 
     def _abandon(self, error: BaseException | None) -> None:
         self._active = False

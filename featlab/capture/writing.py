@@ -12,6 +12,7 @@ from torch import nn
 
 from featlab.capture.first_batch import begin, check_passed
 from featlab.capture.model.classifier import weights_of
+from featlab.capture.model.sharded import class_of
 from featlab.capture.setup import Setup
 from featlab.capture.staging.batch import Batch, Rows
 from featlab.capture.staging.queue import WriterQueue
@@ -83,7 +84,7 @@ class Writing:
             step=target.step,
             expected=self._sample.expected(target.expected),
             overwrite=options.overwrite,
-            model=type(setup.model).__qualname__,
+            model=class_of(setup.model).__qualname__,
             layers={layer.name: setup.specs[layer.name] for layer in setup.layers},
             logits=None if logits is None else {mode: logits},
             sampling=options.sampling.to_json(),

@@ -128,7 +128,7 @@ class RunAttributes:
                     f"{_said_mask(now)}; go on as before with mask= or --mask ('none' for no mask), or capture into "
                     "another store"
                 )
-            if _without_padding(old) != _without_padding(spec):
+            if _rows_of(old) != _rows_of(spec):
                 raise DataError(
                     f"layer {name!r} was captured into {where} as {self.layers[name]} and would now be {spec}; "
                     "capture it the same way, or into another store"
@@ -186,13 +186,13 @@ def _said_mask(mask: Any) -> str:
     return "no mask" if mask is None else f"mask {mask!r}"
 
 
-def _without_padding(spec: Any) -> Any:
-    """Leave out of a layer's spec the mask, and how long the first batch was padded where there is one."""
+def _rows_of(spec: Any) -> Any:
+    """Take of a layer's spec what its rows have in common in every batch: the mask and sizes averaged over vary."""
     if not isinstance(spec, Mapping):
         return spec
     plain = {key: value for key, value in spec.items() if key != "mask"}
-    if _mask_of(spec) is not None:
-        shape, reduced = spec.get("shape", ()), spec.get("axes", ())
+    if isinstance(shape := spec.get("shape"), list) and isinstance(reduced := spec.get("axes"), list):
+        # How far a batch was padded, and how large its images were, does not reach the rows.
         plain["shape"] = [size for axis, size in enumerate(shape, 1) if axis not in reduced]
     return plain
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from featlab.capture.model.sharded import own_parameters, whole
 from featlab.capture.model.wrappers import named_modules
 from featlab.errors import CaptureError
 
@@ -139,9 +140,10 @@ def decides_alike(values: torch.Tensor, logits: torch.Tensor) -> bool:
 
 def weights_of(module: nn.Linear) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Copy weight (K, D) and bias (K,) or None to the host, in single precision."""
-    weight = module.weight.detach().to("cpu", torch.float32, copy=True)
-    bias = None if module.bias is None else module.bias.detach().to("cpu", torch.float32, copy=True)
-    return weight, bias
+    own_parameters(module)
+    parameters = [one for one in (module.weight, module.bias) if one is not None]
+    weight, *bias = [one.to("cpu", torch.float32, copy=True) for one in whole(parameters, "the classifier")]
+    return weight, next(iter(bias), None)
 
 
 def is_read(features: torch.Tensor, reads: torch.Tensor | None) -> bool:

@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
+from featlab.capture.model.sharded import own_parameters, whole
+
 _UNREADABLE = (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError)
 
 
@@ -24,13 +26,18 @@ def weights_digest(model: nn.Module) -> str | None:
     ----------
     model
         Its parameters may be of any dtype and layout, on any device. One that has no values, as on the device
-        "meta", or whose values cannot be read counts by its type and shape.
+        "meta", or whose values cannot be read counts by its type and shape. Of one that ranks share, all have to ask.
 
     Returns
     -------
     str or None
         64 hexadecimal digits: the SHA-256 of those of all parameters; None where no parameter has values that can be
         read, or one is not initialised yet.
+
+    Raises
+    ------
+    CaptureError
+        Ranks share the weights, and not all of them ask.
 
     Examples
     --------
@@ -44,10 +51,10 @@ def weights_digest(model: nn.Module) -> str | None:
     """
     found: set[bytes] = set()
     is_known = False
-    for parameter in model.parameters():
-        if isinstance(parameter, UninitializedParameter):
-            return None
-        tensor = parameter.detach()
+    parameters = own_parameters(model)
+    if any(isinstance(parameter, UninitializedParameter) for parameter in parameters):
+        return None
+    for parameter, tensor in zip(parameters, whole(parameters, "the digest of the weights"), strict=True):
         digest = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
         try:
             for part in _plain(tensor):
@@ -104,4 +111,4 @@ class Weights:
 
 
 def _versions(model: nn.Module) -> tuple[int, ...]:
-    return tuple(-1 if parameter.is_inference() else parameter._version for parameter in model.parameters())
+    return tuple(-1 if parameter.is_inference() else parameter._version for parameter in own_parameters(model))

@@ -75,7 +75,7 @@ def select_layers(
     OptionError
         A reducer, a call, a mask or a glob cannot be read.
     CaptureError
-        A module is sharded by FSDP.
+        A module is wrapped by FullyShardedDataParallel.
 
     Examples
     --------

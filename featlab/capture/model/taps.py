@@ -16,9 +16,10 @@ from featlab.capture.model.masks import TokenMask
 from featlab.capture.model.outputs import pick_logits, pick_output, tensors_in
 from featlab.capture.model.padding import Found, MaskChoices, Padding
 from featlab.capture.model.reducers import Reduction, plan_reduction, token_axes
+from featlab.capture.model.sharded import class_of
 from featlab.capture.model.tokens import pad_ragged
 from featlab.capture.staging.tensors import Staged, stage
-from featlab.errors import CaptureError
+from featlab.errors import CaptureError, FeatlabError
 
 _HALF = (torch.float16, torch.bfloat16)
 
@@ -192,7 +193,17 @@ class Taps:
                         f"layer {layer.name!r} ran on a part of the batch, in a replica of DataParallel: record the "
                         "module inside it, on one device, or use DistributedDataParallel."
                     )
-                self._take(layer, output)
+                try:
+                    self._take(layer, output)
+                except FeatlabError:
+                    raise
+                except RuntimeError as error:
+                    first = next(iter(str(error).splitlines()), type(error).__name__)
+                    raise CaptureError(
+                        f"of what layer {layer.name!r} ({type(module).__name__}) gives no rows could be made, for "
+                        f"PyTorch said {first!r}: exclude it with '!{layer.name}', or choose another reducer for it "
+                        f"with reduce={{{layer.name!r}: 'mean'}}."
+                    ) from error
 
     def _on_read(self, name: str, values: Any) -> None:
         wanted = self.is_first or (name == self._head and any(layer.module is None for layer in self._layers))
@@ -290,7 +301,7 @@ class Taps:
         key = (layer.name, values.ndim)
         if key not in self._reductions:
             reduction = self._reductions[key] = plan_reduction(layer.reduce, values.shape, layer.name)
-            source = PENULTIMATE if layer.module is None else type(layer.module).__name__
+            source = PENULTIMATE if layer.module is None else class_of(layer.module).__name__
             spec = {"module": source, **reduction.spec(values.shape)}
             if values.ndim == 3 and token_axes(layer.reduce, 3):
                 spec["mask"] = None  # until `gather`

@@ -9,7 +9,7 @@ from torch import nn
 from featlab.errors import CaptureError
 
 _INNER = ("_orig_mod", "_checkpoint_wrapped_module")  # of torch.compile, and of checkpoint_wrapper
-_SHARDED = ("FullyShardedDataParallel", "FSDPModule")
+_SHARDED = "FullyShardedDataParallel"
 
 
 def inner_module(module: nn.Module) -> nn.Module | None:
@@ -33,7 +33,7 @@ def named_modules(model: nn.Module) -> dict[str, nn.Module]:
     Raises
     ------
     CaptureError
-        A module is sharded by FSDP.
+        A module is wrapped by FullyShardedDataParallel, the older of PyTorch's two ways to share weights among ranks.
 
     Examples
     --------
@@ -59,11 +59,11 @@ def _collect(module: nn.Module, name: str, found: dict[str, nn.Module]) -> None:
 def _refuse_sharded(module: nn.Module, name: str) -> None:
     # By name: the import would take long, and nobody shards who has not imported it.
     kinds = [kind for kind in type(module).__mro__ if kind.__module__.startswith("torch.distributed")]
-    if any(kind.__name__ in _SHARDED for kind in kinds):
+    if any(kind.__name__ == _SHARDED for kind in kinds):
         where = f"module {name!r}" if name else "the model"
         raise CaptureError(
             f"{where} is sharded by FSDP ({kinds[0].__name__}), so that no rank holds its weights: capture it under "
-            "DistributedDataParallel or without a wrapper, or replay its full checkpoints."
+            "fully_shard, DistributedDataParallel or without a wrapper, or replay its full checkpoints."
         )
 
 

@@ -17,11 +17,8 @@ _SAMPLES = 64
 
 def set_aside(at: Pass, pending: Pending) -> None:
     """Keep a batch that the model was not called on yet: its labels, and of its inputs a few numbers."""
-    inputs, labels = split_batch(pending.batch)
-    if as_class_labels(labels, pending.rows) is None:
-        labels = None  # such as masks, of which not many fit into memory
-    pending.look = [_look(tensor) for tensor in _tensors(inputs)]
-    pending.batch = {"labels": labels} if isinstance(pending.batch, Mapping) else [None, labels]
+    pending.look = _looks(pending)
+    pending.aside, pending.batch = pending.parts, None  # of inputs, not many fit into memory
     at.ahead.append(pending)
     if len(at.ahead) > MOST_AHEAD:
         at.ahead.popleft()
@@ -65,9 +62,7 @@ def _is_of(values: Any, pending: Pending) -> bool:
     given = list(_tensors(values))
     if not given:
         return True  # nothing speaks against it; the end of the pass tells whether all batches had their turn
-    looks = (
-        pending.look if pending.look is not None else [_look(one) for one in _tensors(split_batch(pending.batch)[0])]
-    )
+    looks = pending.look if pending.look is not None else _looks(pending)
     matched = False
     for shape, sample in looks:
         alike = [tensor for tensor in given if tensor.shape == shape]
@@ -75,6 +70,15 @@ def _is_of(values: Any, pending: Pending) -> bool:
             return False
         matched = matched or bool(alike)
     return matched
+
+
+def _looks(pending: Pending) -> list[tuple[torch.Size, torch.Tensor]]:
+    """Take a few numbers of each input of a batch; of a mapping, what may be labels counts only where all may be."""
+    inputs = split_batch(pending.batch)[0]
+    if isinstance(inputs, Mapping):
+        certain = {key: one for key, one in inputs.items() if as_class_labels(one, pending.rows) is None}
+        inputs = certain or inputs
+    return [_look(tensor) for tensor in _tensors(inputs)]
 
 
 def _look(tensor: torch.Tensor) -> tuple[torch.Size, torch.Tensor]:

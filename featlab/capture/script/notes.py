@@ -12,6 +12,7 @@ from torch import nn
 
 from featlab.capture.distributed import own_rank
 from featlab.capture.model.layers import unwrap
+from featlab.capture.model.sharded import class_of
 from featlab.capture.setup import Setup
 from featlab.errors import FeatlabWarning
 
@@ -85,7 +86,7 @@ class Notes:
         """Describe the model, its logits, the layers and the classifier, as the first batch showed them."""
         if not self._is_new("described"):
             return
-        self.tell(f"model {type(setup.model).__qualname__}, {len(setup.classes or ())} classes.")
+        self.tell(f"model {class_of(setup.model).__qualname__}, {len(setup.classes or ())} classes.")
         for logits in list(setup.logits.values())[:1]:
             if logits.output:
                 self.tell(f"logits are {logits.name}, {logits.found}.")

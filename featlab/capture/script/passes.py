@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
+from featlab.capture.batches import Parts
 from featlab.capture.dataloaders import SampleIds
 from featlab.capture.recording import Recording
 
@@ -19,7 +20,7 @@ from featlab.capture.recording import Recording
 class Pending:
     """The batch that a loop works on: how often it called the model, and what reached which loss."""
 
-    batch: Any
+    batch: Any  # None once it was set aside
     sample_ids: SampleIds
     rows: int | None
     calls: int = 0
@@ -27,6 +28,12 @@ class Pending:
     loss: str | None = None
     stepped: bool = False
     look: list[tuple[torch.Size, torch.Tensor]] | None = None
+    aside: Parts | None = None
+
+    @property
+    def parts(self) -> Parts:
+        """Parts that may be the labels, and what else the batch has or had."""
+        return self.aside or Parts.of(self.batch, self.rows)
 
 
 @dataclass(eq=False)

@@ -35,7 +35,7 @@ from featlab.capture.recording import Recording
 from featlab.capture.resume import note_end
 from featlab.capture.script.data_sets import Sources
 from featlab.capture.script.first_epoch import Beginning
-from featlab.capture.script.labels import LABEL_LOSSES, find_labels, losses_observed
+from featlab.capture.script.labels import LABEL_LOSSES, LabelPlaces, find_labels, losses_observed
 from featlab.capture.script.lookahead import choose_batch, is_next, set_aside
 from featlab.capture.script.model_finder import ModelFinder
 from featlab.capture.script.notes import Note, Notes, Seen
@@ -84,6 +84,7 @@ class ScriptWatch(PassObserver):
         self._unnoted = False  # whether a pass ended and its weights are still to be noted
         self._sources = Sources()
         self._evidence = LossEvidence()
+        self._places = LabelPlaces()
         self._live: list[Pass] = []  # that which returned a batch last comes last
         self._passes: weakref.WeakKeyDictionary[_BaseDataLoaderIter, Pass] = weakref.WeakKeyDictionary()
 
@@ -151,10 +152,11 @@ class ScriptWatch(PassObserver):
             set_aside(at, pending)
             return
         recording = at.open_recording
-        if recording is None:
+        if recording is None or self.capture is None:
             return
+        model = self.capture.setup.model
         try:
-            labels, origin = find_labels(at, pending)
+            labels, origin = find_labels(at, pending, self._places, model)
             with nullcontext() if recording.rows else self._notes.warnings_noted():  # the first batch opens the store
                 recording.batch(labels, sample_ids=pending.sample_ids)
         except FeatlabError as error:
@@ -493,13 +495,20 @@ class ScriptWatch(PassObserver):
 
     def _saw_loss(self, loss: str, values: torch.Tensor, target: torch.Tensor) -> None:
         at = self._current()
-        if at is None or at.recording is None or at.pending is None or not at.pending.calls:
+        if at is None or at.pending is None or not at.pending.calls:
             return
-        at.recording.saw_loss(values, loss)
-        if loss not in LABEL_LOSSES:
+        if at.recording is not None:
+            at.recording.saw_loss(values, loss)
+        labels = as_class_labels(target, at.pending.rows) if loss in LABEL_LOSSES else None
+        if labels is None:
             return
-        if at.pending.target is None and (labels := as_class_labels(target, at.pending.rows)) is not None:
+        if at.recording is not None and at.pending.target is None:
             at.pending.target, at.pending.loss = labels.detach().clone(), loss
+        if at.is_training and self._places.is_learning:
+            try:
+                self._places.saw(at.pending.parts, labels)
+            except FeatlabError as error:
+                self._refuse(error)
 
     def _saw_step(self, *args: Any) -> None:
         self._steps += 1

@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
-from featlab.capture.batches import Values, split_batch
+from featlab.capture.batches import Parts, Values, row_count, split_batch
 from featlab.capture.capture import Capture
 from featlab.capture.dataloaders import (
     PassObserver,
@@ -79,7 +79,7 @@ class LightningCapture(Callback):  # type: ignore[misc]
         self._make: Callable[[nn.Module], Capture] = lambda model: Capture(model, store, layers, **options)
         self._module = module
         self._splits = tuple(splits)
-        self._labels = labels or (lambda batch: split_batch(batch)[1])
+        self._labels = labels
         self._capture: Capture | None = None
         self._recording: Recording | None = None
         self._loader: int | None = None
@@ -188,12 +188,20 @@ class LightningCapture(Callback):  # type: ignore[misc]
         recording = self._recording
         if recording is None or not recording.is_open:
             return
-        if (labels := self._labels(batch)) is None:
+        labels = self._labels(batch) if self._labels is not None else self._find_labels(batch, recording, ids)
+        if labels is None:
             raise CaptureError(
                 f"a batch of epoch {recording.epoch}, split {recording.split!r} is a {type(batch).__name__} without "
-                "labels: pass labels= as a function that takes them out of it."
+                f"labels ({Parts.of(batch, None).described}): pass labels= as a function that takes them out of it."
             )
         recording.batch(labels, sample_ids=ids)
+
+    def _find_labels(self, batch: Any, recording: Recording, ids: SampleIds) -> Any:
+        if isinstance(batch, (list, tuple)) and len(batch) > 2:
+            parts = Parts.of(batch, row_count(batch) if ids is None else len(ids))
+            place = parts.likely(None if self._capture is None else self._capture.setup.model, ids)
+            return None if place is None else parts.columns[place]
+        return split_batch(batch)[1]
 
     def _finish(self) -> None:
         recording, self._recording, self._loader = self._recording, None, None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import settings
 
 # Thread pools are sized when NumPy and torch load, which only the test modules do.
@@ -15,6 +17,10 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 settings.register_profile("featlab", derandomize=True, deadline=None, print_blob=True)
 settings.register_profile("fresh", derandomize=False, deadline=None, print_blob=True, max_examples=300)
+# click below 8.2 mixes standard error into standard output unless told otherwise.
+if "mix_stderr" in inspect.signature(CliRunner).parameters:
+    CliRunner.__init__.__defaults__ = (*CliRunner.__init__.__defaults__[:-1], False)
+
 settings.load_profile("featlab")  # and "fresh" by --hypothesis-profile, as make soak does
 
 

@@ -297,11 +297,12 @@ class Kinds(nn.Module):
         self.table = self.Part(lambda x: {"hidden": x, "deep": [x, {"more": x + 2}]})
         self.record = self.Part(lambda x: Output(x, (x + 3, x + 4)))
         self.named = self.Part(lambda x: Named(x, x + 5))
+        self.single = self.Part(lambda x: (x + 6,))  # as layers of Transformers before version 5
         self.gru = nn.GRU(4, 4, batch_first=True)
         self.head = nn.Linear(4, 3)
 
     def forward(self, x):
-        for part in (self.pair, self.table, self.record, self.named):
+        for part in (self.pair, self.table, self.record, self.named, self.single):
             part(x)
         self.gru(x[:, None])
         return self.head(x)
@@ -318,6 +319,8 @@ class Kinds(nn.Module):
         ("record:hidden_states.1", 4),
         ("named:cell", 5),
         ("named:0", 0),
+        ("single", 6),
+        ("single:0", 6),
     ],
 )
 def test_parts_of_outputs_are_named_by_path(layer, more, store):

@@ -16,7 +16,7 @@ from featlab.capture.model.digest import Weights
 from featlab.capture.model.layers import PENULTIMATE
 from featlab.capture.model.logits import Known, Logits, choose_logits, named
 from featlab.capture.model.taps import Taps
-from featlab.capture.model.wrappers import is_compiled, may_be_compiled
+from featlab.capture.model.wrappers import is_compiled, may_be_compiled, uncompiled
 from featlab.capture.resume import check_beside, check_kept
 from featlab.capture.setup import Setup
 from featlab.capture.staging.batch import Batch, Columns
@@ -223,7 +223,7 @@ class Recording:
         """Let no compiled code run: it has other hooks traced into it, or none."""
         if self._setup.is_compiled or is_compiled(self._setup.model):
             self._setup.tell_once("compiled", "the model is compiled: what is recorded runs uncompiled.")
-        self._eager.enter_context(torch.compiler.set_stance("force_eager"))
+        self._eager.enter_context(uncompiled())
 
     def _take_penultimate(self, classes: int) -> None:
         if all(layer.module is not None for layer in self._setup.layers):

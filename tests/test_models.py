@@ -590,7 +590,7 @@ def test_a_script_is_captured_with_paths_and_calls(tmp_path, monkeypatch):
     split = ["--splits", "train_eval", "--dtype", "float32"]
     outcome = CliRunner().invoke(main, ["capture", "--store", "run.zarr", *options, *split, "--", "train.py"])
     assert outcome.exit_code == 0, outcome.output
-    assert "called more than once in a forward pass: act (2 times, all)" in outcome.output
+    assert "called more than once in a forward pass: act (2 times, all)" in outcome.stderr
     hidden = stored("run.zarr", "gru:0", 1, "train_eval")
     expected = torch.cat([hidden.tanh(), hidden.tanh().tanh()], 1)
     torch.testing.assert_close(stored("run.zarr", "act", 1, "train_eval"), expected)

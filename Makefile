@@ -89,14 +89,17 @@ defects: $(TESTS) data
 	@$(BIN)/python tests/defects.py --write --workers $(WORKERS) --before $(BEFORE)
 
 # pip may complain for the linters, which are not called here.
-# Without the demo's default data, which is the source of the installed versions and so another data set here.
+# Without the demo's default data, which is the source of the installed versions and so another data set here, and without fully_shard, which
+# torch.distributed.fsdp has since PyTorch 2.6. What old releases warn of among themselves is no failure.
 lowest: data
 	@echo '==> installing the oldest allowed dependencies into $(VENV)-lowest'
 	@$(MAKE) --no-print-directory VENV=$(VENV)-lowest install
 	@$(VENV)-lowest/bin/python -m pip install --quiet --quiet --disable-pip-version-check --requirement constraints-lowest.txt --editable .
 	@echo '==> pytest'
 	@OMP_NUM_THREADS=1 $(VENV)-lowest/bin/python -m pytest -q -n $(WORKERS) --dist loadfile \
-		--deselect tests/test_demo.py::TestSnippets $(ARGS)
+		-W default --deselect tests/test_demo.py::TestSnippets --ignore tests/test_fsdp.py \
+		--deselect tests/test_models.py::test_sharded_models_are_refused_in_a_sentence \
+		--deselect tests/test_models.py::test_a_model_under_fully_shard_is_captured_as_without $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(VENV)-lowest .data build dist featlab-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from debian_data import NEEDS, REMEDY, missing, set_variables
 from hypothesis import settings
 
@@ -19,6 +21,10 @@ MISSING = missing()
 
 settings.register_profile("featlab", derandomize=True, deadline=None, print_blob=True)
 settings.register_profile("fresh", derandomize=False, deadline=None, print_blob=True, max_examples=300)
+# click below 8.2 mixes standard error into standard output unless told otherwise.
+if "mix_stderr" in inspect.signature(CliRunner).parameters:
+    CliRunner.__init__.__defaults__ = (*CliRunner.__init__.__defaults__[:-1], False)
+
 settings.load_profile("featlab")  # and "fresh" by --hypothesis-profile, as make soak does
 
 

@@ -385,11 +385,12 @@ class Kinds(nn.Module):
         self.table = self.Part(lambda x: {"hidden": x, "deep": [x, {"more": x + 2}]})
         self.record = self.Part(lambda x: Output(x, (x + 3, x + 4)))
         self.named = self.Part(lambda x: Named(x, x + 5))
+        self.single = self.Part(lambda x: (x + 6,))  # as layers of Transformers before version 5
         self.gru = nn.GRU(4, 4, batch_first=True)
         self.head = nn.Linear(4, 3)
 
     def forward(self, x):
-        for part in (self.pair, self.table, self.record, self.named):
+        for part in (self.pair, self.table, self.record, self.named, self.single):
             part(x)
         self.gru(x[:, None])
         return self.head(x)
@@ -406,6 +407,8 @@ class Kinds(nn.Module):
         ("record:hidden_states.1", 4),
         ("named:cell", 5),
         ("named:0", 0),
+        ("single", 6),
+        ("single:0", 6),
     ],
 )
 def test_parts_of_outputs_are_named_by_path(layer, more, store):
@@ -693,7 +696,7 @@ def test_a_script_is_captured_with_paths_and_calls(tmp_path, monkeypatch):
     split = ["--splits", "train_eval", "--dtype", "float32"]
     outcome = CliRunner().invoke(main, ["capture", "--store", "run.zarr", *options, *split, "--", "train.py"])
     assert outcome.exit_code == 0, outcome.output
-    assert "called more than once in a forward pass: act (2 times, all)" in outcome.output
+    assert "called more than once in a forward pass: act (2 times, all)" in outcome.stderr
     hidden = stored("run.zarr", "gru:0", 1, "train_eval")
     expected = torch.cat([hidden.tanh(), hidden.tanh().tanh()], 1)
     torch.testing.assert_close(stored("run.zarr", "act", 1, "train_eval"), expected)

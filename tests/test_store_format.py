@@ -50,7 +50,7 @@ def test_plain_zarr_reads_every_array(tmp_path: Path, codec: str, dtype: str) ->
     stored = part["layers/fc.1"]
     assert stored.shape == (333, 17)
     assert len(list((tmp_path / "run.zarr/epochs/000003/val/r000/layers/fc.1/c").iterdir())) > 2
-    assert stored.metadata.dimension_names == ("sample", "feature")
+    assert stored.metadata.dimension_names == ("sample", "feature(fc.1)")
     if dtype == "bfloat16":
         assert stored.dtype == np.uint16
         assert stored.attrs["featlab"]["logical_dtype"] == "bfloat16"

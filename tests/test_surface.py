@@ -80,11 +80,14 @@ def test_versions_agree() -> None:
 def test_the_lowest_pins_are_the_bounds_of_pyproject() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *extras["xarray"], *extras["s3"]]
+    wanted = [
+        *project["dependencies"],
+        *(entry for name in ("lightning", "s3", "transformers", "xarray") for entry in extras[name]),
+    ]
     bounds = dict(re.fullmatch(r"([\w-]+)(?:\[.*\])?>=([\d.]+)", entry).groups() for entry in wanted)
     lines = (ROOT / "constraints-lowest.txt").read_text(encoding="utf-8").splitlines()
     pins = dict(line.split("==") for line in lines if not line.startswith("#"))
-    assert set(pins) == {*bounds, "distributed", "aiobotocore", "boto3", "botocore"}
+    assert set(pins) == {*bounds, "distributed", "aiobotocore", "boto3", "botocore", "numcodecs"}
     for name, bound in bounds.items():
         assert f"{pins[name]}.".startswith(f"{bound}."), name
 

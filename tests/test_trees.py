@@ -204,6 +204,14 @@ def test_scores_do_not_depend_on_how_many_orders_are_looked_at_together(monkeypa
     np.testing.assert_array_equal(scores.bakers_gamma(tree, taxonomy, orders), expected[1])
 
 
+def test_bits_are_counted_without_what_numpy_has_since_2(monkeypatch):
+    words = np.random.default_rng(0).integers(0, 2**64, 500, dtype=np.uint64)
+    expected = [int(word).bit_count() for word in words]
+    assert clades.bit_counts(words).tolist() == expected
+    monkeypatch.delattr(np, "bitwise_count", raising=False)
+    assert clades.bit_counts(words).tolist() == expected
+
+
 @given(st.sets(st.integers(0, 400), max_size=60), st.lists(st.integers(0, 401), min_size=1))
 def test_rank_counts_what_is_below(numbers, asked):
     bits = clades.BitVector(np.array(sorted(numbers), np.int64)[::-1], 401)

@@ -15,8 +15,13 @@ from featlab_cli import completion
 if TYPE_CHECKING:
     from featlab.results.tables import Results
 
+    Epochs = click.ParamType["slice | list[int]"]
+    Bytes = click.ParamType[int]
+else:  # click below 8.4 has no types of what a parameter gives
+    Epochs = Bytes = click.ParamType
 
-class EpochChoice(click.ParamType["slice | list[int]"]):
+
+class EpochChoice(Epochs):
     """Epochs as `7`, `0,5,10` or a range `start:stop:step` as in Python."""
 
     name = "epochs"
@@ -31,7 +36,7 @@ class EpochChoice(click.ParamType["slice | list[int]"]):
         raise click.BadParameter(f"{text!r} is neither a list such as 0,5,10 nor a range such as 0:90:5.", ctx, param)
 
 
-class Size(click.ParamType[int]):
+class Size(Bytes):
     """A number of bytes with a unit, such as `4GB`."""
 
     name = "size"

@@ -157,7 +157,9 @@ def exit_code() -> int:
 
 def show_usage(error: click.ClickException) -> None:
     """Show a click error with its message in one line of bounded length, or the help where that is the message."""
-    if isinstance(error, click.exceptions.NoArgsIsHelpError) or not isinstance(error, click.UsageError):
+    # click below 8.2 shows the help itself, without an error
+    help_asked = getattr(click.exceptions, "NoArgsIsHelpError", ())
+    if isinstance(error, help_asked) or not isinstance(error, click.UsageError):
         error.show()
     else:
         click.UsageError(one_sentence(error.format_message()), error.ctx).show()

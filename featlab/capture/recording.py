@@ -18,7 +18,7 @@ from featlab.capture.model.held_setting import HeldSetting
 from featlab.capture.model.layers import PENULTIMATE
 from featlab.capture.model.logits import Known, Logits, choose_logits, named
 from featlab.capture.model.taps import Taps
-from featlab.capture.model.wrappers import is_compiled, may_be_compiled
+from featlab.capture.model.wrappers import is_compiled, may_be_compiled, uncompiled
 from featlab.capture.resume import check_beside, check_kept
 from featlab.capture.setup import Setup
 from featlab.capture.staging.batch import Batch, Columns
@@ -30,7 +30,7 @@ from featlab.errors import CaptureError, FeatlabError
 from featlab.store.layout import CHANGING
 from featlab.store.parts import check_first_rank, publish_nothing
 
-_UNCOMPILED = HeldSetting(lambda: torch.compiler.set_stance("force_eager"))
+_UNCOMPILED = HeldSetting(uncompiled)
 
 
 class Recording:

@@ -145,7 +145,7 @@ def _create_array(store: MemoryStore | str, name: str, info: ArrayInfo) -> zarr.
         filters=None,
         compressors=[*compressors, Crc32cCodec()],
         fill_value=layout.FILL_VALUES[info.dtype],
-        dimension_names=spec.dims,
+        dimension_names=layout.dimension_names(name),
         attributes={layout.ATTRIBUTES: {"logical_dtype": info.dtype, "description": spec.description}},
         config={"write_empty_chunks": True},
         zarr_format=3,

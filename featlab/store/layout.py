@@ -68,6 +68,31 @@ def array_spec(name: str) -> ArraySpec:
     return ARRAYS[name.split("/", 1)[0]]
 
 
+def feature_dimension(layer: str) -> str:
+    """Name the dimension of a layer's features; no layer has the name, for none may hold a parenthesis.
+
+    Examples
+    --------
+    >>> feature_dimension("layer4.1.conv2")
+    'feature(layer4.1.conv2)'
+    """
+    return f"feature({layer})"
+
+
+def dimension_names(name: str) -> tuple[str, ...]:
+    """Names of an array's dimensions, as its metadata bear them; each layer has a dimension, as it has a width.
+
+    Layers of one group that share a dimension are no data set for xarray, which gives a dimension one size.
+
+    Examples
+    --------
+    >>> dimension_names("logits"), dimension_names("layers/avgpool")
+    (('sample', 'class'), ('sample', 'feature(avgpool)'))
+    """
+    kind, _, layer = name.partition("/")
+    return ("sample", feature_dimension(layer)) if kind == LAYERS else array_spec(name).dims
+
+
 @dataclass(frozen=True)
 class Shard:
     """Size of a shard's file, the SHA-256 of its bytes, and the CRC32C of each chunk (None: a chunk without rows).

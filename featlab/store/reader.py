@@ -26,6 +26,7 @@ from featlab.store.files import StorePath, disk_errors, read_attributes, store_p
 from featlab.store.layout import CommitRecord
 from featlab.store.renaming import rename_classes
 from featlab.store.seals import commit_digest
+from featlab.store.xarrays import as_dataset, as_datatree, require_xarray
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -365,6 +366,49 @@ class Run:
                 table.append((*row, counts["nan"], counts["inf"]))
         return pd.DataFrame(table, columns=columns)
 
+    def to_datatree(self) -> xr.DataTree:
+        """The run as an xarray.DataTree: a node for each epoch and split, such as ``tree["12/val"]``.
+
+        Labels and sample ids are read here, features and logits (as dask arrays) when they are computed.
+
+        Returns
+        -------
+        DataTree
+            The root holds the coordinate ``class``, the names of the classes (and ``synset``, where there are synsets);
+            a node of an epoch and split has a variable for each layer, of dims (sample, feature(LAYER)), ``logits`` of
+            dims (sample, class) where they were stored, and the coordinates ``sample_id`` and ``label``. A layer that
+            has the name of another of these is ``layer(NAME)``.
+
+        Raises
+        ------
+        OptionError
+            xarray is not installed, or older than its DataTree.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from featlab import open_run, write_epoch
+        >>> path = tempfile.mkdtemp() + "/run.zarr"
+        >>> layers = {"conv": np.ones((4, 6)), "fc": np.eye(4)}
+        >>> write_epoch(path, epoch=12, features=layers, labels=[0, 1, 1, 0], dtype="float32")
+        >>> node = open_run(path).to_datatree()["12/val"]
+        >>> node["fc"].groupby("label").mean().values
+        array([[0.5, 0. , 0. , 0.5],
+               [0. , 0.5, 0.5, 0. ]], dtype=float32)
+        """
+        require_xarray("to_datatree", "DataTree")
+        nodes = {}
+        for (epoch, split), record in self._records.items():
+            features = {layer: self.snapshot(epoch=epoch, split=split, layer=layer).features for layer in record.layers}
+            outputs = self.blocks(epoch, split, "logits") if record.has_logits else []
+            logits = _dask_array(outputs, len(self.classes)) if outputs else None
+            attrs = {"epoch": epoch, "split": split, "mode": record.mode, "step": record.step}
+            said = {name: value for name, value in attrs.items() if value is not None}
+            ids, labels = self.sample_ids(epoch, split), self.labels(epoch, split)
+            nodes[f"{epoch}/{split}"] = as_dataset(features, logits, ids, labels, said)
+        return as_datatree(nodes, self.classes, self.synsets, self.attrs.get("model"))
+
     def _require(self, epoch: int, split: str, array: str) -> CommitRecord:
         record = self.record(epoch, split)
         if array not in record.inventory:
@@ -477,10 +521,9 @@ class Snapshot:
         OptionError
             xarray is not installed.
         """
-        try:
-            import xarray as xr
-        except ImportError as error:
-            raise OptionError("to_xarray needs xarray, which is not installed; install featlab[xarray]") from error
+        require_xarray("to_xarray", "DataArray")
+        import xarray as xr
+
         coords = {"sample_id": ("sample", self.sample_ids), "label": ("sample", self.labels)}
         attrs = {"epoch": self.epoch, "split": self.split, "layer": self.layer}
         return xr.DataArray(self.features, coords, ("sample", "feature"), self.layer, attrs)

@@ -89,7 +89,9 @@ def collate(name, side):
     """Pad to the longest sentence of the batch."""
 
     def call(samples):
-        ids = pad_sequence([tokens for tokens, _ in samples], batch_first=True, padding_side=side)
+        # PyTorch pads on the left itself from 2.5 on; before, one pads what is turned round.
+        turn = (lambda tokens: tokens.flip(-1)) if side == "left" else (lambda tokens: tokens)
+        ids = turn(pad_sequence([turn(tokens) for tokens, _ in samples], batch_first=True))
         labels = torch.stack([label for _, label in samples])
         if name == "encoder":
             return ids, labels

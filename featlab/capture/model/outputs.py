@@ -15,6 +15,8 @@ from featlab.errors import CaptureError
 def pick_output(output: Any, path: str, layer: str) -> torch.Tensor | PackedSequence:
     """Follow a path into a module's output to a tensor, or a packed sequence, of floating-point numbers.
 
+    A tuple of one tensor stands for the tensor: so do layers of Transformers before version 5 give what they give.
+
     Parameters
     ----------
     output
@@ -36,6 +38,8 @@ def pick_output(output: Any, path: str, layer: str) -> torch.Tensor | PackedSequ
     """
     for step in path.split(".") if path else ():
         output = _step(output, step, layer)
+    if type(output) is tuple and len(output) == 1:
+        output = output[0]
     values = output.data if isinstance(output, PackedSequence) else output
     if isinstance(values, torch.Tensor) and values.is_floating_point():
         return output  # type: ignore[no-any-return]

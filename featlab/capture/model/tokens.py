@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence, pad_sequence
 
 from featlab.capture.model.masks import TokenMask, lengths_of_packed
 
@@ -103,7 +103,10 @@ def pad_ragged(output: Any) -> tuple[torch.Tensor, TokenMask] | None:
         nested: Any = output.detach()  # its methods have no types
         is_jagged = nested.layout == torch.jagged
         lengths = nested.offsets().diff() if is_jagged else nested._nested_tensor_size()[:, 0]
-        padded = torch.nested.to_padded_tensor(nested, 0.0)
+        try:
+            padded = torch.nested.to_padded_tensor(nested, 0.0)
+        except NotImplementedError:  # PyTorch 2.4, of the jagged layout
+            padded = pad_sequence(list(nested.unbind()), batch_first=True)
         return padded, _of_lengths("nested", lengths, padded)
     return None
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 
+import torch
 from torch import nn
 
 from featlab.errors import CaptureError
@@ -76,3 +79,26 @@ def is_compiled(model: nn.Module) -> bool:
 def may_be_compiled() -> bool:
     """Tell whether anything was compiled in this process: a module does not show what wraps it."""
     return "torch._dynamo" in sys.modules
+
+
+def uncompiled() -> AbstractContextManager[object]:
+    """Return a context in which compiled code runs as it was written, in all of this process."""
+    has_stances = hasattr(torch.compiler, "set_stance")
+    context: AbstractContextManager[object] = (
+        torch.compiler.set_stance("force_eager") if has_stances else _without_frames()
+    )
+    return context
+
+
+@contextmanager
+def _without_frames() -> Iterator[None]:
+    """Stand in for `torch.compiler.set_stance`, which PyTorch has since 2.6: compiled code sets no frame evaluator."""
+    from torch._dynamo import eval_frame
+
+    name = "_maybe_set_eval_frame" if hasattr(eval_frame, "_maybe_set_eval_frame") else "set_eval_frame"
+    set_frame = getattr(eval_frame, name)
+    setattr(eval_frame, name, lambda callback: set_frame(None))
+    try:
+        yield
+    finally:
+        setattr(eval_frame, name, set_frame)

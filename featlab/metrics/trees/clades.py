@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from featlab.metrics.trees.dendrogram import LowestCommonAncestors
 from featlab.typing import Bools, Floats, Ints
@@ -15,7 +16,23 @@ if TYPE_CHECKING:
     from featlab.metrics.trees.dendrogram import Dendrogram
 
 MEMBERS_AT_ONCE = 20_000  # members of clades, over all orders of a block: their arrays stay in a core's cache
+BITS_OF_BYTE = np.array([number.bit_count() for number in range(256)], np.uint8)
 SINGLE_BIT = np.uint64(1) << np.arange(64, dtype=np.uint64)  # 1, 2, 4, ...: the k-th has bit k alone
+
+
+def bit_counts(words: NDArray[np.uint64]) -> NDArray[np.uint8]:
+    """Number of bits that are set in each word; shape (n,).
+
+    Examples
+    --------
+    >>> bit_counts(np.array([0, 7, 2**63 + 1], np.uint64))
+    array([0, 3, 2], dtype=uint8)
+    """
+    if hasattr(np, "bitwise_count"):
+        return np.asarray(np.bitwise_count(words))
+    # NumPy below 2: byte by byte, from a table.
+    octets = np.ascontiguousarray(words).view(np.uint8).reshape(len(words), 8)
+    return np.asarray(BITS_OF_BYTE.take(octets).sum(axis=1), np.uint8)
 
 
 class BitVector:
@@ -31,7 +48,7 @@ class BitVector:
         # Number 70 is bit 70 & 63 = 6 of word 70 >> 6 = 1.
         self._words = np.zeros(size // 64 + 1, np.uint64)
         np.add.at(self._words, numbers >> 6, SINGLE_BIT.take(numbers & 63))  # as each is there once, this sets its bit
-        counts = np.bitwise_count(self._words)
+        counts = bit_counts(self._words)
         self._before = np.cumsum(counts, dtype=np.int64) - counts  # bits in the words before each
 
     def rank(self, numbers: Ints) -> Ints:
@@ -39,7 +56,7 @@ class BitVector:
         word = numbers >> 6
         # One less than a single bit k is a mask of the k bits below it: 8 - 1 = 0b111.
         lower = self._words.take(word) & (SINGLE_BIT - np.uint64(1)).take(numbers & 63)
-        return np.asarray(self._before.take(word) + np.bitwise_count(lower))
+        return np.asarray(self._before.take(word) + bit_counts(lower))
 
 
 @dataclass(frozen=True)

@@ -277,6 +277,7 @@ def test_tables_have_their_columns_and_parameters_say_what_shaped_them(tmp_path)
     assert results.spaces.query("space == 'level1'").group_name.tolist() == ["1", "1", "2", "2"]
 
 
+@pytest.mark.needs("WordNet")
 def test_wordnet_takes_senses_and_the_synsets_of_the_run(tmp_path):
     features, labels = np.random.default_rng(0).normal(size=(30, 4)), np.arange(30) % 3
     featlab.write_epoch(

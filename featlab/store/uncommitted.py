@@ -5,13 +5,12 @@ from __future__ import annotations
 import warnings
 
 from featlab.errors import FeatlabWarning
+from featlab.messages import listed
 from featlab.store import layout
 from featlab.store.attributes import holds_rows
 from featlab.store.files import disk_errors, read_attributes, store_path
 from featlab.store.lock import is_at_work
 from featlab.store.reader import Run
-
-_NAMED = 6
 
 
 def uncommitted(run: Run) -> list[tuple[int, str]]:
@@ -46,10 +45,9 @@ def warn_uncommitted(run: Run) -> None:
     found = uncommitted(run)
     if not found:
         return
-    named = ", ".join(f"epoch {epoch} split {split!r}" for epoch, split in found[:_NAMED])
-    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    named = listed(found, show=lambda one: f"epoch {one[0]} split {one[1]!r}")
     warnings.warn(
-        f"{run.path} has rows without a commit record, which are left out ({named}{more}): a capture that was killed "
+        f"{run.path} has rows without a commit record, which are left out ({named}): a capture that was killed "
         "leaves such, or the record was lost; `featlab verify` tells.",
         FeatlabWarning,
         stacklevel=3,

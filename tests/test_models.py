@@ -151,7 +151,8 @@ def test_compiled_code_runs_again_after_recordings_that_end_in_any_order(store):
             recording.batch(LABELS)
         one.__exit__(None, None, None)
         other.__exit__(None, None, None)
-    assert torch._dynamo.eval_frame._stance.stance == "default"
+    if hasattr(torch.compiler, "set_stance"):  # else nothing tells of it but the next recording
+        assert torch._dynamo.eval_frame._stance.stance == "default"
 
 
 def test_a_layer_that_did_not_fire_is_an_error_and_no_empty_array(store):

@@ -39,7 +39,7 @@ def command(results: str, table: str | None, choice: Choice) -> None:
     loaded = featlab.load_results(results)
     if table is None:
         click.echo(printable(repr(loaded)))
-        click.echo(f"  {VERDICT:<10} one sentence for each layer: what was learned when")
+        click.echo(f"  {VERDICT:<{max(map(len, TABLES))}} one sentence for each layer: what was learned when")
         return
     if table == VERDICT:
         frame = choice.of(loaded.verdict(), table)

@@ -63,6 +63,8 @@ class SnapshotSummary:
         is the first.
     tied
         Metrics with tied distances.
+    controls
+        By label space, each collapse column in its random controls, shape (n_controls,).
     """
 
     request: Request
@@ -77,6 +79,7 @@ class SnapshotSummary:
     left_out: int
     draws: dict[tuple[str, linkage.Method], tuple[Floats, ...]] = field(default_factory=dict)
     tied: frozenset[str] = frozenset()
+    controls: dict[str, dict[str, Floats]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -92,18 +95,32 @@ class FamilyMeasure:
         columns = [measured_columns(group) for group in groups]
         space = groups[0]
         head = {"space": name, "groups": len(space.means), "rows": space.rows}
-        geometry_row, collapse_row = ({**head, **_beside_controls(table)} for table in zip(*columns, strict=True))
-        return Measured(name, geometry_row, collapse_row, space.nearest)
+        of_geometry, of_collapse = zip(*columns, strict=True)
+        geometry_row, collapse_row = ({**head, **_beside_controls(table)} for table in (of_geometry, of_collapse))
+        return Measured(name, geometry_row, collapse_row, space.nearest, _of_controls(of_collapse))
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Rows of the geometry and collapse tables of a label space, and its nearest-mean hits, shape (n_present,)."""
+    """Measures of a label space.
+
+    Attributes
+    ----------
+    space
+        Its name.
+    geometry, collapse
+        Its rows of these tables.
+    nearest
+        Its nearest-mean hits, shape (n_present,).
+    controls
+        Each collapse column in its random controls, shape (n_controls,).
+    """
 
     space: str
     geometry: Row
     collapse: Row
     nearest: Ints
+    controls: dict[str, Floats]
 
 
 @dataclass(frozen=True)
@@ -214,6 +231,7 @@ def join_measures(
         left_out=statistics.coordinates.left_out,
         draws={(part.metric, method): drawn for part in trees for method, drawn in part.draws.items()},
         tied=frozenset(part.metric for part in trees if part.tied),
+        controls={part.space: part.controls for part in measured},
     )
 
 
@@ -237,12 +255,18 @@ def measured_columns(group: GroupStatistics) -> tuple[dict[str, float], dict[str
     )
 
 
+def _of_controls(measured: Sequence[dict[str, float]]) -> dict[str, Floats]:
+    """Each measure in a space's controls, which stand behind the space itself."""
+    space, *controls = measured
+    return {name: np.array([control[name] for control in controls], np.float64) for name in space}
+
+
 def _beside_controls(measured: Sequence[dict[str, float]]) -> Row:
     """A space's measures, then the mean and spread of each over its controls, and the difference to that mean."""
-    space, *controls = measured
+    space = measured[0]
     row: Row = dict(space)
-    for name, value in space.items():
-        drawn = np.array([control[name] for control in controls])
+    for name, drawn in _of_controls(measured).items():
+        value = space[name]
         with np.errstate(invalid="ignore"):  # infinite where means coincide
             mean = float(drawn.mean()) if len(drawn) else float("nan")
             spread = float(drawn.std(ddof=1)) if len(drawn) > 1 else float("nan")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,13 @@ _PROBE = 1 << 20  # bytes to write before anything is computed
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, OverflowError)  # what pandas and pyarrow raise for damage
 _TEXT = frozenset({
     "name", "synset", "space", "class_name", "group_name", "split", "layer", "metric", "linkage", "class_a", "class_b",
-    "taxonomy_distance", "score", "rule", "reference", "series",
+    "taxonomy_distance", "score", "rule", "reference", "series", "node", "parent", "predicted_name",
 })  # fmt: skip
 # What no row may lack.
 _NUMBERED = frozenset({"epoch", "class", "step", "left", "right", "group", "groups", "fraction"})
-_OPEN = frozenset({"alignment", "evolution", "onset"})  # tables with keys that mean nothing to some of their rows
+_OPEN = frozenset(
+    {"alignment", "evolution", "onset", "precedence", "trend", "alignment_change"}
+)  # tables with keys that mean nothing to some of their rows
 # What readers of results rely on; the rest of the parameters is shown as it is.
 _KINDS: dict[str, type | tuple[type, ...]] = {
     "run": str, "epochs": list, "splits": list, "layers": list, "spaces": list, "hierarchy": (dict, type(None)),
@@ -84,7 +86,9 @@ def save_tables(target: Path, tables: Mapping[str, pd.DataFrame], parameters: Ma
         raise _unwritable(target, error) from error
 
 
-def read_tables(source: Path, schemas: Mapping[str, Columns]) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
+def read_tables(
+    source: Path, schemas: Mapping[str, Columns], added: Collection[str] = ()
+) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
     """Read what `save_tables` wrote.
 
     Parameters
@@ -93,6 +97,8 @@ def read_tables(source: Path, schemas: Mapping[str, Columns]) -> tuple[dict[str,
         The directory.
     schemas
         Names of the tables, each with the columns that it must have and those of them that are its key.
+    added
+        Those of them that results of earlier releases lack, and then are not returned.
 
     Raises
     ------
@@ -102,14 +108,14 @@ def read_tables(source: Path, schemas: Mapping[str, Columns]) -> tuple[dict[str,
     for _ in range(_LOOKS - 1):
         before = _identity(source)
         try:
-            found = _read(standing(source), source, schemas)
+            found = _read(standing(source), source, schemas, added)
         except ResultsError:
             if _identity(source) == before:
                 raise
         else:
             if _identity(source) == before:
                 return found
-    return _read(standing(source), source, schemas)
+    return _read(standing(source), source, schemas, added)
 
 
 def _identity(source: Path) -> tuple[int, ...] | None:
@@ -121,9 +127,12 @@ def _identity(source: Path) -> tuple[int, ...] | None:
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def _read(place: Path, source: Path, schemas: Mapping[str, Columns]) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
+def _read(
+    place: Path, source: Path, schemas: Mapping[str, Columns], added: Collection[str]
+) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
     parameters = _read_parameters(place, source)
     digests = parameters.pop("tables", {})
+    schemas = {name: columns for name, columns in schemas.items() if name not in added or name in digests}
     missing = [name for name in schemas if not _is_file(place / f"{name}.parquet")]
     if missing:
         raise ResultsError(f"{str(source)!r} lacks the tables {', '.join(missing)}: analyse the run again.")

@@ -14,6 +14,7 @@ class Schema:
     columns: tuple[str, ...]
     later: tuple[str, ...] = ()  # added since results were first saved; NaN in those that lack them
     controlled: bool = False  # each measured column has a mean and spread over random controls beside it
+    added: bool = False  # since results were first saved; empty in those that lack it
 
 
 _GEOMETRY = (
@@ -58,6 +59,9 @@ _BIAS = (
 _NULL = ("value", "null_mean", "null_std", "z", "p", "p_corrected", "ceiling", "permutations")
 
 
+_POPULATION = ("population", "sampled", "needed", "interval")
+
+
 _SNAPSHOT = ("epoch", "split", "layer")
 
 
@@ -67,6 +71,7 @@ TABLES: dict[str, Schema] = {
         "the group of every class in every label space",
         ("space", "class"),
         ("class_name", "group", "group_name", "groups"),
+        ("largest", "entropy", "singletons", "balanced"),
     ),
     "accuracy": Schema(
         "accuracy and mistakes in every label space",
@@ -99,7 +104,46 @@ TABLES: dict[str, Schema] = {
         "the epoch by which a series has covered a fraction of its way",
         ("split", "layer", "space", "series", "fraction"),
         ("onset", "low", "high", "control_onset"),
-        ("population", "sampled", "needed", "interval", "missing"),
+        (*_POPULATION, "missing", "start", "course", "resolution", "control_low", "control_high", "control_p"),
+    ),
+    "precedence": Schema(
+        "how much earlier than the classes a label space was learned, in pairs",
+        ("split", "layer", "series", "space", "fraction"),
+        ("groups", "difference", "low", "high", "control_difference", "control_low", "control_high", *_POPULATION),
+        added=True,
+    ),
+    "trend": Schema(
+        "onset over all label spaces, in epochs for each doubling of the groups",
+        ("split", "layer", "series", "fraction"),
+        ("spaces", "slope", "low", "high", *_POPULATION),
+        added=True,
+    ),
+    "node_onset": Schema(
+        "the epoch by which each node of the hierarchy was learned, and in which order",
+        ("split", "series", "node", "fraction"),
+        ("parent", "depth", "classes", "first", "last", "onset", "low", "high", "rank", "rank_low", "rank_high"),
+        added=True,
+    ),
+    "groups": Schema(
+        "how well each group of each label space is told",
+        ("epoch", "split", "space", "group"),
+        ("group_name", "classes", "rows", "predicted", "accuracy", "recall", "precision", "mistake_severity"),
+        added=True,
+    ),
+    "confusion": Schema(
+        "rows of each group by the group that they were taken for",
+        ("epoch", "split", "space", "group", "predicted_group"),
+        ("group_name", "predicted_name", "rows"),
+        added=True,
+    ),
+    "alignment_change": Schema(
+        "how agreement with the hierarchy changed from the first epoch to the last, and which layer has most",
+        ("split", "layer", "metric", "linkage", "taxonomy_distance", "space", "score"),
+        (
+            *("first_epoch", "last_epoch", "first", "last", "change", "change_low", "change_high", "change_p"),
+            *("low", "high", "rank", "behind", "behind_low", "behind_high"),
+        ),
+        added=True,
     ),
 }
 

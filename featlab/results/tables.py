@@ -48,6 +48,12 @@ class Results:
     alignment: pd.DataFrame
     evolution: pd.DataFrame
     onset: pd.DataFrame
+    precedence: pd.DataFrame
+    trend: pd.DataFrame
+    node_onset: pd.DataFrame
+    groups: pd.DataFrame
+    confusion: pd.DataFrame
+    alignment_change: pd.DataFrame
 
     def __init__(self, tables: Mapping[str, pd.DataFrame], parameters: Mapping[str, Any]) -> None:
         self.parameters = dict(parameters)
@@ -70,8 +76,9 @@ class Results:
         return iter(TABLES)
 
     def __repr__(self) -> str:
+        width = max(map(len, TABLES))
         lines = [f"Results of {self.parameters.get('run', 'a run')}"]
-        lines += [f"  {name:<10} {len(self[name]):>8} rows  {schema.about}" for name, schema in TABLES.items()]
+        lines += [f"  {name:<{width}} {len(self[name]):>8} rows  {schema.about}" for name, schema in TABLES.items()]
         return "\n".join(lines)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -122,5 +129,5 @@ def load_results(path: str | os.PathLike[str]) -> Results:
         name: ([column for column in table_columns(name) if column not in schema.later], schema.keys)
         for name, schema in TABLES.items()
     }
-    tables, parameters = read_tables(Path(path), needed)
+    tables, parameters = read_tables(Path(path), needed, [name for name, schema in TABLES.items() if schema.added])
     return Results(tables, parameters)

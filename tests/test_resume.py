@@ -78,6 +78,17 @@ def test_a_script_killed_after_its_checkpoint_and_before_its_commit(capture, sto
     assert_epochs_are_true(store)
 
 
+def test_a_script_that_has_nothing_left_to_do(capture, store):
+    """A kill after the last epoch leaves a script that trains no more: no failure, as long as the run holds epochs."""
+    capture("--epochs", "2")
+    assert capture("--epochs", "2") == [
+        f"the script made no pass: {store} holds epochs 1-2 already, and none was added."
+    ]
+    assert committed(store) == [(1, "val"), (2, "val")]
+    with pytest.raises(CaptureError, match="never iterated over a torch DataLoader"):
+        capture("--epochs", "2", splits=("train",))
+
+
 @pytest.mark.parametrize(
     "more",
     [

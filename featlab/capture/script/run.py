@@ -126,7 +126,7 @@ def run_script(
     rank_at_start = known_rank()
     holding = None if rank_at_start is None else enter_run(path, rank_at_start)  # another command ends before it trains
     try:
-        _check_store(path, splits, refuse=not (options.resume or options.overwrite))
+        held = _check_store(path, splits, refuse=not (options.resume or options.overwrite))
         with termination_raised(), watch.attached():
             try:
                 _run(program)
@@ -139,7 +139,12 @@ def run_script(
             _summarise(watch, path, str(store), note)
     if stop is not None and stop.code not in (None, 0):
         raise stop
-    _check_captured(watch, splits)
+    if (
+        held and options.resume and not watch.seen.passes
+    ):  # killed after its last epoch, a script has nothing left to do
+        note(f"the script made no pass: {store} holds epochs {_ranges(held)} already, and none was added.")
+    else:
+        _check_captured(watch, splits)
     if stop is not None:
         raise stop
 
@@ -163,16 +168,20 @@ def _main_arguments(program: Program) -> Iterator[None]:
         sys.argv[:], sys.path[:] = arguments, path
 
 
-def _check_store(store: str, splits: Sequence[str], *, refuse: bool) -> None:
-    """Say before the training that its epochs are there already, or that the path holds something else."""
+def _check_store(store: str, splits: Sequence[str], *, refuse: bool) -> list[int]:
+    """Say before the training that its epochs are there already, or that the path holds something else.
+
+    Returns the epochs that are there, to which the script adds.
+    """
     if not is_run(store_path(store)):
-        return
+        return []
     held = sorted(epoch for epoch, split in open_run(store).committed if split in splits)
     if held and refuse:
         raise EpochExistsError(
             f"{store} holds epochs {_ranges(held)} of {', '.join(splits)} already: choose another store, "
             "go on with --resume, or replace them with --overwrite."
         )
+    return held
 
 
 def _summarise(watch: ScriptWatch, path: str, shown: str, note: Note) -> None:

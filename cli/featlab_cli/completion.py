@@ -75,18 +75,20 @@ def of_run(names: Callable[[Run], Iterable[Any]], *, listed: bool = False) -> Co
 def tables(ctx: click.Context) -> Sequence[str]:
     """Names of the tables of results."""
     from featlab.results.schema import TABLES
+    from featlab.results.verdict import VERDICT
 
-    return [*TABLES, "verdict"] if ctx.command.name == "show" else [name for name in TABLES if name not in _UNCOMPARED]
+    return [*TABLES, VERDICT] if ctx.command.name == "show" else [name for name in TABLES if name not in _UNCOMPARED]
 
 
 def columns(ctx: click.Context) -> Sequence[str]:
     """Columns of the table that the arguments name."""
     from featlab.results.schema import TABLES, table_columns
+    from featlab.results.verdict import COLUMNS
 
     table = ctx.params.get("table")
     if ctx.command.name == "compare":
         return [*TABLES[table].keys, "measure"] if table in TABLES else []
-    return table_columns(str(table)) if table in TABLES else ["split", "layer", "sentence"]
+    return table_columns(str(table)) if table in TABLES else COLUMNS
 
 
 def hierarchies(ctx: click.Context) -> Sequence[str]:

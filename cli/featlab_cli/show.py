@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from featlab.errors import OptionError
@@ -11,11 +9,7 @@ from featlab.messages import near_names
 from featlab_cli import completion
 from featlab_cli.tables import Choice, is_control, print_frame, table_options
 from featlab_cli.terminal import printable
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-VERDICT = "verdict"
+from featlab_cli.verdict import print_verdict
 
 
 @click.command("show")
@@ -25,7 +19,8 @@ VERDICT = "verdict"
 def command(results: str, table: str | None, choice: Choice) -> None:
     """Print a TABLE of RESULTS, or without one, what tables there are.
 
-    The table `verdict` is one sentence for the classifier and one for each layer: what was learned when.
+    The table `verdict` says what the others carry, one claim a row: what was learned when, in which layer, and against
+    what that was compared.
 
     \b
     featlab show run.results
@@ -35,18 +30,22 @@ def command(results: str, table: str | None, choice: Choice) -> None:
     """
     import featlab
     from featlab.results.schema import TABLES
+    from featlab.results.verdict import VERDICT
 
     loaded = featlab.load_results(results)
     if table is None:
         click.echo(printable(repr(loaded)))
-        click.echo(f"  {VERDICT:<{max(map(len, TABLES))}} one sentence for each layer: what was learned when")
+        click.echo(
+            f"  {VERDICT:<{max(map(len, TABLES))}} what the tables carry: one claim a row, each with its interval"
+        )
         return
     if table == VERDICT:
-        frame = choice.of(loaded.verdict(), table)
-        if choice.style == "table" and "sentence" in frame:
-            _print_sentences(frame)
+        verdict = loaded.verdict()
+        frame = choice.of(verdict, table)
+        if choice.style == "table" and len(frame.columns) == len(verdict.columns):
+            print_verdict(loaded, frame)
         else:
-            print_frame(frame, table, choice, ("split", "layer"))
+            print_frame(frame, table, choice, ("split", "layer", "series", "space"))
         return
     if table not in TABLES and (near := near_names(table, [VERDICT])):
         raise OptionError(f"there is no table {table!r}{near}: choose from {', '.join(TABLES)}, {VERDICT}.")
@@ -60,17 +59,3 @@ def command(results: str, table: str | None, choice: Choice) -> None:
         frame = frame.drop(columns=hidden)
         notes.append(f"{len(hidden)} control columns are hidden")
     print_frame(frame, table, choice, TABLES[table].keys, notes=notes)
-
-
-def _print_sentences(frame: pd.DataFrame) -> None:
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console()
-    for number, row in enumerate(frame.to_dict("records")):
-        heading = [str(row[name] or "classifier") for name in ("split", "layer") if name in row]
-        if number:
-            console.print()
-        if heading:
-            console.print(Text(printable(", ".join(heading)), style="bold"))
-        console.print(Text(printable(row["sentence"])))

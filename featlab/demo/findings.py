@@ -1,13 +1,9 @@
-"""Findings of a demo: two short tables and one sentence, all computed from its results."""
+"""Findings of a demo: two short tables, and what the verdict says, all computed from its results."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-
-from featlab.results.verdict import Learned, precedence
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,7 +12,6 @@ if TYPE_CHECKING:
 
 SPLIT = "val"
 SCORE = {"score": "rsa_spearman", "metric": "cosine", "taxonomy_distance": "path"}
-SIGNIFICANT = 0.01
 
 
 def onset_table(results: Results, finest: str | None = None) -> pd.DataFrame:
@@ -87,51 +82,23 @@ def _frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def tell(onsets: pd.DataFrame, alignment: pd.DataFrame) -> str:
-    """Say in one sentence what the numbers show, or that they do not show it.
-
-    Broad comes before specific when the coarsest label space is half-way earlier than the classes; it does so beyond
-    the uncertainty when the two intervals do not meet.
+def tell(verdict: pd.DataFrame) -> str:
+    """Say what the numbers show, or that they do not show it: the order of learning, and the last layer's alignment.
 
     Parameters
     ----------
-    onsets, alignment
-        From `onset_table` and `alignment_table`.
-
-    Returns
-    -------
-    str
+    verdict
+        As `Results.verdict` gives it.
 
     Examples
     --------
     >>> import pandas as pd
-    >>> onsets = pd.DataFrame({"space": ["library", "hyponym"], "groups": [3, 9], "half": [0.5, 2.0],
-    ...                        "low": [0.4, 1.5], "high": [0.6, 2.5]})
-    >>> alignment = pd.DataFrame({"layer": ["fc"], "trained": [0.5], "null_mean": [0.0], "p": [0.001]})
-    >>> tell(onsets, alignment).split(":")[0]
-    'Broad before specific'
+    >>> row = {"split": "val", "layer": None, "series": "accuracy", "space": None, "claim": "broad_first"}
+    >>> tell(pd.DataFrame([row | {"sentence": "Broad before specific."}]))
+    'Broad before specific.'
     """
-    coarse, fine, last = onsets.iloc[0], onsets.iloc[-1], alignment.iloc[-1]
-    head = precedence(_learned(coarse), _learned(fine))
-    early = head.startswith("Broad")
-    aligned = bool(last["p"] <= SIGNIFICANT and last["trained"] > last["null_mean"])
-    link = "and" if early == aligned else "but"
-    verb = "follow the hierarchy" if aligned else "do not follow the hierarchy beyond chance"
-    return (
-        f"{head}: accuracy had covered half of its way {_when(coarse['half'])} for the {coarse['groups']} groups of "
-        f"{coarse['space']} and {_when(fine['half'])} for the {fine['groups']} classes; {link} the class means of "
-        f"{last['layer']} {verb}, with a Spearman correlation of {_plain(last['trained'])} where shuffled class names "
-        f"give {_plain(last['null_mean'])} (p = {last['p']:.3g})."
-    )
-
-
-def _learned(row: pd.Series[Any]) -> Learned:
-    return Learned(row["space"], row["groups"], row["half"], low=row["low"], high=row["high"])
-
-
-def _when(epoch: float) -> str:
-    return f"at epoch {epoch:.2f}" if np.isfinite(epoch) else "at no epoch"
-
-
-def _plain(value: float) -> str:
-    return f"{round(value, 2) + 0.0:.2f}"  # no minus before a zero
+    mine = verdict[(verdict["split"] == SPLIT) & verdict["space"].isna()]
+    order = mine[mine["series"] == "accuracy"]
+    scores = mine[mine["series"] == SCORE["score"]]
+    last = scores[scores["layer"] == scores["layer"].iloc[-1]] if len(scores) else scores
+    return " ".join([*order["sentence"], *last["sentence"]])

@@ -42,7 +42,7 @@ class Story:
     alignment
         One row a layer: `rsa_spearman` of cosine distances untrained and at the last epoch, with the null and p.
     sentence
-        One sentence on what the numbers show, or that they do not show it.
+        What the verdict says of the order of learning and of the last layer's alignment.
     seconds
         Time spent by stage.
     """
@@ -149,7 +149,7 @@ def run_demo(
         results.report(page)
     finest = [name for name in taxonomy.level_names if name not in set(results.spaces["space"])][-1:]
     onsets, alignment = onset_table(results, *finest), alignment_table(results)
-    sentence = tell(onsets, alignment)
+    sentence = tell(results.verdict())
     return Story(store, tables, page, results, onsets, alignment, sentence, clock.seconds)
 
 

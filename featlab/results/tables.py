@@ -13,10 +13,14 @@ from featlab.errors import OptionError, ResultsError
 from featlab.messages import near_names
 from featlab.results.saved import read_tables, save_tables
 from featlab.results.schema import TABLES, table_columns
-from featlab.results.verdict import TOLD, layer_verdicts, moved_away
+from featlab.results.verdict import VERDICT, make_verdict
+from featlab.results.verdict import Tables as VerdictTables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+TOLD = (0.5, 0.9)  # fractions of its way at which each onset is given
 
 
 class Results:
@@ -67,6 +71,8 @@ class Results:
             setattr(self, name, table.assign(**dict.fromkeys(lacking, float("nan")))[columns])
 
     def __getitem__(self, name: str) -> pd.DataFrame:
+        if name == VERDICT:
+            return self.verdict()
         if name not in TABLES:
             raise OptionError(f"there is no table {name!r}{near_names(name, TABLES)}: choose from {', '.join(TABLES)}.")
         table: pd.DataFrame = getattr(self, name)
@@ -94,21 +100,27 @@ class Results:
         save_tables(Path(path), {name: self[name] for name in self}, self.parameters)
 
     def verdict(self) -> pd.DataFrame:
-        """Say in one sentence for the classifier, and one for each layer, which label spaces were learned when.
+        """List what the tables carry of each question, one claim a row; the same as `results["verdict"]`.
 
         Returns
         -------
         pandas.DataFrame
-            Columns split, layer (None for the classifier) and sentence; see `featlab.results.verdict.layer_verdicts`.
+            Columns series, split, layer (None for the classifier), claim, space (None for a headline, which is about
+            all levels), against, difference, low, high and sentence; see `featlab.results.verdict.make_verdict`.
+
+        Raises
+        ------
+        ResultsError
+            When the tables are not of one analysis.
         """
-        spaces = self.spaces.drop_duplicates("space")
-        groups = dict(zip(spaces["space"], spaces["groups"], strict=True))
         series = self.onset[self.onset["fraction"].isin(TOLD)].groupby(
             ["split", "layer", "space", "series"], dropna=False
         )
-        if not (set(self.onset["space"]) <= set(groups) and (series["fraction"].nunique() == len(TOLD)).all()):
+        if not (
+            set(self.onset["space"]) <= set(self.spaces["space"]) and (series["fraction"].nunique() == len(TOLD)).all()
+        ):
             raise ResultsError("the tables 'onset' and 'spaces' do not belong together: analyse the run again.")
-        return layer_verdicts(self.onset, groups, moved_away(self.accuracy, self.collapse))
+        return make_verdict(VerdictTables(self.spaces, self.onset, self.precedence, self.trend, self.alignment_change))
 
     def report(self, path: str | os.PathLike[str]) -> None:
         """Write one self-contained HTML page with the figures."""

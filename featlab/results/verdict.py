@@ -1,288 +1,363 @@
-"""Verdicts: one sentence on which label spaces were learned when, by their onsets and those in random groups."""
+"""Verdict: what the tables carry of each question, one claim a row, each with its difference, interval and sentence.
+
+Nothing is computed here but comparisons with zero: differences and intervals stand in the tables `precedence`, `trend`
+and `alignment_change`, and each sentence is made from the row that it stands in and from the onsets that this row
+compares. A claim holds where its interval lies on one side of zero, and where the interval against random groups lies
+on the same side.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from featlab.hierarchy.labelspace import HYPONYM
-from featlab.messages import joined
 from featlab.typing import NAN
 
-TOLD = (0.5, 0.9)  # fractions of its way that a sentence tells a series to have covered
-_COLUMNS = ["onset", "low", "high", "control_onset"]
-_RISING = ("accuracy", "ncc_accuracy", "nc4_agreement")  # as learning goes on; every other series falls
+VERDICT = "verdict"  # the name under which results give it
+COLUMNS = ["series", "split", "layer", "claim", "space", "against", "difference", "low", "high", "sentence"]
+BROAD, SPECIFIC, UNDECIDED, NO_COURSE = "broad_first", "specific_first", "undecided", "no_course"
+ALIGNED, LEARNED, LOST = "aligned", "learned", "lost"
+FRACTION = 0.5  # of its way that a series has covered where claims compare it
 LEADS = {"accuracy": "accuracy", "ncc_accuracy": "nearest-mean accuracy"}
+SIGNIFICANT = 0.05
+CLASSES, RANDOM, FIRST, SHUFFLED = "classes", "random groups", "first epoch", "shuffled classes"
+_HEADLINES = {BROAD: "Broad before specific", SPECIFIC: "Specific before broad"}
 
 
 @dataclass(frozen=True)
-class Learned:
-    """Onsets of a series in one label space: the epochs by which it had covered half and nine tenths of its way.
+class Tables:
+    """The tables that a verdict is made from; see `featlab.results.schema`."""
 
-    Attributes
-    ----------
-    space, groups
-        The label space and its number of groups.
-    half, most
-        Epochs by which 50 % and 90 % were covered; NaN for a series that did not move.
-    low, high
-        Interval of `half`, where there is one.
-    control_half, control_most
-        The same in random groups of the same sizes, where there are any.
-    away, control_away
-        True where the series, or that of random groups, ended worse than it began; then it has no `half`.
-    missing
-        Epochs at which the series has no value; the onsets are those over the others.
-    """
+    spaces: pd.DataFrame
+    onset: pd.DataFrame
+    precedence: pd.DataFrame
+    trend: pd.DataFrame
+    alignment_change: pd.DataFrame
 
-    space: str
-    groups: int
-    half: float
-    most: float = NAN
+
+@dataclass(frozen=True)
+class Interval:
+    """A difference with its interval; NaN where there is none."""
+
+    difference: float
     low: float = NAN
     high: float = NAN
-    control_half: float = NAN
-    control_most: float = NAN
-    away: bool = False
-    control_away: bool = False
-    missing: int = 0
 
     @property
-    def moved(self) -> bool:
-        """Tell whether the series moved at all, so that it has onsets."""
-        return bool(np.isfinite(self.half))
+    def side(self) -> int:
+        """Side of zero on which all of the interval lies: 1, -1, or 0 where it holds zero or is none."""
+        return int(self.low > 0) - int(self.high < 0)
+
+    @property
+    def known(self) -> bool:
+        """True where there is an interval."""
+        return bool(np.isfinite([self.low, self.high]).all())
+
+    def __str__(self) -> str:
+        return f"{self.low:.2f} to {self.high:.2f}"
 
 
-def precedence(coarse: Learned, fine: Learned) -> str:
-    """Say whether a coarse label space was learned before a fine one.
-
-    It was when it had covered half of its way earlier; no hierarchy is needed for that when random groups of the same
-    sizes were as early, it is uncertain when the two intervals meet, and how certain it is nobody knows where there are
-    none: then the sentence says so.
+def order_claim(of_classes: Interval, of_random: Interval) -> str:
+    """Name the order of learning that two intervals carry together.
 
     Parameters
     ----------
-    coarse, fine
-        The same series in two label spaces.
+    of_classes
+        Onset of the classes less that of the label space.
+    of_random
+        Onset of random groups less that of the label space; without an interval where none were drawn.
 
     Examples
     --------
-    >>> precedence(Learned("kind", 2, 0.5, low=0.4, high=0.6), Learned("hyponym", 8, 2.0, low=1.5, high=2.5))
-    'Broad before specific'
-    >>> precedence(Learned("kind", 2, 0.5, control_half=0.5), Learned("hyponym", 8, 2.0))
-    'Broad before specific, but no earlier than random groups'
-    >>> precedence(Learned("kind", 2, 0.5), Learned("hyponym", 8, 2.0))
-    'Broad before specific, with too few classes or groups for an interval'
+    >>> order_claim(Interval(0.8, 0.7, 1.0), Interval(0.5, 0.2, 0.7))
+    'broad_first'
+    >>> order_claim(Interval(0.8, 0.7, 1.0), Interval(0.1, -0.2, 0.3))  # no hierarchy is needed for that
+    'undecided'
     """
-    if not coarse.half < fine.half:
-        return "These numbers do not show broad before specific"
-    if coarse.control_half <= coarse.half:
-        return "Broad before specific, but no earlier than random groups"
-    if not np.isfinite([coarse.high, fine.low]).all():
-        return "Broad before specific, with too few classes or groups for an interval"
-    return "Broad before specific" + ("" if coarse.high < fine.low else ", but within the uncertainty")
+    side = of_classes.side
+    if not np.isfinite(of_classes.difference):
+        return NO_COURSE
+    if not side or (of_random.known and of_random.side != side):
+        return UNDECIDED
+    return BROAD if side > 0 else SPECIFIC
 
 
-def moved_away(accuracy: pd.DataFrame, collapse: pd.DataFrame) -> set[tuple[str, str | None, str, str]]:
-    """Series that ended worse than they began: an accuracy that fell, or a collapse column that rose.
+def make_verdict(tables: Tables) -> pd.DataFrame:
+    """List the claims that the tables carry: split by split, the classifier first, then layer by layer.
 
-    Parameters
-    ----------
-    accuracy, collapse
-        The tables of those names.
-
-    Returns
-    -------
-    set of tuple
-        Split, layer (None for the classifier), space and series; series of random groups end in "_control".
-    """
-    found = set()
-    accuracy = accuracy.assign(layer=None).rename(columns={"random_expected": "accuracy_control"})
-    keys = ["split", "layer", "space"]
-    for table, every in ((accuracy, ["accuracy"]), (collapse, _collapse_series(collapse))):
-        ordered = table.sort_values("epoch", kind="stable").astype({"layer": object})
-        for series in [name + end for name in every for end in ("", "_control")]:
-            known = ordered[ordered[series].notna()]  # as the onset is: from the first value to the last
-            first = known.drop_duplicates(keys, keep="first").set_index(keys)[series]
-            last = known.drop_duplicates(keys, keep="last").set_index(keys)[series]
-            change = (last - first.reindex(last.index)).to_numpy(np.float64)
-            worse = change < 0 if series.removesuffix("_control") in _RISING else change > 0
-            for split, layer, space in last.index[worse]:
-                found.add((split, layer if isinstance(layer, str) else None, space, series))
-    return found
-
-
-def _collapse_series(collapse: pd.DataFrame) -> list[str]:
-    return [name for name in collapse.columns if f"{name}_control" in collapse]
-
-
-def layer_verdicts(
-    onset: pd.DataFrame,
-    groups: Mapping[str, int],
-    away: Collection[tuple[str, str | None, str, str]] = (),
-) -> pd.DataFrame:
-    """One sentence for the classifier and one for each layer: which label spaces were learned when.
-
-    The sentence tells, for accuracy or nearest-mean accuracy, by which epoch every label space had covered 50 % and
-    90 % of its way, beside random groups of the same sizes; and for each collapse column the same of the classes and
-    of the coarsest label space in which it moved.
-
-    Parameters
-    ----------
-    onset
-        The table of that name.
-    groups
-        Number of groups of each label space.
-    away
-        From `moved_away`: series that say nothing of when something was learned.
+    For each lead (accuracy, or nearest-mean accuracy of a layer) the first row, without a label space, is the headline.
 
     Returns
     -------
     pandas.DataFrame
-        Columns split, layer (None for the classifier) and sentence, in the order of the table.
+        Columns `COLUMNS`. `difference`, `low` and `high` are in epochs (of the headline: for each doubling of the
+        groups), or in units of the score for alignment; `against` says what is compared with.
 
     Examples
     --------
-    >>> rows = [("kind", 0.5, 0.5, 2), ("kind", 0.9, 1, 3), ("hyponym", 0.5, 2, None), ("hyponym", 0.9, 3, None)]
-    >>> onset = pd.DataFrame(rows, columns=["space", "fraction", "onset", "control_onset"])
-    >>> onset = onset.assign(split="val", layer=None, series="accuracy", low=onset.onset, high=onset.onset)
-    >>> layer_verdicts(onset, {"kind": 2, "hyponym": 8}).sentence[0]
-    'Broad before specific: accuracy had covered 50 % / 90 % of its way by epoch 0.50 / 1.00 in the 2 groups of kind
-    (random groups 2.00 / 3.00) and 2.00 / 3.00 in the 8 classes.'
+    >>> spaces = pd.DataFrame({"space": ["hyponym", "kind"], "groups": [8, 2], "balanced": [1.0, 1.0]})
+    >>> key = {"split": "val", "layer": None, "series": "accuracy", "fraction": 0.5}
+    >>> onset = pd.DataFrame([key | {"space": "hyponym", "onset": 2.0}, key | {"space": "kind", "onset": 1.5}])
+    >>> pair = {"groups": 2, "difference": 0.5, "low": 0.2, "high": 0.9, "control_difference": 0.4}
+    >>> pair |= {"space": "kind", "control_low": 0.1, "control_high": 0.6}
+    >>> tables = Tables(spaces, onset, pd.DataFrame([key | pair]), pd.DataFrame(), pd.DataFrame())
+    >>> make_verdict(tables)[["claim", "space", "difference", "low", "high"]].iloc[0].tolist()
+    ['broad_first', None, 0.5, 0.2, 0.9]
     """
-    rows = []
-    for (split, layer), table in onset.groupby(["split", "layer"], sort=False, dropna=False):
-        name = layer if isinstance(layer, str) else None
-        worse = {(space, series) for at, of, space, series in away if (at, of) == (split, name)}
-        courses = {
-            str(series): _courses(mine, groups, worse, str(series))
-            for series, mine in table.groupby("series", sort=False)
+    rows: list[dict[str, Any]] = []
+    spaces = tables.spaces.drop_duplicates("space").set_index("space")
+    onset = tables.onset[tables.onset["fraction"] == FRACTION]
+    for (split, layer), of_layer in onset.groupby(["split", "layer"], sort=False, dropna=False):
+        place = {"split": str(split), "layer": layer if isinstance(layer, str) else None}
+        trend, precedence, change = (
+            _at(table, place) for table in (tables.trend, tables.precedence, tables.alignment_change)
+        )
+        for series, courses in of_layer.groupby("series", sort=False):
+            course = _Course(str(series), place, courses.set_index("space"), spaces)
+            mine = precedence[precedence["series"] == series] if len(precedence) else precedence
+            if series in LEADS:
+                rows += _lead(course, mine, trend[trend["series"] == series] if len(trend) else trend)
+            else:
+                rows += _collapse(course, mine)
+        rows += _alignment(change, place)
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"layer": object, "space": object, "against": object})
+
+
+def _at(table: pd.DataFrame, place: Mapping[str, Any]) -> pd.DataFrame:
+    """Rows of a split and layer, at the fraction that claims are about."""
+    if not len(table):
+        return table
+    layer = table["layer"].isna() if place["layer"] is None else table["layer"] == place["layer"]
+    found = table[(table["split"] == place["split"]) & layer]
+    return found[found["fraction"] == FRACTION] if "fraction" in found else found
+
+
+@dataclass(frozen=True)
+class _Course:
+    """A series of a split and layer: its onsets by label space, and what these are."""
+
+    series: str
+    place: Mapping[str, Any]
+    onsets: pd.DataFrame
+    spaces: pd.DataFrame
+
+    @property
+    def name(self) -> str:
+        name = LEADS.get(self.series, self.series)
+        return name if self.place["layer"] is None else f"{name} in {self.place['layer']}"
+
+    def onset(self, space: str) -> float:
+        return float(self.onsets["onset"].get(space, NAN))
+
+    def balanced(self, space: str) -> bool:
+        """Tell whether a label space may carry a claim; one of before, of which it is not known, may."""
+        return bool(self.spaces["balanced"].get(space, NAN) != 0) if "balanced" in self.spaces else True
+
+    def members(self, space: str) -> str:
+        groups = int(self.spaces["groups"][space])
+        return f"the {groups} classes" if space == HYPONYM else f"the {groups} groups of {space}"
+
+    def row(self, claim: str, space: str | None, against: str | None, found: Interval, sentence: str) -> dict[str, Any]:
+        return {
+            "series": self.series,
+            **self.place,
+            "claim": claim,
+            "space": space,
+            "against": against,
+            "difference": found.difference,
+            "low": found.low,
+            "high": found.high,
+            "sentence": sentence,
         }
-        rows.append((str(split), name, _sentence(name, courses)))
-    return pd.DataFrame(rows, columns=["split", "layer", "sentence"], dtype=object)
 
 
-def _courses(
-    onset: pd.DataFrame, groups: Mapping[str, int], worse: Collection[tuple[str, str]], series: str
-) -> list[Learned]:
-    """List the label spaces of one series, coarse to fine; without onsets where it got worse."""
-    spaces = []
-    for name, table in onset.groupby("space", sort=False):
-        space = str(name)
-        values = [table.loc[table["fraction"] == fraction, _COLUMNS].to_numpy(np.float64)[0] for fraction in TOLD]
-        (half, low, high, control_half), (most, _, _, control_most) = np.array(values).tolist()
-        away, control_away = (space, series) in worse, (space, f"{series}_control") in worse
-        if away:
-            half = most = low = high = NAN
-        if control_away:
-            control_half = control_most = NAN
-        missing = int(table["missing"].fillna(0).max()) if "missing" in table else 0
-        spaces.append(
-            Learned(
-                space, groups[space], half, most, low, high, control_half, control_most, away, control_away, missing
-            )
-        )
-    return sorted(spaces, key=lambda learned: (learned.space == HYPONYM, learned.groups))
+def _pair(row: Mapping[str, Any], prefix: str = "") -> Interval:
+    return Interval(*(float(row.get(f"{prefix}{name}", NAN)) for name in ("difference", "low", "high")))
 
 
-def _sentence(layer: str | None, courses: Mapping[str, list[Learned]]) -> str:
-    lead = "accuracy" if layer is None else "ncc_accuracy"
-    spaces = courses[lead]
-    where = LEADS[lead] if layer is None else f"in {layer}, {LEADS[lead]}"
-    hypernyms = [learned for learned in spaces if learned.space != HYPONYM]
-    if not any(learned.moved or learned.away for course in courses.values() for learned in course):
-        head = "No course to tell"
-    elif not hypernyms:
-        head = "Only the classes to tell of, as there is no broader label space"
-    elif _coarsest(spaces).moved and spaces[-1].away:
-        head = "Only broad label spaces gained"
+def _lead(course: _Course, precedence: pd.DataFrame, trend: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Give the headline of a series, then each label space against the classes and against random groups."""
+    pairs = [row for row in precedence.to_dict("records") if course.balanced(row["space"])]
+    pairs.sort(key=lambda row: int(row["groups"]))
+    yield _headline(course, pairs, trend.to_dict("records"))
+    for row in pairs:
+        yield from _level(course, row)
+
+
+def _headline(
+    course: _Course, pairs: Sequence[Mapping[str, Any]], trends: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Claim the order of all levels at once by their trend, or that of two levels by their difference."""
+    slope = NAN if not trends else float(trends[0]["slope"])
+    known = [pair for pair in pairs if np.isfinite(pair["difference"])]
+    if np.isfinite(slope):
+        trend = trends[0]
+        found = Interval(slope, float(trend["low"]), float(trend["high"]))
+        random = Interval(*(float(trend.get(f"control_{name}", NAN)) for name in ("slope", "low", "high")))
+        claim, against, basis = order_claim(found, random), "groups", trend
+        text = f"onsets of {course.name} come {_later(found.difference)} for each doubling of the groups"
+    elif known:
+        basis = known[0]
+        found, random = _pair(basis), _pair(basis, "control_")
+        claim, against = order_claim(found, random), CLASSES
+        text = f"{course.name} was half-way {_earlier(found.difference)} in {course.members(basis['space'])} than in "
+        text += course.members(HYPONYM)
+    elif not pairs:
+        return course.row(NO_COURSE, None, None, Interval(NAN), _nothing_broader(course))
     else:
-        head = precedence(_coarsest(spaces), spaces[-1])
-    parts = [_lead_clause(where, spaces)]
-    if hypernyms:
-        parts += _collapse_clauses({name: course for name, course in courses.items() if name not in LEADS})
-    else:
-        finest = {name: course[-1] for name, course in courses.items() if name not in LEADS}
-        told = [f"{name} by {_pair(classes)}" for name, classes in finest.items() if classes.moved]
-        parts += [f"of the collapse columns, {joined(told)}"] if told else []
-    return f"{head}: {'; '.join(parts)}."
+        return course.row(NO_COURSE, None, None, Interval(NAN), f"No course to tell: {_still(course)}.")
+    if claim in _HEADLINES:
+        head = _HEADLINES[claim]
+        return course.row(claim, None, against, found, f"{head}: {text} ({_level_text(found)}).")
+    return course.row(claim, None, against, found, f"Undecided: {text} {_why(found, random, basis)}.")
 
 
-def _lead_clause(where: str, spaces: Sequence[Learned]) -> str:
-    told = [f"{_pair(learned)} in {_name(learned)}{_beside(learned)}" for learned in spaces if learned.moved]
-    still = [_name(learned) for learned in spaces if not (learned.moved or learned.away)]
-    fell = [_name(learned) for learned in spaces if learned.away]
-    parts = [
-        (told, "had covered 50 % / 90 % of its way by epoch"),
-        (still, "did not move in"),
-        (fell, "fell in"),
-    ]
-    said = [f"{text} {joined(names)}" for names, text in parts if names]
-    if len(still) == len(spaces):
-        said = ["did not move"]
-    return f"{where} {', and '.join(said)}"
+def _later(epochs: float) -> str:
+    return f"{abs(epochs):.2f} epochs {'later' if epochs >= 0 else 'earlier'}"
 
 
-def _collapse_clauses(courses: Mapping[str, list[Learned]]) -> list[str]:
-    """The collapse columns by what they show, each with the coarsest label space in which it moved."""
-    before: list[str] = []
-    chance: list[str] = []
-    after: list[str] = []
-    still: list[str] = []
-    worse: list[str] = []
-    for series, spaces in courses.items():
-        coarse, fine = _coarsest(spaces), spaces[-1]
-        if not (coarse.moved and fine.moved):
-            spread = [learned.space for learned in spaces if learned.away]
-            told = ", ".join(spread) if len(spread) < len(spaces) else "every label space"
-            (worse if spread else still).append(f"{series} ({told})" if spread else series)
+def _earlier(epochs: float) -> str:
+    return f"{abs(epochs):.2f} epochs {'earlier' if epochs >= 0 else 'later'}"
+
+
+def _level_text(found: Interval) -> str:
+    return f"95 % interval {found}"
+
+
+def _why(found: Interval, random: Interval, row: Mapping[str, Any]) -> str:
+    """Say why no order is claimed."""
+    if not found.known:
+        sampled, needed = row.get("sampled", NAN), row.get("needed", NAN)
+        if np.isfinite([sampled, needed]).all() and sampled < needed:
+            return f"({_sampled(row)}, and an interval takes {needed:.0f})"
+        return "(no interval is known)"
+    if not found.side:
+        return f"({_level_text(found)}, which holds zero)"
+    return f"({_level_text(found)}), but no more so than in random groups (difference {random})"
+
+
+def _sampled(row: Mapping[str, Any]) -> str:
+    population = str(row.get("population") or "classes")
+    return f"{population} count as {float(row['sampled']):.1f}"
+
+
+def _nothing_broader(course: _Course) -> str:
+    onset = course.onset(HYPONYM)
+    told = f"{course.name} was half-way at epoch {onset:.2f}" if np.isfinite(onset) else _still(course)
+    return f"Only the classes to tell of, as there is no broader label space that is balanced: {told}."
+
+
+def _still(course: _Course) -> str:
+    """Say of a series without onsets in the classes or elsewhere why that is."""
+    kinds = course.onsets["course"] if "course" in course.onsets else pd.Series(dtype=object)
+    away = [str(space) for space, kind in kinds.items() if kind == "away"]
+    if HYPONYM in away:
+        return f"{course.name} ended worse than it began in {course.members(HYPONYM)}"
+    return f"{course.name} did not move in {course.members(HYPONYM)}"
+
+
+def _level(course: _Course, row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Compare one label space with the classes, and with random groups."""
+    space = row["space"]
+    onset, of_classes = course.onset(space), course.onset(HYPONYM)
+    found, random = _pair(row), _pair(row, "control_")
+    claim = order_claim(found, random)
+    where = course.members(space)
+    start = f"{course.name} was half-way in {where} at epoch {onset:.2f}"
+    if claim == NO_COURSE:
+        yield course.row(claim, space, CLASSES, found, f"No course to tell of {course.name} in {where}.")
+        return
+    told = f"{start}, {_earlier(found.difference)} than in {course.members(HYPONYM)} at {of_classes:.2f}"
+    doubt = f" ({_level_text(found)})" if claim in _HEADLINES else f": undecided {_why(found, random, row)}"
+    yield course.row(claim, space, CLASSES, found, _capital(f"{told}{doubt}{_first_interval(course, space)}."))
+    if random.known:
+        side = {1: BROAD, -1: SPECIFIC, 0: UNDECIDED}[random.side]
+        told = f"{start}, {_earlier(random.difference)} than in random groups of the same sizes"
+        doubt = f" ({_level_text(random)})" if random.side else f": undecided ({_level_text(random)}, which holds zero)"
+        yield course.row(side, space, RANDOM, random, _capital(f"{told}{doubt}."))
+
+
+def _first_interval(course: _Course, *spaces: str) -> str:
+    """Say where an onset lies before the first epoch that was captured after the start."""
+    if "course" not in course.onsets:
+        return ""
+    early = [space for space in (*spaces, HYPONYM) if course.onsets["course"].get(space) == "first interval"]
+    if not early:
+        return ""
+    end = float(course.onsets["resolution"][early[0]])
+    both = "both" if len(early) > 1 else course.members(early[0])
+    return f"; {both} within the first {end:.0f} epoch{'s' * (end != 1)}, of which only the ends were captured"
+
+
+def _collapse(course: _Course, precedence: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Compare a collapse column in each label space with that in random groups: sizes alone change its course."""
+    pairs = [row for row in precedence.to_dict("records") if course.balanced(row["space"])]
+    for row in sorted(pairs, key=lambda row: int(row["groups"])):
+        space = row["space"]
+        onset, of_classes, random = course.onset(space), course.onset(HYPONYM), _pair(row, "control_")
+        where = course.members(space)
+        if not np.isfinite(onset):
+            kind = course.onsets["course"].get(space) if "course" in course.onsets else None
+            told = "led away from collapse" if kind == "away" else "did not move"
+            yield course.row(NO_COURSE, space, RANDOM, Interval(NAN), _capital(f"{course.name} {told} in {where}."))
             continue
-        told = (
-            f"{series} ({coarse.space} {_pair(coarse)}, {_control(coarse)}classes {_pair(fine)}{_gaps(coarse, fine)})"
-        )
-        first = coarse.half < fine.half
-        (after if not first else chance if coarse.control_half <= coarse.half else before).append(told)
-    clauses = [
-        (before, "broad came first in"),
-        (chance, "broad came first, but no earlier than random groups, in"),
-        (after, "broad did not come first in"),
-        (worse, "the way led away from collapse in"),
-        (still, "there is no course to tell of"),
-    ]
-    parts = [f"{text} {joined(told)}" for told, text in clauses if told]
-    return [f"of the collapse columns, {parts[0]}", *parts[1:]] if parts else []
+        start = f"{course.name} was half-way in {where} at epoch {onset:.2f}"
+        kind = course.onsets["course"].get(space) if "course" in course.onsets else None
+        if kind == "turned":
+            start += " and turned back behind it later"
+        if not random.known:
+            yield course.row(
+                UNDECIDED, space, RANDOM, random, _capital(f"{start}: undecided (no random groups to compare with).")
+            )
+            continue
+        told = f"{start}, {_earlier(random.difference)} than in random groups ({_level_text(random)})"
+        if np.isfinite(of_classes):
+            told += f"; in {course.members(HYPONYM)} at {of_classes:.2f}"
+        side = random.side
+        if kind == "turned" or not side or (np.isfinite(of_classes) and np.sign(of_classes - onset) != side):
+            claim = UNDECIDED
+        else:
+            claim = BROAD if side > 0 else SPECIFIC
+        verdict = ": undecided" if claim == UNDECIDED else ""
+        yield course.row(claim, space, RANDOM, random, _capital(f"{told}{_first_interval(course, space)}{verdict}."))
 
 
-def _coarsest(spaces: Sequence[Learned]) -> Learned:
-    """The coarsest hypernym space that moved; a space whose classes were told apart from the start says nothing."""
-    hypernyms = [learned for learned in spaces if learned.space != HYPONYM]
-    return next((learned for learned in hypernyms if learned.moved), hypernyms[0])
+def _alignment(change: pd.DataFrame, place: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Say of the default score whether a layer follows the hierarchy, and whether that was learned."""
+    if not len(change):
+        return
+    for row in change[change["default"] == 1].to_dict("records"):
+        series, last = str(row["score"]), float(row["last"])
+        name = f"{series} ({row['metric']}, {row['taxonomy_distance']}) of {place['layer']}"
+        head = {"series": series, **place, "space": None}
+        if np.isfinite(row["change"]):
+            found = Interval(float(row["change"]), float(row["change_low"]), float(row["change_high"]))
+            told = f"{name} went from {row['first']:.2f} at epoch {int(row['first_epoch'])} to {last:.2f} at "
+            told += f"epoch {int(row['last_epoch'])}"
+            sure = found.known and bool(row["change_p"] <= SIGNIFICANT)
+            claim = LEARNED if sure and found.side > 0 else LOST if found.side < 0 else UNDECIDED
+            doubt = f"change {found}" if found.known else "no interval is known"
+            end = {LEARNED: "it was learned", LOST: "it was lost"}.get(claim, "undecided whether it was learned")
+            yield {
+                **head, "claim": claim, "against": FIRST, "difference": found.difference, "low": found.low,
+                "high": found.high, "sentence": _capital(f"{told} ({doubt}, p = {row['change_p']:.3g}): {end}."),
+            }  # fmt: skip
+        found = Interval(last - float(row["null_mean"]), *(float(row[n] - row["null_mean"]) for n in ("low", "high")))
+        follows = bool(row["p"] <= SIGNIFICANT) and found.difference > 0
+        told = f"{name} is {last:.2f} at epoch {int(row['last_epoch'])}, {found.difference:.2f} above shuffled classes"
+        end = "the layer follows the hierarchy" if follows else "undecided whether the layer follows the hierarchy"
+        yield {
+            **head, "claim": ALIGNED if follows else UNDECIDED, "against": SHUFFLED, "difference": found.difference,
+            "low": found.low, "high": found.high, "sentence": _capital(f"{told} (p = {row['p']:.3g}): {end}."),
+        }  # fmt: skip
 
 
-def _pair(learned: Learned) -> str:
-    return f"{learned.half:.2f} / {learned.most:.2f}"
-
-
-def _control(learned: Learned) -> str:
-    if learned.control_away:
-        return "random groups got worse, "
-    known = np.isfinite(learned.control_half)
-    return f"random groups {learned.control_half:.2f} / {learned.control_most:.2f}, " if known else ""
-
-
-def _gaps(*spaces: Learned) -> str:
-    missing = max(learned.missing for learned in spaces)
-    return f", {missing} epoch{'s' * (missing > 1)} without a value" if missing else ""
-
-
-def _beside(learned: Learned) -> str:
-    control = _control(learned).removesuffix(", ")
-    return f" ({control})" if control else ""
-
-
-def _name(learned: Learned) -> str:
-    many = learned.groups
-    return f"the {many} classes" if learned.space == HYPONYM else f"the {many} groups of {learned.space}"
+def _capital(sentence: str) -> str:
+    """Begin a sentence with a capital, unless it begins with the name of a column."""
+    first = sentence.split(" ", 1)[0]
+    return sentence if "_" in first else sentence[0].upper() + sentence[1:]

@@ -1,0 +1,81 @@
+"""The verdict in a terminal: for the classifier and each layer a headline, a table of levels, and what was not found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from featlab_cli.terminal import printable
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.table import Table
+
+    from featlab.results.tables import Results
+
+NOT_FOUND = ("undecided", "no_course")
+FIRST = {"broad_first": "broad came first in", "specific_first": "specific came first in"}
+
+
+def print_verdict(results: Results, verdict: pd.DataFrame) -> None:
+    """Print the claims of a verdict, as many of them as were chosen."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console()
+    places = verdict.assign(layer=verdict["layer"].fillna("")).groupby(["split", "layer"], sort=False)
+    for number, ((split, layer), claims) in enumerate(places):
+        if number:
+            console.print()
+        console.print(Text(printable(f"{split}, {layer or 'classifier'}"), style="bold"))
+        leads = claims[claims["space"].isna() & claims["series"].isin(("accuracy", "ncc_accuracy"))]
+        for series, sentence in zip(leads["series"], leads["sentence"], strict=True):
+            console.print(Text(printable(sentence)))
+            console.print(_levels(results, split, layer or None, series))
+        others = claims[~claims["series"].isin(leads["series"])]
+        for line in _others(others):
+            console.print(Text(printable(line)))
+
+
+def _levels(results: Results, split: str, layer: str | None, series: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    from featlab.results.levels import level_table
+
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    table.add_column("level")
+    for name in ("half-way", "95 %", "before classes", "95 %", "before random groups", "95 %"):
+        table.add_column(name, justify="right")
+    levels = level_table(results.onset, results.precedence, split, layer, series)
+    for row in levels.to_dict("records"):
+        cells = []
+        for name in ("onset", "earlier", "than_random"):
+            low, high = ("low", "high") if name == "onset" else (f"{name}_low", f"{name}_high")
+            cells += [_number(row[name]), _interval(row[low], row[high])]
+        table.add_row(printable(str(row["space"])), *cells)
+    return table
+
+
+def _number(value: float) -> str:
+    return "" if value != value else f"{value:.2f}"
+
+
+def _interval(low: float, high: float) -> str:
+    return "" if low != low or high != high else f"{low:.2f}..{high:.2f}"
+
+
+def _others(claims: pd.DataFrame) -> Iterator[str]:
+    """Lines on collapse columns, by what they show, and sentences on alignment."""
+    collapse = claims[claims["space"].notna()]
+    for claim, text in FIRST.items():
+        if said := _by_series(collapse[collapse["claim"] == claim]):
+            yield f"Of the collapse columns, beyond random groups {text} {said}."
+    if said := _by_series(collapse[collapse["claim"].isin(NOT_FOUND)]):
+        yield f"Not found in {said}."
+    yield from claims.loc[claims["space"].isna(), "sentence"]
+
+
+def _by_series(claims: pd.DataFrame) -> str:
+    spaces = claims.groupby("series", sort=False)["space"].agg(lambda names: ", ".join(dict.fromkeys(names)))
+    return ", ".join(f"{series} ({names})" for series, names in spaces.items())

@@ -15,6 +15,7 @@ import pandas as pd
 from featlab.analysis.accuracy import accuracy_onsets, accuracy_table, layer_onsets
 from featlab.analysis.alignment_table import Scored, align, corrected, steps
 from featlab.analysis.class_order import Comparison, best_shifts, warn_class_order
+from featlab.analysis.confusion_tables import confusion_tables, count_decisions
 from featlab.analysis.evolution import evolution
 from featlab.analysis.induced import SOURCES, data_driven_taxonomy
 from featlab.analysis.left_out import refuse_undecided, warn_left_out
@@ -129,7 +130,7 @@ def analyze(
     -------
     Results
         With the tables `classes, spaces, accuracy, geometry, collapse, distances, linkage, alignment, evolution,
-        onset`.
+        onset, groups, confusion`.
 
     Raises
     ------
@@ -252,16 +253,19 @@ class _Tables:
         accuracy, by_class = accuracy_table(self.run, self.plan, decisions)
         alignment = corrected(self.scored)
         warn_class_order(alignment, self.shifts)
+        confused = confusion_tables(self.run, self.plan, count_decisions(self.run, decisions))
         onsets = accuracy_onsets(by_class, self.sampled, self.plan.options.seed) + self.rows["onset"]
         tables = {
             "classes": self._classes(),
             "spaces": self._spaces(),
             "accuracy": accuracy,
+            "groups": confused.groups,
+            "confusion": confused.confusion,
             "distances": pd.concat(self.distances, ignore_index=True) if self.distances else pd.DataFrame(),
             "alignment": pd.DataFrame(alignment),
             **{name: pd.DataFrame(rows) for name, rows in {**self.rows, "onset": onsets}.items()},
         }
-        return Results(tables, {**self._parameters(), "notes": self._notes(alignment)})
+        return Results(tables, {**self._parameters(), "notes": {**self._notes(alignment), **confused.notes}})
 
     def _notes(self, alignment: Sequence[Row]) -> dict[str, str]:
         """Say of tables that lack what one would look for in them why they do."""

@@ -1,12 +1,13 @@
-"""Confusion of classes: how many rows of each class were taken for each class."""
+"""Confusion of classes: rows by class and predicted class, and the scores of groups of classes that follow."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from featlab.typing import Ints
+from featlab.typing import Floats, Ints
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,98 @@ class Confusion:
         """
         right = groups[self.true] == groups[self.predicted]
         return np.bincount(self.true[right], self.rows[right], self.n_classes).astype(np.int64)
+
+    def grouped(self, groups: Ints) -> Confusion:
+        """Confusion of the groups: rows by group and predicted group.
+
+        Parameters
+        ----------
+        groups
+            Group of each class, 0 to n_groups - 1, shape (n_classes,).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> grouped = confusion(np.array([0, 0, 1, 2]), np.array([0, 1, 0, 1]), 3).grouped(np.array([0, 0, 1]))
+        >>> grouped.true.tolist(), grouped.predicted.tolist(), grouped.rows.tolist()
+        ([0, 1], [0, 0], [3, 1])
+        """
+        n_groups = int(groups.max()) + 1
+        keys = groups[self.true].astype(np.int64) * n_groups + groups[self.predicted]
+        cells, index = np.unique(keys, return_inverse=True)
+        rows = np.bincount(index, self.rows, len(cells)).astype(np.int64)
+        return Confusion(cells // n_groups, cells % n_groups, rows, n_groups)
+
+
+@dataclass(frozen=True)
+class GroupScores:
+    """Scores of each group of a label space, shape (n_groups,) each; NaN where there is nothing to take a share of.
+
+    Attributes
+    ----------
+    rows
+        Rows of the group.
+    predicted
+        Rows that were taken for one of the group's classes.
+    accuracy
+        Share of the group's rows whose class is right.
+    recall
+        Share of the group's rows that were taken for the group.
+    precision
+        Share of the rows taken for the group that belong to it.
+    mistake_severity
+        Mean height of the lowest common ancestor of class and predicted class, over the group's rows that were taken
+        for another group (Bertinetto et al. 2020); NaN throughout without heights.
+    """
+
+    rows: Ints
+    predicted: Ints
+    accuracy: Floats
+    recall: Floats
+    precision: Floats
+    mistake_severity: Floats
+
+
+def group_scores(confused: Confusion, groups: Ints, heights: NDArray[np.number] | None = None) -> GroupScores:
+    """Score each group of a label space by its rows and by the rows that were taken for it.
+
+    Parameters
+    ----------
+    confused
+        Rows by class and predicted class.
+    groups
+        Group of each class, 0 to n_groups - 1, shape (n_classes,).
+    heights
+        Height of the lowest common ancestor of each two classes, shape (n_classes, n_classes).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> scores = group_scores(confusion(np.array([0, 0, 1, 2]), np.array([0, 1, 2, 2]), 3), np.array([0, 0, 1]))
+    >>> scores.accuracy.tolist(), scores.precision.tolist()
+    ([0.3333333333333333, 1.0], [1.0, 0.5])
+    """
+    n_groups = int(groups.max()) + 1
+    own, taken = groups[confused.true], groups[confused.predicted]
+
+    def total(cells: NDArray[np.bool_] | slice, of: Ints, each: NDArray[np.number]) -> Floats:
+        return np.bincount(of[cells], each[cells], n_groups).astype(np.float64)
+
+    everything = slice(None)
+    rows, predicted = total(everything, own, confused.rows), total(everything, taken, confused.rows)
+    inside, wrong = own == taken, own != taken
+    right = total(inside, own, confused.rows)
+    missed = total(wrong, own, confused.rows)
+    links = np.full(len(confused.rows), np.nan) if heights is None else heights[confused.true, confused.predicted]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return GroupScores(
+            rows.astype(np.int64),
+            predicted.astype(np.int64),
+            total(confused.true == confused.predicted, own, confused.rows) / rows,
+            right / rows,
+            right / predicted,
+            total(wrong, own, confused.rows * links.astype(np.float64)) / missed,
+        )
 
 
 def confusion(labels: Ints, predictions: Ints, n_classes: int) -> Confusion:

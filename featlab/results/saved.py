@@ -28,7 +28,7 @@ _TEXT = frozenset({
     "taxonomy_distance", "score", "rule", "reference", "series", "node", "parent", "predicted_name",
 })  # fmt: skip
 # What no row may lack.
-_NUMBERED = frozenset({"epoch", "class", "step", "left", "right", "group", "groups", "fraction"})
+_NUMBERED = frozenset({"epoch", "class", "step", "left", "right", "group", "predicted_group", "groups", "fraction"})
 _OPEN = frozenset(
     {"alignment", "evolution", "onset", "precedence", "trend", "alignment_change"}
 )  # tables with keys that mean nothing to some of their rows

@@ -136,6 +136,7 @@ def accuracy_columns(labels, predictions, classes, parents, groups):
         "mistake_severity": sum(heights) / len(heights) if heights else float("nan"),
         "hierarchical_precision": shared / guessed,
         "hierarchical_recall": shared / wanted,
+        "hierarchical_f": 2 * shared / (guessed + wanted),
     }
 
 

@@ -132,7 +132,7 @@ def test_hierarchical_scores_of_the_classes_do_not_depend_on_the_choice_of_space
     names = ["shark", "trout", "baby", "boy"]
     write(tmp_path / "run.zarr", rng.normal(size=(60, 8)), labels, classes=names, logits=logits)
     tree = featlab.Taxonomy.from_superclasses({"fish": ["shark", "trout"], "people": ["baby", "boy"]})
-    columns = ["hierarchical_precision", "hierarchical_recall"]
+    columns = ["hierarchical_precision", "hierarchical_recall", "hierarchical_f"]
     default = featlab.analyze(tmp_path / "run.zarr", hierarchy=tree, permutations=0).accuracy
     for spaces in (["superclass"], ["cut2"], ["hyponym"], {"odd": [0, 1, 0, 1]}):
         chosen = featlab.analyze(tmp_path / "run.zarr", hierarchy=tree, permutations=0, spaces=spaces).accuracy

@@ -47,6 +47,13 @@ def test_hierarchical_scores_by_hand():
     assert np.isnan(bias.hierarchical_scores(np.array([], int), np.array([], int), ancestors)).all()
 
 
+def test_hierarchical_f_by_hand():
+    # One node is shared, five are guessed, two are true: F = 2 * 1 / (5 + 2).
+    assert bias.hierarchical_f(1 / 5, 1 / 2) == pytest.approx(2 / 7)
+    assert bias.hierarchical_f(0.0, 0.0) == 0
+    assert np.isnan(bias.hierarchical_f(np.nan, 0.5))
+
+
 EPOCHS = np.array([0.0, 1, 2, 5])
 
 

@@ -61,7 +61,7 @@ def test_analyze_writes_results_and_prints_where(featlab_command, folder):
         "--permutations", 19, "--metric", "cosine", "--linkage", "average", "--memory", "1GB", "--seed", 4,
     )  # fmt: skip
     assert (code, out) == (0, "run.results\n")
-    assert "2 epochs, 1 split, 1 layer, 3 label spaces" in err
+    assert "2 epochs, 1 split, 1 layer, 2 label spaces" in err
     loaded = featlab.load_results(folder / "run.results")
     assert loaded.parameters["seed"] == 4
     assert set(loaded.geometry.epoch) == {0, 2}

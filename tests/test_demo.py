@@ -237,9 +237,9 @@ class TestCommands:
         lines = outcome.stdout.splitlines()
         assert lines[1].startswith("label space")
         assert lines[1].endswith("untrained  trained  half at      95 % CI  90 % at")
-        assert [line.split()[0] for line in lines[2:7]] == ["level1", "cut4", "level2", "cut16", "hyponym"]
-        assert [line.split()[0] for line in lines[10:13]] == ["layer1", "layer2", "layer3"]
-        assert lines[14].startswith("Broad before specific: ")
+        assert [line.split()[0] for line in lines[2:5]] == ["level1", "level2", "hyponym"]
+        assert [line.split()[0] for line in lines[8:11]] == ["layer1", "layer2", "layer3"]
+        assert lines[12].startswith("Broad before specific: ")
         assert lines[-1] == f"report   {tmp_path / 'report.html'}"
         assert outcome.stderr.startswith("took ")
 

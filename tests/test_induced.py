@@ -66,7 +66,7 @@ def test_label_spaces_are_cut_from_it() -> None:
         "(c10, c11 and 3 more)",
         "(c15, c16 and 3 more)",
     }
-    assert [space.name for space in default_spaces(classes, taxonomy)] == ["hyponym", "cut2", "cut4", "cut8", "cut16"]
+    assert [space.name for space in default_spaces(classes, taxonomy)] == ["hyponym", "cut2", "cut4", "cut8"]
 
 
 @pytest.mark.parametrize("method", METHODS)

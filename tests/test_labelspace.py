@@ -7,11 +7,13 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 from taxonomy_strategies import taxonomies, trees
 
 from featlab.errors import OptionError, TaxonomyError
+from featlab.hierarchy.builtin import builtin_taxonomy
 from featlab.hierarchy.labelspace import LabelSpace, branches, controls, cut, default_spaces, depth, height, level
 from featlab.hierarchy.taxonomy import Taxonomy
 
@@ -220,14 +222,12 @@ def test_uneven_names_stand_for_themselves_at_deeper_levels() -> None:
 # Default spaces
 
 
-def test_a_superclass_level_replaces_the_nearest_cut() -> None:
+def test_a_superclass_level_replaces_the_cuts_near_it() -> None:
     taxonomy = Taxonomy.from_superclasses(SUPERCLASSES)
     spaces = default_spaces(taxonomy.leaves, taxonomy)
     assert [(space.name, space.n_groups) for space in spaces] == [
         ("hyponym", 100),
         ("superclass", 20),
-        ("cut32", 32),
-        ("cut64", 64),
     ]
     assert spaces[0].nodes == taxonomy.leaves
     assert set(spaces[1].groups) == set(SUPERCLASSES)
@@ -237,21 +237,22 @@ def test_every_level_of_dotted_names_is_there_beside_the_other_cuts() -> None:
     classes = [f"l{a}.s{a}{b}.m{c}" for a in range(2) for b in range(5) for c in range(8)]
     taxonomy = Taxonomy.from_names(classes, levels=["library", "subpackage", "module"])
     found = [(space.name, space.n_groups) for space in default_spaces(classes, taxonomy)]
-    # cut2 is the libraries, cut8 the subpackages (ten); cut4 splits a library into its five subpackages.
-    assert found == [
-        ("hyponym", 80),
-        ("library", 2),
-        ("cut4", 6),
-        ("subpackage", 10),
-        ("cut16", 17),
-        ("cut32", 38),
-        ("cut64", 66),
-    ]
+    # Of 6 groups, five would be the subpackages of one library, and nothing but its name would tell of which.
+    assert found == [("hyponym", 80), ("library", 2), ("subpackage", 10)]
 
 
 def test_levels_without_names_are_depths() -> None:
     taxonomy = Taxonomy.from_names(["a.x.1", "a.x.2", "a.y.1", "b.x.1", "b.x.2"])
-    assert [space.name for space in default_spaces(taxonomy.leaves, taxonomy)] == ["hyponym", "depth1", "depth2"]
+    assert [space.name for space in default_spaces(taxonomy.leaves, taxonomy)] == ["hyponym", "depth2"]
+
+
+def test_depths_are_levels_where_all_leaves_share_one() -> None:
+    even = {"a": {"x": ["1", "2"], "y": ["3", "4"]}, "b": {"z": ["5", "6"], "w": ["7", "8"]}, "c": {"v": ["9", "10"]}}
+    found = default_spaces([str(number) for number in range(1, 11)], Taxonomy.from_nested(even))
+    assert [(space.name, space.n_groups) for space in found] == [("hyponym", 10), ("depth1", 3), ("depth2", 5)]
+    assert found[1].groups == ("a", "b", "c")
+    uneven = Taxonomy.from_nested({**even, "d": None})
+    assert "depth1" not in {space.name for space in default_spaces(uneven.leaves, uneven)}
 
 
 def test_equal_partitions_appear_once() -> None:
@@ -268,6 +269,64 @@ def test_without_a_taxonomy_there_is_only_the_hyponym_space() -> None:
     assert (space.name, space.groups, space.nodes, space.is_identity) == ("hyponym", ("a", "b"), None, True)
 
 
+def test_balance_by_hand() -> None:
+    space = LabelSpace.from_groups("kind", "aaaabbcd")
+    assert (space.largest_share, space.singletons, space.is_balanced) == (0.5, 2, True)
+    shares = np.array([4, 2, 1, 1]) / 8
+    assert space.entropy == pytest.approx(scipy.stats.entropy(shares, base=4))
+    assert LabelSpace.from_groups("kind", "aabb").entropy == 1
+    assert LabelSpace.from_groups("kind", "aa").entropy == 0
+    for groups in ("aa", "aaab", "aab", "aabcd", "aaabb"):
+        assert not LabelSpace.from_groups("kind", groups).is_balanced
+    assert LabelSpace.identity("abc").is_balanced
+
+
+def test_an_unbalanced_level_is_a_default_only_where_nothing_is_balanced() -> None:
+    classes = [f"{kind}{number}" for kind in range(4) for number in range(4)] + ["x"]
+    parents = {f"kind{kind}": "big" for kind in range(4)} | {"big": "top", "small": "top", "x": "small"}
+    parents |= {child: f"kind{child[0]}" for child in classes[:-1]}
+    taxonomy = Taxonomy.from_parents(parents, levels=["kingdom"])
+    assert [space.name for space in default_spaces(classes, taxonomy)] == ["hyponym", "cut5"]
+    few = ["00", "01", "02", "x"]
+    assert [(space.name, space.is_balanced) for space in default_spaces(few, taxonomy)] == [
+        ("hyponym", True),
+        ("kingdom", False),
+    ]
+
+
+@given(taxonomies(max_classes=30))
+def test_no_tie_decides_on_a_default_cut(taxonomy: Taxonomy) -> None:
+    """Groups that the next coarser cut has no more are larger than any group that is left."""
+    every = {
+        space.n_groups: space
+        for space in (cut(taxonomy, taxonomy.leaves, n) for n in range(1, 1 + len(taxonomy.leaves)))
+    }
+    for space in default_spaces(taxonomy.leaves, taxonomy)[1:]:
+        if space.name.startswith("cut"):
+            coarser = every[max(groups for groups in every if groups < space.n_groups)]
+            (split,) = {*coarser.groups} - {*space.groups}
+            assert coarser.sizes[coarser.groups.index(split)] > max(space.sizes)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    {
+        "cifar10": ["cut4", "cut6"],
+        "cifar100": ["cut15", "cut31"],
+        "cifar100-superclasses": ["superclass"],
+        "imagenet1k": ["cut15", "cut33", "cut78", "cut127", "cut257"],
+        "dbpedia14": ["kind", "cut6"],
+        "fashion-mnist": ["kind"],
+    }.items(),
+)
+def test_default_spaces_of_hierarchies_in_use(name: str, expected: list[str]) -> None:
+    taxonomy = builtin_taxonomy(name)
+    spaces = default_spaces(taxonomy.leaves, taxonomy)
+    assert [space.name for space in spaces] == ["hyponym", *expected]
+    # Bags are a kind of their own, and clothes are six classes of ten: there is nothing else to look at.
+    assert all(space.is_balanced for space in spaces) != (name == "fashion-mnist")
+
+
 @given(taxonomies(max_classes=40))
 def test_default_spaces_are_distinct_and_ordered(taxonomy: Taxonomy) -> None:
     spaces = default_spaces(taxonomy.leaves, taxonomy)
@@ -276,6 +335,9 @@ def test_default_spaces_are_distinct_and_ordered(taxonomy: Taxonomy) -> None:
     assert sizes[1:] == sorted(sizes[1:])
     assert all(1 < size < len(taxonomy.leaves) for size in sizes[1:])
     assert len({space.labels.tobytes() for space in spaces}) == len(spaces)
+    balanced = [2 * max(space.sizes) <= sizes[0] and 2 * sum(space.sizes == 1) <= len(space.sizes) for space in spaces]
+    assert all(balanced[1:]) or not any(balanced[1:])
+    assert all(balanced[1:]) or {space.name for space in spaces[1:]} <= {*taxonomy.level_names, "depth1", "depth2"}
 
 
 # The map itself

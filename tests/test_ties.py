@@ -15,7 +15,7 @@ from featlab.analysis import snapshots
 from featlab.analysis.alignment_table import align
 from featlab.analysis.reference import make_reference
 from featlab.analysis.snapshots import SnapshotSummary, measure_trees
-from featlab.hierarchy.labelspace import default_spaces
+from featlab.hierarchy.labelspace import cut, default_spaces
 from featlab.hierarchy.taxonomy import Taxonomy
 from featlab.metrics.rsa.neighbors import nearest_neighbor_distance, nearest_neighbors
 from featlab.metrics.rsa.tied_distances import TiedDistances
@@ -176,7 +176,8 @@ def test_ties_alone_are_not_significant(monkeypatch):
     names = names_of(4, 5)
     taxonomy = Taxonomy.from_names(names)
     generator = np.random.default_rng(2)
-    against = make_reference(names, taxonomy, ("path",), default_spaces(names, taxonomy), 39, 0)
+    spaces = [*default_spaces(names, taxonomy), *(cut(taxonomy, names, groups) for groups in (8, 16))]
+    against = make_reference(names, taxonomy, ("path",), spaces, 39, 0)
     drawn = [tied_summary(generator.integers(0, 2, (20, 3)).astype(float), run, names) for run in range(200)]
     table = pd.DataFrame([each.row for each in align(drawn, against)]).fillna({"space": "", "linkage": ""})
     scores = table[table.score != "cophenetic_self"].groupby(["linkage", "space", "score"])

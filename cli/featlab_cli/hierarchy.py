@@ -241,7 +241,8 @@ def _space_row(space: LabelSpace) -> dict[str, Any]:
         "groups": space.n_groups,
         "smallest": int(sizes.min()),
         "largest": int(sizes.max()),
-        "singles": int((sizes == 1).sum()),
+        "singles": space.singletons,
+        "balanced": "yes" if space.is_balanced else "no",
         "largest_groups": named or "-",
     }
 

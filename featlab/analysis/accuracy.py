@@ -70,6 +70,7 @@ def accuracy_table(
                     else bias.mistake_severity(labels, predictions, space.labels, heights),
                     "hierarchical_precision": precision,
                     "hierarchical_recall": recall,
+                    "hierarchical_f": bias.hierarchical_f(precision, recall),
                 }
             )
     table = pd.DataFrame(rows)

@@ -91,7 +91,8 @@ def analyze(
         Synsets of ambiguous class names, for "wordnet": a mapping, or a file of words and synsets.
     spaces
         Label spaces beside the hyponym space: names ("cut8", "depth2", "height1", a level), `LabelSpace` objects, or
-        a mapping from a name to the group of each class. By default the hierarchy's levels and cuts at 2, 4, 8, ...
+        a mapping from a name to the group of each class. By default the hierarchy's levels, and cuts near 2, 4, 8, ...
+        groups where no level is near, all of them balanced (`featlab.hierarchy.labelspace.default_spaces`).
     epochs, splits, layers
         What to analyse, by default all: a slice or list of epoch numbers, split names, globs of layers.
     metrics, linkages
@@ -270,6 +271,11 @@ class _Tables:
     def _notes(self, alignment: Sequence[Row]) -> dict[str, str]:
         """Say of tables that lack what one would look for in them why they do."""
         notes = {}
+        if self.plan.taxonomy is not None and all(space.is_identity for space in self.plan.spaces):
+            notes["spaces"] = (
+                "it has the classes only: the hierarchy names no level, and no cut of it is balanced; name a space, such "
+                "as cut4, to look at it all the same."
+            )
         n_classes = len(self.run.classes)
         pairs = n_classes * (n_classes - 1) // 2
         if self.distances_kept == "none":
@@ -306,6 +312,10 @@ class _Tables:
                         "group": space.labels,
                         "group_name": [space.groups[group] for group in space.labels],
                         "groups": space.n_groups,
+                        "largest": space.largest_share,
+                        "entropy": space.entropy,
+                        "singletons": float(space.singletons),
+                        "balanced": float(space.is_balanced),
                     }
                 )
                 for space in self.plan.spaces

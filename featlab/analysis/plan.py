@@ -25,6 +25,7 @@ Hierarchy = Taxonomy | Mapping[str, Any] | str | os.PathLike[str]
 Senses = Mapping[str, str] | str | os.PathLike[str]
 Spaces = Sequence[str | LabelSpace] | Mapping[str, Sequence[str | int]]
 RULES = ("greedy", "sum")
+FAR_BEYOND = 1.25  # times the groups that were asked for, above which a cut is not what its name says
 
 
 @dataclass(frozen=True)
@@ -200,10 +201,41 @@ def _choose_spaces(classes: Sequence[str], taxonomy: Taxonomy | None, chosen: Sp
         spaces = [_named_space(space, classes, taxonomy) for space in chosen]
     spaces = [space for space in spaces if space.name != identity.name]
     names = [space.name for space in spaces]
+    if not isinstance(chosen, Mapping):
+        _warn_unbalanced([space for space in chosen if isinstance(space, str)], spaces)
     twice = {name for name in names if names.count(name) > 1}
     if twice:
         raise OptionError(f"the label space {sorted(twice)[0]!r} is given twice: give each once.")
     return [identity, *spaces]
+
+
+def _warn_unbalanced(asked: Sequence[str], spaces: Sequence[LabelSpace]) -> None:
+    """Say of spaces that were asked for by name that they are not what one would expect of them."""
+    named = [space for space in spaces if space.name in asked]
+    for space in named:
+        wanted = space.name.removeprefix("cut")
+        if space.name.startswith("cut") and wanted.isdigit() and space.n_groups > FAR_BEYOND * int(wanted):
+            warnings.warn(
+                f"the label space {space.name!r} has {space.n_groups:,} groups: the hierarchy has no cut nearer to "
+                f"{int(wanted):,} that is not below it.",
+                FeatlabWarning,
+                stacklevel=5,
+            )
+    unbalanced = [space for space in named if not space.is_balanced]
+    if unbalanced:
+        told = elided(unbalanced, 4, show=_imbalance)
+        warnings.warn(
+            f"unbalanced label spaces were asked for, {told}: they are marked in the table spaces, and no verdict "
+            "rests on them.",
+            FeatlabWarning,
+            stacklevel=5,
+        )
+
+
+def _imbalance(space: LabelSpace) -> str:
+    if space.largest_share > 0.5:
+        return f"{space.name!r} (its largest group holds {space.sizes.max():,} of {len(space.labels):,} classes)"
+    return f"{space.name!r} ({space.singletons:,} of its {space.n_groups:,} groups hold a single class)"
 
 
 def _space_of_groups(name: str, groups: Sequence[str | int], classes: Sequence[str]) -> LabelSpace:

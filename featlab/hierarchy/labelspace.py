@@ -100,6 +100,43 @@ class LabelSpace:
         """True where each class is its own group: the group of class k is group k."""
         return np.array_equal(self.labels, np.arange(len(self.labels)))
 
+    @property
+    def largest_share(self) -> float:
+        """Share of the classes that are in the largest group."""
+        return float(self.sizes.max() / len(self.labels))
+
+    @property
+    def entropy(self) -> float:
+        """Entropy of the groups' shares of classes, over the largest that so many groups can have.
+
+        1 for groups of one size, near 0 where one holds almost all classes, 0 for a single group (the evenness of
+        Pielou 1966).
+        """
+        shares = self.sizes / len(self.labels)
+        return float(-(shares * np.log(shares)).sum() / np.log(self.n_groups)) if self.n_groups > 1 else 0.0
+
+    @property
+    def singletons(self) -> int:
+        """Number of groups of a single class."""
+        return int((self.sizes == 1).sum())
+
+    @property
+    def is_balanced(self) -> bool:
+        """True where the largest group holds at most half of the classes, and at most half of the groups are of one.
+
+        Else a space says little about levels of a hierarchy: of groups of 99 classes and one, the larger is nearly always
+        right, and a group of one class is learned when that class is. BREEDS (Santurkar, Tsipras, Madry 2021) leaves
+        superclasses of few classes out and takes as many classes of each of the others; here no class is left out, so a
+        space is judged as a whole. The hyponym space, which others are compared with, counts as balanced.
+
+        Examples
+        --------
+        >>> [LabelSpace.from_groups("kind", groups).is_balanced for groups in ("aabb", "aaab", "aabcc", "aabcd")]
+        [True, False, True, False]
+        """
+        halved = 2 * int(self.sizes.max()) <= len(self.labels) and 2 * self.singletons <= self.n_groups
+        return self.is_identity or halved
+
 
 def cut(taxonomy: Taxonomy, classes: Sequence[str], n: int, name: str | None = None) -> LabelSpace:
     """Cut the taxonomy into at least n groups, broad ones first.
@@ -303,9 +340,12 @@ def controls(space: LabelSpace, n: int, seed: int) -> list[LabelSpace]:
 def default_spaces(classes: Sequence[str], taxonomy: Taxonomy | None = None) -> list[LabelSpace]:
     """Return the label spaces to look at where nobody chose: the hyponym space, then coarse to fine.
 
-    Cuts at 2, 4, 8, ... groups below the number of classes, each named level in place of the cut nearest to it in
-    number of groups (by ratio; the coarser of two). Every partition appears once: a cut that is equal to a level, to a
-    larger cut or to the hyponym space is dropped, and so is a level with a single group.
+    They are the levels that the hierarchy names; where all leaves have one depth, its other depths; and, for each of 2,
+    4, 8, ... groups below the number of classes that no level is near, the cut nearest to it, if one is near. Numbers
+    are compared by ratio, and near is what no other power of two is nearer to. Cuts are those of `cut`, named by the
+    groups that they have, and none in which a tie decides which of the groups of one size is split. All spaces are
+    balanced (`LabelSpace.is_balanced`), and no partition appears twice. Where nothing is balanced, the levels are
+    returned as they are.
 
     Examples
     --------
@@ -317,17 +357,37 @@ def default_spaces(classes: Sequence[str], taxonomy: Taxonomy | None = None) -> 
     if taxonomy is None:
         return [hyponym]
     restricted = _over(taxonomy, classes)
-    names = sorted(restricted.level_names, key=restricted.level_names.__getitem__)
-    levels = _distinct([level(restricted, classes, name) for name in names], [hyponym])
-    sizes = [2**power for power in range(1, len(classes).bit_length()) if 2**power < len(classes)]
     tree = _Tree(restricted)
-    cuts = _distinct([_cut(tree, classes, size) for size in reversed(sizes)], [hyponym])[::-1]
-    nearest = {
-        min(cuts, key=lambda space: abs(math.log(space.n_groups / named.n_groups))).name for named in levels if cuts
-    }
-    kept = _distinct([space for space in cuts if space.name not in nearest], levels)
-    coarse_to_fine = sorted([*levels, *kept], key=lambda space: space.n_groups)
-    return [replace(hyponym, nodes=hyponym.groups), *coarse_to_fine]
+    levels = _distinct(_levels(restricted, classes, tree), [hyponym])
+    balanced = [space for space in levels if space.is_balanced]
+    near_levels = {_nearest_power(space.n_groups) for space in balanced}
+    cuts: dict[int, LabelSpace] = {}  # by the power of two that they are near
+    for groups in tree.settled_cuts():
+        power = _nearest_power(groups)
+        if 2**power >= len(classes) or power in near_levels:
+            continue
+        if power not in cuts or _ratio(groups, 2**power) < _ratio(cuts[power].n_groups, 2**power):
+            found = _cut(tree, classes, groups)
+            if found.is_balanced and not found.is_identity:
+                cuts[power] = found
+    kept = [*balanced, *_distinct(list(cuts.values()), balanced)] or levels
+    return [replace(hyponym, nodes=hyponym.groups), *sorted(kept, key=lambda space: space.n_groups)]
+
+
+def _levels(taxonomy: Taxonomy, classes: Sequence[str], tree: _Tree) -> list[LabelSpace]:
+    """Return the named levels, broad ones first, and the depths that have no name where all leaves share one depth."""
+    name_of = {d: name for name, d in taxonomy.level_names.items()}
+    depths = sorted({*name_of, *tree.depths_that_divide()})
+    return [depth(taxonomy, classes, d, name=name_of.get(d)) for d in depths]
+
+
+def _nearest_power(groups: int) -> int:
+    """Return the exponent of the power of two nearest to a number, by ratio."""
+    return round(math.log2(groups))
+
+
+def _ratio(one: int, other: int) -> float:
+    return max(one, other) / min(one, other)
 
 
 def _distinct(spaces: Sequence[LabelSpace], others: Sequence[LabelSpace]) -> list[LabelSpace]:
@@ -354,6 +414,39 @@ class _Tree:
                 parent = taxonomy.primary_parents[node]
                 self.counts[parent] += self.counts[node]
                 self.children[parent].append(node)
+
+    def depths_that_divide(self) -> set[int]:
+        """Return the depths, in links below the root, that group the classes in ways of their own.
+
+        There are none unless all classes have one depth. Between two of the depths that are returned, nodes have single
+        children.
+        """
+        found, level, depth = set(), [self.root], 0
+        while below := [child for node in level for child in self.children[node]]:
+            if not all(self.children[node] for node in level):
+                return set()
+            depth += 1
+            if len(level) < len(below) < self.counts[self.root]:
+                found.add(depth)
+            level = below
+        return found
+
+    def settled_cuts(self) -> list[int]:
+        """Return the numbers of groups, from two on, of greedy cuts that no tie decides, ascending.
+
+        A tie decides where groups of one size are split in part: then names tell which.
+        """
+        top = self.branching(self.root)
+        found, groups, waiting = [], 1, [(-self.counts[top], top)]
+        while waiting:
+            size, node = heapq.heappop(waiting)
+            parts = [self.branching(child) for child in self.children[node]]
+            for part in parts:
+                heapq.heappush(waiting, (-self.counts[part], part))
+            groups += max(len(parts) - 1, 0)
+            if parts and waiting[0][0] > size:
+                found.append(groups)
+        return found
 
     def branching(self, node: str) -> str:
         """Return the node, or the first below it that is a leaf or has several children."""

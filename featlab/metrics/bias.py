@@ -124,6 +124,17 @@ def hierarchical_scores(labels: Ints, predictions: Ints, ancestors: NDArray[np.b
     return float(precision), float(recall)
 
 
+def hierarchical_f(precision: float, recall: float) -> float:
+    """Harmonic mean of hierarchical precision and recall (Kiritchenko 2006), 2PR / (P + R); 0 where both are.
+
+    Examples
+    --------
+    >>> round(hierarchical_f(0.5, 0.25), 12)
+    0.333333333333
+    """
+    return 2 * precision * recall / (precision + recall) if precision + recall != 0 else 0.0
+
+
 def onset(epochs: Floats, values: Floats, fraction: float) -> Floats:
     """First epoch by which a series has covered a fraction of its way from its first to its last value.
 

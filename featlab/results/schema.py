@@ -77,7 +77,7 @@ TABLES: dict[str, Schema] = {
         "accuracy and mistakes in every label space",
         ("epoch", "split", "space"),
         ("groups", "rule", "rows", *_BIAS),
-        ("random_expected_error",),
+        ("random_expected_error", "hierarchical_f"),
     ),
     "geometry": Schema(
         "norms, angles and traces of the means", (*_SNAPSHOT, "space"), ("groups", "rows", *_GEOMETRY), controlled=True

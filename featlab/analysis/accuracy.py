@@ -1,36 +1,53 @@
-"""Accuracy in every label space, epoch by epoch, and the onsets of every series: when each was learned."""
+"""Accuracy in every label space, epoch by epoch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from featlab.analysis.plan import Plan
-from featlab.analysis.population import Population
-from featlab.analysis.snapshots import Row, SnapshotSummary
+from featlab.analysis.snapshots import Row
 from featlab.hierarchy.labelspace import LabelSpace
 from featlab.hierarchy.taxonomy import Taxonomy
 from featlab.metrics import bias
-from featlab.results.schema import TABLES, control_columns
+from featlab.metrics.confusion import confusion
 from featlab.statistics.decisions import Decisions
 from featlab.store.reader import Run
-from featlab.typing import NAN, Floats, Ints
+from featlab.typing import NAN, Ints
 
-FRACTIONS = (0.5, 0.9)
-ROUNDING = 1e-12  # a series whose whole range is smaller has not moved, such as an angle of two means
 
-Course = list[tuple[int, Ints, Ints, float]]  # epoch, right answers and rows by class, accuracy of random groups
+@dataclass
+class Answers:
+    """Right answers of the classifier in one label space, epoch by epoch.
+
+    Attributes
+    ----------
+    epochs
+        Ascending.
+    correct, counts
+        Right answers and rows of each class at each epoch, shape (n_classes,) each.
+    controls
+        Rows that are right in each of the space's random groupings at each epoch, shape (n_controls,); empty where
+        nothing tells, as under the "sum" rule.
+    """
+
+    epochs: list[int] = field(default_factory=list)
+    correct: list[Ints] = field(default_factory=list)
+    counts: list[Ints] = field(default_factory=list)
+    controls: list[Ints] = field(default_factory=list)
 
 
 def accuracy_table(
     run: Run, plan: Plan, decisions: Mapping[tuple[int, str], Decisions]
-) -> tuple[pd.DataFrame, dict[tuple[str, str], Course]]:
-    """Accuracy rows, and for each (split, space) its course over the epochs."""
+) -> tuple[pd.DataFrame, dict[tuple[str, str], Answers]]:
+    """Accuracy rows, and the answers behind them by (split, space)."""
     heights = plan.taxonomy.lca_links(run.classes) if plan.taxonomy is not None and decisions else None
     rows: list[Row] = []
-    by_class: dict[tuple[str, str], Course] = {}
+    by_class: dict[tuple[str, str], Answers] = {}
+    drawn = {name: _stacked(controls) for name, controls in plan.controls.items()}
     splits = list(dict.fromkeys(split for _, split in decisions))
     # "Last" below, and the courses, are by epoch, in whatever order the decisions come.
     ordered = sorted(decisions.items(), key=lambda item: (splits.index(item[0][1]), item[0][0]))
@@ -38,6 +55,7 @@ def accuracy_table(
         decided = said.predictions >= 0
         labels, predictions = run.labels(epoch, split)[decided], said.predictions[decided]
         counts = np.bincount(labels, minlength=len(run.classes))
+        confused = confusion(labels, predictions, len(run.classes))
         hyponym_accuracy = float((labels == predictions).sum() / len(labels))
         for space in plan.spaces:
             correct = bias.correct_by_class(labels, predictions, space.labels)
@@ -50,8 +68,11 @@ def accuracy_table(
                 if said.luck is not None:
                     gain, error = said.luck[space.name]
                     expected += gain
-            beside = NAN if space.is_identity else expected
-            by_class.setdefault((split, space.name), []).append((epoch, correct, counts, beside))
+            answers = by_class.setdefault((split, space.name), Answers())
+            answers.epochs.append(epoch)
+            answers.correct.append(correct)
+            answers.counts.append(counts)
+            answers.controls.append(confused.right(drawn[space.name]) if said.correct is None else _NONE)
             precision, recall = _hierarchical(labels, predictions, space, plan.taxonomy)
             rows.append(
                 {
@@ -81,109 +102,16 @@ def accuracy_table(
     return table, by_class
 
 
+_NONE = np.zeros(0, np.int64)
+
+
+def _stacked(controls: Sequence[LabelSpace]) -> Ints:
+    """Group of each class in each random grouping, shape (n_controls, n_classes)."""
+    return np.stack([control.labels for control in controls]) if controls else np.zeros((0, 0), np.int64)
+
+
 def _hierarchical(labels: Ints, predictions: Ints, space: LabelSpace, taxonomy: Taxonomy | None) -> tuple[float, float]:
     if taxonomy is None or space.nodes is None:
         return NAN, NAN
     ancestors = taxonomy.ancestor_matrix(space.nodes)
     return bias.hierarchical_scores(space.labels[labels], space.labels[predictions], ancestors)
-
-
-def accuracy_onsets(by_class: Mapping[tuple[str, str], Course], sampled: Population, seed: int) -> list[Row]:
-    """Onsets of the classifier's accuracy in each label space, and of what random groups of its sizes would reach."""
-    rows: list[Row] = []
-    for (split, space), series in by_class.items():
-        epochs, correct, counts, expected = zip(*series, strict=True)
-        key = {"split": split, "layer": None, "space": space, "series": "accuracy"}
-        rows += _counted(key, epochs, correct, counts, expected, sampled, seed)
-    return rows
-
-
-def layer_onsets(summaries: Sequence[SnapshotSummary], plan: Plan, sampled: Population) -> list[Row]:
-    """Onsets of nearest-mean accuracy and of every collapse column, over the epochs of one layer and split."""
-    first = summaries[0].request
-    epochs = [summary.request.epoch for summary in summaries]
-    rows: list[Row] = []
-    for space in (space.name for space in plan.spaces):
-        key = {"split": first.split, "layer": first.layer, "space": space}
-        control = {series: _course(summaries, space, control_columns(series)[0]) for series in _SERIES}
-        rows += _counted(
-            {**key, "series": "ncc_accuracy"},
-            epochs,
-            [summary.nearest[space] for summary in summaries],
-            [summary.counts for summary in summaries],
-            control["ncc_accuracy"],
-            sampled,
-            plan.options.seed,
-        )
-        for series in _SERIES:
-            if series == "ncc_accuracy":
-                continue
-            values = _course(summaries, space, series)
-            gaps = int(np.isnan(values).sum())
-            for fraction in FRACTIONS:
-                rows.append(
-                    {
-                        **key,
-                        "series": series,
-                        "fraction": fraction,
-                        "onset": _onset(epochs, values, fraction),
-                        "low": NAN,
-                        "high": NAN,
-                        "control_onset": _onset(epochs, control[series], fraction),
-                        "population": None,
-                        "sampled": NAN,
-                        "needed": NAN,
-                        "interval": None,
-                        "missing": gaps,
-                    }
-                )
-    return rows
-
-
-_SERIES = [series for series in TABLES["collapse"].columns if series not in ("groups", "rows")]
-
-
-def _course(summaries: Sequence[SnapshotSummary], space: str, column: str) -> Floats:
-    return np.array([summary.collapse[space][column] for summary in summaries], np.float64)
-
-
-def _onset(epochs: Sequence[int], values: Sequence[float] | Floats, fraction: float) -> float:
-    values = np.asarray(values, np.float64)
-    known = values[~np.isnan(values)]
-    if not np.isfinite(known).all() or len(known) < 2 or np.ptp(known) <= ROUNDING:
-        return NAN
-    return float(bias.onset(np.array(epochs, float), values, fraction))
-
-
-def _counted(
-    key: Row,
-    epochs: Sequence[int],
-    correct: Sequence[Ints],
-    counts: Sequence[Ints],
-    control: Sequence[float] | Floats,
-    sampled: Population,
-    seed: int,
-) -> list[Row]:
-    """Onsets of a share of rows, with an interval for the population that the classes come from."""
-    times, right, rows = np.array(epochs, float), np.stack(correct), np.stack(counts)
-    share = right.sum(axis=1) / rows.sum(axis=1)
-    table = []
-    effective = bias.effective_groups(bias.by_group(rows, sampled.groups))
-    for fraction in FRACTIONS:
-        low, high = bias.onset_interval(times, right, rows, fraction, groups=sampled.groups, seed=seed)
-        table.append(
-            {
-                **key,
-                "fraction": fraction,
-                "onset": _onset(epochs, share, fraction),
-                "low": low,
-                "high": high,
-                "control_onset": _onset(epochs, control, fraction),
-                "population": sampled.name,
-                "sampled": effective,
-                "needed": bias.fewest_groups(fraction),
-                "interval": bias.interval_method(effective, fraction),
-                "missing": 0,
-            }
-        )
-    return table

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from featlab.analysis.accuracy import accuracy_onsets, accuracy_table, layer_onsets
+from featlab.analysis.accuracy import accuracy_table
 from featlab.analysis.alignment_table import Scored, align, corrected, steps
 from featlab.analysis.class_order import Comparison, best_shifts, warn_class_order
 from featlab.analysis.confusion_tables import confusion_tables, count_decisions
 from featlab.analysis.evolution import evolution
 from featlab.analysis.induced import SOURCES, data_driven_taxonomy
 from featlab.analysis.left_out import refuse_undecided, warn_left_out
+from featlab.analysis.onsets import accuracy_series, layer_series, onset_rows
 from featlab.analysis.plan import Hierarchy, Options, Plan, Senses, Spaces, choose_snapshots, make_plan
 from featlab.analysis.population import choose_population
 from featlab.analysis.reference import make_reference
@@ -130,8 +131,7 @@ def analyze(
     Returns
     -------
     Results
-        With the tables `classes, spaces, accuracy, geometry, collapse, distances, linkage, alignment, evolution,
-        onset, groups, confusion`.
+        With the tables of `featlab.results.schema.TABLES`.
 
     Raises
     ------
@@ -215,9 +215,8 @@ class _Tables:
 
     def __init__(self, run: Run, plan: Plan) -> None:
         self.run, self.plan = run, plan
-        self.rows: dict[str, list[Row]] = {
-            name: [] for name in ("geometry", "collapse", "linkage", "evolution", "onset")
-        }
+        self.rows: dict[str, list[Row]] = {name: [] for name in ("geometry", "collapse", "linkage", "evolution")}
+        self.onsets: dict[str, list[Row]] = {"onset": [], "precedence": [], "trend": []}
         self.scored: list[Scored] = []
         self.shifts: dict[Comparison, tuple[int, float]] = {}
         self.distances: list[pd.DataFrame] = []
@@ -245,17 +244,19 @@ class _Tables:
         for summary in kept:
             self.distances.append(pd.DataFrame(distance_rows(summary, self.run.classes)))
         self.rows["evolution"] += evolution(summaries)
-        self.rows["onset"] += layer_onsets(summaries, self.plan, self.sampled)
+        found = onset_rows(layer_series(summaries, self.plan), self.sampled, self.plan.options.seed)
+        self.onsets = {name: rows + found[name] for name, rows in self.onsets.items()}
         self.scored += align(summaries, self.reference, advance)
         self.shifts.update(best_shifts(summaries[-1], self.reference))
 
     def results(self, decisions: Any) -> Results:
         """Assemble the results."""
-        accuracy, by_class = accuracy_table(self.run, self.plan, decisions)
+        accuracy, answers = accuracy_table(self.run, self.plan, decisions)
         alignment = corrected(self.scored)
         warn_class_order(alignment, self.shifts)
         confused = confusion_tables(self.run, self.plan, count_decisions(self.run, decisions))
-        onsets = accuracy_onsets(by_class, self.sampled, self.plan.options.seed) + self.rows["onset"]
+        onsets = onset_rows(accuracy_series(answers, self.plan), self.sampled, self.plan.options.seed)
+        onsets = {name: rows + self.onsets[name] for name, rows in onsets.items()}  # the classifier before the layers
         tables = {
             "classes": self._classes(),
             "spaces": self._spaces(),
@@ -264,7 +265,7 @@ class _Tables:
             "confusion": confused.confusion,
             "distances": pd.concat(self.distances, ignore_index=True) if self.distances else pd.DataFrame(),
             "alignment": pd.DataFrame(alignment),
-            **{name: pd.DataFrame(rows) for name, rows in {**self.rows, "onset": onsets}.items()},
+            **{name: pd.DataFrame(rows) for name, rows in {**self.rows, **onsets}.items()},
         }
         return Results(tables, {**self._parameters(), "notes": {**self._notes(alignment), **confused.notes}})
 

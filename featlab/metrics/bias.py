@@ -67,6 +67,34 @@ def random_expected(accuracy: float, sizes: Ints) -> float:
     return accuracy + (1 - accuracy) * luck
 
 
+def chance_accuracy(groups: Ints, counts: Ints, *, summed: bool = False) -> float:
+    """Accuracy of a classifier that has learned nothing.
+
+    By the greedy rule it takes a row for any class alike: a row is of a group as often as that has rows, and is taken
+    for it as often as it has classes. Where the probabilities of a group's classes are summed, the largest group wins.
+
+    Parameters
+    ----------
+    groups
+        Group of each class, shape (n_classes,).
+    counts
+        Rows of each class, same shape.
+    summed
+        True for the rule that sums.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> chance_accuracy(np.array([0, 0, 0, 1]), np.array([10, 10, 10, 10]))  # 3/4 * 3/4 + 1/4 * 1/4
+    0.625
+    >>> chance_accuracy(np.array([0, 0, 0, 1]), np.array([10, 10, 10, 10]), summed=True)
+    0.75
+    """
+    rows, classes = np.bincount(groups, weights=counts), np.bincount(groups)
+    taken = classes == classes.max() if summed else classes  # how often for each group
+    return float(rows @ taken / (rows.sum() * taken.sum()))
+
+
 def mistake_severity(labels: Ints, predictions: Ints, groups: Ints, heights: NDArray[np.number]) -> float:
     """Mean height of the lowest common ancestor of label and prediction over mistakes (Bertinetto 2020).
 
@@ -267,6 +295,7 @@ def onset_interval(
     fraction: float,
     *,
     groups: Ints | None = None,
+    start: float | None = None,
     seed: int,
     draws: int = 999,
     level: float = 0.95,
@@ -294,6 +323,8 @@ def onset_interval(
         As in `onset`.
     groups
         Group of each class, shape (n_classes,), where classes of one group learn alike; by default each its own.
+    start
+        Accuracy at epoch 0 where that was not captured: a constant, the same in any sample.
     seed
         Of the resamples.
     draws
@@ -321,15 +352,17 @@ def onset_interval(
     right, rows = right[:, held], rows[:, held]
     effective = effective_groups(rows) if held.any() else 0.0
     method = interval_method(effective, fraction, level)
+    if start is not None:
+        epochs = np.append(0.0, epochs)
     if len(epochs) < 2 or method == "too few":
         return NAN, NAN
-    distance = _distance_to_mark(right, rows, fraction)
+    distance = _distance_to_mark(right, rows, fraction, start)
     if not distance.mean[-1] > 0:
         return NAN, NAN
     tail = (1 - level) / 2
     if method == "bootstrap-t":
         parts = distance.at(distance.first_place(0.0)).parts
-        lower, upper = _quantiles_of_t(parts, _resamples(seed, len(parts), draws), tail)
+        lower, upper = _quantiles_of_t(parts, resamples(seed, len(parts), draws), tail)
     else:
         lower, upper = float(stdtrit(effective - 1, tail)), float(stdtrit(effective - 1, 1 - tail))
     places = distance.first_place(lower), distance.first_place(upper, beyond=True)
@@ -376,10 +409,12 @@ class _Distance:
         return float(brentq(between, start, end, xtol=1e-12)) if between(end) > 0 else end
 
 
-def _distance_to_mark(right: Floats, rows: Floats, fraction: float) -> _Distance:
+def _distance_to_mark(right: Floats, rows: Floats, fraction: float, start: float | None = None) -> _Distance:
     total, n_groups = rows.sum(axis=1, keepdims=True), rows.shape[1]
     share = right.sum(axis=1, keepdims=True) / total
     parts = (n_groups - 1) * (right - share * rows) / (total - rows)
+    if start is not None:  # no sample of groups has another
+        share, parts = np.append([[start]], share, axis=0), np.append(np.zeros((1, n_groups)), parts, axis=0)
     first, last = share[0, 0], share[-1, 0]
     direction = np.sign(last - first)
     mean = direction * (share[:, 0] - (1 - fraction) * first - fraction * last)
@@ -400,8 +435,14 @@ def _quantiles_of_t(parts: Floats, resamples: Floats, tail: float) -> tuple[floa
 
 
 @lru_cache(maxsize=4)
-def _resamples(seed: int, n_groups: int, draws: int) -> Floats:
-    """Times that each group is in each resample, shape (n_groups, draws)."""
+def resamples(seed: int, n_groups: int, draws: int = 999) -> Floats:
+    """Times that each group is in each resample, shape (n_groups, draws); the same for all series of as many groups.
+
+    Examples
+    --------
+    >>> resamples(0, 3, draws=4).sum(axis=0)
+    array([3., 3., 3., 3.])
+    """
     generator = np.random.default_rng(seed)
     times = generator.multinomial(n_groups, np.full(n_groups, 1 / n_groups), draws).T.astype(np.float64)
     times.flags.writeable = False

@@ -38,6 +38,19 @@ class Confusion:
         right = groups[self.true] == groups[self.predicted]
         return np.bincount(self.true[right], self.rows[right], self.n_classes).astype(np.int64)
 
+    def right(self, spaces: Ints) -> Ints:
+        """Rows whose prediction falls in the right group, in each of several label spaces, shape (n_spaces,).
+
+        Parameters
+        ----------
+        spaces
+            Group of each class in each of them, shape (n_spaces, n_classes).
+        """
+        wrong = self.true != self.predicted  # a right class is in the right group
+        true, predicted, rows = self.true[wrong], self.predicted[wrong], self.rows[wrong]
+        found = [self.rows.sum() - rows[space[true] != space[predicted]].sum() for space in spaces]
+        return np.array(found, np.int64)
+
     def grouped(self, groups: Ints) -> Confusion:
         """Confusion of the groups: rows by group and predicted group.
 
@@ -149,6 +162,8 @@ def confusion(labels: Ints, predictions: Ints, n_classes: int) -> Confusion:
     ([0, 1, 2], [0, 0, 1], [2, 1, 1])
     >>> counted.correct(np.array([0, 0, 1]))
     array([2, 1, 0])
+    >>> counted.right(np.array([[0, 0, 1], [0, 1, 1]]))
+    array([3, 3])
     """
     cells, rows = np.unique(labels.astype(np.int64) * n_classes + predictions, return_counts=True)
     return Confusion(cells // n_classes, cells % n_classes, rows, n_classes)

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from featlab.analysis.accuracy import accuracy_onsets, accuracy_table, layer_onsets
+from featlab.analysis.alignment_change import LeftOut, alignment_change, left_out
 from featlab.analysis.alignment_table import Scored, align, corrected, steps
 from featlab.analysis.class_order import Comparison, best_shifts, warn_class_order
 from featlab.analysis.evolution import evolution
@@ -217,6 +218,7 @@ class _Tables:
             name: [] for name in ("geometry", "collapse", "linkage", "evolution", "onset")
         }
         self.scored: list[Scored] = []
+        self.left_out: dict[tuple[tuple[object, ...], int], LeftOut] = {}
         self.shifts: dict[Comparison, tuple[int, float]] = {}
         self.distances: list[pd.DataFrame] = []
         n_classes = len(run.classes)
@@ -245,6 +247,7 @@ class _Tables:
         self.rows["evolution"] += evolution(summaries)
         self.rows["onset"] += layer_onsets(summaries, self.plan, self.sampled)
         self.scored += align(summaries, self.reference, advance)
+        self.left_out.update(left_out(summaries, self.reference, self.sampled))
         self.shifts.update(best_shifts(summaries[-1], self.reference))
 
     def results(self, decisions: Any) -> Results:
@@ -259,6 +262,7 @@ class _Tables:
             "accuracy": accuracy,
             "distances": pd.concat(self.distances, ignore_index=True) if self.distances else pd.DataFrame(),
             "alignment": pd.DataFrame(alignment),
+            "alignment_change": pd.DataFrame(alignment_change(self.scored, self.left_out, self.sampled)),
             **{name: pd.DataFrame(rows) for name, rows in {**self.rows, "onset": onsets}.items()},
         }
         return Results(tables, {**self._parameters(), "notes": self._notes(alignment)})

@@ -26,6 +26,7 @@ _UNREADABLE = (OSError, ValueError, KeyError, TypeError, OverflowError)  # what 
 _TEXT = frozenset({
     "name", "synset", "space", "class_name", "group_name", "split", "layer", "metric", "linkage", "class_a", "class_b",
     "taxonomy_distance", "score", "rule", "reference", "series", "node", "parent", "predicted_name",
+    "population", "interval",
 })  # fmt: skip
 # What no row may lack.
 _NUMBERED = frozenset({"epoch", "class", "step", "left", "right", "group", "groups", "fraction"})

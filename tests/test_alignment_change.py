@@ -10,13 +10,14 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 from scipy.spatial.distance import squareform
-from scipy.stats import pearsonr, rankdata
+from scipy.stats import pearsonr, rankdata, spearmanr
 from scipy.stats import t as student
 
 import featlab
+from featlab.analysis.alignment_change import put_together
 from featlab.hierarchy.taxonomy import Taxonomy
 from featlab.metrics.permutations import ClassPermutations
-from featlab.metrics.rsa.jackknife import jackknife_interval, without_each_group
+from featlab.metrics.rsa.jackknife import jackknife_interval, pearson_without_each, spearman_without_each
 from featlab.metrics.rsa.tied_distances import TiedDistances
 from featlab.metrics.rsa.vectors import CondensedVector
 from featlab.results import Results
@@ -72,10 +73,9 @@ def spearman(values: Floats, order: NDArray[np.int64] | None = None) -> float:
 
 
 def left_out(values: Floats) -> Floats:
-    """Without each branch, ranks as they are among all."""
-    ranks, reference = rankdata(values), rankdata(PATH[FIRST, SECOND])
+    """Without each branch."""
     kept = [(GROUPS[FIRST] != branch) & (GROUPS[SECOND] != branch) for branch in range(BRANCHES)]
-    return np.array([pearsonr(ranks[pairs], reference[pairs]).statistic for pairs in kept])
+    return np.array([spearmanr(values[pairs], PATH[FIRST, SECOND][pairs]).statistic for pairs in kept])
 
 
 def interval(value: float, without: Floats, comparisons: int = 1) -> tuple[float, float]:
@@ -225,37 +225,49 @@ class TestCases:
 
 class TestJackknife:
     @pytest.mark.parametrize("n_groups", [1, 2, 5, 30])
-    def test_left_out_sums_against_masks(self, n_groups: int) -> None:
+    @pytest.mark.parametrize("digits", [1, 9])
+    def test_left_out_against_masks(self, n_groups: int, digits: int) -> None:
+        """With many ties, and without."""
         generator = np.random.default_rng(n_groups)
-        values, groups = generator.normal(size=435).round(1), generator.permutation(np.arange(30) % n_groups)
+        values, groups = generator.normal(size=435).round(digits), generator.permutation(np.arange(30) % n_groups)
         square = TiedDistances.of(np.abs(np.subtract.outer(np.arange(30) // 4, np.arange(30) // 4)))
-        found = without_each_group(CondensedVector(values, 30), [square, square], groups)
-        assert found.shape == (2, 2, n_groups)
+        pearson = pearson_without_each(CondensedVector(values, 30), [square, square], groups)
+        spearman = spearman_without_each(values, [square, square], groups)
+        assert pearson.shape == spearman.shape == (2, n_groups)
         first, second = np.triu_indices(30, 1)
-        reference = square.codes[first, second]
+        reference = np.abs(first // 4 - second // 4)
         for group in range(n_groups):
             kept = (groups[first] != group) & (groups[second] != group)
-            for kind, (x, y) in enumerate(((values, reference), (rankdata(values), rankdata(reference)))):
+            for found, correlation in ((pearson, pearsonr), (spearman, spearmanr)):
                 alone = kept.sum() < 2
-                expected = np.nan if alone else pearsonr(x[kept], y[kept]).statistic
-                assert found[:, kind, group] == pytest.approx(expected, nan_ok=True)
+                expected = np.nan if alone else correlation(values[kept], reference[kept]).statistic
+                assert found[:, group] == pytest.approx(expected, nan_ok=True)
 
     def test_bands_make_no_difference(self, monkeypatch: pytest.MonkeyPatch) -> None:
         generator = np.random.default_rng(0)
         vector = CondensedVector(generator.normal(size=190), 20)
         square = TiedDistances.of(squareform(generator.integers(1, 4, 190)))
-        whole = without_each_group(vector, [square], np.arange(20) % 6)
+        whole = pearson_without_each(vector, [square], np.arange(20) % 6)
         monkeypatch.setattr("featlab.metrics.rsa.jackknife.BAND", 60)
-        np.testing.assert_allclose(without_each_group(vector, [square], np.arange(20) % 6), whole)
+        np.testing.assert_allclose(pearson_without_each(vector, [square], np.arange(20) % 6), whole)
 
     def test_what_is_left_constant_has_no_correlation(self) -> None:
-        square = TiedDistances.of(
-            np.where(np.eye(4), 0, np.where((np.arange(4) == 0) ^ (np.arange(4) == 0)[:, None], 2, 1))
-        )
-        vector = CondensedVector(np.arange(6.0), 4)
-        found = without_each_group(vector, [square], np.arange(4))
-        assert np.isnan(found[0, 0, 0])
-        assert np.isfinite(found[0, 0, 1:]).all()
+        alone = np.arange(4) == 0
+        square = TiedDistances.of(np.where(np.eye(4), 0, np.where(alone ^ alone[:, None], 2, 1)))
+        values = np.arange(6.0)
+        for found in (
+            pearson_without_each(CondensedVector(values, 4), [square], np.arange(4)),
+            spearman_without_each(values, [square], np.arange(4)),
+        ):
+            assert np.isnan(found[0, 0])
+            assert np.isfinite(found[0, 1:]).all()
 
     def test_interval_of_one_group_is_unknown(self) -> None:
         assert np.isnan(jackknife_interval(0.5, np.array([0.4]), 1.0)).all()
+
+    def test_many_groups_are_left_out_in_sets_of_one_size(self) -> None:
+        groups = np.repeat(np.arange(100), 3)
+        together = put_together(groups)
+        assert np.bincount(together).tolist() == [9] * 4 + [6] * 44
+        assert all(len(set(together[groups == group])) == 1 for group in range(100))
+        assert (put_together(groups, most=100) == groups).all()

@@ -16,12 +16,14 @@ from featlab.analysis.population import FEWEST, Population
 from featlab.analysis.reference import Reference
 from featlab.analysis.snapshots import Row, SnapshotSummary
 from featlab.metrics import bias, permutations
-from featlab.metrics.rsa.jackknife import jackknife_interval, without_each_group
+from featlab.metrics.rsa.jackknife import jackknife_interval, pearson_without_each, spearman_without_each
+from featlab.metrics.rsa.ranks import SORTED_AT_ONCE
 from featlab.metrics.rsa.vectors import CondensedVector
 from featlab.typing import NAN, Floats, Ints
 
 PLACE = ("split", "layer")
-SCORES = ("rsa_pearson", "rsa_spearman")  # that have intervals: of the others none follows from sums over pairs
+SCORES = ("rsa_pearson", "rsa_spearman")  # that have intervals; of the others each group would cost a whole score
+MOST = 48  # groups that are left out one by one; more are put together at random (delete-a-group jackknife: Kott 2001)
 TOO_FEW = "too few"
 
 Key = tuple[object, ...]
@@ -66,10 +68,11 @@ def left_out(
         By key of the table and epoch: the first and the last at which there are such distances.
     """
     found: dict[tuple[Key, int], LeftOut] = {}
+    together = put_together(sampled.groups)
     for metric in dict.fromkeys(metric for summary in summaries for metric in summary.distances):
         told = [summary for summary in summaries if _is_told(summary, metric)]
         for summary in {id(end): end for end in (*told[:1], *told[-1:])}.values():
-            found.update(_of_snapshot(summary, metric, reference.among(summary.classes), sampled))
+            found.update(_of_snapshot(summary, metric, reference.among(summary.classes), together))
     return found
 
 
@@ -78,22 +81,40 @@ def _is_told(summary: SnapshotSummary, metric: str) -> bool:
     return len(distances) > 1 and bool(np.isfinite(distances).all()) and distances.min() < distances.max()
 
 
+def put_together(groups: Ints, most: int = MOST) -> Ints:
+    """Put groups of classes together at random, where there are more than so many, in sets of as many groups each.
+
+    Examples
+    --------
+    >>> put_together(np.array([0, 0, 1, 2, 3]), most=2)
+    array([0, 0, 0, 1, 1])
+    """
+    numbers = np.unique(groups, return_inverse=True)[1]
+    n_groups = int(numbers.max(initial=-1)) + 1
+    if n_groups <= most:
+        return np.asarray(numbers)
+    return np.asarray(np.random.default_rng(0).permutation(np.arange(n_groups) % most)[numbers])
+
+
 def _of_snapshot(
-    summary: SnapshotSummary, metric: str, reference: Reference, sampled: Population
+    summary: SnapshotSummary, metric: str, reference: Reference, together: Ints
 ) -> dict[tuple[Key, int], LeftOut]:
-    groups, numbers = np.unique(sampled.groups[summary.classes], return_inverse=True)
+    groups, numbers = np.unique(together[summary.classes], return_inverse=True)
     effective = bias.effective_groups(np.bincount(numbers)[None])
     if not reference.distances or round(effective) < FEWEST:
         return {}
-    vector = CondensedVector(summary.distances[metric], len(summary.classes))
-    without = without_each_group(vector, list(reference.distances.values()), numbers)
+    distances, squares = summary.distances[metric], list(reference.distances.values())
+    vector = CondensedVector(distances, len(summary.classes), ranked=False)
+    without = {"rsa_pearson": pearson_without_each(vector, squares, numbers)}
+    if len(distances) <= SORTED_AT_ONCE:
+        without["rsa_spearman"] = spearman_without_each(distances, squares, numbers)
     request = summary.request
     return {
         ((request.split, request.layer, metric, None, name, None, score), request.epoch): LeftOut(
-            groups, effective, without[number, kind]
+            groups, effective, values
         )
-        for number, name in enumerate(reference.distances)
-        for kind, score in enumerate(SCORES)
+        for score, of_distances in without.items()
+        for name, values in zip(reference.distances, of_distances, strict=True)
     }
 
 

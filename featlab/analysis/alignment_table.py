@@ -103,7 +103,7 @@ def corrected(scored: Sequence[Scored]) -> list[Row]:
     for score in scored:
         families.setdefault(score.family, []).append(score)
     for family in families.values():
-        sign = _sign(family[0].row["score"])
+        sign = sign_of(family[0].row["score"])
         shortest = min(len(score.null) for score in family)
         values = np.array([score.row["value"] for score in family])
         nulls = np.stack([score.null[:shortest] for score in family])
@@ -162,7 +162,7 @@ class _Vector:
 
     def scored(self, score: str, value: float, null: Floats, **columns: Any) -> Scored:
         """Make the row of one score; p counts permutations that reach the value, or come as low where low is good."""
-        sign = _sign(score)
+        sign = sign_of(score)
         if self.untold:
             value, null = NAN, np.full(len(null), NAN)
         same = self._same(score)
@@ -189,7 +189,8 @@ class _Vector:
         return Scored(row, null, same)
 
 
-def _sign(score: str) -> int:
+def sign_of(score: str) -> int:
+    """1, or -1 for a score that agreement makes small."""
     return -1 if score in FALLING else 1
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from featlab.analysis.accuracy import accuracy_table
+from featlab.analysis.alignment_change import LeftOut, alignment_change, left_out
 from featlab.analysis.alignment_table import Scored, align, corrected, steps
 from featlab.analysis.class_order import Comparison, best_shifts, warn_class_order
 from featlab.analysis.confusion_tables import confusion_tables, count_decisions
@@ -218,6 +219,7 @@ class _Tables:
         self.rows: dict[str, list[Row]] = {name: [] for name in ("geometry", "collapse", "linkage", "evolution")}
         self.onsets: dict[str, list[Row]] = {"onset": [], "precedence": [], "trend": []}
         self.scored: list[Scored] = []
+        self.left_out: dict[tuple[tuple[object, ...], int], LeftOut] = {}
         self.shifts: dict[Comparison, tuple[int, float]] = {}
         self.distances: list[pd.DataFrame] = []
         n_classes = len(run.classes)
@@ -247,6 +249,7 @@ class _Tables:
         found = onset_rows(layer_series(summaries, self.plan), self.sampled, self.plan.options.seed)
         self.onsets = {name: rows + found[name] for name, rows in self.onsets.items()}
         self.scored += align(summaries, self.reference, advance)
+        self.left_out.update(left_out(summaries, self.reference, self.sampled))
         self.shifts.update(best_shifts(summaries[-1], self.reference))
 
     def results(self, decisions: Any) -> Results:
@@ -265,6 +268,7 @@ class _Tables:
             "confusion": confused.confusion,
             "distances": pd.concat(self.distances, ignore_index=True) if self.distances else pd.DataFrame(),
             "alignment": pd.DataFrame(alignment),
+            "alignment_change": pd.DataFrame(alignment_change(self.scored, self.left_out, self.sampled)),
             **{name: pd.DataFrame(rows) for name, rows in {**self.rows, **onsets}.items()},
         }
         return Results(tables, {**self._parameters(), "notes": {**self._notes(alignment), **confused.notes}})

@@ -141,7 +141,7 @@ TABLES: dict[str, Schema] = {
         ("split", "layer", "metric", "linkage", "taxonomy_distance", "space", "score"),
         (
             *("first_epoch", "last_epoch", "first", "last", "change", "change_low", "change_high", "change_p"),
-            *("low", "high", "rank", "behind", "behind_low", "behind_high"),
+            *("low", "high", "rank", "behind", "behind_low", "behind_high", *_POPULATION),
         ),
         added=True,
     ),

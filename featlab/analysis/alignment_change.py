@@ -1,0 +1,257 @@
+"""The alignment_change table: what training added to the agreement of each layer with the hierarchy, and who has most.
+
+An untrained network agrees with the hierarchy already where its inputs do. Its own null, permuted classes, does not say
+so; the change against the same permutations of both ends does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from featlab.analysis.alignment_table import FAMILY, Scored, sign_of
+from featlab.analysis.population import FEWEST, Population
+from featlab.analysis.reference import Reference
+from featlab.analysis.snapshots import Row, SnapshotSummary
+from featlab.metrics import bias, permutations
+from featlab.metrics.rsa.jackknife import jackknife_interval, pearson_without_each, spearman_without_each
+from featlab.metrics.rsa.ranks import SORTED_AT_ONCE
+from featlab.metrics.rsa.vectors import CondensedVector
+from featlab.typing import NAN, Floats, Ints
+
+PLACE = ("split", "layer")
+SCORES = ("rsa_pearson", "rsa_spearman")  # that have intervals; of the others each group would cost a whole score
+MOST = 48  # groups that are left out one by one; more are put together at random (delete-a-group jackknife: Kott 2001)
+TOO_FEW = "too few"
+
+Key = tuple[object, ...]
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Scores of one end of a layer's course without each of the sampled groups.
+
+    Attributes
+    ----------
+    groups
+        Ids of these, shape (n_groups,): layers are compared where they have the same.
+    effective
+        Number of equal groups that they are worth.
+    values
+        The score without each, shape (n_groups,).
+    """
+
+    groups: Ints
+    effective: float
+    values: Floats
+
+
+def left_out(
+    summaries: Sequence[SnapshotSummary], reference: Reference, sampled: Population
+) -> dict[tuple[Key, int], LeftOut]:
+    """Leave out each group of classes at the ends of the course of one layer and split, where enough are sampled.
+
+    Parameters
+    ----------
+    summaries
+        Epochs of one layer and split, ascending.
+    reference
+        Of all classes of the run.
+    sampled
+        What the classes are a sample of.
+
+    Returns
+    -------
+    dict
+        By key of the table and epoch: the first and the last at which there are such distances.
+    """
+    found: dict[tuple[Key, int], LeftOut] = {}
+    together = put_together(sampled.groups)
+    for metric in dict.fromkeys(metric for summary in summaries for metric in summary.distances):
+        told = [summary for summary in summaries if _is_told(summary, metric)]
+        for summary in {id(end): end for end in (*told[:1], *told[-1:])}.values():
+            found.update(_of_snapshot(summary, metric, reference.among(summary.classes), together))
+    return found
+
+
+def _is_told(summary: SnapshotSummary, metric: str) -> bool:
+    distances = summary.distances.get(metric, np.zeros(0))
+    return len(distances) > 1 and bool(np.isfinite(distances).all()) and distances.min() < distances.max()
+
+
+def put_together(groups: Ints, most: int = MOST) -> Ints:
+    """Put groups of classes together at random, where there are more than so many, in sets of as many groups each.
+
+    Examples
+    --------
+    >>> put_together(np.array([0, 0, 1, 2, 3]), most=2)
+    array([0, 0, 0, 1, 1])
+    """
+    numbers = np.unique(groups, return_inverse=True)[1]
+    n_groups = int(numbers.max(initial=-1)) + 1
+    if n_groups <= most:
+        return np.asarray(numbers)
+    return np.asarray(np.random.default_rng(0).permutation(np.arange(n_groups) % most)[numbers])
+
+
+def _of_snapshot(
+    summary: SnapshotSummary, metric: str, reference: Reference, together: Ints
+) -> dict[tuple[Key, int], LeftOut]:
+    groups, numbers = np.unique(together[summary.classes], return_inverse=True)
+    effective = bias.effective_groups(np.bincount(numbers)[None])
+    if not reference.distances or round(effective) < FEWEST:
+        return {}
+    distances, squares = summary.distances[metric], list(reference.distances.values())
+    vector = CondensedVector(distances, len(summary.classes), ranked=False)
+    without = {"rsa_pearson": pearson_without_each(vector, squares, numbers)}
+    if len(distances) <= SORTED_AT_ONCE:
+        without["rsa_spearman"] = spearman_without_each(distances, squares, numbers)
+    request = summary.request
+    return {
+        ((request.split, request.layer, metric, None, name, None, score), request.epoch): LeftOut(
+            groups, effective, values
+        )
+        for score, of_distances in without.items()
+        for name, values in zip(reference.distances, of_distances, strict=True)
+    }
+
+
+@dataclass(frozen=True)
+class _Course:
+    """Both ends of the course of one score in one layer."""
+
+    first: Scored
+    last: Scored
+    first_left_out: LeftOut | None
+    last_left_out: LeftOut | None
+
+    @property
+    def sign(self) -> int:
+        return sign_of(self.last.row["score"])
+
+    @property
+    def value(self) -> float:
+        return float(self.last.row["value"])
+
+    @property
+    def moves(self) -> bool:
+        """True where the ends are two epochs."""
+        return bool(self.first.row["epoch"] != self.last.row["epoch"])
+
+
+def alignment_change(
+    scored: Sequence[Scored], without: Mapping[tuple[Key, int], LeftOut], sampled: Population
+) -> list[Row]:
+    """Rows of the table: first and last value of each score of each layer, its change, and its rank among the layers.
+
+    The null of a change is that of the last value minus that of the first, permutation by permutation: both are of the
+    same orders of the classes. An interval is that of the jackknife over the sampled groups; for two layers, and two
+    epochs, the same group is left out of both.
+
+    Parameters
+    ----------
+    scored
+        The alignment table, with nulls.
+    without
+        From `left_out`, of all layers.
+    sampled
+        What the classes are a sample of.
+    """
+    courses: dict[Key, list[Scored]] = {}
+    for score in scored:
+        courses.setdefault(tuple(score.row[name] for name in (*PLACE, *FAMILY)), []).append(score)
+    rows: list[Row] = []
+    of_comparison: dict[Key, list[tuple[Row, _Course]]] = {}
+    for key, course in courses.items():
+        ends = _ends(key, course, without)
+        row = {**dict(zip((*PLACE, *FAMILY), key, strict=True)), **_changed(ends), **_population(ends, sampled)}
+        rows.append(row)
+        split, _, *comparison = key
+        of_comparison.setdefault((split, *comparison), []).append((row, ends))
+    for layers in of_comparison.values():
+        _rank(layers)
+    return rows
+
+
+def _ends(key: Key, course: Sequence[Scored], without: Mapping[tuple[Key, int], LeftOut]) -> _Course:
+    """The first and the last epoch with a value; where there is none, the first and last of all."""
+    ordered = sorted(course, key=lambda score: int(score.row["epoch"]))
+    known = [score for score in ordered if np.isfinite(score.row["value"])] or ordered
+    first, last = known[0], known[-1]
+    return _Course(first, last, without.get((key, first.row["epoch"])), without.get((key, last.row["epoch"])))
+
+
+def _changed(ends: _Course) -> Row:
+    first, last = float(ends.first.row["value"]), ends.value
+    row: Row = {
+        "first_epoch": ends.first.row["epoch"],
+        "last_epoch": ends.last.row["epoch"],
+        "first": first,
+        "last": last,
+        "change": NAN,
+        "change_p": NAN,
+    }
+    row["low"], row["high"] = _interval(last, ends.last_left_out)
+    row["change_low"], row["change_high"] = NAN, NAN
+    if ends.moves:
+        row["change"] = last - first
+        shortest = min(len(ends.first.null), len(ends.last.null))
+        null = ends.last.null[:shortest] - ends.first.null[:shortest]
+        same = max(ends.first.same, ends.last.same)
+        row["change_p"] = permutations.judge(ends.sign * (last - first), ends.sign * null, same).p
+        difference = _difference(ends.last_left_out, ends.first_left_out)
+        row["change_low"], row["change_high"] = _interval(last - first, difference)
+    return row
+
+
+def _interval(value: float, without: LeftOut | None, comparisons: int = 1) -> tuple[float, float]:
+    if without is None:
+        return NAN, NAN
+    low, high = jackknife_interval(value, without.values, without.effective, comparisons=comparisons)
+    return float(low), float(high)
+
+
+def _difference(one: LeftOut | None, other: LeftOut | None) -> LeftOut | None:
+    """The same group left out of both; None where they have not the same groups."""
+    if one is None or other is None or not np.array_equal(one.groups, other.groups):
+        return None
+    return LeftOut(one.groups, min(one.effective, other.effective), one.values - other.values)
+
+
+def _population(ends: _Course, sampled: Population) -> Row:
+    """Say of an interval what it is of, or why there is none."""
+    if ends.last.row["score"] not in SCORES:
+        return {"population": None, "sampled": NAN, "needed": NAN, "interval": None}
+    effective = bias.effective_groups(np.unique(sampled.groups, return_counts=True)[1][None])
+    if ends.last_left_out is not None:
+        effective = ends.last_left_out.effective
+    enough = ends.last_left_out is not None
+    return {
+        "population": sampled.name,
+        "sampled": effective,
+        "needed": FEWEST,
+        "interval": "jackknife" if enough else TOO_FEW if round(effective) < FEWEST else None,
+    }
+
+
+def _rank(layers: Sequence[tuple[Row, _Course]]) -> None:
+    """Rank the layers of one comparison by agreement at the last epoch, and say how far each is behind the best.
+
+    The intervals hold together for all layers that are compared with the best, so that those whose interval reaches
+    zero hold the layer that is best in the population as often as an interval holds its value (Hsu 1984).
+    """
+    known = [(row, ends) for row, ends in layers if np.isfinite(ends.value)]
+    for row, _ in layers:
+        row.update(dict.fromkeys(("rank", "behind", "behind_low", "behind_high"), NAN))
+    if not known:
+        return
+    agreement = np.array([ends.sign * ends.value for _, ends in known])
+    best = known[int(agreement.argmax())][1]
+    for (row, ends), own in zip(known, agreement, strict=True):
+        row["rank"] = 1 + int((agreement > own).sum())
+        row["behind"] = float(agreement.max() - own)
+        if ends is not best:
+            apart = _difference(best.last_left_out, ends.last_left_out)
+            row["behind_low"], row["behind_high"] = _interval(row["behind"], apart, len(known) - 1)

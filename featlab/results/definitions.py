@@ -49,6 +49,23 @@ class Definition:
     kind: Literal["text", "whole", "number", "flag"] = "number"
 
 
+# Symbols of the formulas.
+SYMBOLS: Mapping[str, str] = {
+    "h, y": "features and class of a row",
+    "z": "its logits",
+    "N, K, G": "numbers of rows, classes and groups",
+    "g": "a group, or the group of a class",
+    "n_s": "classes in group s",
+    "mu_g": "mean of a group's rows",
+    "m_g": "mu_g less the mean of the group means, each weighing the same",
+    "M": "the m_g as rows",
+    "v_g": "mean squared distance of a group's rows from mu_g",
+    "S_W, S_B": "covariance of the rows within groups, and of the group means",
+    "W, b": "the classifier's weight and bias",
+    "x(t)": "a series at epoch t",
+    "f": "a fraction of its way",
+    "c": "a common ancestor of two classes",
+}
 # Sources that several definitions share.
 _PAPYAN = (
     "Papyan, Han, Donoho 2020, Prevalence of neural collapse during the terminal phase of deep learning training, PNAS"

@@ -64,12 +64,16 @@ def describe(name: str | None = None) -> pd.DataFrame:
             if known == column and table in ("", each):
                 held.setdefault(definition, (_row(known, role, definition), []))[1].append(each)
     if not held:
-        names = dict.fromkeys([*_schemas(), *(entry[0] for each in _schemas() for entry in _entries(each))])
         raise OptionError(
-            f"nothing is called {name!r}{near_names(name, names)}: give a table ({', '.join(_schemas())}), or a "
-            "column or score of one."
+            f"nothing is called {name!r}{near_names(name, known_names())}: give a table "
+            f"({', '.join(_schemas())}), or a column or score of one."
         )
     return pd.DataFrame([{"table": ", ".join(tables), **row} for row, tables in held.values()])
+
+
+def known_names() -> list[str]:
+    """Names that `describe` knows: tables, columns, scores, series, distances and linkages, each once."""
+    return list(dict.fromkeys([*_schemas(), *(entry[0] for table in _schemas() for entry in _entries(table))]))
 
 
 def defined_columns(table: str) -> dict[str, Definition]:

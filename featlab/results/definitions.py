@@ -35,7 +35,7 @@ class Definition:
         Where it is NaN or None, or "never".
     kind
         Of its values: "text" for names and sentences, "whole" for counts and numbers of things, "number" for
-        measurements, "flag" for yes or no.
+        measurements.
     """
 
     meaning: str
@@ -46,7 +46,7 @@ class Definition:
     source: str = ""
     null: str = ""
     unknown: str = "never"
-    kind: Literal["text", "whole", "number", "flag"] = "number"
+    kind: Literal["text", "whole", "number"] = "number"
 
 
 # Symbols of the formulas.
@@ -75,13 +75,16 @@ _KIRITCHENKO = "Kiritchenko et al. 2006, Learning and evaluation in the presence
 _FIELLER = "Fieller 1954, Some problems in interval estimation, JRSS B"
 _YOUDEN = "Youden 1950, Index for rating diagnostic tests, Cancer"
 _KISH = "Kish 1965, Survey sampling"
+_HESTERBERG = "Hesterberg 2015, What teachers should know about the bootstrap, The American Statistician"
+_KLEIN = "Klein, Wright, Wieczorek 2020, A joint confidence region for an overall ranking of populations, JRSS C"
+_TUKEY = "Tukey 1958, Bias and confidence in not-quite large samples, Annals of Mathematical Statistics"
 # What several are compared with, or unknown by.
 _RANDOM_SPACES = "random label spaces of the same group sizes"
 _CLASS_PERMUTATIONS = "permutations of the classes"
 _ONE_GROUP = "one group alone, or means that coincide"
 _NO_CLASSIFIER = "the layer does not feed a classifier that the run stores"
 _TOO_FEW = "fewer than `needed` classes or groups"
-_STILL = "the series does not move, or holds an infinite value"
+_NO_JACKKNIFE = "a score other than rsa_spearman and rsa_pearson, or fewer than `needed` classes or groups"
 
 _COLUMNS = {
     # Keys and names that mean the same in every table.
@@ -116,29 +119,30 @@ _COLUMNS = {
     "population": Definition(
         "Population that the interval speaks of, of which this run's classes are a sample: classes, branches of the "
         "hierarchy, or groups of a label space.",
-        unknown="a series without an interval",
+        unknown="a value without an interval",
         kind="text",
     ),
     "sampled": Definition(
         "Effective number of sampled classes or groups behind the interval.",
-        "(sum n)^2 / sum n^2 over the rows n of each",
+        "(sum n)^2 / sum n^2 over the rows or classes n of each",
         unit="groups",
         range=">= 0",
         source=_KISH,
-        unknown="a series without an interval",
+        unknown="a value without an interval",
     ),
     "needed": Definition(
-        "Least number of them that an interval at this fraction takes.",
+        "Least number of them that an interval takes, for an onset at this fraction.",
         "ceil(log(0.025) / log(max(f, 1 - f)))",
         unit="groups",
         range=">= 1",
         source="Thompson 1936, On confidence ranges for the median and other expectation distributions, Annals of "
         "Mathematical Statistics",
-        unknown="a series without an interval",
+        unknown="a value without an interval",
     ),
     "interval": Definition(
-        "Quantiles that the interval takes: student-t, bootstrap-t, or too few for an interval.",
-        unknown="a series without an interval",
+        "How the interval is made: student-t, bootstrap-t, percentile (of the bootstrap) or jackknife; too few where "
+        "the sample has not the groups for one.",
+        unknown="a value without an interval",
         kind="text",
     ),
     # classes, spaces
@@ -147,23 +151,23 @@ _COLUMNS = {
         "WordNet synset of the class, such as dog.n.01.", unknown="the run stores no synsets", kind="text"
     ),
     "class_name": Definition("Name of the class.", kind="text"),
-    "spaces.largest": Definition(
-        "Share of the classes in the largest group; above a half, the space tells little but one kind from the rest.",
-        unit="share",
-        range="0 to 1",
-    ),
+    "spaces.largest": Definition("Share of the classes in the largest group.", unit="share", range="0 to 1"),
     "spaces.entropy": Definition(
-        "Evenness of the groups: entropy of their sizes over that of equal sizes, 1 for equal ones.",
+        "Evenness of the groups: entropy of their sizes over that of equal ones; 1 for equal ones, 0 for a single "
+        "group.",
         "-sum_s (n_s / K) log(n_s / K) / log G",
         unit="ratio",
         range="0 to 1",
         source="Pielou 1966, The measurement of diversity in different types of biological collections, Journal of "
         "Theoretical Biology",
-        unknown="a single group",
     ),
     "spaces.singletons": Definition("Groups of one class.", unit="groups", range=">= 0", kind="whole"),
     "spaces.balanced": Definition(
-        "Whether the space is balanced enough to be a default one, and the ground of a headline.", kind="flag"
+        "1 where the largest group holds at most half of the classes and at most half of the groups are of one class, "
+        "so that a default or a headline may rest on the space; 0 elsewhere.",
+        range="0 to 1",
+        source="after Santurkar, Tsipras, Madry 2021, BREEDS: benchmarks for subpopulation shift, ICLR",
+        kind="whole",
     ),
     # accuracy
     "accuracy.rule": Definition(
@@ -525,11 +529,11 @@ _COLUMNS = {
     # onset
     "onset.onset": Definition(
         "First epoch by which the series has covered the fraction of its way, linear between epochs.",
-        "least t with |x(t) - x(first)| >= f |x(last) - x(first)|",
+        "least t with (x(t) - x(first)) / (x(last) - x(first)) >= f",
         unit="epochs",
         range=">= 0",
         null="control_onset, control_low, control_high and control_p: random groups of the same sizes",
-        unknown=_STILL,
+        unknown="the series ends where it began, has fewer than two values or an infinite one",
     ),
     "onset.low": Definition(
         "Lower end of the 95 % interval for the onset, over the sampled classes or groups.",
@@ -546,41 +550,39 @@ _COLUMNS = {
         unknown=f"{_TOO_FEW}, or a series that is no share of rows",
     ),
     "onset.control_onset": Definition(
-        "Onset of the same series in random groups of the same sizes, averaged.",
+        "Median onset of the same series in random groups of the same sizes.",
         unit="epochs",
         range=">= 0",
-        unknown="no random groups, as for the classes, or a series of theirs that does not move",
+        unknown="no random groups, as for the classes, or none whose series gains",
     ),
     "onset.control_low": Definition(
-        "Lower end of the range of onsets in the random groups.",
-        "2.5 % quantile",
+        "Lower end of the 95 % range of onsets in the random groups.",
         unit="epochs",
         range=">= 0",
-        unknown="no random groups, or too few",
+        unknown="fewer than 19 random groups with an onset",
     ),
     "onset.control_high": Definition(
-        "Upper end of the range of onsets in the random groups.",
-        "97.5 % quantile",
+        "Upper end of the 95 % range of onsets in the random groups.",
         unit="epochs",
         range=">= 0",
-        unknown="no random groups, or too few",
+        unknown="fewer than 19 random groups with an onset",
     ),
     "onset.control_p": Definition(
         "Share of random groups, the space itself among them, with an onset at least as early.",
-        "(b + 1) / (n + 1)",
+        "(1 + b) / (1 + n)",
         unit="share",
         range="0 to 1",
-        unknown="no random groups, or no onset",
+        unknown="no random groups with an onset, or a course that is still, away or unknown",
     ),
     "onset.missing": Definition("Epochs at which the series has no value.", unit="epochs", range=">= 0", kind="whole"),
     "onset.start": Definition(
-        "Where the way begins: epoch 0, chance where the untrained network was not captured, or epoch K.",
-        unknown=_STILL,
+        "Where the way begins: epoch 0, or where the untrained network was not captured chance for the classifier, and"
+        " the first epoch with a value, as epoch K, for a layer.",
         kind="text",
     ),
     "onset.course": Definition(
-        "Course of the series: moved, still, away (worse at the end), turned (back on its way), or first interval "
-        "(moved before the second captured epoch only).",
+        "Course of the series: moved, first interval (past the mark before the second captured epoch), turned (fell "
+        "back by over a quarter of its gains, or to where it began), away (worse at the end), still, or unknown.",
         kind="text",
     ),
     "onset.resolution": Definition(
@@ -594,106 +596,142 @@ _COLUMNS = {
         "Onset of the classes less that of the label space; above 0, the space was learned earlier.",
         "onset(hyponym) - onset(space)",
         unit="epochs",
-        null="control_difference, control_low and control_high: random groups of the same sizes",
-        unknown="one of the two has no onset",
+        null="0, by low and high; and random groups of the same sizes, by the control columns",
+        unknown="one of the two has no onset, or is still or away",
     ),
     "precedence.low": Definition(
-        "Lower end of the 95 % interval for the difference; both series resampled together, class by class.",
+        "Lower end of the 95 % interval for the difference, both series on the same resampled classes or groups.",
         unit="epochs",
-        unknown=f"{_TOO_FEW}, or no difference",
+        source=_HESTERBERG,
+        unknown=f"{_TOO_FEW}, no difference, or a series that is no share of rows",
     ),
     "precedence.high": Definition(
-        "Upper end of the 95 % interval for the difference; both series resampled together, class by class.",
+        "Upper end of the 95 % interval for the difference, both series on the same resampled classes or groups.",
         unit="epochs",
-        unknown=f"{_TOO_FEW}, or no difference",
+        source=_HESTERBERG,
+        unknown=f"{_TOO_FEW}, no difference, or a series that is no share of rows",
     ),
     "precedence.control_difference": Definition(
-        "The same difference for random groups of the same sizes, averaged.",
+        "Median onset of random groups of the same sizes less that of the label space; above 0, the space was learned "
+        "earlier than they.",
+        "median onset(random groups) - onset(space)",
         unit="epochs",
-        unknown="no random groups, or no onset of theirs",
+        null="0",
+        unknown="no random groups, or no onset",
     ),
     "precedence.control_low": Definition(
-        "Lower end of the range of differences of the random groups.",
-        "2.5 % quantile",
+        "Lower end of the 95 % range of onsets of random groups, less that of the label space; above 0, earlier than "
+        "chance groups are.",
         unit="epochs",
-        unknown="no random groups, or too few",
+        null="0",
+        unknown="fewer than 19 random groups with an onset, or no onset",
     ),
     "precedence.control_high": Definition(
-        "Upper end of the range of differences of the random groups.",
-        "97.5 % quantile",
+        "Upper end of the 95 % range of onsets of random groups, less that of the label space.",
         unit="epochs",
-        unknown="no random groups, or too few",
+        null="0",
+        unknown="fewer than 19 random groups with an onset, or no onset",
     ),
     "trend.spaces": Definition(
-        "Number of label spaces that the line is fitted to.", unit="label spaces", range=">= 0", kind="whole"
+        "Number of label spaces that the line is fitted to: the classes, and balanced ones with an onset.",
+        unit="label spaces",
+        range=">= 0",
+        kind="whole",
     ),
     "trend.slope": Definition(
         "Epochs by which the onset is later for each doubling of the number of groups; above 0, broad comes first.",
         "least squares of onset on log2 G",
         unit="epochs per doubling",
-        null="0: no order of the levels",
-        unknown="fewer than two label spaces with an onset",
+        null="0, by low and high: no order of the levels",
+        unknown="fewer than three such label spaces",
     ),
     "trend.low": Definition(
-        "Lower end of the 95 % interval for the slope; all spaces resampled together, class by class.",
+        "Lower end of the 95 % interval for the slope, all spaces on the same resampled classes or groups.",
         unit="epochs per doubling",
-        unknown=f"{_TOO_FEW}, or no slope",
+        source=_HESTERBERG,
+        unknown=f"{_TOO_FEW}, no slope, or a series that is no share of rows",
     ),
     "trend.high": Definition(
-        "Upper end of the 95 % interval for the slope; all spaces resampled together, class by class.",
+        "Upper end of the 95 % interval for the slope, all spaces on the same resampled classes or groups.",
         unit="epochs per doubling",
-        unknown=f"{_TOO_FEW}, or no slope",
+        source=_HESTERBERG,
+        unknown=f"{_TOO_FEW}, no slope, or a series that is no share of rows",
     ),
     # node_onset
-    "node": Definition("Node of the hierarchy.", kind="text"),
-    "parent": Definition("Parent of the node.", kind="text", unknown="the root"),
-    "node_onset.depth": Definition("Depth of the node below the root, 0.", unit="links", range=">= 0", kind="whole"),
-    "node_onset.classes": Definition("Number of classes below the node.", unit="classes", range=">= 1", kind="whole"),
+    "node": Definition(
+        "Node of the hierarchy, a class or an inner node; of nodes that hold the same classes the lowest.", kind="text"
+    ),
+    "parent": Definition("Next node above that holds more classes, over primary parents.", kind="text"),
+    "node_onset.depth": Definition(
+        "Links from the root down to the node, over primary parents.", unit="links", range=">= 1", kind="whole"
+    ),
+    "node_onset.classes": Definition(
+        "Number of classes at or below the node.", unit="classes", range=">= 1", kind="whole"
+    ),
     "node_onset.first": Definition(
-        "Value of the series at the first epoch: how well the node's rows are told from all others, Youden's J.",
-        "J = recall - false-positive rate",
+        "Value of the series at the first epoch; where epoch 0 was not captured, 0 for chance.",
         unit="share",
         range="-1 to 1",
         direction="rises",
         source=_YOUDEN,
         null="0: guessing",
-        unknown="no row of the node, or none beside it",
+        unknown="no row below the node, or none that it is told from",
     ),
     "node_onset.last": Definition(
-        "The same at the last epoch.",
-        "J = recall - false-positive rate",
+        "Value of the series at the last epoch.",
         unit="share",
         range="-1 to 1",
         direction="rises",
         source=_YOUDEN,
         null="0: guessing",
-        unknown="no row of the node, or none beside it",
+        unknown="no row below the node, or none that it is told from",
     ),
     "node_onset.onset": Definition(
-        "First epoch by which the node's J has covered the fraction of its way, linear between epochs.",
+        "First epoch by which the series has covered the fraction of its way, linear between epochs.",
         unit="epochs",
         range=">= 0",
-        unknown="J does not move, or ends lower than it began",
+        unknown="the node is told apart no better at the end than at the beginning",
     ),
     "node_onset.low": Definition(
-        "Lower end of the 95 % interval for the onset.", unit="epochs", range=">= 0", unknown="no onset"
+        "Lower end of the 95 % interval for the onset, over other rows of the same classes.",
+        unit="epochs",
+        range=">= 0",
+        source=_FIELLER,
+        unknown="no onset, or fewer rows than an interval takes: 6 at 50 %, 36 at 90 %",
     ),
     "node_onset.high": Definition(
-        "Upper end of the 95 % interval for the onset.", unit="epochs", range=">= 0", unknown="no onset"
+        "Upper end of the 95 % interval for the onset, over other rows of the same classes.",
+        unit="epochs",
+        range=">= 0",
+        source=_FIELLER,
+        unknown="no onset, or fewer rows than an interval takes: 6 at 50 %, 36 at 90 %",
     ),
     "node_onset.rank": Definition(
-        "Rank of the onset among all nodes; 1 was learned first.", unit="rank", range=">= 1", unknown="no onset"
+        "Rank of the onset among all nodes, ties averaged; 1 was learned first.",
+        unit="rank",
+        range=">= 1",
+        unknown="no onset",
     ),
     "node_onset.rank_low": Definition(
-        "Lower end of the 95 % interval for the rank.", unit="rank", range=">= 1", unknown="no onset"
+        "Lowest rank that the node may have: one more than the nodes whose intervals end before its own begins.",
+        unit="rank",
+        range=">= 1",
+        source=_KLEIN,
+        unknown="no interval",
     ),
     "node_onset.rank_high": Definition(
-        "Upper end of the 95 % interval for the rank.", unit="rank", range=">= 1", unknown="no onset"
+        "Highest rank that the node may have: all nodes but those whose intervals begin after its own ends.",
+        unit="rank",
+        range=">= 1",
+        source=_KLEIN,
+        unknown="no interval",
     ),
     # groups, confusion
     "groups.classes": Definition("Number of classes in the group.", unit="classes", range=">= 1", kind="whole"),
     "groups.rows": Definition("Rows of the group.", unit="rows", range=">= 0", kind="whole"),
-    "groups.predicted": Definition("Rows that were taken for the group.", unit="rows", range=">= 0", kind="whole"),
+    "groups.predicted": Definition(
+        "Rows that were taken for one of the group's classes.", unit="rows", range=">= 0", kind="whole"
+    ),
     "groups.accuracy": Definition(
         "Share of the group's rows whose class is right.",
         unit="share",
@@ -726,60 +764,78 @@ _COLUMNS = {
     "predicted_name": Definition("Name of the group that the rows were taken for.", kind="text"),
     # alignment_change
     "alignment_change.first_epoch": Definition(
-        "First epoch that is compared.", unit="epochs", range=">= 0", kind="whole"
+        "First epoch at which the score has a value.", unit="epochs", range=">= 0", kind="whole"
     ),
     "alignment_change.last_epoch": Definition(
-        "Last epoch that is compared.", unit="epochs", range=">= 0", kind="whole"
+        "Last epoch at which the score has a value.", unit="epochs", range=">= 0", kind="whole"
     ),
-    "alignment_change.first": Definition("Score at the first epoch.", unit="by score", unknown="see the score"),
-    "alignment_change.last": Definition("Score at the last epoch.", unit="by score", unknown="see the score"),
+    "alignment_change.first": Definition("Score at the first epoch.", unit="by score", unknown="no epoch with a value"),
+    "alignment_change.last": Definition("Score at the last epoch.", unit="by score", unknown="no epoch with a value"),
     "alignment_change.change": Definition(
         "Score at the last epoch less that at the first: what training has added to the agreement.",
         "last - first",
         unit="by score",
         null="change_p: permutations of the classes, the same at both epochs",
-        unknown="one of the two is unknown, or one epoch alone",
+        unknown="fewer than two epochs with a value",
     ),
     "alignment_change.change_low": Definition(
-        "Lower end of the 95 % interval for the change.", unit="by score", unknown="too few classes, or no change"
+        "Lower end of the 95 % interval for the change, the same classes or groups left out of both epochs.",
+        unit="by score",
+        source=_TUKEY,
+        unknown=f"{_NO_JACKKNIFE}, or no change",
     ),
     "alignment_change.change_high": Definition(
-        "Upper end of the 95 % interval for the change.", unit="by score", unknown="too few classes, or no change"
+        "Upper end of the 95 % interval for the change, the same classes or groups left out of both epochs.",
+        unit="by score",
+        source=_TUKEY,
+        unknown=f"{_NO_JACKKNIFE}, or no change",
     ),
     "alignment_change.change_p": Definition(
         "Share of class orders, the real one among them, by which the agreement grows at least as much.",
-        "(b + 1) / (n + 1)",
+        "(b + 1) / (n + 1), b of n permutations of both epochs alike",
         unit="share",
         range="0 to 1",
         unknown="no permutations, or no change",
     ),
     "alignment_change.low": Definition(
-        "Lower end of the 95 % interval for the score at the last epoch.", unit="by score", unknown="too few classes"
+        "Lower end of the 95 % interval for the score at the last epoch.",
+        unit="by score",
+        source=_TUKEY,
+        unknown=_NO_JACKKNIFE,
     ),
     "alignment_change.high": Definition(
-        "Upper end of the 95 % interval for the score at the last epoch.", unit="by score", unknown="too few classes"
+        "Upper end of the 95 % interval for the score at the last epoch.",
+        unit="by score",
+        source=_TUKEY,
+        unknown=_NO_JACKKNIFE,
     ),
     "alignment_change.rank": Definition(
-        "Rank of the layer by its last score, among the layers of the split; 1 agrees best with the hierarchy.",
+        "Rank of the layer among those of the split by its score at the last epoch; 1 agrees best with the hierarchy.",
         unit="rank",
         range=">= 1",
-        unknown="no score at the last epoch",
+        unknown="no epoch with a value",
     ),
     "alignment_change.behind": Definition(
-        "How far the layer is behind the first of them; 0 for that one.",
+        "How far the layer's agreement at the last epoch is behind that of the first in rank; 0 for that one.",
         unit="by score",
         range=">= 0",
-        unknown="no score at the last epoch",
+        unknown="no epoch with a value",
     ),
     "alignment_change.behind_low": Definition(
-        "Lower end of the 95 % interval for that distance, both layers on the same resampled classes.",
+        "Lower end of the 95 % interval for that, those of all layers holding together; one that reaches 0 may be the "
+        "best.",
         unit="by score",
-        unknown="too few classes, or the first layer itself",
+        source="Hsu 1984, Constrained simultaneous confidence intervals for multiple comparisons with the best, Annals"
+        " of Statistics",
+        unknown=f"{_NO_JACKKNIFE}, or the first layer itself",
     ),
     "alignment_change.behind_high": Definition(
-        "Upper end of the 95 % interval for that distance, both layers on the same resampled classes.",
+        "Upper end of the 95 % interval for that, those of all layers holding together; one that reaches 0 may be the "
+        "best.",
         unit="by score",
-        unknown="too few classes, or the first layer itself",
+        source="Hsu 1984, Constrained simultaneous confidence intervals for multiple comparisons with the best, Annals"
+        " of Statistics",
+        unknown=f"{_NO_JACKKNIFE}, or the first layer itself",
     ),
     # verdict
     "verdict.claim": Definition("Claim of the row: broad_first, specific_first, undecided or no_course.", kind="text"),

@@ -315,6 +315,29 @@ SERIES: Mapping[str, Definition] = {
     },
 }
 
+NODE_SERIES: Mapping[str, Definition] = {
+    "told_apart": Definition(
+        "How well the rows below a node are told from all others, Youden's J; it rises with the nodes above, too.",
+        "J = share of them taken for classes below the node - that share of the others",
+        unit="share",
+        range="-1 to 1",
+        direction="rises",
+        source="Youden 1950, Index for rating diagnostic tests, Cancer",
+        null="0: guessing",
+        unknown="no row below the node, or no other",
+    ),
+    "told_from_siblings": Definition(
+        "How well the rows below a node are told from the other rows below its parent, Youden's J.",
+        "J = share of them taken for classes below the node - that share of its siblings' rows",
+        unit="share",
+        range="-1 to 1",
+        direction="rises",
+        source="Youden 1950, Index for rating diagnostic tests, Cancer",
+        null="0: guessing",
+        unknown="no row below the node, or none below its siblings",
+    ),
+}
+
 # Tables, the key columns that hold such names, and the names.
 NAMED_VALUES: Mapping[str, Mapping[str, Mapping[str, Definition]]] = {
     "distances": {"metric": METRICS},
@@ -326,6 +349,7 @@ NAMED_VALUES: Mapping[str, Mapping[str, Mapping[str, Definition]]] = {
     "onset": {"series": SERIES},
     "precedence": {"series": SERIES},
     "trend": {"series": SERIES},
+    "node_onset": {"series": NODE_SERIES},
     "alignment_change": {
         "score": ALIGNMENT_SCORES, "taxonomy_distance": TAXONOMY_DISTANCES, "metric": METRICS, "linkage": LINKAGES
     },

@@ -12,7 +12,7 @@ RUNS = $(VENV)/.installed
 TESTS = $(VENV)/.installed-tests
 PIP = $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help install demo test lint data bench soak fuzz mutants defects lowest clean
+.PHONY: help install demo test lint data bench soak fuzz mutants defects measures lowest clean
 
 help:
 	@echo 'make demo     train, capture, analyse and report on this machine (ARGS="--data planted" for options)'
@@ -23,6 +23,7 @@ help:
 	@echo 'make fuzz     damaged and hostile input, for an hour (FUZZ_SECONDS=60 for less)'
 	@echo 'make mutants  plant mistakes one by one: a test has to notice each'
 	@echo 'make defects  each mended defect: its test fails at BEFORE=commit and passes now'
+	@echo 'make measures writes docs/measures.md from the definitions of columns and scores'
 	@echo 'make lowest   the tests with the oldest dependencies that pyproject.toml allows'
 	@echo 'make install  only the set-up: $(VENV)'
 	@echo 'make clean    remove what these made'
@@ -89,6 +90,9 @@ defects: $(TESTS) data
 	@$(BIN)/python tests/defects.py --write --workers $(WORKERS) --before $(BEFORE)
 
 # pip may complain for the linters, which are not called here.
+measures: $(TESTS)
+	@$(BIN)/python tests/measures_page.py
+
 # Without the demo's default data, which is the source of the installed versions and so another data set here, and without fully_shard, which
 # torch.distributed.fsdp has since PyTorch 2.6. What old releases warn of among themselves is no failure.
 lowest: data

@@ -118,16 +118,16 @@ def full_disk(*_, **__):
 
 @pytest.mark.defect("C17", "what `analyze` had computed was lost when the disk filled up meanwhile")
 def test_what_was_computed_is_kept_elsewhere(folder, tmp_path, monkeypatch):
-    import pandas as pd
+    from pyarrow import parquet
 
-    target, saved = tmp_path / "run.results", pd.DataFrame.to_parquet
+    target, saved = tmp_path / "run.results", parquet.write_table
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
 
-    def full_there(frame, path, *arguments, **options):
-        (saved if "featlab-" in str(path) else full_disk)(frame, path, *arguments, **options)
+    def full_there(table, path, *arguments, **options):
+        (saved if "featlab-" in str(path) else full_disk)(table, path, *arguments, **options)
 
-    monkeypatch.setattr(pd.DataFrame, "to_parquet", full_there)
+    monkeypatch.setattr(parquet, "write_table", full_there)
     outcome = run("analyze", folder / "run.zarr", "--permutations", 0, "--out", target)
     assert isinstance(outcome.exception, ResultsError)
     assert "No space left on device" in str(outcome.exception)

@@ -52,6 +52,13 @@ def escaping_click() -> Iterator[None]:
         raise EscapedError from error
 
 
+def _flags(command: click.Command | None) -> Iterator[str]:
+    """Yield the names of a command's options that take no value."""
+    for param in command.params if command else ():
+        if isinstance(param, click.Option) and param.is_flag:
+            yield from (*param.opts, *param.secondary_opts)
+
+
 class LazyGroup(click.Group):
     """A group whose commands are imported when, and only when, they are needed."""
 
@@ -70,8 +77,8 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name, command, rest = super().resolve_command(ctx, args)
         # While a shell completes an option's value, the option lacks one, and click gives up on the arguments before
-        # it; the completion needs these: in `analyze run.zarr --layers <TAB>`, the run.
-        if ctx.resilient_parsing and rest and rest[-1] != "--" and rest[-1].startswith("-"):
+        # it; the completion needs these: in `analyze run.zarr --layers <TAB>`, the run. A flag lacks none.
+        if ctx.resilient_parsing and rest and rest[-1].startswith("-") and rest[-1] not in ("--", *_flags(command)):
             rest = rest[:-1]
         return name, command, rest
 

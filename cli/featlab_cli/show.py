@@ -7,6 +7,7 @@ import click
 from featlab.errors import OptionError
 from featlab.messages import near_names
 from featlab_cli import completion
+from featlab_cli.describe import print_description
 from featlab_cli.tables import Choice, is_control, print_frame, table_options
 from featlab_cli.terminal import printable
 from featlab_cli.verdict import print_verdict
@@ -15,8 +16,14 @@ from featlab_cli.verdict import print_verdict
 @click.command("show")
 @click.argument("results", type=click.Path())
 @click.argument("table", required=False, shell_complete=completion.among(completion.tables))
+@click.option(
+    "--describe",
+    "described",
+    is_flag=True,
+    help="Say what the columns of TABLE are: meaning, formula, unit, range, source. TABLE may be a column or score.",
+)
 @table_options
-def command(results: str, table: str | None, choice: Choice) -> None:
+def command(results: str, table: str | None, described: bool, choice: Choice) -> None:
     """Print a TABLE of RESULTS, or without one, what tables there are.
 
     The table `verdict` says what the others carry, one claim a row: what was learned when, in which layer, and against
@@ -27,12 +34,16 @@ def command(results: str, table: str | None, choice: Choice) -> None:
     featlab show run.results verdict
     featlab show run.results collapse --where "space == 'hyponym'" --columns epoch,layer,nc1_pinv
     featlab show run.results alignment --format csv > alignment.csv
+    featlab show run.results collapse --describe
     """
     import featlab
     from featlab.results.schema import TABLES
     from featlab.results.verdict import VERDICT
 
     loaded = featlab.load_results(results)
+    if described:
+        print_description(table, choice)
+        return
     if table is None:
         click.echo(printable(repr(loaded)))
         click.echo(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from pandas.api import types
 from featlab.errors import ResultsError
 from featlab.replacing import draft_of, replace_directory, standing
 
-Columns = tuple[Sequence[str], Sequence[str]]  # all that a table must have, and those that are its key
 RESULTS_VERSION = 2
 PARAMETERS = "parameters.json"
 
@@ -23,21 +23,33 @@ _URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 _LOOKS = 20  # at a directory that is replaced while it is read
 _PROBE = 1 << 20  # bytes to write before anything is computed
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, OverflowError)  # what pandas and pyarrow raise for damage
-_TEXT = frozenset({
-    "name", "synset", "space", "class_name", "group_name", "split", "layer", "metric", "linkage", "class_a", "class_b",
-    "taxonomy_distance", "score", "rule", "reference", "series", "node", "parent", "predicted_name",
-    "population", "interval",
-})  # fmt: skip
-# What no row may lack.
-_NUMBERED = frozenset({"epoch", "class", "step", "left", "right", "group", "predicted_group", "groups", "fraction"})
-_OPEN = frozenset(
-    {"alignment", "evolution", "onset", "precedence", "trend", "alignment_change"}
-)  # tables with keys that mean nothing to some of their rows
 # What readers of results rely on; the rest of the parameters is shown as it is.
 _KINDS: dict[str, type | tuple[type, ...]] = {
     "run": str, "epochs": list, "splits": list, "layers": list, "spaces": list, "hierarchy": (dict, type(None)),
     "metrics": list, "linkages": list, "distances": list, "permutations": int, "controls": int, "seed": int,
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Needed:
+    """Columns that a saved table must have.
+
+    Attributes
+    ----------
+    columns
+        All of them.
+    keys
+        Those that tell its rows apart.
+    text
+        Those that hold text; the others hold numbers.
+    told
+        Those that no row may lack.
+    """
+
+    columns: tuple[str, ...]
+    keys: tuple[str, ...]
+    text: frozenset[str]
+    told: frozenset[str]
 
 
 def check_target(target: Path) -> None:
@@ -60,8 +72,19 @@ def check_target(target: Path) -> None:
         raise _unwritable(target, error) from error
 
 
-def save_tables(target: Path, tables: Mapping[str, pd.DataFrame], parameters: Mapping[str, Any]) -> None:
+def save_tables(
+    target: Path, tables: Mapping[str, pd.DataFrame], parameters: Mapping[str, Any], metadata: Callable[[str], str]
+) -> None:
     """Write tables and parameters into a directory, which appears complete or not at all.
+
+    Parameters
+    ----------
+    target
+        The directory.
+    tables, parameters
+        What is saved.
+    metadata
+        Tells of a table what the metadata of its file's schema holds under the key "featlab".
 
     Raises
     ------
@@ -76,7 +99,7 @@ def save_tables(target: Path, tables: Mapping[str, pd.DataFrame], parameters: Ma
             digests = {}
             for name, table in tables.items():
                 file = draft / f"{name}.parquet"
-                table.to_parquet(file, index=False)
+                _write_table(file, table, metadata(name))
                 with file.open("rb") as stream:
                     digests[name] = hashlib.file_digest(stream, "sha256").hexdigest()
             document = json.loads(json.dumps({"format": RESULTS_VERSION, **parameters, "tables": digests}))
@@ -88,7 +111,7 @@ def save_tables(target: Path, tables: Mapping[str, pd.DataFrame], parameters: Ma
 
 
 def read_tables(
-    source: Path, schemas: Mapping[str, Columns], added: Collection[str] = ()
+    source: Path, schemas: Mapping[str, Needed], added: Collection[str] = ()
 ) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
     """Read what `save_tables` wrote.
 
@@ -97,7 +120,7 @@ def read_tables(
     source
         The directory.
     schemas
-        Names of the tables, each with the columns that it must have and those of them that are its key.
+        Names of the tables, each with the columns that it must have.
     added
         Those of them that results of earlier releases lack, and then are not returned.
 
@@ -119,6 +142,16 @@ def read_tables(
     return _read(standing(source), source, schemas, added)
 
 
+def _write_table(file: Path, table: pd.DataFrame, metadata: str) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    plain = table.copy(deep=False)
+    plain.attrs = {}  # which pandas and pyarrow would write again, each in a way of its own
+    arrow = pa.Table.from_pandas(plain, preserve_index=False)
+    parquet.write_table(arrow.replace_schema_metadata({**arrow.schema.metadata, "featlab": metadata}), file)
+
+
 def _identity(source: Path) -> tuple[int, ...] | None:
     """Identity of the save in a directory, which may be replaced while it is read; None where there is none."""
     try:
@@ -129,7 +162,7 @@ def _identity(source: Path) -> tuple[int, ...] | None:
 
 
 def _read(
-    place: Path, source: Path, schemas: Mapping[str, Columns], added: Collection[str]
+    place: Path, source: Path, schemas: Mapping[str, Needed], added: Collection[str]
 ) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
     parameters = _read_parameters(place, source)
     digests = parameters.pop("tables", {})
@@ -139,17 +172,18 @@ def _read(
         raise ResultsError(f"{str(source)!r} lacks the tables {', '.join(missing)}: analyse the run again.")
     tables = {
         name: _read_table(place / f"{name}.parquet", name, source, columns, digests.get(name))
-        for name, (columns, _) in schemas.items()
+        for name, columns in schemas.items()
     }
-    for name, (_, keys) in schemas.items():
+    for name, columns in schemas.items():
         if name not in digests:  # of an earlier release
-            _check_keys(tables[name][list(keys)], name, source)
+            _check_keys(tables[name], name, source, columns)
     return tables, parameters
 
 
-def _check_keys(keys: pd.DataFrame, name: str, source: Path) -> None:
+def _check_keys(table: pd.DataFrame, name: str, source: Path, needed: Needed) -> None:
     """Check that a table has each key once, and no key without a value where every row has one."""
-    if keys.duplicated().any() or (name not in _OPEN and keys.isna().any(axis=None)):
+    told = [key for key in needed.keys if key in needed.told]
+    if table.duplicated(list(needed.keys)).any() or table[told].isna().any(axis=None):
         raise ResultsError(
             f"the table {name!r} in {str(source)!r} has several rows for one key, or a row without one: analyse "
             "the run again."
@@ -203,7 +237,7 @@ def _read_parameters(place: Path, source: Path) -> dict[str, Any]:
     return document
 
 
-def _read_table(file: Path, name: str, source: Path, columns: Sequence[str], digest: str | None) -> pd.DataFrame:
+def _read_table(file: Path, name: str, source: Path, needed: Needed, digest: str | None) -> pd.DataFrame:
     try:
         with file.open("rb") as stream:
             found = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -214,7 +248,7 @@ def _read_table(file: Path, name: str, source: Path, columns: Sequence[str], dig
             f"the table {name!r} in {str(source)!r} cannot be read ({_reason(error)}): analyse the run again, or "
             "restore it from a copy."
         ) from error
-    lacking = [column for column in columns if column not in table]
+    lacking = [column for column in needed.columns if column not in table]
     if lacking:
         raise ResultsError(
             f"the table {name!r} in {str(source)!r} lacks {', '.join(lacking[:6])}: analyse the run again."
@@ -224,8 +258,8 @@ def _read_table(file: Path, name: str, source: Path, columns: Sequence[str], dig
             f"the table {name!r} in {str(source)!r} is not what was saved: analyse the run again, or restore it from a "
             "copy."
         )
-    for column in columns:
-        reason = _fault(table[column], column)
+    for column in needed.columns:
+        reason = _fault(table[column], text=column in needed.text, told=column in needed.told)
         if reason:
             raise ResultsError(
                 f"the column {column!r} of the table {name!r} in {str(source)!r} {reason}: analyse the run again."
@@ -233,15 +267,15 @@ def _read_table(file: Path, name: str, source: Path, columns: Sequence[str], dig
     return table
 
 
-def _fault(values: pd.Series, column: str) -> str | None:
+def _fault(values: pd.Series, *, text: bool, told: bool) -> str | None:
     """Say why a column cannot be what was saved."""
-    if column in _TEXT:
+    if text:
         known = values.dropna()
         whole = types.is_string_dtype(known.dtype) or all(isinstance(value, str) for value in known)
         return None if whole else f"holds {values.dtype} in place of text"
     if len(values) and not types.is_numeric_dtype(values.dtype) and values.notna().any():
         return f"holds {values.dtype} in place of numbers"
-    if column in _NUMBERED and values.isna().any():
+    if told and values.isna().any():
         return "has a row without a number"
     return None
 

@@ -147,6 +147,15 @@ TABLES: dict[str, Schema] = {
     ),
 }
 
+# Tables that are made of the others when they are asked for, and not saved.
+COMPUTED: dict[str, Schema] = {
+    "verdict": Schema(
+        "what may be claimed of the onsets, a sentence each",
+        ("series", "split", "layer", "claim", "space"),
+        ("difference", "low", "high", "sentence"),
+    ),
+}
+
 
 def control_columns(measure: str) -> tuple[str, str, str]:
     """Names of a measure's control columns: mean and spread over random spaces, and the difference to that mean."""
@@ -154,14 +163,14 @@ def control_columns(measure: str) -> tuple[str, str, str]:
 
 
 def table_columns(name: str) -> list[str]:
-    """All columns of a table, in order.
+    """All columns of a table, saved or computed, in order.
 
     Examples
     --------
     >>> table_columns("classes")
     ['class', 'name', 'synset']
     """
-    schema = TABLES[name]
+    schema = TABLES.get(name) or COMPUTED[name]
     columns = [*schema.keys, *schema.columns]
     if schema.controlled:
         measures = [column for column in schema.columns if column not in ("groups", "rows")]

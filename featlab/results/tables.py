@@ -11,6 +11,7 @@ import pandas as pd
 
 from featlab.errors import OptionError, ResultsError
 from featlab.messages import near_names
+from featlab.results.registry import ATTRIBUTE, column_attributes, describe, needed_columns, parquet_metadata
 from featlab.results.saved import read_tables, save_tables
 from featlab.results.schema import TABLES, table_columns
 from featlab.results.verdict import VERDICT, make_verdict
@@ -27,7 +28,8 @@ class Results:
     """The tables of one analysis.
 
     Each table is an attribute (`results.collapse`) and an item (`results["collapse"]`): a pandas DataFrame with its
-    key columns first. What has no meaning for a row is NaN.
+    key columns first. What has no meaning for a row is NaN. `results.describe("collapse")` and the `attrs["featlab"]`
+    of a table say what each column is.
 
     Attributes
     ----------
@@ -65,10 +67,12 @@ class Results:
             table = tables.get(name)
             columns = table_columns(name)
             if table is None or table.empty:
-                setattr(self, name, pd.DataFrame(columns=columns))
-                continue
-            lacking = [column for column in schema.later if column not in table]
-            setattr(self, name, table.assign(**dict.fromkeys(lacking, float("nan")))[columns])
+                ordered = pd.DataFrame(columns=columns)
+            else:
+                lacking = [column for column in schema.later if column not in table]
+                ordered = table.assign(**dict.fromkeys(lacking, float("nan")))[columns]
+            ordered.attrs[ATTRIBUTE] = column_attributes(name)
+            setattr(self, name, ordered)
 
     def __getitem__(self, name: str) -> pd.DataFrame:
         if name == VERDICT:
@@ -87,6 +91,8 @@ class Results:
         lines += [f"  {name:<{width}} {len(self[name]):>8} rows  {schema.about}" for name, schema in TABLES.items()]
         return "\n".join(lines)
 
+    describe = staticmethod(describe)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the tables as Parquet and the parameters as JSON into a directory, replacing earlier results there.
 
@@ -97,7 +103,7 @@ class Results:
         ResultsError
             When the path holds something that is not featlab results, or cannot be written to. Earlier results stay.
         """
-        save_tables(Path(path), {name: self[name] for name in self}, self.parameters)
+        save_tables(Path(path), {name: self[name] for name in self}, self.parameters, parquet_metadata)
 
     def verdict(self) -> pd.DataFrame:
         """List what the tables carry of each question, one claim a row; the same as `results["verdict"]`.
@@ -137,9 +143,6 @@ def load_results(path: str | os.PathLike[str]) -> Results:
     ResultsError
         When the path holds none, some of another format, or what is not as it was saved.
     """
-    needed = {
-        name: ([column for column in table_columns(name) if column not in schema.later], schema.keys)
-        for name, schema in TABLES.items()
-    }
+    needed = {name: needed_columns(name) for name in TABLES}
     tables, parameters = read_tables(Path(path), needed, [name for name, schema in TABLES.items() if schema.added])
     return Results(tables, parameters)

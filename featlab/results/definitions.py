@@ -1,0 +1,915 @@
+"""Definitions: meaning, formula, unit, range, direction, source and null of every column and of every named value.
+
+A column is found under "table.column", or where it means the same wherever it stands, under its name alone. Those of
+random controls follow from the measure that they stand beside. `featlab.results.registry` looks them up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Definition:
+    """Definition of a column, or of a name that a key column holds, such as a score; an empty text says nothing of it.
+
+    Attributes
+    ----------
+    meaning
+        One plain sentence.
+    formula
+        In the symbols of `docs/measures.md`.
+    unit
+        Such as "epochs", "rows" or "share".
+    range
+        As "0 to 1", ">= 0" or "<= 1", ends included.
+    direction
+        "falls" or "rises": where a value goes as classes collapse, or the more it agrees with the hierarchy.
+    source
+        Author, year, title and venue.
+    null
+        Values that it is to be compared with.
+    unknown
+        Where it is NaN or None, or "never".
+    kind
+        Of its values: "text" for names and sentences, "whole" for counts and numbers of things, "number" for
+        measurements.
+    """
+
+    meaning: str
+    formula: str = ""
+    unit: str = ""
+    range: str = ""
+    direction: str = ""
+    source: str = ""
+    null: str = ""
+    unknown: str = "never"
+    kind: Literal["text", "whole", "number"] = "number"
+
+
+# Symbols of the formulas.
+SYMBOLS: Mapping[str, str] = {
+    "h, y": "features and class of a row",
+    "z": "its logits",
+    "N, K, G": "numbers of rows, classes and groups",
+    "g": "a group, or the group of a class",
+    "n_s": "classes in group s",
+    "mu_g": "mean of a group's rows",
+    "m_g": "mu_g less the mean of the group means, each weighing the same",
+    "M": "the m_g as rows",
+    "v_g": "mean squared distance of a group's rows from mu_g",
+    "S_W, S_B": "covariance of the rows within groups, and of the group means",
+    "W, b": "the classifier's weight and bias",
+    "x(t)": "a series at epoch t",
+    "f": "a fraction of its way",
+    "c": "a common ancestor of two classes",
+}
+# Sources that several definitions share.
+_PAPYAN = (
+    "Papyan, Han, Donoho 2020, Prevalence of neural collapse during the terminal phase of deep learning training, PNAS"
+)
+_BERTINETTO = "Bertinetto et al. 2020, Making better mistakes, CVPR"
+_KIRITCHENKO = "Kiritchenko et al. 2006, Learning and evaluation in the presence of class hierarchies, Canadian AI"
+_FIELLER = "Fieller 1954, Some problems in interval estimation, JRSS B"
+_YOUDEN = "Youden 1950, Index for rating diagnostic tests, Cancer"
+_KISH = "Kish 1965, Survey sampling"
+_HESTERBERG = "Hesterberg 2015, What teachers should know about the bootstrap, The American Statistician"
+_KLEIN = "Klein, Wright, Wieczorek 2020, A joint confidence region for an overall ranking of populations, JRSS C"
+_TUKEY = "Tukey 1958, Bias and confidence in not-quite large samples, Annals of Mathematical Statistics"
+# What several are compared with, or unknown by.
+_RANDOM_SPACES = "random label spaces of the same group sizes"
+_CLASS_PERMUTATIONS = "permutations of the classes"
+_ONE_GROUP = "one group alone, or means that coincide"
+_NO_CLASSIFIER = "the layer does not feed a classifier that the run stores"
+_TOO_FEW = "fewer than `needed` classes or groups"
+_NO_JACKKNIFE = "a score other than rsa_spearman and rsa_pearson, or fewer than `needed` classes or groups"
+
+_COLUMNS = {
+    # Keys and names that mean the same in every table.
+    "epoch": Definition(
+        "Epoch of the snapshot, as the run numbers it; 0 is the untrained network where that was captured.",
+        unit="epochs",
+        range=">= 0",
+        kind="whole",
+    ),
+    "split": Definition("Split of the data, such as train or val.", kind="text"),
+    "layer": Definition("Layer whose features are measured, by its name in the model.", kind="text"),
+    "space": Definition(
+        "Label space: hyponym for the classes themselves, or a grouping of them such as a level or a cut of the "
+        "hierarchy.",
+        kind="text",
+    ),
+    "class": Definition("Number of the class: the label that the run stores.", range=">= 0", kind="whole"),
+    "group": Definition("Number of the group in its label space.", range=">= 0", kind="whole"),
+    "group_name": Definition("Name of the group: that of its node in the hierarchy where it has one.", kind="text"),
+    "metric": Definition("Distance between class means.", kind="text"),
+    "linkage": Definition("Method by which the tree over the class means is built.", kind="text"),
+    "taxonomy_distance": Definition("Distance between classes in the hierarchy.", kind="text"),
+    "score": Definition("Score whose value the row holds.", kind="text"),
+    "series": Definition("Series over the epochs whose onset the row is about.", kind="text"),
+    "fraction": Definition(
+        "Fraction of its way, from its first to its last value, that the series has to cover.",
+        unit="share",
+        range="0 to 1",
+    ),
+    "groups": Definition("Number of groups.", unit="groups", range=">= 1", kind="whole"),
+    "rows": Definition("Rows of the split that count.", unit="rows", range=">= 0", kind="whole"),
+    "population": Definition(
+        "Population that the interval speaks of, of which this run's classes are a sample: classes, branches of the "
+        "hierarchy, or groups of a label space.",
+        unknown="a value without an interval",
+        kind="text",
+    ),
+    "sampled": Definition(
+        "Effective number of sampled classes or groups behind the interval.",
+        "(sum n)^2 / sum n^2 over the rows or classes n of each",
+        unit="groups",
+        range=">= 0",
+        source=_KISH,
+        unknown="a value without an interval",
+    ),
+    "needed": Definition(
+        "Least number of them that an interval takes, for an onset at this fraction.",
+        "ceil(log(0.025) / log(max(f, 1 - f)))",
+        unit="groups",
+        range=">= 1",
+        source="Thompson 1936, On confidence ranges for the median and other expectation distributions, Annals of "
+        "Mathematical Statistics",
+        unknown="a value without an interval",
+    ),
+    "interval": Definition(
+        "How the interval is made: student-t, bootstrap-t, percentile (of the bootstrap) or jackknife; too few where "
+        "the sample has not the groups for one.",
+        unknown="a value without an interval",
+        kind="text",
+    ),
+    # classes, spaces
+    "classes.name": Definition("Name of the class.", kind="text"),
+    "classes.synset": Definition(
+        "WordNet synset of the class, such as dog.n.01.", unknown="the run stores no synsets", kind="text"
+    ),
+    "class_name": Definition("Name of the class.", kind="text"),
+    "spaces.largest": Definition("Share of the classes in the largest group.", unit="share", range="0 to 1"),
+    "spaces.entropy": Definition(
+        "Evenness of the groups: entropy of their sizes over that of equal ones; 1 for equal ones, 0 for a single "
+        "group.",
+        "-sum_s (n_s / K) log(n_s / K) / log G",
+        unit="ratio",
+        range="0 to 1",
+        source="Pielou 1966, The measurement of diversity in different types of biological collections, Journal of "
+        "Theoretical Biology",
+    ),
+    "spaces.singletons": Definition("Groups of one class.", unit="groups", range=">= 0", kind="whole"),
+    "spaces.balanced": Definition(
+        "1 where the largest group holds at most half of the classes and at most half of the groups are of one class, "
+        "so that a default or a headline may rest on the space; 0 elsewhere.",
+        range="0 to 1",
+        source="after Santurkar, Tsipras, Madry 2021, BREEDS: benchmarks for subpopulation shift, ICLR",
+        kind="whole",
+    ),
+    # accuracy
+    "accuracy.rule": Definition(
+        "How the classifier's group is taken: greedy, the group of the most probable class, or sum, the group whose "
+        "probabilities sum highest.",
+        kind="text",
+    ),
+    "accuracy.accuracy": Definition(
+        "Share of rows whose predicted group is the right one.",
+        "share with g(argmax_k z_k) = g(y)",
+        unit="share",
+        range="0 to 1",
+        direction="rises",
+        null="random_expected: random groups of the same sizes",
+    ),
+    "accuracy.relative_accuracy": Definition(
+        "Accuracy over that at the last epoch of the split.",
+        "accuracy(t) / accuracy(T)",
+        unit="ratio",
+        range=">= 0",
+        direction="rises",
+        unknown="the last accuracy is 0",
+    ),
+    "accuracy.residual_error": Definition(
+        "What the accuracy lacks of that at the last epoch, relative to it.",
+        "1 - relative_accuracy",
+        unit="ratio",
+        range="<= 1",
+        direction="falls",
+        unknown="the last accuracy is 0",
+    ),
+    "accuracy.random_expected": Definition(
+        "Accuracy to expect in random groups of the same sizes: wrong answers are right by luck where both classes "
+        "fall into one group.",
+        "acc + (1 - acc) sum_s n_s (n_s - 1) / (K (K - 1)), acc over the classes; with the sum rule, estimated from "
+        "random groups",
+        unit="share",
+        range="0 to 1",
+    ),
+    "accuracy.random_expected_error": Definition(
+        "Standard error of random_expected where it is estimated; 0 where the formula is exact.",
+        unit="share",
+        range=">= 0",
+    ),
+    "accuracy.hypernym_gain": Definition(
+        "Accuracy above that of random groups: what the hierarchy's groups are worth to the classifier.",
+        "accuracy - random_expected",
+        unit="share",
+        range="-1 to 1",
+        direction="rises",
+        null="0: random groups of the same sizes",
+    ),
+    "mistake_severity": Definition(
+        "Mean height of the lowest common ancestor of right and predicted class, over rows taken for another group.",
+        "mean of least height(c) over the common ancestors c",
+        unit="links",
+        range=">= 0",
+        direction="falls",
+        source=_BERTINETTO,
+        unknown="no hierarchy, or no such row",
+    ),
+    "accuracy.hierarchical_precision": Definition(
+        "Share of the ancestors of the predicted groups that are ancestors of the right ones; a node counts as its "
+        "own, the root never.",
+        "sum |A(p) and A(y)| / sum |A(p)| over the rows, A(x) the ancestors of x",
+        unit="share",
+        range="0 to 1",
+        direction="rises",
+        source=_KIRITCHENKO,
+        unknown="no hierarchy, or a label space that is not of it",
+    ),
+    "accuracy.hierarchical_recall": Definition(
+        "Share of the ancestors of the right groups that are ancestors of the predicted ones; a node counts as its "
+        "own, the root never.",
+        "sum |A(p) and A(y)| / sum |A(y)| over the rows",
+        unit="share",
+        range="0 to 1",
+        direction="rises",
+        source=_KIRITCHENKO,
+        unknown="no hierarchy, or a label space that is not of it",
+    ),
+    "accuracy.hierarchical_f": Definition(
+        "Harmonic mean of hierarchical precision and recall.",
+        "2 P R / (P + R)",
+        unit="share",
+        range="0 to 1",
+        direction="rises",
+        source=_KIRITCHENKO,
+        unknown="precision or recall is unknown",
+    ),
+    # geometry
+    "geometry.within_trace": Definition(
+        "Scatter of the rows about their group's mean: the trace of the pooled within-group covariance.",
+        "tr S_W = (1/N) sum |h - mu_g(y)|^2",
+        unit="features' own units, squared",
+        range=">= 0",
+        direction="falls",
+        null=_RANDOM_SPACES,
+        unknown="no row",
+    ),
+    "geometry.between_trace": Definition(
+        "Scatter of the group means about their mean, each group once: the trace of the between-group covariance.",
+        "tr S_B = (1/G) sum_g |m_g|^2",
+        unit="features' own units, squared",
+        range=">= 0",
+        null=_RANDOM_SPACES,
+    ),
+    "geometry.mean_norm": Definition(
+        "Mean length of the centred group means.",
+        "mean_g |m_g|",
+        unit="features' own units",
+        range=">= 0",
+        source=_PAPYAN,
+        null=_RANDOM_SPACES,
+    ),
+    "geometry.mean_norm_cv": Definition(
+        "Spread of the lengths of the centred group means, over their mean; the same number as nc2_equinorm.",
+        "std_g |m_g| / mean_g |m_g|, ddof = 1",
+        unit="ratio",
+        range=">= 0",
+        direction="falls",
+        source=_PAPYAN,
+        null=_RANDOM_SPACES,
+        unknown=_ONE_GROUP,
+    ),
+    "geometry.cosine_mean": Definition(
+        "Mean cosine of two centred group means; -1 / (G - 1) in a simplex frame.",
+        "mean over i != j of cos(m_i, m_j)",
+        unit="cosine",
+        range="-1 to 1",
+        source=_PAPYAN,
+        null=_RANDOM_SPACES,
+        unknown="one group alone, or a group mean at the mean of all",
+    ),
+    "geometry.cosine_std": Definition(
+        "Spread of the cosines of two centred group means; the same number as nc2_equiangular.",
+        "std over i != j of cos(m_i, m_j), ddof = 1",
+        unit="cosine",
+        range=">= 0",
+        direction="falls",
+        source=_PAPYAN,
+        null=_RANDOM_SPACES,
+        unknown="one group alone, or a group mean at the mean of all",
+    ),
+    "geometry.means_rank": Definition(
+        "Number of directions that the centred group means span: eigenvalues of S_B above rounding.",
+        "rank M",
+        unit="directions",
+        range=">= 0",
+        null=_RANDOM_SPACES,
+    ),
+    "geometry.means_participation": Definition(
+        "Number of directions that the centred group means fill evenly: the participation ratio.",
+        "(sum l)^2 / sum l^2 over the eigenvalues l of S_B",
+        unit="directions",
+        range=">= 1",
+        null=_RANDOM_SPACES,
+        unknown=_ONE_GROUP,
+    ),
+    "geometry.snr": Definition(
+        "Scatter between groups over scatter within: the signal-to-noise ratio.",
+        "tr S_B / tr S_W",
+        unit="ratio",
+        range=">= 0",
+        direction="rises",
+        null=_RANDOM_SPACES,
+        unknown="no scatter at all",
+    ),
+    # collapse
+    "collapse.nc1_pinv": Definition(
+        "Variability collapse: scatter within groups over scatter between them, direction by direction of the latter.",
+        "tr(S_W S_B^+) / G",
+        unit="ratio",
+        range=">= 0",
+        direction="falls",
+        source=_PAPYAN,
+        null=_RANDOM_SPACES,
+        unknown=_ONE_GROUP,
+    ),
+    "collapse.nc1_rank": Definition(
+        "Number of directions of S_B that nc1_pinv is taken over: one for all epochs of a layer.",
+        unit="directions",
+        range=">= 0",
+    ),
+    "collapse.nc1_trace_ratio": Definition(
+        "Variability collapse: scatter within groups over scatter between them, all directions together.",
+        "tr S_W / tr S_B",
+        unit="ratio",
+        range=">= 0",
+        direction="falls",
+        source="Tirer, Huang, Niles-Weed 2023, Perturbation analysis of neural collapse, ICML",
+        null=_RANDOM_SPACES,
+        unknown="no scatter at all",
+    ),
+    "collapse.nc1_cdnv": Definition(
+        "Class-distance normalised variance: scatter of two groups over the distance of their means, over all pairs.",
+        "mean over i != j of (v_i + v_j) / (2 |mu_i - mu_j|^2)",
+        unit="ratio",
+        range=">= 0",
+        direction="falls",
+        source="Galanti, Gyorgy, Hutter 2022, On the role of neural collapse in transfer learning, ICLR",
+        null=_RANDOM_SPACES,
+        unknown="fewer than two groups with rows",
+    ),
+    "collapse.nc2_equinorm": Definition(
+        "Equal lengths: spread of the lengths of the centred group means, over their mean.",
+        "std_g |m_g| / mean_g |m_g|, ddof = 1",
+        unit="ratio",
+        range=">= 0",
+        direction="falls",
+        source=_PAPYAN,
+        null=_RANDOM_SPACES,
+        unknown=_ONE_GROUP,
+    ),
+    "collapse.nc2_equiangular": Definition(
+        "Equal angles: spread of the cosines of two centred group means.",
+        "std over i != j of cos(m_i, m_j), ddof = 1",
+        unit="cosine",
+        range=">= 0",
+        direction="falls",
+        source=_PAPYAN,
+        null=_RANDOM_SPACES,
+        unknown="one group alone, or a group mean at the mean of all",
+    ),
+    "collapse.nc2_max_angle": Definition(
+        "Largest angles: distance of the cosines of two centred group means from that of a simplex frame.",
+        "mean over i != j of |cos(m_i, m_j) + 1 / (G - 1)|",
+        unit="cosine",
+        range="0 to 2",
+        direction="falls",
+        source=_PAPYAN,
+        null=_RANDOM_SPACES,
+        unknown="one group alone, or a group mean at the mean of all",
+    ),
+    "collapse.nc2_etf": Definition(
+        "Distance of the centred group means from a simplex equiangular tight frame, as normed Gram matrices.",
+        "|| M M^T / ||M M^T||_F - (I - 11^T / G) / sqrt(G - 1) ||_F",
+        unit="ratio",
+        range="0 to sqrt(2)",
+        direction="falls",
+        source="Kothapalli 2023, Neural collapse: a review on modelling principles and generalization, TMLR",
+        null=_RANDOM_SPACES,
+        unknown=_ONE_GROUP,
+    ),
+    "collapse.nc3_duality": Definition(
+        "Self-duality: squared distance of the classifier's rows from the centred group means, each at unit norm; a "
+        "group's row is the mean of its classes'.",
+        "|| W / ||W||_F - M / ||M||_F ||_F^2",
+        unit="ratio",
+        range="0 to 4",
+        direction="falls",
+        source=_PAPYAN,
+        null=_RANDOM_SPACES,
+        unknown=f"{_NO_CLASSIFIER}, or means that coincide",
+    ),
+    "collapse.nc4_agreement": Definition(
+        "Share of rows for which the classifier and the nearest group mean name the same group.",
+        "share with g(argmax_k (W h + b)_k) = argmin_g |h - mu_g|",
+        unit="share",
+        range="0 to 1",
+        direction="rises",
+        source=_PAPYAN,
+        null=_RANDOM_SPACES,
+        unknown=_NO_CLASSIFIER,
+    ),
+    "collapse.ncc_accuracy": Definition(
+        "Share of rows that lie nearest to the mean of their own group: accuracy of the nearest-mean classifier.",
+        "share with argmin_g |h - mu_g| = g(y)",
+        unit="share",
+        range="0 to 1",
+        direction="rises",
+        source=_PAPYAN,
+        null=_RANDOM_SPACES,
+        unknown="no row",
+    ),
+    "collapse.ncc_means": Definition(
+        "Where the means of ncc_accuracy come from: another split, or the split itself without the row that is judged.",
+        source="Lachenbruch, Mickey 1968, Estimation of error rates in discriminant analysis, Technometrics",
+        kind="text",
+    ),
+    # distances, linkage
+    "class_a": Definition("First class of the pair, by name.", kind="text"),
+    "class_b": Definition("Second class of the pair, by name.", kind="text"),
+    "distances.distance": Definition(
+        "Distance between the means of the two classes in the row's metric.",
+        unit="features' own units; none for the cosine",
+        range=">= 0",
+        unknown="the cosine of a class mean at the mean of all, or debias for a class of one row",
+    ),
+    "linkage.step": Definition(
+        "Number of the merge, from the lowest, 0, to the root of the tree.", range=">= 0", kind="whole"
+    ),
+    "linkage.left": Definition(
+        "First of the two that are merged: a class by its place among those with rows, or classes + step of an earlier "
+        "merge, as SciPy numbers them.",
+        range=">= 0",
+        kind="whole",
+    ),
+    "linkage.right": Definition("Second of the two that are merged, numbered alike.", range=">= 0", kind="whole"),
+    "linkage.height": Definition(
+        "Distance at which the two are merged.", unit="that of the metric, by the linkage", range=">= 0"
+    ),
+    "linkage.size": Definition("Number of classes below the merge.", unit="classes", range=">= 2", kind="whole"),
+    "linkage.left_name": Definition(
+        "Name of the class on the left.", unknown="an earlier merge, not a class", kind="text"
+    ),
+    "linkage.right_name": Definition(
+        "Name of the class on the right.", unknown="an earlier merge, not a class", kind="text"
+    ),
+    # alignment
+    "alignment.value": Definition(
+        "Value of the score.", unit="by score", null=_CLASS_PERMUTATIONS, unknown="see the score"
+    ),
+    "alignment.null_mean": Definition(
+        "Mean of the score over permutations of the classes.", unit="by score", unknown="no permutations, or no value"
+    ),
+    "alignment.null_std": Definition(
+        "Standard deviation of the score over permutations of the classes, ddof = 1.",
+        unit="by score",
+        range=">= 0",
+        unknown="fewer than two permutations, or no value",
+    ),
+    "alignment.z": Definition(
+        "Value above the mean of its null, in standard deviations of it.",
+        "(value - null_mean) / null_std",
+        unit="standard deviations",
+        unknown="fewer than two permutations, no value, or a null that is one number throughout",
+    ),
+    "alignment.p": Definition(
+        "Share of class orders, the real one among them, that agree with the hierarchy as well as the real one.",
+        "(b + 1) / (n + 1), b of n permutations at least as good",
+        unit="share",
+        range="0 to 1",
+        source="Mantel 1967, The detection of disease clustering and a generalized regression approach, Cancer Res.",
+        unknown="no permutations, or no value",
+    ),
+    "alignment.p_corrected": Definition(
+        "The same against the best that each permutation reaches in any epoch and layer of the analysis.",
+        "(b + 1) / (n + 1), b of n maxima at least as good",
+        unit="share",
+        range="0 to 1",
+        source="Westfall, Young 1993, Resampling-based multiple testing",
+        unknown="no permutations, or no value",
+    ),
+    "alignment.ceiling": Definition(
+        "Best value that ties in the hierarchy leave possible; for nearest_neighbor_distance the least.",
+        unit="by score",
+        unknown="scores that ties do not bound",
+    ),
+    "alignment.permutations": Definition(
+        "Number of permutations behind the null; fewer where they are dear, 0 where there is none.",
+        unit="permutations",
+        range=">= 0",
+        kind="whole",
+    ),
+    # evolution
+    "evolution.reference": Definition("Epoch to compare with: last or previous.", kind="text"),
+    "evolution.value": Definition("Value of the score.", unit="by score", unknown="see the score"),
+    # onset
+    "onset.onset": Definition(
+        "First epoch by which the series has covered the fraction of its way, linear between epochs.",
+        "least t with (x(t) - x(first)) / (x(last) - x(first)) >= f",
+        unit="epochs",
+        range=">= 0",
+        null="control_onset, control_low, control_high and control_p: random groups of the same sizes",
+        unknown="the series ends where it began, has fewer than two values or an infinite one",
+    ),
+    "onset.low": Definition(
+        "Lower end of the 95 % interval for the onset, over the sampled classes or groups.",
+        unit="epochs",
+        range=">= 0",
+        source=_FIELLER,
+        unknown=f"{_TOO_FEW}, or a series that is no share of rows",
+    ),
+    "onset.high": Definition(
+        "Upper end of the 95 % interval for the onset, over the sampled classes or groups.",
+        unit="epochs",
+        range=">= 0",
+        source=_FIELLER,
+        unknown=f"{_TOO_FEW}, or a series that is no share of rows",
+    ),
+    "onset.control_onset": Definition(
+        "Median onset of the same series in random groups of the same sizes.",
+        unit="epochs",
+        range=">= 0",
+        unknown="no random groups, as for the classes, or none whose series gains",
+    ),
+    "onset.control_low": Definition(
+        "Lower end of the 95 % range of onsets in the random groups.",
+        unit="epochs",
+        range=">= 0",
+        unknown="fewer than 19 random groups with an onset",
+    ),
+    "onset.control_high": Definition(
+        "Upper end of the 95 % range of onsets in the random groups.",
+        unit="epochs",
+        range=">= 0",
+        unknown="fewer than 19 random groups with an onset",
+    ),
+    "onset.control_p": Definition(
+        "Share of random groups, the space itself among them, with an onset at least as early.",
+        "(1 + b) / (1 + n)",
+        unit="share",
+        range="0 to 1",
+        unknown="no random groups with an onset, or a course that is still, away or unknown",
+    ),
+    "onset.missing": Definition("Epochs at which the series has no value.", unit="epochs", range=">= 0", kind="whole"),
+    "onset.start": Definition(
+        "Where the way begins: epoch 0, or where the untrained network was not captured chance for the classifier, and"
+        " the first epoch with a value, as epoch K, for a layer.",
+        kind="text",
+    ),
+    "onset.course": Definition(
+        "Course of the series: moved, first interval (past the mark before the second captured epoch), turned (fell "
+        "back by over a quarter of its gains, or to where it began), away (worse at the end), still, or unknown.",
+        kind="text",
+    ),
+    "onset.resolution": Definition(
+        "Length of the interval between captured epochs in which the onset lies: it is no finer than that.",
+        unit="epochs",
+        range=">= 0",
+        unknown="no onset",
+    ),
+    # precedence, trend
+    "precedence.difference": Definition(
+        "Onset of the classes less that of the label space; above 0, the space was learned earlier.",
+        "onset(hyponym) - onset(space)",
+        unit="epochs",
+        null="0, by low and high; and random groups of the same sizes, by the control columns",
+        unknown="one of the two has no onset, or is still or away",
+    ),
+    "precedence.low": Definition(
+        "Lower end of the 95 % interval for the difference, both series on the same resampled classes or groups.",
+        unit="epochs",
+        source=_HESTERBERG,
+        unknown=f"{_TOO_FEW}, no difference, or a series that is no share of rows",
+    ),
+    "precedence.high": Definition(
+        "Upper end of the 95 % interval for the difference, both series on the same resampled classes or groups.",
+        unit="epochs",
+        source=_HESTERBERG,
+        unknown=f"{_TOO_FEW}, no difference, or a series that is no share of rows",
+    ),
+    "precedence.control_difference": Definition(
+        "Median onset of random groups of the same sizes less that of the label space; above 0, the space was learned "
+        "earlier than they.",
+        "median onset(random groups) - onset(space)",
+        unit="epochs",
+        null="0",
+        unknown="no random groups, or no onset",
+    ),
+    "precedence.control_low": Definition(
+        "Lower end of the 95 % range of onsets of random groups, less that of the label space; above 0, earlier than "
+        "chance groups are.",
+        unit="epochs",
+        null="0",
+        unknown="fewer than 19 random groups with an onset, or no onset",
+    ),
+    "precedence.control_high": Definition(
+        "Upper end of the 95 % range of onsets of random groups, less that of the label space.",
+        unit="epochs",
+        null="0",
+        unknown="fewer than 19 random groups with an onset, or no onset",
+    ),
+    "trend.spaces": Definition(
+        "Number of label spaces that the line is fitted to: the classes, and balanced ones with an onset.",
+        unit="label spaces",
+        range=">= 0",
+        kind="whole",
+    ),
+    "trend.slope": Definition(
+        "Epochs by which the onset is later for each doubling of the number of groups; above 0, broad comes first.",
+        "least squares of onset on log2 G",
+        unit="epochs per doubling",
+        null="0, by low and high: no order of the levels",
+        unknown="fewer than three such label spaces",
+    ),
+    "trend.low": Definition(
+        "Lower end of the 95 % interval for the slope, all spaces on the same resampled classes or groups.",
+        unit="epochs per doubling",
+        source=_HESTERBERG,
+        unknown=f"{_TOO_FEW}, no slope, or a series that is no share of rows",
+    ),
+    "trend.high": Definition(
+        "Upper end of the 95 % interval for the slope, all spaces on the same resampled classes or groups.",
+        unit="epochs per doubling",
+        source=_HESTERBERG,
+        unknown=f"{_TOO_FEW}, no slope, or a series that is no share of rows",
+    ),
+    # node_onset
+    "node": Definition(
+        "Node of the hierarchy, a class or an inner node; of nodes that hold the same classes the lowest.", kind="text"
+    ),
+    "parent": Definition("Next node above that holds more classes, over primary parents.", kind="text"),
+    "node_onset.depth": Definition(
+        "Links from the root down to the node, over primary parents.", unit="links", range=">= 1", kind="whole"
+    ),
+    "node_onset.classes": Definition(
+        "Number of classes at or below the node.", unit="classes", range=">= 1", kind="whole"
+    ),
+    "node_onset.first": Definition(
+        "Value of the series at the first epoch; where epoch 0 was not captured, 0 for chance.",
+        unit="share",
+        range="-1 to 1",
+        direction="rises",
+        source=_YOUDEN,
+        null="0: guessing",
+        unknown="no row below the node, or none that it is told from",
+    ),
+    "node_onset.last": Definition(
+        "Value of the series at the last epoch.",
+        unit="share",
+        range="-1 to 1",
+        direction="rises",
+        source=_YOUDEN,
+        null="0: guessing",
+        unknown="no row below the node, or none that it is told from",
+    ),
+    "node_onset.onset": Definition(
+        "First epoch by which the series has covered the fraction of its way, linear between epochs.",
+        unit="epochs",
+        range=">= 0",
+        unknown="the node is told apart no better at the end than at the beginning",
+    ),
+    "node_onset.low": Definition(
+        "Lower end of the 95 % interval for the onset, over other rows of the same classes.",
+        unit="epochs",
+        range=">= 0",
+        source=_FIELLER,
+        unknown="no onset, or fewer rows than an interval takes: 6 at 50 %, 36 at 90 %",
+    ),
+    "node_onset.high": Definition(
+        "Upper end of the 95 % interval for the onset, over other rows of the same classes.",
+        unit="epochs",
+        range=">= 0",
+        source=_FIELLER,
+        unknown="no onset, or fewer rows than an interval takes: 6 at 50 %, 36 at 90 %",
+    ),
+    "node_onset.rank": Definition(
+        "Rank of the onset among all nodes, ties averaged; 1 was learned first.",
+        unit="rank",
+        range=">= 1",
+        unknown="no onset",
+    ),
+    "node_onset.rank_low": Definition(
+        "Lowest rank that the node may have: one more than the nodes whose intervals end before its own begins.",
+        unit="rank",
+        range=">= 1",
+        source=_KLEIN,
+        unknown="no interval",
+    ),
+    "node_onset.rank_high": Definition(
+        "Highest rank that the node may have: all nodes but those whose intervals begin after its own ends.",
+        unit="rank",
+        range=">= 1",
+        source=_KLEIN,
+        unknown="no interval",
+    ),
+    # groups, confusion
+    "groups.classes": Definition("Number of classes in the group.", unit="classes", range=">= 1", kind="whole"),
+    "groups.rows": Definition("Rows of the group.", unit="rows", range=">= 0", kind="whole"),
+    "groups.predicted": Definition(
+        "Rows that were taken for one of the group's classes.", unit="rows", range=">= 0", kind="whole"
+    ),
+    "groups.accuracy": Definition(
+        "Share of the group's rows whose class is right.",
+        unit="share",
+        range="0 to 1",
+        direction="rises",
+        unknown="no row of the group",
+    ),
+    "groups.recall": Definition(
+        "Share of the group's rows that were taken for the group.",
+        "hits / rows",
+        unit="share",
+        range="0 to 1",
+        direction="rises",
+        unknown="no row of the group",
+    ),
+    "groups.precision": Definition(
+        "Share of the rows taken for the group that are its own.",
+        "hits / predicted",
+        unit="share",
+        range="0 to 1",
+        direction="rises",
+        unknown="no row taken for the group",
+    ),
+    "confusion.rows": Definition(
+        "Rows of the group that were taken for the other.", unit="rows", range=">= 1", kind="whole"
+    ),
+    "confusion.predicted_group": Definition(
+        "Number of the group that the rows were taken for.", range=">= 0", kind="whole"
+    ),
+    "predicted_name": Definition("Name of the group that the rows were taken for.", kind="text"),
+    # alignment_change
+    "alignment_change.first_epoch": Definition(
+        "First epoch at which the score has a value.", unit="epochs", range=">= 0", kind="whole"
+    ),
+    "alignment_change.last_epoch": Definition(
+        "Last epoch at which the score has a value.", unit="epochs", range=">= 0", kind="whole"
+    ),
+    "alignment_change.first": Definition("Score at the first epoch.", unit="by score", unknown="no epoch with a value"),
+    "alignment_change.last": Definition("Score at the last epoch.", unit="by score", unknown="no epoch with a value"),
+    "alignment_change.change": Definition(
+        "Score at the last epoch less that at the first: what training has added to the agreement.",
+        "last - first",
+        unit="by score",
+        null="change_p: permutations of the classes, the same at both epochs",
+        unknown="fewer than two epochs with a value",
+    ),
+    "alignment_change.change_low": Definition(
+        "Lower end of the 95 % interval for the change, the same classes or groups left out of both epochs.",
+        unit="by score",
+        source=_TUKEY,
+        unknown=f"{_NO_JACKKNIFE}, or no change",
+    ),
+    "alignment_change.change_high": Definition(
+        "Upper end of the 95 % interval for the change, the same classes or groups left out of both epochs.",
+        unit="by score",
+        source=_TUKEY,
+        unknown=f"{_NO_JACKKNIFE}, or no change",
+    ),
+    "alignment_change.change_p": Definition(
+        "Share of class orders, the real one among them, by which the agreement grows at least as much.",
+        "(b + 1) / (n + 1), b of n permutations of both epochs alike",
+        unit="share",
+        range="0 to 1",
+        unknown="no permutations, or no change",
+    ),
+    "alignment_change.low": Definition(
+        "Lower end of the 95 % interval for the score at the last epoch.",
+        unit="by score",
+        source=_TUKEY,
+        unknown=_NO_JACKKNIFE,
+    ),
+    "alignment_change.high": Definition(
+        "Upper end of the 95 % interval for the score at the last epoch.",
+        unit="by score",
+        source=_TUKEY,
+        unknown=_NO_JACKKNIFE,
+    ),
+    "alignment_change.rank": Definition(
+        "Rank of the layer among those of the split by its score at the last epoch; 1 agrees best with the hierarchy.",
+        unit="rank",
+        range=">= 1",
+        unknown="no epoch with a value",
+    ),
+    "alignment_change.behind": Definition(
+        "How far the layer's agreement at the last epoch is behind that of the first in rank; 0 for that one.",
+        unit="by score",
+        range=">= 0",
+        unknown="no epoch with a value",
+    ),
+    "alignment_change.behind_low": Definition(
+        "Lower end of the 95 % interval for that, those of all layers holding together; one that reaches 0 may be the "
+        "best.",
+        unit="by score",
+        source="Hsu 1984, Constrained simultaneous confidence intervals for multiple comparisons with the best, Annals"
+        " of Statistics",
+        unknown=f"{_NO_JACKKNIFE}, or the first layer itself",
+    ),
+    "alignment_change.behind_high": Definition(
+        "Upper end of the 95 % interval for that, those of all layers holding together; one that reaches 0 may be the "
+        "best.",
+        unit="by score",
+        source="Hsu 1984, Constrained simultaneous confidence intervals for multiple comparisons with the best, Annals"
+        " of Statistics",
+        unknown=f"{_NO_JACKKNIFE}, or the first layer itself",
+    ),
+    # verdict
+    "verdict.claim": Definition("Claim of the row: broad_first, specific_first, undecided or no_course.", kind="text"),
+    "verdict.difference": Definition(
+        "Number that the claim rests on, that of the table precedence.", unit="epochs", unknown="no such number"
+    ),
+    "verdict.low": Definition("Lower end of its 95 % interval.", unit="epochs", unknown="no interval"),
+    "verdict.high": Definition("Upper end of its 95 % interval.", unit="epochs", unknown="no interval"),
+    "verdict.sentence": Definition("The claim in a sentence, with its numbers.", kind="text"),
+}
+
+# Keys that say nothing of some rows, by the tables in which that is so.
+_UNKEYED = {
+    ("onset", "precedence", "trend", "verdict"): {"layer": "a series of the classifier, which has no layer"},
+    ("alignment", "alignment_change"): {
+        "linkage": "a score of the distances themselves, without a tree",
+        "taxonomy_distance": "a score of trees and label spaces, or cophenetic_self",
+        "space": "a score that needs no label space",
+    },
+    ("evolution",): {
+        "metric": "cka_linear and procrustes, which take the means as they are",
+        "linkage": "a score of the means or distances themselves, without a tree",
+    },
+    ("verdict",): {"series": "no series to tell of", "space": "no label space to tell of"},
+}
+COLUMNS: Mapping[str, Definition] = _COLUMNS | {
+    f"{table}.{column}": replace(_COLUMNS[column], unknown=unknown)
+    for tables, keys in _UNKEYED.items()
+    for table in tables
+    for column, unknown in keys.items()
+}
+
+# Columns of a measure's random controls, by what their names add to that of the measure. In braces stands what is
+# the measure's.
+CONTROLS: Mapping[str, Definition] = {
+    "_control": Definition(
+        "Mean of {measure} over the random label spaces.",
+        unit="{unit}",
+        range="{range}",
+        unknown="no random label spaces",
+    ),
+    "_control_std": Definition(
+        "Standard deviation of {measure} over the random label spaces, ddof = 1.",
+        unit="{unit}",
+        range=">= 0",
+        unknown="fewer than two random label spaces",
+    ),
+    "_difference": Definition(
+        "{measure} less its mean over the random label spaces.",
+        "{measure} - {measure}_control",
+        unit="{unit}",
+        direction="{direction}",
+        null="0: random label spaces of the same group sizes",
+        unknown="no random label spaces",
+    ),
+    "_control_low": Definition(
+        "Lower end of the range of {measure} over the random label spaces.",
+        "2.5 % quantile",
+        unit="{unit}",
+        range="{range}",
+        unknown="no random label spaces",
+    ),
+    "_control_high": Definition(
+        "Upper end of the range of {measure} over the random label spaces.",
+        "97.5 % quantile",
+        unit="{unit}",
+        range="{range}",
+        unknown="no random label spaces",
+    ),
+    "_control_p": Definition(
+        "Share of random label spaces, the space itself among them, with a {measure} as far on the side of collapse.",
+        "(b + 1) / (n + 1)",
+        unit="share",
+        range="0 to 1",
+        unknown="no random label spaces, or no value",
+    ),
+}

@@ -1,0 +1,356 @@
+"""Definitions of the names that key columns hold: scores, distances, linkages, and series over the epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from featlab.results.definitions import COLUMNS, Definition
+
+_KRIEGESKORTE = (
+    "Kriegeskorte, Mur, Bandettini 2008, Representational similarity analysis, Frontiers in Systems Neuroscience"
+)
+_SOKAL = "Sokal, Rohlf 1962, The comparison of dendrograms by objective methods, Taxon"
+_PERMUTATIONS = "permutations of the classes"
+_TIED = "all distances are equal within rounding, or one is unknown"
+_FLAT = f"{_TIED}, or all merges of the tree are at one height"
+
+ALIGNMENT_SCORES: Mapping[str, Definition] = {
+    "rsa_spearman": Definition(
+        "Rank correlation of the distances between class means with those in the hierarchy; the score to begin with.",
+        "Spearman's rho over pairs of classes",
+        unit="correlation",
+        range="-1 to 1",
+        direction="rises",
+        source=_KRIEGESKORTE,
+        null=_PERMUTATIONS,
+        unknown=_TIED,
+    ),
+    "rsa_pearson": Definition(
+        "Linear correlation of the distances between class means with those in the hierarchy.",
+        "Pearson's r over pairs of classes",
+        unit="correlation",
+        range="-1 to 1",
+        direction="rises",
+        source=_KRIEGESKORTE,
+        null=_PERMUTATIONS,
+        unknown=_TIED,
+    ),
+    "rsa_kendall": Definition(
+        "Concordant less discordant pairs of distances, over all of them: ties keep it below 1, see ceiling.",
+        "Kendall's tau-a over pairs of classes",
+        unit="correlation",
+        range="-1 to 1",
+        direction="rises",
+        source="Kendall 1938, A new measure of rank correlation, Biometrika",
+        null=_PERMUTATIONS,
+        unknown=_TIED,
+    ),
+    "nearest_neighbor_distance": Definition(
+        "Mean distance in the hierarchy from a class to the class with the nearest mean; it catches labels that are "
+        "shifted, which a permutation test does not.",
+        "mean_k d(k, argmin_j |mu_k - mu_j|)",
+        unit="that of the taxonomy distance",
+        range=">= 0",
+        direction="falls",
+        null=_PERMUTATIONS,
+        unknown=_TIED,
+    ),
+    "nearest_neighbor_share": Definition(
+        "Share of the classes, not alone in their group of the label space, whose nearest class is in their group.",
+        "mean_k [g(argmin_j |mu_k - mu_j|) = g(k)]",
+        unit="share",
+        range="0 to 1",
+        direction="rises",
+        null=_PERMUTATIONS,
+        unknown=_TIED,
+    ),
+    "cophenetic_self": Definition(
+        "Correlation of the tree's distances with the distances of the class means that it was built on.",
+        "Pearson's r over pairs of classes",
+        unit="correlation",
+        range="-1 to 1",
+        direction="rises",
+        source=_SOKAL,
+        null=_PERMUTATIONS,
+        unknown=_FLAT,
+    ),
+    "cophenetic_pearson": Definition(
+        "Linear correlation of the tree's distances with those in the hierarchy.",
+        "Pearson's r over pairs of classes",
+        unit="correlation",
+        range="-1 to 1",
+        direction="rises",
+        source=_SOKAL,
+        null=_PERMUTATIONS,
+        unknown=_FLAT,
+    ),
+    "cophenetic_spearman": Definition(
+        "Rank correlation of the tree's distances with those in the hierarchy.",
+        "Spearman's rho over pairs of classes",
+        unit="correlation",
+        range="-1 to 1",
+        direction="rises",
+        source=_SOKAL,
+        null=_PERMUTATIONS,
+        unknown=_FLAT,
+    ),
+    "bakers_gamma": Definition(
+        "Agreement of the heights at which pairs of classes merge in the tree and in the hierarchy; ties left out.",
+        "(concordant - discordant) / (concordant + discordant) over pairs of pairs",
+        unit="correlation",
+        range="-1 to 1",
+        direction="rises",
+        source="Baker 1974, Stability of two hierarchical grouping techniques, JASA",
+        null=_PERMUTATIONS,
+        unknown=f"{_FLAT}, or the hierarchy has a single level",
+    ),
+    "triplet_agreement": Definition(
+        "Share of the triplets ab|c, a and b nearer to each other than to c, that the tree resolves as the hierarchy "
+        "does; about a third by chance.",
+        unit="share",
+        range="0 to 1",
+        direction="rises",
+        source="Critchlow, Pearl, Qian 1996, The triples distance for rooted bifurcating phylogenetic trees, "
+        "Systematic Biology",
+        null=_PERMUTATIONS,
+        unknown=f"{_FLAT}, or the hierarchy resolves no triplet",
+    ),
+    "clade_recall": Definition(
+        "Share of the hierarchy's groups of classes that are clusters of the tree, class by class.",
+        unit="share",
+        range="0 to 1",
+        direction="rises",
+        source="after Robinson, Foulds 1981, Comparison of phylogenetic trees, Mathematical Biosciences",
+        null=_PERMUTATIONS,
+        unknown=f"{_FLAT}, or the hierarchy has no inner node below its root",
+    ),
+    "dendrogram_purity": Definition(
+        "Mean share of a group's classes in the smallest cluster that holds two of them, over pairs of one group.",
+        unit="share",
+        range="0 to 1",
+        direction="rises",
+        source="Heller, Ghahramani 2005, Bayesian hierarchical clustering, ICML",
+        null=_PERMUTATIONS,
+        unknown=_FLAT,
+    ),
+    "ami": Definition(
+        "Adjusted mutual information of the label space with the tree cut into as many groups; 0 by chance.",
+        "(I - E I) / (mean of the entropies - E I)",
+        unit="ratio",
+        range="<= 1",
+        direction="rises",
+        source="Vinh, Epps, Bailey 2010, Information theoretic measures for clusterings comparison, JMLR",
+        null=_PERMUTATIONS,
+        unknown=f"{_FLAT}, or both partitions are trivial",
+    ),
+    "ari": Definition(
+        "Adjusted Rand index of the label space with the tree cut into as many groups; 0 by chance.",
+        "(pairs together in both - expected) / (mean of the pairs together in either - expected)",
+        unit="ratio",
+        range="-1 to 1",
+        direction="rises",
+        source="Hubert, Arabie 1985, Comparing partitions, Journal of Classification",
+        null=_PERMUTATIONS,
+        unknown=f"{_FLAT}, or both partitions are trivial",
+    ),
+    "fowlkes_mallows": Definition(
+        "Geometric mean of precision and recall of pairs of classes together, of the tree cut into as many groups as "
+        "the label space.",
+        "pairs together in both / sqrt(pairs together in one * in the other)",
+        unit="share",
+        range="0 to 1",
+        direction="rises",
+        source="Fowlkes, Mallows 1983, A method for comparing two hierarchical clusterings, JASA",
+        null=_PERMUTATIONS,
+        unknown=f"{_FLAT}, or no two classes are together in one of the partitions",
+    ),
+}
+
+EVOLUTION_SCORES: Mapping[str, Definition] = {
+    "cka_linear": Definition(
+        "Centred kernel alignment of the class means at the two epochs, unbiased: 1 for the same geometry up to "
+        "rotation and scale.",
+        "HSIC(X, Y) / sqrt(HSIC(X, X) HSIC(Y, Y))",
+        unit="ratio",
+        range="-1 to 1",
+        direction="rises",
+        source="Kornblith et al. 2019, Similarity of neural network representations revisited, ICML",
+        unknown="fewer than four classes",
+    ),
+    "procrustes": Definition(
+        "Least distance of the class means at the two epochs over all rotations, each centred and at unit norm.",
+        "min over Q of || X - Y Q ||_F",
+        unit="ratio",
+        range="0 to sqrt(2)",
+        direction="falls",
+        source="Williams et al. 2021, Generalized shape metrics on neural representations, NeurIPS",
+        unknown="one class alone, or means that coincide",
+    ),
+    "evolution_pearson": Definition(
+        "Linear correlation of the distances between class means at the two epochs.",
+        "Pearson's r over pairs of classes",
+        unit="correlation",
+        range="-1 to 1",
+        direction="rises",
+        source=_KRIEGESKORTE,
+        unknown=_TIED,
+    ),
+    "evolution_spearman": Definition(
+        "Rank correlation of the distances between class means at the two epochs.",
+        "Spearman's rho over pairs of classes",
+        unit="correlation",
+        range="-1 to 1",
+        direction="rises",
+        source=_KRIEGESKORTE,
+        unknown=_TIED,
+    ),
+    "evolution_cophenetic": Definition(
+        "Linear correlation of the distances in the trees of the two epochs.",
+        "Pearson's r over pairs of classes",
+        unit="correlation",
+        range="-1 to 1",
+        direction="rises",
+        source=_SOKAL,
+        unknown=_FLAT,
+    ),
+}
+
+TAXONOMY_DISTANCES: Mapping[str, Definition] = {
+    "path": Definition(
+        "Links on the shortest way from one class to the other through a common ancestor; where nodes have several "
+        "parents, over all of them.",
+        "min_c up(a, c) + up(b, c)",
+        unit="links",
+        range=">= 0",
+        source="Rada et al. 1989, Development and application of a metric on semantic nets, IEEE SMC",
+    ),
+    "lca_height": Definition(
+        "Height of the lowest common ancestor: the longest way down from it to a leaf.",
+        "min_c height(c)",
+        unit="links",
+        range=">= 0",
+        source="Bertinetto et al. 2020, Making better mistakes, CVPR",
+    ),
+    "lca_depth": Definition(
+        "Depth of the deepest node less that of the deepest common ancestor.",
+        "max depth - max_c depth(c)",
+        unit="links",
+        range=">= 0",
+    ),
+    "wup": Definition(
+        "Similarity of Wu and Palmer as a distance: the links to the deepest common ancestor, against its depth.",
+        "1 - 2 N3 / (N1 + N2 + 2 N3), N3 nodes from the root to c, N1 and N2 links up to it",
+        unit="ratio",
+        range="0 to 1",
+        source="Wu, Palmer 1994, Verb semantics and lexical selection, ACL",
+    ),
+    "lch": Definition(
+        "Similarity of Leacock and Chodorow as a distance.",
+        "log(path + 1)",
+        unit="log links",
+        range=">= 0",
+        source="Leacock, Chodorow 1998, Combining local context and WordNet similarity, in Fellbaum, WordNet",
+    ),
+    "jcn": Definition(
+        "Information that the two classes do not share.",
+        "IC(a) + IC(b) - 2 IC(c), IC(c) = 1 - log(nodes at or below c) / log(nodes)",
+        unit="information",
+        range="0 to 2",
+        source="Jiang, Conrath 1997, Semantic similarity based on corpus statistics and lexical taxonomy, ROCLING; "
+        "IC of Seco, Veale, Hayes 2004, ECAI",
+    ),
+    "lin": Definition(
+        "Share of the information of the two classes that they do not share.",
+        "1 - 2 IC(c) / (IC(a) + IC(b))",
+        unit="ratio",
+        range="0 to 1",
+        source="Lin 1998, An information-theoretic definition of similarity, ICML; IC of Seco, Veale, Hayes 2004, ECAI",
+    ),
+    "resnik": Definition(
+        "Information that the most telling common ancestor lacks.",
+        "1 - IC(c)",
+        unit="information",
+        range="0 to 1",
+        source="Resnik 1995, Using information content to evaluate semantic similarity, IJCAI; IC of Seco, Veale, "
+        "Hayes 2004, ECAI",
+    ),
+}
+
+METRICS: Mapping[str, Definition] = {
+    "euclidean": Definition(
+        "Euclidean distance of class means; with debias, less what their estimation adds to its square.",
+        "|mu_i - mu_j|",
+        unit="features' own units",
+        range=">= 0",
+    ),
+    "cosine": Definition(
+        "Cosine distance of class means about the mean of all: raw means after a ReLU all point one way.",
+        "1 - cos(m_i, m_j)",
+        unit="cosine",
+        range="0 to 2",
+        unknown="a class mean at the mean of all",
+    ),
+}
+
+LINKAGES: Mapping[str, Definition] = {
+    "average": Definition(
+        "Clusters are as far apart as their classes on average.",
+        source="Sokal, Michener 1958, A statistical method for evaluating systematic relationships, University of "
+        "Kansas Science Bulletin",
+    ),
+    "ward": Definition(
+        "Those clusters are merged whose union scatters least; means are brought to unit length first for the cosine.",
+        source="Ward 1963, Hierarchical grouping to optimize an objective function, JASA",
+    ),
+    "single": Definition("Clusters are as far apart as their nearest classes."),
+    "complete": Definition("Clusters are as far apart as their farthest classes."),
+}
+
+SERIES: Mapping[str, Definition] = {
+    "accuracy": COLUMNS["accuracy.accuracy"],
+    **{
+        column.removeprefix("collapse."): definition
+        for column, definition in COLUMNS.items()
+        if column.startswith("collapse.") and definition.direction
+    },
+}
+
+NODE_SERIES: Mapping[str, Definition] = {
+    "told_apart": Definition(
+        "How well the rows below a node are told from all others, Youden's J; it rises with the nodes above, too.",
+        "J = share of them taken for classes below the node - that share of the others",
+        unit="share",
+        range="-1 to 1",
+        direction="rises",
+        source="Youden 1950, Index for rating diagnostic tests, Cancer",
+        null="0: guessing",
+        unknown="no row below the node, or no other",
+    ),
+    "told_from_siblings": Definition(
+        "How well the rows below a node are told from the other rows below its parent, Youden's J.",
+        "J = share of them taken for classes below the node - that share of its siblings' rows",
+        unit="share",
+        range="-1 to 1",
+        direction="rises",
+        source="Youden 1950, Index for rating diagnostic tests, Cancer",
+        null="0: guessing",
+        unknown="no row below the node, or none below its siblings",
+    ),
+}
+
+# Tables, the key columns that hold such names, and the names.
+NAMED_VALUES: Mapping[str, Mapping[str, Mapping[str, Definition]]] = {
+    "distances": {"metric": METRICS},
+    "linkage": {"metric": METRICS, "linkage": LINKAGES},
+    "alignment": {
+        "score": ALIGNMENT_SCORES, "taxonomy_distance": TAXONOMY_DISTANCES, "metric": METRICS, "linkage": LINKAGES
+    },
+    "evolution": {"score": EVOLUTION_SCORES, "metric": METRICS, "linkage": LINKAGES},
+    "onset": {"series": SERIES},
+    "precedence": {"series": SERIES},
+    "trend": {"series": SERIES},
+    "node_onset": {"series": NODE_SERIES},
+    "alignment_change": {
+        "score": ALIGNMENT_SCORES, "taxonomy_distance": TAXONOMY_DISTANCES, "metric": METRICS, "linkage": LINKAGES
+    },
+}  # fmt: skip

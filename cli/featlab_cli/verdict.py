@@ -1,7 +1,8 @@
-"""The verdict in a terminal: for the classifier and each layer a headline, a table of levels, and what was not found."""
+"""The verdict in a terminal: for the classifier and each layer a headline, a table of levels, what was not found."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -23,8 +24,11 @@ def print_verdict(results: Results, verdict: pd.DataFrame) -> None:
     from rich.text import Text
 
     console = Console()
-    places = verdict.assign(layer=verdict["layer"].fillna("")).groupby(["split", "layer"], sort=False)
-    for number, ((split, layer), claims) in enumerate(places):
+    named = verdict.assign(layer=verdict["layer"].fillna(""))
+    places = {
+        (str(split), str(layer)): claims for (split, layer), claims in named.groupby(["split", "layer"], sort=False)
+    }
+    for number, ((split, layer), claims) in enumerate(places.items()):
         if number:
             console.print()
         console.print(Text(printable(f"{split}, {layer or 'classifier'}"), style="bold"))
@@ -58,11 +62,11 @@ def _levels(results: Results, split: str, layer: str | None, series: str) -> Tab
 
 
 def _number(value: float) -> str:
-    return "" if value != value else f"{value:.2f}"
+    return f"{value:.2f}" if math.isfinite(value) else ""
 
 
 def _interval(low: float, high: float) -> str:
-    return "" if low != low or high != high else f"{low:.2f}..{high:.2f}"
+    return f"{low:.2f}..{high:.2f}" if math.isfinite(low) and math.isfinite(high) else ""
 
 
 def _others(claims: pd.DataFrame) -> Iterator[str]:

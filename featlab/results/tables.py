@@ -126,7 +126,9 @@ class Results:
             set(self.onset["space"]) <= set(self.spaces["space"]) and (series["fraction"].nunique() == len(TOLD)).all()
         ):
             raise ResultsError("the tables 'onset' and 'spaces' do not belong together: analyse the run again.")
-        return make_verdict(VerdictTables(self.spaces, self.onset, self.precedence, self.trend, self.alignment_change))
+        return make_verdict(
+            VerdictTables(self.spaces, self.onset, self.precedence, self.trend, self.alignment, self.alignment_change)
+        )
 
     def report(self, path: str | os.PathLike[str]) -> None:
         """Write one self-contained HTML page with the figures."""

@@ -16,16 +16,21 @@ import numpy as np
 import pandas as pd
 
 from featlab.hierarchy.labelspace import HYPONYM
+from featlab.messages import joined
 from featlab.typing import NAN
 
 VERDICT = "verdict"  # the name under which results give it
+Row = dict[str, Any]
 COLUMNS = ["series", "split", "layer", "claim", "space", "against", "difference", "low", "high", "sentence"]
 BROAD, SPECIFIC, UNDECIDED, NO_COURSE = "broad_first", "specific_first", "undecided", "no_course"
 ALIGNED, LEARNED, LOST = "aligned", "learned", "lost"
 FRACTION = 0.5  # of its way that a series has covered where claims compare it
 LEADS = {"accuracy": "accuracy", "ncc_accuracy": "nearest-mean accuracy"}
 SIGNIFICANT = 0.05
-CLASSES, RANDOM, FIRST, SHUFFLED = "classes", "random groups", "first epoch", "shuffled classes"
+# The one of the alignment scores that is told, as it finds planted hierarchies most often: docs/layers.md.
+SCORE = {"score": "rsa_spearman", "metric": "cosine", "taxonomy_distance": "path"}
+CLASSES, GROUPS, RANDOM = "classes", "number of groups", "random groups"
+FIRST, SHUFFLED = "first epoch", "shuffled classes"
 _HEADLINES = {BROAD: "Broad before specific", SPECIFIC: "Specific before broad"}
 
 
@@ -37,6 +42,7 @@ class Tables:
     onset: pd.DataFrame
     precedence: pd.DataFrame
     trend: pd.DataFrame
+    alignment: pd.DataFrame
     alignment_change: pd.DataFrame
 
 
@@ -105,17 +111,17 @@ def make_verdict(tables: Tables) -> pd.DataFrame:
     >>> onset = pd.DataFrame([key | {"space": "hyponym", "onset": 2.0}, key | {"space": "kind", "onset": 1.5}])
     >>> pair = {"groups": 2, "difference": 0.5, "low": 0.2, "high": 0.9, "control_difference": 0.4}
     >>> pair |= {"space": "kind", "control_low": 0.1, "control_high": 0.6}
-    >>> tables = Tables(spaces, onset, pd.DataFrame([key | pair]), pd.DataFrame(), pd.DataFrame())
+    >>> tables = Tables(spaces, onset, pd.DataFrame([key | pair]), *[pd.DataFrame()] * 3)
     >>> make_verdict(tables)[["claim", "space", "difference", "low", "high"]].iloc[0].tolist()
     ['broad_first', None, 0.5, 0.2, 0.9]
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     spaces = tables.spaces.drop_duplicates("space").set_index("space")
     onset = tables.onset[tables.onset["fraction"] == FRACTION]
     for (split, layer), of_layer in onset.groupby(["split", "layer"], sort=False, dropna=False):
         place = {"split": str(split), "layer": layer if isinstance(layer, str) else None}
-        trend, precedence, change = (
-            _at(table, place) for table in (tables.trend, tables.precedence, tables.alignment_change)
+        trend, precedence, alignment, change = (
+            _at(table, place) for table in (tables.trend, tables.precedence, tables.alignment, tables.alignment_change)
         )
         for series, courses in of_layer.groupby("series", sort=False):
             course = _Course(str(series), place, courses.set_index("space"), spaces)
@@ -124,7 +130,7 @@ def make_verdict(tables: Tables) -> pd.DataFrame:
                 rows += _lead(course, mine, trend[trend["series"] == series] if len(trend) else trend)
             else:
                 rows += _collapse(course, mine)
-        rows += _alignment(change, place)
+        rows += _alignment(alignment, change, place)
     return pd.DataFrame(rows, columns=COLUMNS).astype({"layer": object, "space": object, "against": object})
 
 
@@ -133,7 +139,7 @@ def _at(table: pd.DataFrame, place: Mapping[str, Any]) -> pd.DataFrame:
     if not len(table):
         return table
     layer = table["layer"].isna() if place["layer"] is None else table["layer"] == place["layer"]
-    found = table[(table["split"] == place["split"]) & layer]
+    found: pd.DataFrame = table[(table["split"] == place["split"]) & layer]
     return found[found["fraction"] == FRACTION] if "fraction" in found else found
 
 
@@ -162,7 +168,7 @@ class _Course:
         groups = int(self.spaces["groups"][space])
         return f"the {groups} classes" if space == HYPONYM else f"the {groups} groups of {space}"
 
-    def row(self, claim: str, space: str | None, against: str | None, found: Interval, sentence: str) -> dict[str, Any]:
+    def row(self, claim: str, space: str | None, against: str | None, found: Interval, sentence: str) -> Row:
         return {
             "series": self.series,
             **self.place,
@@ -180,18 +186,16 @@ def _pair(row: Mapping[str, Any], prefix: str = "") -> Interval:
     return Interval(*(float(row.get(f"{prefix}{name}", NAN)) for name in ("difference", "low", "high")))
 
 
-def _lead(course: _Course, precedence: pd.DataFrame, trend: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def _lead(course: _Course, precedence: pd.DataFrame, trend: pd.DataFrame) -> Iterator[Row]:
     """Give the headline of a series, then each label space against the classes and against random groups."""
-    pairs = [row for row in precedence.to_dict("records") if course.balanced(row["space"])]
+    pairs = [row for row in _records(precedence) if course.balanced(row["space"])]
     pairs.sort(key=lambda row: int(row["groups"]))
-    yield _headline(course, pairs, trend.to_dict("records"))
+    yield _headline(course, pairs, _records(trend))
     for row in pairs:
         yield from _level(course, row)
 
 
-def _headline(
-    course: _Course, pairs: Sequence[Mapping[str, Any]], trends: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
+def _headline(course: _Course, pairs: Sequence[Mapping[str, Any]], trends: Sequence[Mapping[str, Any]]) -> Row:
     """Claim the order of all levels at once by their trend, or that of two levels by their difference."""
     slope = NAN if not trends else float(trends[0]["slope"])
     known = [pair for pair in pairs if np.isfinite(pair["difference"])]
@@ -199,8 +203,11 @@ def _headline(
         trend = trends[0]
         found = Interval(slope, float(trend["low"]), float(trend["high"]))
         random = Interval(*(float(trend.get(f"control_{name}", NAN)) for name in ("slope", "low", "high")))
-        claim, against, basis = order_claim(found, random), "groups", trend
+        claim, against, basis = order_claim(found, random), GROUPS, trend
         text = f"onsets of {course.name} come {_later(found.difference)} for each doubling of the groups"
+        if claim in _HEADLINES and (others := _against(claim, pairs)):
+            told = f"Undecided: {text} ({_level_text(found)}), and yet not those of {joined(others)}."
+            return course.row(UNDECIDED, None, against, found, told)
     elif known:
         basis = known[0]
         found, random = _pair(basis), _pair(basis, "control_")
@@ -214,7 +221,15 @@ def _headline(
     if claim in _HEADLINES:
         head = _HEADLINES[claim]
         return course.row(claim, None, against, found, f"{head}: {text} ({_level_text(found)}).")
-    return course.row(claim, None, against, found, f"Undecided: {text} {_why(found, random, basis)}.")
+    alone = [str(pair["space"]) for pair in pairs if against == GROUPS and _pair(pair).side]
+    told = f"; {joined(alone)} on {'their' if len(alone) > 1 else 'its'} own, see there" if alone else ""
+    return course.row(claim, None, against, found, f"Undecided: {text} {_why(found, random, basis)}{told}.")
+
+
+def _against(claim: str, pairs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Label spaces whose own difference to the classes has the other sign beyond doubt."""
+    sign = 1 if claim == BROAD else -1
+    return [str(pair["space"]) for pair in pairs if _pair(pair).side == -sign]
 
 
 def _later(epochs: float) -> str:
@@ -261,7 +276,7 @@ def _still(course: _Course) -> str:
     return f"{course.name} did not move in {course.members(HYPONYM)}"
 
 
-def _level(course: _Course, row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _level(course: _Course, row: Mapping[str, Any]) -> Iterator[Row]:
     """Compare one label space with the classes, and with random groups."""
     space = row["space"]
     onset, of_classes = course.onset(space), course.onset(HYPONYM)
@@ -294,9 +309,9 @@ def _first_interval(course: _Course, *spaces: str) -> str:
     return f"; {both} within the first {end:.0f} epoch{'s' * (end != 1)}, of which only the ends were captured"
 
 
-def _collapse(course: _Course, precedence: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def _collapse(course: _Course, precedence: pd.DataFrame) -> Iterator[Row]:
     """Compare a collapse column in each label space with that in random groups: sizes alone change its course."""
-    pairs = [row for row in precedence.to_dict("records") if course.balanced(row["space"])]
+    pairs = [row for row in _records(precedence) if course.balanced(row["space"])]
     for row in sorted(pairs, key=lambda row: int(row["groups"])):
         space = row["space"]
         onset, of_classes, random = course.onset(space), course.onset(HYPONYM), _pair(row, "control_")
@@ -327,34 +342,46 @@ def _collapse(course: _Course, precedence: pd.DataFrame) -> Iterator[dict[str, A
         yield course.row(claim, space, RANDOM, random, _capital(f"{told}{_first_interval(course, space)}{verdict}."))
 
 
-def _alignment(change: pd.DataFrame, place: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _alignment(alignment: pd.DataFrame, change: pd.DataFrame, place: Mapping[str, Any]) -> Iterator[Row]:
     """Say of the default score whether a layer follows the hierarchy, and whether that was learned."""
-    if not len(change):
-        return
-    for row in change[change["default"] == 1].to_dict("records"):
-        series, last = str(row["score"]), float(row["last"])
-        name = f"{series} ({row['metric']}, {row['taxonomy_distance']}) of {place['layer']}"
-        head = {"series": series, **place, "space": None}
+    for row in _records(_scored(change)):
+        epoch, last = int(row["last_epoch"]), float(row["last"])
+        name = f"{row['score']} ({row['metric']}, {row['taxonomy_distance']}) of {place['layer']}"
+        head = {"series": row["score"], **place, "space": None}
         if np.isfinite(row["change"]):
             found = Interval(float(row["change"]), float(row["change_low"]), float(row["change_high"]))
-            told = f"{name} went from {row['first']:.2f} at epoch {int(row['first_epoch'])} to {last:.2f} at "
-            told += f"epoch {int(row['last_epoch'])}"
-            sure = found.known and bool(row["change_p"] <= SIGNIFICANT)
-            claim = LEARNED if sure and found.side > 0 else LOST if found.side < 0 else UNDECIDED
-            doubt = f"change {found}" if found.known else "no interval is known"
+            claim = _learned(found, float(row["change_p"]))
             end = {LEARNED: "it was learned", LOST: "it was lost"}.get(claim, "undecided whether it was learned")
-            yield {
-                **head, "claim": claim, "against": FIRST, "difference": found.difference, "low": found.low,
-                "high": found.high, "sentence": _capital(f"{told} ({doubt}, p = {row['change_p']:.3g}): {end}."),
-            }  # fmt: skip
-        found = Interval(last - float(row["null_mean"]), *(float(row[n] - row["null_mean"]) for n in ("low", "high")))
-        follows = bool(row["p"] <= SIGNIFICANT) and found.difference > 0
-        told = f"{name} is {last:.2f} at epoch {int(row['last_epoch'])}, {found.difference:.2f} above shuffled classes"
-        end = "the layer follows the hierarchy" if follows else "undecided whether the layer follows the hierarchy"
-        yield {
-            **head, "claim": ALIGNED if follows else UNDECIDED, "against": SHUFFLED, "difference": found.difference,
-            "low": found.low, "high": found.high, "sentence": _capital(f"{told} (p = {row['p']:.3g}): {end}."),
-        }  # fmt: skip
+            doubt = f"change {_level_text(found)}" if found.known else "no interval is known"
+            told = f"{name} went from {row['first']:.2f} at epoch {int(row['first_epoch'])} to {last:.2f} at epoch "
+            told += f"{epoch} ({doubt}, p = {row['change_p']:.3g}): {end}."
+            yield head | {"claim": claim, "against": FIRST} | vars(found) | {"sentence": told}
+        for judged in _records(_scored(alignment[alignment["epoch"] == epoch])):
+            mean = float(judged["null_mean"])
+            found = Interval(last - mean, *(float(row[end]) - mean for end in ("low", "high")))
+            follows = bool(judged["p"] <= SIGNIFICANT)
+            claim, end = (ALIGNED, "follows") if follows else (UNDECIDED, "undecided whether it follows")
+            told = f"{name} is {last:.2f} at epoch {epoch}, {found.difference:.2f} more than with shuffled classes "
+            told += f"(p = {judged['p']:.3g}): {end} the hierarchy."
+            yield head | {"claim": claim, "against": SHUFFLED} | vars(found) | {"sentence": told}
+
+
+def _scored(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the default score."""
+    for name, value in SCORE.items():
+        table = table[table[name] == value] if len(table) else table
+    return table
+
+
+def _learned(change: Interval, p: float) -> str:
+    """Name what a change carries: gained beyond permuted classes and, where there is an interval, beyond that."""
+    if change.side < 0:
+        return LOST
+    return LEARNED if change.side > 0 and p <= SIGNIFICANT else UNDECIDED
+
+
+def _records(table: pd.DataFrame) -> list[Row]:
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
 def _capital(sentence: str) -> str:

@@ -5,13 +5,16 @@ python tests/measures_page.py
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from featlab.messages import joined
 from featlab.results import COMPUTED, TABLES, describe
-from featlab.results.definitions import SYMBOLS
-from featlab.results.named_values import NAMED_VALUES
+from featlab.results.definitions import COLUMNS, SYMBOLS
+from featlab.results.named_values import NAMED_VALUES, SERIES
+from featlab.results.registry import EARLIER, column_attributes
+from featlab.results.schema import table_columns
 
 PAGE = Path(__file__).parent.parent / "docs" / "measures.md"
 # Question, tables that answer it, command, and what to look at.
@@ -82,11 +85,15 @@ Where the literature leaves a choice, it is this, in every table.
   group sizes beside it.
 * **Onsets.** A series' way goes from its first to its last value, linear between epochs; [intervals](onsets.md) are
   over classes, or over branches of the hierarchy.
-* **Unknown is NaN.** Nothing is 0 for want of data; the column "unknown" says where. Columns that a release added are
-  NaN in results that were saved before.
+* **Unknown is NaN.** Nothing is 0 for want of data; the column "unknown" says where a value has no meaning. Columns
+  that a release added are NaN in results that were saved before.
 
 ## Symbols
 """
+SHARED = """\
+## Columns of several tables
+"""
+SCHEMAS = {**TABLES, **COMPUTED}
 
 
 def page() -> str:
@@ -103,28 +110,72 @@ def _blocks() -> Iterator[str]:
     )  # fmt: skip
     yield CHOICES
     yield from _table(("symbol", "meaning"), ([f"`{symbol}`", meaning] for symbol, meaning in SYMBOLS.items()))
-    shown: dict[int, str] = {}
-    for name, schema in {**TABLES, **COMPUTED}.items():
-        yield f"## {name}\n"
-        yield f"{schema.about[0].upper()}{schema.about[1:]}. One row for each {joined(schema.keys)}.\n"
-        rows = describe(name).to_dict("records")
-        yield from _definitions([row for row in rows if row["role"] in ("key", "measure")])
-        if controls := [row["column"] for row in rows if row["role"] == "control"]:
-            first = controls[0].partition("_control")[0]
-            suffixes = [column.removeprefix(first) for column in controls if column.startswith(first)]
-            yield f"Beside each measure stand, of random label spaces, its {joined([f'`{s}`' for s in suffixes])}:\n"
-            yield from _definitions([row for row in rows if row["column"] in {f"{first}{s}" for s in suffixes}])
-        for key, names in NAMED_VALUES.get(name, {}).items():
-            if id(names) in shown:
-                yield f"Names in `{key}`: as in [{shown[id(names)]}](#{shown[id(names)]}).\n"
-                continue
-            shown[id(names)] = name
+    yield SHARED
+    yield from _definitions(_shared_rows())
+    told: dict[int, str] = {}
+    for table in SCHEMAS:
+        yield from _section(table, told)
+    yield "## References\n"
+    sources = {row["source"] for table in SCHEMAS for row in describe(table).to_dict("records") if row["source"]}
+    yield from (
+        f"* {source}" for source in sorted({source.removeprefix("after ") for source in sources}, key=str.lower)
+    )
+    yield ""
+
+
+def _section(table: str, told: dict[int, str]) -> Iterator[str]:
+    """Tell a table's own columns, and names that no earlier table holds; `told` knows those that do."""
+    about, rows = SCHEMAS[table].about, describe(table).to_dict("records")
+    keys = joined([f"`{key}`" for key in SCHEMAS[table].keys])
+    also = [f"`{row['column']}`" for row in rows if row["role"] == "measure" and table in COMMON.get(row["column"], ())]
+    yield f"## {table}\n"
+    yield f"{about[0].upper()}{about[1:]}. One row for each {keys}{f'; beside them {joined(also)}' if also else ''}.\n"
+    told_here = [row for row in rows if row["role"] in ("key", "measure")]
+    yield from _definitions([row for row in told_here if table not in COMMON.get(row["column"], ())])
+    if controls := [row for row in rows if row["role"] == "control"]:
+        first = controls[0]["column"].partition("_control")[0]
+        shown = [row for row in controls if row["column"].startswith(first)]
+        suffixes = joined([f"`{row['column'].removeprefix(first)}`" for row in shown])
+        yield f"Beside each measure stand, of random label spaces, its {suffixes}; so beside `{first}`:\n"
+        yield from _definitions(shown)
+    for key, names in NAMED_VALUES.get(table, {}).items():
+        if names is SERIES:
+            columns = joined([f"`{name}`" for name in names if name != "accuracy"])
+            yield f"Names in `{key}`: `accuracy`, of [accuracy](#accuracy); {columns}, of [collapse](#collapse).\n"
+        elif id(names) in told:
+            yield f"Names in `{key}`: as in [{told[id(names)]}](#{told[id(names)]}).\n"
+        else:
+            told[id(names)] = table
             yield f"Names in `{key}`:\n"
             yield from _definitions([row for row in rows if row["role"] == key])
 
 
+def _shared_rows() -> Iterator[dict[str, str]]:
+    """Rows of the columns that mean the same in several tables, each once, with all that makes them unknown."""
+    for column, tables in COMMON.items():
+        why: dict[str, list[str]] = {}
+        for table in tables:
+            why.setdefault(_unknown(column_attributes(table)[column]), []).append(table)
+        why.pop("never", None)
+        said = [reason if held == tables else f"{reason} ({', '.join(held)})" for reason, held in why.items()]
+        known = column_attributes(tables[0])[column]
+        yield {**known, "column": column, "role": "", "unknown": "; ".join(said) or "never"}
+
+
+def _is_common(table: str, column: str) -> bool:
+    """Tell whether a column of a table means what it means wherever it stands."""
+    return column in COLUMNS and column_attributes(table)[column]["meaning"] == COLUMNS[column].meaning
+
+
 def _definitions(rows: Iterable[Mapping[str, str]]) -> Iterator[str]:
-    return _table(("name", "meaning", "unit, range", "unknown"), map(_cells, rows))
+    """Tell some definitions; what all of them are to be compared with is said once, above."""
+    rows = list(rows)
+    nulls = {row["null"] for row in rows}
+    if len(rows) > 1 and len(nulls) == 1 and all(nulls):
+        yield f"All of these are to be compared with {nulls.pop()}.\n"
+        rows = [{**row, "null": ""} for row in rows]
+    if rows:
+        yield from _table(("name", "meaning", "unit, range, direction", "unknown"), map(_cells, rows))
 
 
 def _cells(row: Mapping[str, str]) -> list[str]:
@@ -134,9 +185,15 @@ def _cells(row: Mapping[str, str]) -> list[str]:
     if row["null"]:
         meaning += f" Against {row['null']}."
     if row["source"]:
-        meaning += f" *{row['source']}.*"
+        (short,) = re.findall(r"^.*? \d{4}", row["source"])
+        meaning += f" [{short}](#references)."
     facts = ", ".join(fact for fact in (row["unit"], row["range"], row["direction"]) if fact)
-    return [f"`{row['column']}`" + (" (key)" if row["role"] == "key" else ""), meaning, facts, row["unknown"]]
+    return [f"`{row['column']}`" + (" (key)" if row["role"] == "key" else ""), meaning, facts, _unknown(row)]
+
+
+def _unknown(row: Mapping[str, str]) -> str:
+    """Say where a value is unknown, but for results of earlier releases, of which the page speaks once."""
+    return row["unknown"].replace(f"; {EARLIER}", "").replace(EARLIER, "never")
 
 
 def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
@@ -147,6 +204,13 @@ def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str
         yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"
     yield ""
 
+
+_TABLES_OF = {
+    column: [table for table in SCHEMAS if column in table_columns(table) and _is_common(table, column)]
+    for column in dict.fromkeys(column for table in SCHEMAS for column in table_columns(table))
+}
+# Columns that mean the same in several tables, in order of first appearance, with these.
+COMMON = {column: tables for column, tables in _TABLES_OF.items() if len(tables) > 1}
 
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")

@@ -47,7 +47,7 @@ def results(tmp_path_factory):
     classes = [f"{kind}.{family}.{number}" for kind in "ab" for family in "xyz" for number in "12"]
     path = collapsing(folder / "collapsing.zarr", classes, np.repeat(np.arange(12), 15))
     return featlab.analyze(
-        path, hierarchy="dotted", distances=DISTANCES, linkages=linkage.LINKAGES, permutations=19, controls=3
+        path, hierarchy="dotted", distances=DISTANCES, linkages=linkage.LINKAGES, permutations=19, controls=19
     )
 
 

@@ -75,6 +75,28 @@ def test_results_of_before_the_population_was_stored_can_be_read(results, tmp_pa
     pd.testing.assert_frame_equal(loaded.verdict(), results.verdict())
 
 
+@pytest.mark.parametrize(("table", "column"), [("geometry", "epoch"), ("collapse", "groups"), ("onset", "fraction")])
+def test_numbers_that_every_row_has_are_not_lost(results, tmp_path, table, column):
+    results.save(tmp_path / "a.results")
+    lost = results[table].astype({column: float})
+    lost.loc[0, column] = float("nan")
+    lost.to_parquet(tmp_path / "a.results" / f"{table}.parquet")
+    make_results_older(tmp_path / "a.results")
+    with pytest.raises(ResultsError, match=f"column '{column}' of the table '{table}' .* has a row without a number"):
+        featlab.load_results(tmp_path / "a.results")
+
+
+@pytest.mark.parametrize(("table", "column"), [("geometry", "layer"), ("onset", "series")])
+def test_keys_that_every_row_has_are_not_lost(results, tmp_path, table, column):
+    results.save(tmp_path / "a.results")
+    lost = results[table].astype({column: object})
+    lost.loc[0, column] = None
+    lost.to_parquet(tmp_path / "a.results" / f"{table}.parquet")
+    make_results_older(tmp_path / "a.results")
+    with pytest.raises(ResultsError, match=f"the table '{table}' .* or a row without one"):
+        featlab.load_results(tmp_path / "a.results")
+
+
 def test_unknown_table(results):
     with pytest.raises(OptionError, match="no table 'colapse'"):
         results["colapse"]

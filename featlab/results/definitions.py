@@ -334,7 +334,7 @@ _COLUMNS = {
         range=">= 0",
         direction="rises",
         null=_RANDOM_SPACES,
-        unknown="no scatter at all",
+        unknown="no scatter at all; infinite where there is none within groups",
     ),
     # collapse
     "collapse.nc1_pinv": Definition(
@@ -360,7 +360,7 @@ _COLUMNS = {
         direction="falls",
         source="Tirer, Huang, Niles-Weed 2023, Perturbation analysis of neural collapse, ICML",
         null=_RANDOM_SPACES,
-        unknown="no scatter at all",
+        unknown="no scatter at all; infinite where all means coincide",
     ),
     "collapse.nc1_cdnv": Definition(
         "Class-distance normalised variance: scatter of two groups over the distance of their means, over all pairs.",
@@ -368,9 +368,9 @@ _COLUMNS = {
         unit="ratio",
         range=">= 0",
         direction="falls",
-        source="Galanti, Gyorgy, Hutter 2022, On the role of neural collapse in transfer learning, ICLR",
+        source="Galanti, György, Hutter 2022, On the role of neural collapse in transfer learning, ICLR",
         null=_RANDOM_SPACES,
-        unknown="fewer than two groups with rows",
+        unknown="fewer than two groups with rows; infinite where two means coincide",
     ),
     "collapse.nc2_equinorm": Definition(
         "Equal lengths: spread of the lengths of the centred group means, over their mean.",
@@ -501,7 +501,8 @@ _COLUMNS = {
         "(b + 1) / (n + 1), b of n permutations at least as good",
         unit="share",
         range="0 to 1",
-        source="Mantel 1967, The detection of disease clustering and a generalized regression approach, Cancer Res.",
+        source="Mantel 1967, The detection of disease clustering and a generalized regression approach, Cancer "
+        "Research",
         unknown="no permutations, or no value",
     ),
     "alignment.p_corrected": Definition(

@@ -19,7 +19,7 @@ from featlab.results.schema import COMPUTED, TABLES, Schema, table_columns
 
 ATTRIBUTE = "featlab"  # key of the definitions in `DataFrame.attrs`, and in the metadata of a Parquet file's schema
 _FIELDS = tuple(field.name for field in fields(Definition) if field.name != "kind")
-_EARLIER = "results of releases that lacked the column"
+EARLIER = "results of releases that lacked the column"
 
 
 def describe(name: str | None = None) -> pd.DataFrame:
@@ -142,7 +142,7 @@ def _columns(table: str) -> Iterator[tuple[str, str, Definition]]:
         role = "key" if name in schema.keys else "control" if measure else "measure"
         definition = _control(name, measure, _lookup(table, measure)) if measure else _lookup(table, name)
         if name in schema.later:
-            unknown = _EARLIER if definition.unknown == "never" else f"{definition.unknown}; {_EARLIER}"
+            unknown = EARLIER if definition.unknown == "never" else f"{definition.unknown}; {EARLIER}"
             definition = replace(definition, unknown=unknown)
         yield name, role, definition
 

@@ -19,6 +19,7 @@ from featlab.analysis.confusion_tables import confusion_tables, count_decisions
 from featlab.analysis.evolution import evolution
 from featlab.analysis.induced import SOURCES, data_driven_taxonomy
 from featlab.analysis.left_out import refuse_undecided, warn_left_out
+from featlab.analysis.node_onset_table import node_onset_table
 from featlab.analysis.plan import Hierarchy, Options, Plan, Senses, Spaces, choose_snapshots, make_plan
 from featlab.analysis.population import choose_population
 from featlab.analysis.reference import make_reference
@@ -130,7 +131,7 @@ def analyze(
     -------
     Results
         With the tables `classes, spaces, accuracy, geometry, collapse, distances, linkage, alignment, evolution,
-        onset, groups, confusion`.
+        onset, node_onset, groups, confusion`.
 
     Raises
     ------
@@ -254,18 +255,21 @@ class _Tables:
         alignment = corrected(self.scored)
         warn_class_order(alignment, self.shifts)
         confused = confusion_tables(self.run, self.plan, count_decisions(self.run, decisions))
+        nodes = node_onset_table(self.run, self.plan, decisions)
         onsets = accuracy_onsets(by_class, self.sampled, self.plan.options.seed) + self.rows["onset"]
         tables = {
             "classes": self._classes(),
             "spaces": self._spaces(),
             "accuracy": accuracy,
+            "node_onset": nodes.rows,
             "groups": confused.groups,
             "confusion": confused.confusion,
             "distances": pd.concat(self.distances, ignore_index=True) if self.distances else pd.DataFrame(),
             "alignment": pd.DataFrame(alignment),
             **{name: pd.DataFrame(rows) for name, rows in {**self.rows, "onset": onsets}.items()},
         }
-        return Results(tables, {**self._parameters(), "notes": {**self._notes(alignment), **confused.notes}})
+        notes = {**self._notes(alignment), **confused.notes, **({"node_onset": nodes.note} if nodes.note else {})}
+        return Results(tables, {**self._parameters(), "notes": notes})
 
     def _notes(self, alignment: Sequence[Row]) -> dict[str, str]:
         """Say of tables that lack what one would look for in them why they do."""

@@ -9,7 +9,6 @@ from functools import reduce
 import numpy as np
 import pandas as pd
 
-from featlab.analysis.accuracy import FRACTIONS
 from featlab.analysis.plan import Plan
 from featlab.hierarchy.taxonomy import Taxonomy
 from featlab.messages import listed
@@ -19,6 +18,7 @@ from featlab.statistics.usable import Pair
 from featlab.store.reader import Run
 from featlab.typing import Bools, Floats, Ints
 
+FRACTIONS = (0.5, 0.9)
 SAME_ROWS = 0.9  # of the rows of each epoch that must be there at all, or else epochs are taken for independent
 SERIES = ("told_apart", "told_from_siblings")
 CHANCE = 0  # the epoch at which a way begins where epoch 0 was not captured

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import textwrap
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,12 @@ import click
 
 from featlab.errors import OptionError
 from featlab_cli import completion
-from featlab_cli.tables import Choice, is_control, print_frame, table_options
+from featlab_cli.tables import Choice, cell, is_control, print_frame, table_options
 from featlab_cli.terminal import printable
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from featlab.results.comparison import Comparison
 
 LINE = 79  # of the overview, which is the same in a pipe
@@ -23,7 +26,8 @@ LINE = 79  # of the overview, which is the same in a pipe
 @click.argument("results", nargs=-1, required=True, type=click.Path())
 @click.option(
     "--table",
-    help="The table to compare; without one, tell what differs and which tables there are.",
+    help="The table to compare; without one, tell what differs, which tables there are, by how many epochs each label "
+    "space came before the classes, and whether nodes were learned in one order.",
     shell_complete=completion.among(completion.tables),
 )
 @click.option(
@@ -59,6 +63,7 @@ def command(
         if choice.given:
             raise OptionError("rows, columns and formats are those of a table: name one with --table.")
         _print_overview(comparison)
+        _print_findings(comparison, choice)
         return
     frame = choice.of(comparison[table], table)
     notes = []
@@ -81,6 +86,54 @@ def _print_overview(comparison: Comparison) -> None:
         room = (LINE - len(name) - 4) // len(values) - 3
         click.echo(printable(f"  {name}: {' | '.join(_start(value, room) for value in values)}"))
     click.echo(textwrap.fill(f"tables, for --table: {', '.join(comparison)}", LINE, subsequent_indent="  "))
+
+
+def _print_findings(comparison: Comparison, choice: Choice) -> None:
+    """By how many epochs each label space came before the classes, and whether nodes were learned in one order."""
+    from featlab.results.agreement import level_differences, order_agreement
+
+    if any(len(each.precedence) for each in comparison.results):
+        differences = _of_one_course(level_differences(comparison), comparison.results[0].parameters["layers"])
+        of = f"mean with {comparison.level:.4g} interval" if comparison.repeated else "of each"
+        title = f"epochs from a label space to the classes, {of}"
+        _print_finding(differences, title, choice, ("split", "layer", "series", "space", "fraction"))
+    agreement = order_agreement(comparison.results)
+    if len(agreement):
+        title = "order in which nodes were learned: Kendall's W over runs"
+        _print_finding(agreement, title, choice, ("split", "series", "fraction"))
+
+
+def _of_one_course(differences: pd.DataFrame, layers: list[str]) -> pd.DataFrame:
+    """The classifier's rows, or without any those of the last layer that has some; the rest is in the table."""
+    layer = differences["layer"]
+    kept = layer.isna()
+    if not kept.any():
+        kept = layer == max(layer.unique(), key=lambda name: layers.index(name) if name in layers else -1)
+    return differences[kept].reset_index(drop=True)
+
+
+def _print_finding(frame: pd.DataFrame, title: str, choice: Choice, keys: tuple[str, ...]) -> None:
+    """Print a ruled table in a terminal, aligned columns in a pipe."""
+    single = [name for name in ("split", "layer", "series") if name in frame and len(frame[name].unique()) == 1]
+    said = [f"{name} {frame[name].iloc[0]}" for name in single if isinstance(frame[name].iloc[0], str)]
+    frame = frame.drop(columns=single)
+    if in_terminal():
+        print_frame(frame, ", ".join([title, *said]), choice, keys)
+        return
+    click.echo(title)
+    if said:
+        click.echo(printable(f"  {', '.join(said)}"))
+    columns = [[name, *map(cell, frame[name].tolist())] for name in frame.columns]
+    widths = [max(map(len, column)) for column in columns]
+    for row in zip(*columns, strict=True):
+        click.echo(
+            printable("  " + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+        )
+
+
+def in_terminal() -> bool:
+    """Tell whether a person reads the output as it comes."""
+    return sys.stdout.isatty()
 
 
 def _start(value: Any, most: int) -> str:

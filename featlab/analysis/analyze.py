@@ -21,6 +21,7 @@ from featlab.analysis.evolution import evolution
 from featlab.analysis.induced import SOURCES, data_driven_taxonomy
 from featlab.analysis.left_out import refuse_undecided, warn_left_out
 from featlab.analysis.onsets import accuracy_series, layer_series, onset_rows
+from featlab.analysis.node_onset_table import node_onset_table
 from featlab.analysis.plan import Hierarchy, Options, Plan, Senses, Spaces, choose_snapshots, make_plan
 from featlab.analysis.population import choose_population
 from featlab.analysis.reference import make_reference
@@ -258,12 +259,14 @@ class _Tables:
         alignment = corrected(self.scored)
         warn_class_order(alignment, self.shifts)
         confused = confusion_tables(self.run, self.plan, count_decisions(self.run, decisions))
+        nodes = node_onset_table(self.run, self.plan, decisions)
         onsets = onset_rows(accuracy_series(answers, self.plan), self.sampled, self.plan.options.seed)
         onsets = {name: rows + self.onsets[name] for name, rows in onsets.items()}  # the classifier before the layers
         tables = {
             "classes": self._classes(),
             "spaces": self._spaces(),
             "accuracy": accuracy,
+            "node_onset": nodes.rows,
             "groups": confused.groups,
             "confusion": confused.confusion,
             "distances": pd.concat(self.distances, ignore_index=True) if self.distances else pd.DataFrame(),
@@ -271,7 +274,8 @@ class _Tables:
             "alignment_change": pd.DataFrame(alignment_change(self.scored, self.left_out, self.sampled)),
             **{name: pd.DataFrame(rows) for name, rows in {**self.rows, **onsets}.items()},
         }
-        return Results(tables, {**self._parameters(), "notes": {**self._notes(alignment), **confused.notes}})
+        notes = {**self._notes(alignment), **confused.notes, **({"node_onset": nodes.note} if nodes.note else {})}
+        return Results(tables, {**self._parameters(), "notes": notes})
 
     def _notes(self, alignment: Sequence[Row]) -> dict[str, str]:
         """Say of tables that lack what one would look for in them why they do."""

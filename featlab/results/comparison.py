@@ -23,7 +23,11 @@ COMPARED = tuple(name for name in TABLES if name not in ("classes", "spaces"))
 # What only describes a row is no measure; nor is a probability under one run's null one to take a mean of.
 _DESCRIBING = {"groups", "rows", "rule", "permutations", "left", "right", "size", "left_name", "right_name"}
 _DESCRIBING |= {"population", "sampled", "needed", "interval", "missing", "start", "course", "resolution", "spaces"}
+_DESCRIBING |= {"group_name", "predicted_name", "classes", "parent", "depth"}
+_MEASURED = {"confusion": {"rows"}}  # what is measured there, and describes a row elsewhere
 _UNREPEATED = {"p", "p_corrected", "control_p"}
+_UNREPEATED |= {"change_p", "low", "high", "change_low", "change_high", "behind_low", "behind_high"}
+_UNREPEATED |= {"control_low", "control_high", "rank_low", "rank_high"}  # one run's interval, of another population
 
 
 class Comparison:
@@ -35,9 +39,10 @@ class Comparison:
     - False: one column for each of the results, named by its label, and for two of them `difference`, the second
       less the first;
     - True: `runs` (how many have a finite value), `mean`, `std` (ddof=1), and `low` and `high`, Student's t-interval
-      for the mean over runs. The columns `p` and `p_corrected` are left out.
+      for the mean over runs. The results' own p and ends of intervals are left out: a mean of these is neither.
 
-    What one of the results lacks is NaN; what all lack is left out.
+    What one of the results lacks is NaN; what all lack is left out. A cell of `confusion` that one lacks, of a label
+    space and epoch that it has, is 0 there.
 
     Attributes
     ----------
@@ -64,10 +69,13 @@ class Comparison:
         if name not in COMPARED:
             near = "" if name in TABLES else near_names(name, COMPARED)
             raise OptionError(f"there is no table {name!r} to compare{near}: choose from {', '.join(COMPARED)}.")
-        measures = [column for column in table_columns(name) if column not in {*TABLES[name].keys, *_DESCRIBING}]
+        others = {*TABLES[name].keys, *_DESCRIBING} - _MEASURED.get(name, set())
+        measures = [column for column in table_columns(name) if column not in others]
         if self.repeated:
             measures = [measure for measure in measures if measure not in _UNREPEATED]
         keys, numbers = _join([_long(each[name], name, measures) for each in self.results], name, self.labels)
+        if name == "confusion":
+            numbers = _counted(keys, numbers)
         if len(numbers) and np.isfinite(numbers).sum(axis=1).max() < 2:
             warnings.warn(
                 f"no value of the table {name!r} is in more than one of {', '.join(self.labels)}: their epochs, "
@@ -198,6 +206,13 @@ def _join(tables: Sequence[pd.DataFrame], name: str, labels: Sequence[str]) -> t
     if np.isfinite(numbers).sum() < np.isfinite(stacked["value"]).sum():
         raise ResultsError(f"the table {name!r} of {', '.join(labels)} has several rows for one key: analyse again.")
     return keys.loc[~pd.Series(row).duplicated().to_numpy()].reset_index(drop=True), numbers
+
+
+def _counted(keys: pd.DataFrame, numbers: Floats) -> Floats:
+    """Counts with 0 for a cell that a result lacks, where it has others of the epoch, split and label space."""
+    table = pd.DataFrame(numbers).notna()
+    known = table.groupby([keys[column] for column in ("epoch", "split", "space")]).transform("any").to_numpy()
+    return np.where(known & np.isnan(numbers), 0.0, numbers)
 
 
 def _interval(numbers: Floats, level: float) -> dict[str, NDArray[Any]]:

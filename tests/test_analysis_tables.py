@@ -38,6 +38,7 @@ SPACES = {
     "depth2": ["dog", "dog", "cat", "car", "bus", "ship", "rock"],
 }
 SEVEN, DIM = len(CLASSES), 10
+pytestmark = pytest.mark.filterwarnings("ignore:unbalanced label spaces were asked for:featlab.FeatlabWarning")
 
 
 def write(path, features, labels, epoch=0, **options):
@@ -322,6 +323,10 @@ def test_columns_of_controls_are_those_of_their_random_groups(tmp_path):
             expected = np.mean(values), np.std(values, ddof=1), value - np.mean(values)
             columns = [row[f"{column}{suffix}"] for suffix in ("_control", "_control_std", "_difference")]
             assert columns == pytest.approx(expected, rel=1e-4, abs=1e-8), (name, column)
+            low, high = (row[f"{column}_control_{end}"] for end in ("low", "high"))
+            assert [low, high] == pytest.approx(np.percentile(values, [2.5, 97.5]), rel=1e-4, abs=1e-8)
+            beyond = min(sum(each <= value + 1e-9 for each in values), sum(each >= value - 1e-9 for each in values))
+            assert row[f"{column}_control_p"] == min(1, 2 * (beyond + 1) / 4), (name, column)
 
 
 def test_without_a_classifier_there_is_no_agreement_with_it(tmp_path):

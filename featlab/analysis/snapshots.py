@@ -17,11 +17,12 @@ from featlab.errors import FeatlabWarning
 from featlab.hierarchy.labelspace import LabelSpace
 from featlab.messages import elided
 from featlab.metrics import collapse, geometry
+from featlab.metrics.controls import distribution
 from featlab.metrics.pairwise import pair_statistics
 from featlab.metrics.trees import linkage
 from featlab.metrics.trees.draws import Keys, drawn_trees, has_structure, name_keys, number_of_draws
 from featlab.metrics.trees.ties import exact_ties
-from featlab.results.schema import control_columns
+from featlab.results.schema import control_columns, control_place_columns
 from featlab.statistics.gather import Request
 from featlab.statistics.regroup import ClassStatistics, GroupStatistics, regroup
 from featlab.statistics.rounding import Rounding
@@ -262,16 +263,21 @@ def _of_controls(measured: Sequence[dict[str, float]]) -> dict[str, Floats]:
 
 
 def _beside_controls(measured: Sequence[dict[str, float]]) -> Row:
-    """A space's measures, then the mean and spread of each over its controls, and the difference to that mean."""
+    """A space's measures, then the distribution of each over its controls, and the difference to their mean."""
     space = measured[0]
     row: Row = dict(space)
     for name, drawn in _of_controls(measured).items():
-        value = space[name]
-        with np.errstate(invalid="ignore"):  # infinite where means coincide
-            mean = float(drawn.mean()) if len(drawn) else float("nan")
-            spread = float(drawn.std(ddof=1)) if len(drawn) > 1 else float("nan")
-        row.update(zip(control_columns(name), (mean, spread, value - mean), strict=True))
+        row.update(_control_row(name, space[name], drawn))
     return row
+
+
+def _control_row(name: str, value: float, drawn: Floats) -> Row:
+    """Columns of a measure's random controls."""
+    found = distribution(value, drawn)
+    with np.errstate(invalid="ignore"):  # both are infinite where means coincide
+        difference = float(np.subtract(value, found.mean))
+    columns = (*control_columns(name), *control_place_columns(name))
+    return dict(zip(columns, (found.mean, found.std, difference, found.low, found.high, found.p), strict=True))
 
 
 def distance_rows(summary: SnapshotSummary, names: Sequence[str]) -> dict[str, Any]:

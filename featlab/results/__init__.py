@@ -1,7 +1,7 @@
 """Results: named tidy tables, what they say in sentences, and how two analyses compare."""
 
 from featlab.results.saved import PARAMETERS, RESULTS_VERSION
-from featlab.results.schema import TABLES, Schema, control_columns, table_columns
+from featlab.results.schema import TABLES, Schema, control_columns, control_place_columns, later_columns, table_columns
 from featlab.results.tables import Results, load_results
 
 __all__ = [
@@ -11,6 +11,8 @@ __all__ = [
     "Results",
     "Schema",
     "control_columns",
+    "control_place_columns",
+    "later_columns",
     "load_results",
     "table_columns",
 ]

@@ -66,7 +66,7 @@ class Comparison:
             raise OptionError(f"there is no table {name!r} to compare{near}: choose from {', '.join(COMPARED)}.")
         measures = [column for column in table_columns(name) if column not in {*TABLES[name].keys, *_DESCRIBING}]
         if self.repeated:
-            measures = [measure for measure in measures if measure not in _UNREPEATED]
+            measures = [measure for measure in measures if measure not in _UNREPEATED and not measure.endswith("_p")]
         keys, numbers = _join([_long(each[name], name, measures) for each in self.results], name, self.labels)
         if len(numbers) and np.isfinite(numbers).sum(axis=1).max() < 2:
             warnings.warn(

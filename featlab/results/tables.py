@@ -12,7 +12,7 @@ import pandas as pd
 from featlab.errors import OptionError, ResultsError
 from featlab.messages import near_names
 from featlab.results.saved import read_tables, save_tables
-from featlab.results.schema import TABLES, table_columns
+from featlab.results.schema import TABLES, later_columns, table_columns
 from featlab.results.verdict import TOLD, layer_verdicts, moved_away
 
 if TYPE_CHECKING:
@@ -57,13 +57,13 @@ class Results:
 
     def __init__(self, tables: Mapping[str, pd.DataFrame], parameters: Mapping[str, Any]) -> None:
         self.parameters = dict(parameters)
-        for name, schema in TABLES.items():
+        for name in TABLES:
             table = tables.get(name)
             columns = table_columns(name)
             if table is None or table.empty:
                 setattr(self, name, pd.DataFrame(columns=columns))
                 continue
-            lacking = [column for column in schema.later if column not in table]
+            lacking = [column for column in later_columns(name) if column not in table]
             setattr(self, name, table.assign(**dict.fromkeys(lacking, float("nan")))[columns])
 
     def __getitem__(self, name: str) -> pd.DataFrame:
@@ -126,7 +126,7 @@ def load_results(path: str | os.PathLike[str]) -> Results:
         When the path holds none, some of another format, or what is not as it was saved.
     """
     needed = {
-        name: ([column for column in table_columns(name) if column not in schema.later], schema.keys)
+        name: ([column for column in table_columns(name) if column not in later_columns(name)], schema.keys)
         for name, schema in TABLES.items()
     }
     tables, parameters = read_tables(Path(path), needed, [name for name, schema in TABLES.items() if schema.added])

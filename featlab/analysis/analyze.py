@@ -105,7 +105,8 @@ def analyze(
         Random label spaces of the same group sizes beside each hypernym space; their distribution (mean, spread, 95 %
         interval) and the space's rank in it stand beside each measure. The rank's p is 2 / (controls + 1) at the least.
     means_from
-        A split whose class means are used in place of each split's own.
+        A split whose class means are used in place of each split's own. Without it, and in that split itself,
+        `ncc_accuracy` compares each row with the mean of the others of its class (`ncc_means` in the table says which).
     rule
         "greedy": a group is right when it holds the most probable class; "sum": when its classes' probabilities sum
         highest. For the latter `random_expected` is estimated, as no formula tells it.
@@ -183,7 +184,7 @@ def analyze(
         groups,
         plan.partitions,
         snapshot_measures(plan.families, options.metrics, options.linkages, debias, name_keys(run.classes, seed)),
-        partial(join_measures, n_classes=len(run.classes)),
+        partial(join_measures, n_classes=len(run.classes), means_from=means_from),
         decisions=decisions,
         means_from=means_from,
         finite_only=allow_nonfinite,

@@ -30,6 +30,7 @@ from featlab.typing import Floats, Ints
 
 Row = dict[str, Any]
 LONG = 1 << 24  # pairs, of more than 5,793 classes, beyond which distances are kept in float32
+LEAVE_ONE_OUT = "leave-one-out"  # a row's own class or group mean is taken without it
 # A tree on long distances takes two copies of them, and SciPy builds no two trees at once anyhow.
 _long_distances = threading.Lock()
 
@@ -56,7 +57,8 @@ class SnapshotSummary:
     counts
         Rows of each class of the run, shape (n_classes,).
     nearest
-        Of them, by label space, those whose nearest mean is right, shape (n_classes,).
+        Of them, by label space, those whose nearest mean is right, shape (n_classes,); a row is left out of its own
+        group's mean, where that is of the same split.
     left_out
         Rows left out because their class has no mean in the split that means are taken from.
     draws
@@ -207,9 +209,15 @@ def snapshot_measures(
 
 
 def join_measures(
-    request: Request, statistics: ClassStatistics, parts: Sequence[Measured | Trees], *, n_classes: int
+    request: Request,
+    statistics: ClassStatistics,
+    parts: Sequence[Measured | Trees],
+    *,
+    n_classes: int,
+    means_from: str | None = None,
 ) -> SnapshotSummary:
-    """One snapshot's summary from its pieces."""
+    """One snapshot's summary from its pieces; `means_from` is the split that class means were taken from, if chosen."""
+    means = LEAVE_ONE_OUT if means_from in (None, request.split) else means_from
     key = {"epoch": request.epoch, "split": request.split, "layer": request.layer}
     measured = [part for part in parts if isinstance(part, Measured)]
     trees = [part for part in parts if isinstance(part, Trees)]
@@ -224,7 +232,7 @@ def join_measures(
         classes=statistics.classes,
         means=statistics.means,
         geometry={part.space: {**key, **part.geometry} for part in measured},
-        collapse={part.space: {**key, **part.collapse} for part in measured},
+        collapse={part.space: {**key, **part.collapse, "ncc_means": means} for part in measured},
         distances={part.metric: part.distances for part in trees},
         trees={(part.metric, method): tree for part in trees for method, tree in part.trees.items()},
         counts=over_all_classes(statistics.coordinates.counts),

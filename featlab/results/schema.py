@@ -82,7 +82,13 @@ TABLES: dict[str, Schema] = {
     "geometry": Schema(
         "norms, angles and traces of the means", (*_SNAPSHOT, "space"), ("groups", "rows", *_GEOMETRY), controlled=True
     ),
-    "collapse": Schema("neural collapse", (*_SNAPSHOT, "space"), ("groups", "rows", *_COLLAPSE), controlled=True),
+    "collapse": Schema(
+        "neural collapse",
+        (*_SNAPSHOT, "space"),
+        ("groups", "rows", *_COLLAPSE),
+        ("ncc_means",),
+        controlled=True,
+    ),
     "distances": Schema("distances between class means", (*_SNAPSHOT, "metric", "class_a", "class_b"), ("distance",)),
     "linkage": Schema(
         "trees over the class means, as SciPy numbers them",

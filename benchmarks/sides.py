@@ -65,7 +65,8 @@ def ours(task: Task) -> dict[str, Any]:
     if task.shape.snapshots > 1:
         return {"seconds": seconds}
     table = results.geometry.merge(results.collapse, on=["epoch", "split", "layer", "space", "groups", "rows"])
-    columns = [name for name in map(str, table) if not name.endswith(("_control", "_control_std", "_difference"))][6:]
+    measured = [name for name in map(str, table) if not name.endswith("_difference") and "_control" not in name][6:]
+    columns = [name for name in measured if name != "ncc_means"]
     return {"seconds": seconds, "columns": table.set_index("space")[columns].to_dict("index")}
 
 
@@ -165,7 +166,9 @@ def straightforward(h: NDArray[np.float64], y: NDArray[np.int64]) -> Columns:
     squares = (residuals**2).sum(axis=1)
     variances = np.array([squares[y == g].mean() for g in groups])
     m = means - means.mean(axis=0)
-    nearest = ((h - means.mean(axis=0)) @ m.T - (m**2).sum(axis=1) / 2).argmax(axis=1)
+    scores = (h - means.mean(axis=0)) @ m.T - (m**2).sum(axis=1) / 2
+    scores[np.arange(len(h)), own] -= without_row(own) / 2 * squares
+    nearest = scores.argmax(axis=1)
     return columns_of(m, residuals.T @ residuals / len(h), variances, float((nearest == own).mean()))
 
 
@@ -185,10 +188,18 @@ def lazily(features: Any, y: NDArray[np.int64]) -> Columns:
     rows = means.astype(np.float32)
     residuals = da.map_blocks(lambda block, k: block - rows[k[:, 0]], h, labels[:, None], dtype=np.float32)
     scores = (h - grand.astype(np.float32)) @ m.T.astype(np.float32) - (m**2).sum(axis=1) / 2
+    farther = da.from_array(without_row(own), chunks=h.chunks[0]) / 2 * (residuals**2).sum(axis=1)
+    scores -= farther[:, None] * (labels[:, None] == np.arange(len(groups)))
     wanted = residuals.T @ residuals, (residuals**2).sum(axis=1), scores.argmax(axis=1)
     s_w, squares, nearest = compute(*wanted, scheduler="threads")
     variances = np.bincount(own, squares) / np.bincount(own)
     return columns_of(m, s_w.astype(np.float64) / len(y), variances, float((nearest == own).mean()))
+
+
+def without_row(own: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Growth of each row's squared distance to its class mean where that is taken without the row, as a share of it."""
+    rows = np.bincount(own)[own]
+    return (rows / (rows - 1.0)) ** 2 - 1
 
 
 def columns_of(m: NDArray[np.float64], s_w: NDArray[np.float64], variances: NDArray[np.float64], ncc: float) -> Columns:
@@ -253,7 +264,10 @@ def tensors(h: Any, y: NDArray[np.int64], *, classes_in_turn: bool) -> Columns:
     off = (m @ m.T / torch.outer(norms, norms))[others]
     gram = m @ m.T
     etf = (torch.eye(k, dtype=torch.float64) - 1 / k) / (k - 1) ** 0.5
-    nearest = torch.cdist(h, means.float()).argmin(dim=1)
+    own = torch.searchsorted(groups, labels)
+    distances = torch.cdist(h, means.float())
+    distances[torch.arange(len(h)), own] *= torch.from_numpy(np.sqrt(without_row(own.numpy()) + 1)).float()
+    nearest = distances.argmin(dim=1)
     columns = {
         "within_trace": s_w.trace(),
         "between_trace": s_b.trace(),

@@ -112,7 +112,7 @@ class Size(Bytes):
     shell_complete=completion.among(completion.distances),
 )
 @click.option("--permutations", type=click.IntRange(0), default=999, show_default=True, help="Of classes, for nulls.")
-@click.option("--controls", type=click.IntRange(0), default=5, show_default=True, help="Random spaces for each space.")
+@click.option("--controls", type=click.IntRange(0), default=20, show_default=True, help="Random spaces for each space.")
 @click.option(
     "--means-from",
     help="Take class means from this split.",

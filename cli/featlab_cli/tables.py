@@ -152,7 +152,7 @@ def print_frame(
 
 def is_control(name: str) -> bool:
     """Tell whether a column is of a measure's random controls."""
-    return name.endswith(("_control", "_control_std", "_difference"))
+    return name.endswith(("_control", "_control_std", "_difference", "_control_low", "_control_high", "_control_p"))
 
 
 def _columns(frame: pd.DataFrame) -> str:

@@ -67,7 +67,7 @@ def analyze(
     linkages: Sequence[Method] = ("average", "ward"),
     distances: Sequence[str] = ("path", "lca_height"),
     permutations: int = 999,
-    controls: int = 5,
+    controls: int = 20,
     means_from: str | None = None,
     rule: str = "greedy",
     debias: bool = False,
@@ -106,9 +106,11 @@ def analyze(
     permutations
         Of classes, for the null of each alignment score.
     controls
-        Random label spaces of the same group sizes beside each hypernym space.
+        Random label spaces of the same group sizes beside each hypernym space; their distribution (mean, spread, 95 %
+        interval) and the space's rank in it stand beside each measure. The rank's p is 2 / (controls + 1) at the least.
     means_from
-        A split whose class means are used in place of each split's own.
+        A split whose class means are used in place of each split's own. Without it, and in that split itself,
+        `ncc_accuracy` compares each row with the mean of the others of its class (`ncc_means` in the table says which).
     rule
         "greedy": a group is right when it holds the most probable class; "sum": when its classes' probabilities sum
         highest. For the latter `random_expected` is estimated, as no formula tells it.
@@ -185,7 +187,7 @@ def analyze(
         groups,
         plan.partitions,
         snapshot_measures(plan.families, options.metrics, options.linkages, debias, name_keys(run.classes, seed)),
-        partial(join_measures, n_classes=len(run.classes)),
+        partial(join_measures, n_classes=len(run.classes), means_from=means_from),
         decisions=decisions,
         means_from=means_from,
         finite_only=allow_nonfinite,
@@ -282,8 +284,8 @@ class _Tables:
         notes = {}
         if self.plan.taxonomy is not None and all(space.is_identity for space in self.plan.spaces):
             notes["spaces"] = (
-                "it has the classes only: the hierarchy names no level, and no cut of it is balanced; name a space, such "
-                "as cut4, to look at it all the same."
+                "it has the classes only: the hierarchy names no level, and no cut of it is balanced; name a space, "
+                "such as cut4, to look at it all the same."
             )
         n_classes = len(self.run.classes)
         pairs = n_classes * (n_classes - 1) // 2

@@ -17,11 +17,12 @@ from featlab.errors import FeatlabWarning
 from featlab.hierarchy.labelspace import LabelSpace
 from featlab.messages import elided
 from featlab.metrics import collapse, geometry
+from featlab.metrics.controls import distribution
 from featlab.metrics.pairwise import pair_statistics
 from featlab.metrics.trees import linkage
 from featlab.metrics.trees.draws import Keys, drawn_trees, has_structure, name_keys, number_of_draws
 from featlab.metrics.trees.ties import exact_ties
-from featlab.results.schema import control_columns
+from featlab.results.schema import control_columns, control_place_columns
 from featlab.statistics.gather import Request
 from featlab.statistics.regroup import ClassStatistics, GroupStatistics, regroup
 from featlab.statistics.rounding import Rounding
@@ -29,6 +30,7 @@ from featlab.typing import Floats, Ints
 
 Row = dict[str, Any]
 LONG = 1 << 24  # pairs, of more than 5,793 classes, beyond which distances are kept in float32
+LEAVE_ONE_OUT = "leave-one-out"  # a row's own class or group mean is taken without it
 # A tree on long distances takes two copies of them, and SciPy builds no two trees at once anyhow.
 _long_distances = threading.Lock()
 
@@ -55,7 +57,8 @@ class SnapshotSummary:
     counts
         Rows of each class of the run, shape (n_classes,).
     nearest
-        Of them, by label space, those whose nearest mean is right, shape (n_classes,).
+        Of them, by label space, those whose nearest mean is right, shape (n_classes,); a row is left out of its own
+        group's mean, where that is of the same split.
     left_out
         Rows left out because their class has no mean in the split that means are taken from.
     draws
@@ -206,9 +209,15 @@ def snapshot_measures(
 
 
 def join_measures(
-    request: Request, statistics: ClassStatistics, parts: Sequence[Measured | Trees], *, n_classes: int
+    request: Request,
+    statistics: ClassStatistics,
+    parts: Sequence[Measured | Trees],
+    *,
+    n_classes: int,
+    means_from: str | None = None,
 ) -> SnapshotSummary:
-    """One snapshot's summary from its pieces."""
+    """One snapshot's summary from its pieces; `means_from` is the split that class means were taken from, if chosen."""
+    means = LEAVE_ONE_OUT if means_from in (None, request.split) else means_from
     key = {"epoch": request.epoch, "split": request.split, "layer": request.layer}
     measured = [part for part in parts if isinstance(part, Measured)]
     trees = [part for part in parts if isinstance(part, Trees)]
@@ -223,7 +232,7 @@ def join_measures(
         classes=statistics.classes,
         means=statistics.means,
         geometry={part.space: {**key, **part.geometry} for part in measured},
-        collapse={part.space: {**key, **part.collapse} for part in measured},
+        collapse={part.space: {**key, **part.collapse, "ncc_means": means} for part in measured},
         distances={part.metric: part.distances for part in trees},
         trees={(part.metric, method): tree for part in trees for method, tree in part.trees.items()},
         counts=over_all_classes(statistics.coordinates.counts),
@@ -262,16 +271,21 @@ def _of_controls(measured: Sequence[dict[str, float]]) -> dict[str, Floats]:
 
 
 def _beside_controls(measured: Sequence[dict[str, float]]) -> Row:
-    """A space's measures, then the mean and spread of each over its controls, and the difference to that mean."""
+    """A space's measures, then the distribution of each over its controls, and the difference to their mean."""
     space = measured[0]
     row: Row = dict(space)
     for name, drawn in _of_controls(measured).items():
-        value = space[name]
-        with np.errstate(invalid="ignore"):  # infinite where means coincide
-            mean = float(drawn.mean()) if len(drawn) else float("nan")
-            spread = float(drawn.std(ddof=1)) if len(drawn) > 1 else float("nan")
-        row.update(zip(control_columns(name), (mean, spread, value - mean), strict=True))
+        row.update(_control_row(name, space[name], drawn))
     return row
+
+
+def _control_row(name: str, value: float, drawn: Floats) -> Row:
+    """Columns of a measure's random controls."""
+    found = distribution(value, drawn)
+    with np.errstate(invalid="ignore"):  # both are infinite where means coincide
+        difference = float(np.subtract(value, found.mean))
+    columns = (*control_columns(name), *control_place_columns(name))
+    return dict(zip(columns, (found.mean, found.std, difference, found.low, found.high, found.p), strict=True))
 
 
 def distance_rows(summary: SnapshotSummary, names: Sequence[str]) -> dict[str, Any]:

@@ -124,10 +124,10 @@ class LabelSpace:
     def is_balanced(self) -> bool:
         """True where the largest group holds at most half of the classes, and at most half of the groups are of one.
 
-        Else a space says little about levels of a hierarchy: of groups of 99 classes and one, the larger is nearly always
+        Else a space says little about levels of a hierarchy: of 99 classes and one, the larger group is nearly always
         right, and a group of one class is learned when that class is. BREEDS (Santurkar, Tsipras, Madry 2021) leaves
-        superclasses of few classes out and takes as many classes of each of the others; here no class is left out, so a
-        space is judged as a whole. The hyponym space, which others are compared with, counts as balanced.
+        superclasses of few classes out and takes as many classes of each of the others; here no class is left out, so
+        a space is judged as a whole. The hyponym space, which others are compared with, counts as balanced.
 
         Examples
         --------

@@ -2,7 +2,15 @@
 
 from featlab.results.registry import describe
 from featlab.results.saved import PARAMETERS, RESULTS_VERSION
-from featlab.results.schema import COMPUTED, TABLES, Schema, control_columns, table_columns
+from featlab.results.schema import (
+    COMPUTED,
+    TABLES,
+    Schema,
+    control_columns,
+    control_place_columns,
+    later_columns,
+    table_columns,
+)
 from featlab.results.tables import Results, load_results
 
 __all__ = [
@@ -14,6 +22,8 @@ __all__ = [
     "Schema",
     "control_columns",
     "describe",
+    "control_place_columns",
+    "later_columns",
     "load_results",
     "table_columns",
 ]

@@ -23,6 +23,7 @@ COMPARED = tuple(name for name in TABLES if name not in ("classes", "spaces"))
 # What only describes a row is no measure; nor is a probability under one run's null one to take a mean of.
 _DESCRIBING = {"groups", "rows", "rule", "permutations", "left", "right", "size", "left_name", "right_name"}
 _DESCRIBING |= {"population", "sampled", "needed", "interval", "missing", "start", "course", "resolution", "spaces"}
+_DESCRIBING |= {"ncc_means"}
 _DESCRIBING |= {"group_name", "predicted_name", "classes", "parent", "depth"}
 _MEASURED = {"confusion": {"rows"}}  # what is measured there, and describes a row elsewhere
 _UNREPEATED = {"p", "p_corrected", "control_p"}
@@ -72,7 +73,7 @@ class Comparison:
         others = {*TABLES[name].keys, *_DESCRIBING} - _MEASURED.get(name, set())
         measures = [column for column in table_columns(name) if column not in others]
         if self.repeated:
-            measures = [measure for measure in measures if measure not in _UNREPEATED]
+            measures = [measure for measure in measures if measure not in _UNREPEATED and not measure.endswith("_p")]
         keys, numbers = _join([_long(each[name], name, measures) for each in self.results], name, self.labels)
         if name == "confusion":
             numbers = _counted(keys, numbers)

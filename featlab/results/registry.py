@@ -15,7 +15,7 @@ from featlab.messages import near_names
 from featlab.results.definitions import COLUMNS, CONTROLS, Definition
 from featlab.results.named_values import NAMED_VALUES
 from featlab.results.saved import Needed
-from featlab.results.schema import COMPUTED, TABLES, Schema, table_columns
+from featlab.results.schema import COMPUTED, TABLES, Schema, later_columns, table_columns
 
 ATTRIBUTE = "featlab"  # key of the definitions in `DataFrame.attrs`, and in the metadata of a Parquet file's schema
 _FIELDS = tuple(field.name for field in fields(Definition) if field.name != "kind")
@@ -83,7 +83,7 @@ def defined_columns(table: str) -> dict[str, Definition]:
 
 def needed_columns(table: str) -> Needed:
     """Columns that a saved table must have, those added since results were first saved left out."""
-    later = TABLES[table].later
+    later = later_columns(table)
     columns = {name: definition for name, definition in defined_columns(table).items() if name not in later}
     told = [name for name, definition in columns.items() if definition.unknown == "never"]
     return Needed(
@@ -136,12 +136,12 @@ def _entries(table: str) -> tuple[tuple[str, str, Definition], ...]:
 
 
 def _columns(table: str) -> Iterator[tuple[str, str, Definition]]:
-    schema = _schemas()[table]
+    schema, later = _schemas()[table], later_columns(table)
     for name in table_columns(table):
         measure = _measure(schema, name)
         role = "key" if name in schema.keys else "control" if measure else "measure"
         definition = _control(name, measure, _lookup(table, measure)) if measure else _lookup(table, name)
-        if name in schema.later:
+        if name in later:
             unknown = EARLIER if definition.unknown == "never" else f"{definition.unknown}; {EARLIER}"
             definition = replace(definition, unknown=unknown)
         yield name, role, definition

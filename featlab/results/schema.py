@@ -13,7 +13,7 @@ class Schema:
     keys: tuple[str, ...]
     columns: tuple[str, ...]
     later: tuple[str, ...] = ()  # added since results were first saved; NaN in those that lack them
-    controlled: bool = False  # each measured column has a mean and spread over random controls beside it
+    controlled: bool = False  # each measured column has its distribution over random controls beside it
     added: bool = False  # since results were first saved; empty in those that lack it
 
 
@@ -82,7 +82,13 @@ TABLES: dict[str, Schema] = {
     "geometry": Schema(
         "norms, angles and traces of the means", (*_SNAPSHOT, "space"), ("groups", "rows", *_GEOMETRY), controlled=True
     ),
-    "collapse": Schema("neural collapse", (*_SNAPSHOT, "space"), ("groups", "rows", *_COLLAPSE), controlled=True),
+    "collapse": Schema(
+        "neural collapse",
+        (*_SNAPSHOT, "space"),
+        ("groups", "rows", *_COLLAPSE),
+        ("ncc_means",),
+        controlled=True,
+    ),
     "distances": Schema("distances between class means", (*_SNAPSHOT, "metric", "class_a", "class_b"), ("distance",)),
     "linkage": Schema(
         "trees over the class means, as SciPy numbers them",
@@ -162,6 +168,17 @@ def control_columns(measure: str) -> tuple[str, str, str]:
     return f"{measure}_control", f"{measure}_control_std", f"{measure}_difference"
 
 
+def control_place_columns(measure: str) -> tuple[str, str, str]:
+    """Names of a measure's further control columns: quantiles at 2.5 % and 97.5 %, and its two-sided rank as a p."""
+    return f"{measure}_control_low", f"{measure}_control_high", f"{measure}_control_p"
+
+
+def later_columns(name: str) -> list[str]:
+    """Columns of a table that were added since results were first saved; NaN in those that lack them."""
+    schema = TABLES.get(name) or COMPUTED[name]
+    return [*schema.later, *(column for measure in _controlled(schema) for column in control_place_columns(measure))]
+
+
 def table_columns(name: str) -> list[str]:
     """All columns of a table, saved or computed, in order.
 
@@ -171,8 +188,10 @@ def table_columns(name: str) -> list[str]:
     ['class', 'name', 'synset']
     """
     schema = TABLES.get(name) or COMPUTED[name]
-    columns = [*schema.keys, *schema.columns]
-    if schema.controlled:
-        measures = [column for column in schema.columns if column not in ("groups", "rows")]
-        columns += [column for measure in measures for column in control_columns(measure)]
-    return [*columns, *schema.later]
+    controls = [column for measure in _controlled(schema) for column in control_columns(measure)]
+    return [*schema.keys, *schema.columns, *controls, *later_columns(name)]
+
+
+def _controlled(schema: Schema) -> list[str]:
+    """Measures of a table that have random controls beside them."""
+    return [column for column in schema.columns if column not in ("groups", "rows")] if schema.controlled else []

@@ -13,7 +13,7 @@ from featlab.errors import OptionError, ResultsError
 from featlab.messages import near_names
 from featlab.results.registry import ATTRIBUTE, column_attributes, describe, needed_columns, parquet_metadata
 from featlab.results.saved import read_tables, save_tables
-from featlab.results.schema import TABLES, table_columns
+from featlab.results.schema import TABLES, later_columns, table_columns
 from featlab.results.verdict import VERDICT, make_verdict
 from featlab.results.verdict import Tables as VerdictTables
 
@@ -63,13 +63,13 @@ class Results:
 
     def __init__(self, tables: Mapping[str, pd.DataFrame], parameters: Mapping[str, Any]) -> None:
         self.parameters = dict(parameters)
-        for name, schema in TABLES.items():
+        for name in TABLES:
             table = tables.get(name)
             columns = table_columns(name)
             if table is None or table.empty:
                 ordered = pd.DataFrame(columns=columns)
             else:
-                lacking = [column for column in schema.later if column not in table]
+                lacking = [column for column in later_columns(name) if column not in table]
                 ordered = table.assign(**dict.fromkeys(lacking, float("nan")))[columns]
             ordered.attrs[ATTRIBUTE] = column_attributes(name)
             setattr(self, name, ordered)

@@ -28,7 +28,7 @@ from featlab.store.files import store_path
 from featlab.store.reader import Run
 from featlab.typing import Ints
 
-VERSION = 3  # of the numbers: another algorithm or layout finds none of the older files
+VERSION = 4  # of the numbers: another algorithm or layout finds none of the older files
 SUFFIX = ".npz"
 _NAME, _DIGEST = "entry name", "entry digest"
 

@@ -35,7 +35,8 @@ class Coordinates:
         Sum of residuals of each class, likewise, shape (n_present, n_columns); None about a split's own means, where
         it is zero.
     nearest
-        Number of rows of each class whose nearest group mean is their own group's, shape (n_spaces, n_present).
+        Number of rows of each class whose nearest group mean is their own group's, shape (n_spaces, n_present); where
+        the rows made the means, that mean is taken without the row.
     agreement
         Number of rows whose nearest group mean is that of the classifier's group, same shape; None without a
         classifier.
@@ -112,11 +113,7 @@ class CoordinateSums:
         if frame.columns is not None and frame.gram is not None:
             frame.with_means(projected, products)
             products += frame.gram.take(present, axis=0, out=array("offsets", (rows, n_present)), mode="clip")
-        # For each row and label space: is the mean of its own group the nearest, and is that of the predicted one?
-        asked = [decider.groups[:, frame.classes[present]]]
-        if predictions is not None:
-            asked.append(decider.groups[:, predictions])
-        hits = decider.nearest(products, features, np.sqrt(squares), asked)
+        hits = decider.nearest(products, features, squares, present, predictions)
         self._nearest += _count_by_class(hits[0], present, n_present)
         if self._agreement is not None:
             self._agreement += _count_by_class(hits[1], present, n_present)

@@ -1,6 +1,6 @@
 """Coverage of the onset intervals: how often they hold the onset of the population that the classes were drawn from.
 
-    python -m benchmarks.coverage [--runs 2000] [--seed 0]
+    python -m benchmarks.coverage [--runs 2000] [--order-runs 300] [--seed 0]
 
 Classes are drawn with learning curves of their own, or superclasses with an onset that their classes share; every class
 answers a few rows at each epoch; the interval is taken from the counts. The truth is the onset of the population's mean
@@ -143,11 +143,18 @@ def table(*, runs: int, seed: int) -> Iterator[str]:
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the table, and those of planted orders behind it."""
+    from benchmarks import planted_order  # which takes its curves from here
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=2000)
+    parser.add_argument("--order-runs", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
-    for line in table(**vars(parser.parse_args())):
+    options = parser.parse_args()
+    for line in table(runs=options.runs, seed=options.seed):
+        print(line, flush=True)
+    print()
+    for line in planted_order.tables(runs=options.order_runs, seed=options.seed):
         print(line, flush=True)
 
 

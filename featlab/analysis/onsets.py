@@ -91,7 +91,7 @@ class _Onset:
     space: LabelSpace
     told: float
     controls: Floats
-    resampled: Floats | None
+    resampled: contrasts.Resampled | None
 
 
 def accuracy_series(answers: Mapping[tuple[str, str], Answers], plan: Plan) -> list[Series]:
@@ -202,7 +202,7 @@ def _onset(series: Series, course: Course, fraction: float, sampled: Population,
         groups = sampled.groups
         low, high = bias.onset_interval(times, correct, counts, fraction, groups=groups, start=start, seed=seed)
         if not np.isnan([low, told]).any():
-            resampled = contrasts.resampled_onsets(
+            resampled = contrasts.resampled_onset(
                 times, correct, counts, fraction, groups=groups, start=start, seed=seed
             )
     control_low, control_high = contrasts.control_range(controls)
@@ -235,8 +235,8 @@ def _learned(epochs: Floats, values: Floats, fraction: float, *, rising: bool) -
     known = ~np.isnan(values)
     first, last = known.argmax(axis=1), values.shape[1] - 1 - known[:, ::-1].argmax(axis=1)
     each = np.arange(len(values))
-    gained = (values[each, last] - values[each, first]) * (1 if rising else -1)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore"):  # an infinite course has no onset
+        gained = (values[each, last] - values[each, first]) * (1 if rising else -1)
         return np.where(gained > courses.STILL, bias.onset(epochs, values, fraction), np.nan)
 
 
@@ -271,8 +271,8 @@ class _Contrast:
     def of(cls, series: Series, fraction: float, sampled: Population) -> _Contrast:
         course = series.courses[0]
         population = _population(course, fraction, sampled)
-        if population["interval"] not in (None, "too few"):
-            population["interval"] = "percentile"
+        if course.counted is not None:
+            population["interval"] = contrasts.contrast_method(population["sampled"], fraction)
         keys = {"split": series.split, "layer": series.layer, "series": series.name}
         return cls(keys, fraction, population, float(course.epochs[-1] - course.epochs[0]))
 
@@ -281,7 +281,7 @@ class _Contrast:
         if len(drawn) < len(onsets):
             return NAN, NAN
         effective = self.population["sampled"]
-        return contrasts.contrast_interval(np.stack(drawn), weights, effective=effective, span=self.span)
+        return contrasts.contrast_interval(drawn, weights, effective=effective, span=self.span)
 
     def precedence(self, classes: _Onset, one: _Onset) -> Row:
         """How much earlier than the classes, and than random groups, a label space was learned."""

@@ -8,6 +8,8 @@ share the same draw, and may exclude zero where the two onsets' own intervals ov
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import ndtr, stdtrit
@@ -17,9 +19,38 @@ from featlab.typing import NAN, Floats, Ints
 
 FEWEST_CONTROLS = 19  # the least number whose range holds a further one, on each side, with 95 %
 SAME = 1e-9  # epochs by which two onsets of one course may differ through rounding
+FEW = 20  # groups below which a contrast is so skewed that percentiles alone cover too little
+CERTAIN = 3.0  # standard errors by which a course is behind its mark again, for that to be more than noise
 
 
-def resampled_onsets(
+@dataclass(frozen=True)
+class Resampled:
+    """Onset of one accuracy, and in resamples of the groups of classes that it is counted over.
+
+    Attributes
+    ----------
+    onset
+        In the sample.
+    first, last
+        In each resample, shape (draws,): when it first reached its mark, and when it last did, if the sample itself
+        fell back behind it; the same otherwise. NaN where the accuracy did not rise.
+    times
+        Times that each group is in each resample, shape (n_groups, draws).
+    influence
+        By how much each group shifts the sample's onset, shape (n_groups,).
+    influences
+        The same in each resample, shape (draws, n_groups); None where percentiles do.
+    """
+
+    onset: float
+    first: Floats
+    last: Floats
+    times: Floats
+    influence: Floats
+    influences: Floats | None
+
+
+def resampled_onset(
     epochs: Floats,
     correct: Ints,
     counts: Ints,
@@ -29,50 +60,133 @@ def resampled_onsets(
     start: float | None = None,
     seed: int,
     draws: int = 999,
-) -> Floats:
-    """Onset of an accuracy in each resample of the classes, or of groups of classes.
+) -> Resampled:
+    """Onset of an accuracy in resamples of the classes, or of groups of classes.
 
     Parameters
     ----------
     epochs, correct, counts, fraction, groups, start, seed, draws
-        As in `featlab.metrics.bias.onset_interval`, which resamples alike.
-
-    Returns
-    -------
-    ndarray of shape (draws,)
-        The same draws for every series of as many groups; NaN where the accuracy did not rise.
+        As in `featlab.metrics.bias.onset_interval`, which resamples alike: series of as many groups share their draws.
 
     Examples
     --------
     >>> import numpy as np
     >>> correct = np.array([[0, 0], [10, 0], [10, 10]])
-    >>> found = resampled_onsets(np.arange(3.0), correct, np.full((3, 2), 10), 0.5, seed=0)
-    >>> np.unique(found)  # twice the early class, both, twice the late one
-    array([0.5, 1. , 1.5])
+    >>> found = resampled_onset(np.arange(3.0), correct, np.full((3, 2), 10), 0.5, seed=0)
+    >>> found.onset, np.unique(found.first)  # both; twice the early class, both, twice the late one
+    (1.0, array([0.5, 1. , 1.5]))
     """
     right, rows = bias.by_group(correct, groups), bias.by_group(counts, groups)
     held = rows.sum(axis=0) > 0
-    times = bias.resamples(seed, int(held.sum()), draws)
-    with np.errstate(invalid="ignore", divide="ignore"):  # a resample may hold none of the groups of an epoch
-        share = ((right[:, held] @ times) / (rows[:, held] @ times)).T
-    if start is not None:
-        epochs, share = np.append(0.0, epochs), np.insert(share, 0, start, axis=1)
-    return np.where(share[:, -1] > share[:, 0], bias.onset(epochs, share, fraction), np.nan)
+    right, rows = right[:, held], rows[:, held]
+    effective = bias.effective_groups(rows)
+    times = bias.resamples(seed, right.shape[1], draws)
+    if start is not None:  # rows that no group has: no resample tells of another start
+        none = np.zeros((1, right.shape[1]))
+        epochs, right, rows = np.append(0.0, epochs), np.append(none, right, axis=0), np.append(none, rows, axis=0)
+    sample = _Curves.of(right, rows, np.ones((right.shape[1], 1)), start)
+    resampled = _Curves.of(right, rows, times, start)
+    onset = sample.onsets(epochs, fraction)
+    first = resampled.onsets(epochs, fraction)
+    again = _fell_back(sample, fraction, onset, epochs)
+    skewed = contrast_method(effective, fraction) != "percentile" and right.shape[1] < bias.NORMAL
+    return Resampled(
+        onset=float(onset[0]),
+        first=first,
+        last=resampled.last_onsets(epochs, fraction) if again else first,
+        times=times,
+        influence=_influences(right, rows, sample, epochs, fraction, onset)[0],
+        influences=_influences(right, rows, resampled, epochs, fraction, first) if skewed else None,
+    )
+
+
+@dataclass(frozen=True)
+class _Curves:
+    """Shares of right rows over the epochs, and the rows they are of, shape (n_epochs, n_resamples) each."""
+
+    share: Floats
+    total: Floats
+
+    @classmethod
+    def of(cls, right: Floats, rows: Floats, times: Floats, start: float | None) -> _Curves:
+        total = rows @ times
+        with np.errstate(invalid="ignore", divide="ignore"):  # a resample may hold none of the groups of an epoch
+            share = (right @ times) / total
+        if start is not None:
+            share[0], total[0] = start, 1.0
+        return cls(share, total)
+
+    def onsets(self, epochs: Floats, fraction: float) -> Floats:
+        """When each first reached its mark; NaN for what did not rise."""
+        return np.where(self.share[-1] > self.share[0], bias.onset(epochs, self.share.T, fraction), np.nan)
+
+    def last_onsets(self, epochs: Floats, fraction: float) -> Floats:
+        """When each reached its mark for the last time: the first time of the same course run backwards."""
+        backwards = bias.onset(-epochs[::-1], self.share[::-1].T, 1 - fraction)
+        return np.where(self.share[-1] > self.share[0], -backwards, np.nan)
+
+
+def _fell_back(sample: _Curves, fraction: float, onset: Floats, epochs: Floats) -> bool:
+    """Tell whether a course was behind its mark again after it had reached it, by more than the noise of its rows."""
+    share, total = sample.share[:, 0], sample.total[:, 0]
+    behind = share[0] + fraction * (share[-1] - share[0]) - share
+    errors = np.sqrt(share * (1 - share) / total)
+    return bool((behind > CERTAIN * errors)[epochs > onset[0]].any())
+
+
+def _influences(
+    right: Floats, rows: Floats, curves: _Curves, epochs: Floats, fraction: float, onsets: Floats
+) -> Floats:
+    """Shift of each resample's onset by each group, to first order, shape (n_resamples, n_groups).
+
+    Where a group is right more often than all of them, less so at the two ends of the way, the curve is above its
+    mark, and the onset earlier by that over the slope.
+    """
+    before = np.clip(np.searchsorted(epochs, onsets) - 1, 0, len(epochs) - 2)
+    part = (onsets - epochs[before]) / (epochs[before + 1] - epochs[before])
+    each = np.arange(len(onsets))
+    slope = (curves.share[before + 1, each] - curves.share[before, each]) / (epochs[before + 1] - epochs[before])
+
+    def above(epoch: Ints) -> Floats:
+        share, total = curves.share[epoch, each], curves.total[epoch, each]
+        return np.asarray((right[epoch] - share[:, None] * rows[epoch]) / total[:, None])
+
+    first, last = np.zeros_like(before), np.full_like(before, len(epochs) - 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shift = (1 - part)[:, None] * above(before) + part[:, None] * above(before + 1)
+        shift -= (1 - fraction) * above(first) + fraction * above(last)
+        return np.asarray(-right.shape[1] * shift / slope[:, None])
+
+
+def contrast_method(effective: float, fraction: float) -> str:
+    """Interval that a contrast of onsets takes.
+
+    Examples
+    --------
+    >>> [contrast_method(groups, 0.5) for groups in (5, 8, 20)], contrast_method(50, 0.9)
+    (['too few', 'percentile and bootstrap-t', 'percentile'], 'percentile and bootstrap-t')
+    """
+    needed = bias.fewest_groups(fraction)
+    if round(effective) < needed:
+        return "too few"
+    return "percentile and bootstrap-t" if needed > FEW or round(effective) < FEW else "percentile"
 
 
 def contrast_interval(
-    onsets: Floats, weights: Floats, *, effective: float, span: float, level: float = 0.95
+    series: Sequence[Resampled], weights: Floats, *, effective: float, span: float, level: float = 0.95
 ) -> tuple[float, float]:
     """Interval for a weighted sum of onsets: the expanded percentile interval (Hesterberg 2015).
 
     Percentiles of few groups are too near each other, as a bootstrap spreads less than the sample by (n - 1) / n, and
     takes the normal's tails for Student's. Taking those at the tail of a normal beyond sqrt(n / (n - 1)) quantiles of
-    Student's t with n - 1 degrees of freedom mends both.
+    Student's t with n - 1 degrees of freedom mends both. Where a few groups are late the sum is skewed away from zero:
+    the more it is, the less is it known. Below `FEW` groups, and for other fractions than half, the end that is farther
+    from zero is therefore that of the bootstrap-t (Hall 1988) where this is farther. `python -m benchmarks.coverage` prints how often such intervals hold the truth.
 
     Parameters
     ----------
-    onsets
-        From `resampled_onsets`, of paired draws, shape (n_series, draws).
+    series
+        From `resampled_onset`, of paired draws.
     weights
         Of each onset, summing to zero, shape (n_series,).
     effective
@@ -90,19 +204,53 @@ def contrast_interval(
     Examples
     --------
     >>> import numpy as np
-    >>> onsets = np.stack([np.linspace(5, 6, 999), np.linspace(4, 5, 999)])
-    >>> contrast_interval(onsets, np.array([1.0, -1.0]), effective=20, span=9.0)
-    (1.0, 1.0)
+    >>> early, late = np.tile([[0], [9], [10], [10]], 12), np.tile([[0], [1], [10], [10]], 12)
+    >>> series = [resampled_onset(np.arange(4.0), each, np.full((4, 12), 10), 0.5, seed=0) for each in (late, early)]
+    >>> np.round(contrast_interval(series, np.array([1.0, -1.0]), effective=12, span=3.0), 3)
+    array([0.889, 0.889])
     """
-    sums = weights @ onsets
-    unknown = np.isnan(sums)
-    n_draws = len(sums)
+    first, last = (
+        weights @ np.stack(onsets) for onsets in zip(*((one.first, one.last) for one in series), strict=True)
+    )
+    unknown = np.isnan(first + last)
+    lows, highs = (
+        np.where(unknown, -np.inf, np.minimum(first, last)),
+        np.where(unknown, np.inf, np.maximum(first, last)),
+    )
     quantile = stdtrit(effective - 1, (1 + level) / 2) * math.sqrt(effective / (effective - 1))
-    rank = max(int((n_draws + 1) * float(ndtr(-quantile))) - 1, 0)
-    most = span * float(weights[weights > 0].sum())
-    low = np.partition(np.where(unknown, -np.inf, sums), rank)[rank]
-    high = np.partition(np.where(unknown, np.inf, sums), n_draws - 1 - rank)[n_draws - 1 - rank]
-    return settled(float(max(low, -most))), settled(float(min(high, most)))
+    low, high = _lowest(lows, float(ndtr(-quantile))), -_lowest(-highs, float(ndtr(-quantile)))
+    if all(one.influences is not None for one in series):
+        value = float(weights @ [one.onset for one in series])
+        least, most = _bootstrap_t(series, weights, value, first, (1 - level) / 2)
+        low, high = (low, max(high, most)) if value > 0 else (min(low, least), high)
+    farthest = span * float(weights[weights > 0].sum())
+    return settled(max(low, -farthest)), settled(min(high, farthest))
+
+
+def _bootstrap_t(
+    series: Sequence[Resampled], weights: Floats, value: float, sums: Floats, tail: float
+) -> tuple[float, float]:
+    times = series[0].times.T
+    n_groups = times.shape[1]
+    influence = weights @ np.stack([one.influence for one in series])
+    error = math.sqrt(np.square(influence).sum() / (n_groups * (n_groups - 1)))
+    drawn = sum(
+        weight * one.influences for weight, one in zip(weights, series, strict=True) if one.influences is not None
+    )
+    mean = (times * drawn).sum(axis=1, keepdims=True) / n_groups
+    errors = np.sqrt((times * np.square(drawn - mean)).sum(axis=1) / (n_groups * (n_groups - 1)))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        t = np.nan_to_num((sums - value) / errors, nan=0.0, posinf=bias.LARGE, neginf=-bias.LARGE)
+    unknown = np.isnan(sums)
+    lowest = _lowest(np.where(unknown, -bias.LARGE, t), tail)
+    highest = -_lowest(-np.where(unknown, bias.LARGE, t), tail)
+    return value - highest * error, value - lowest * error
+
+
+def _lowest(values: Floats, tail: float) -> float:
+    """Order statistic that has at most a share of the distribution below it."""
+    rank = max(int((len(values) + 1) * tail) - 1, 0)
+    return float(np.partition(values, rank)[rank])
 
 
 def settled(difference: float) -> float:

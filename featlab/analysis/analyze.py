@@ -221,6 +221,7 @@ class _Tables:
         self.left_out: dict[tuple[tuple[object, ...], int], LeftOut] = {}
         self.shifts: dict[Comparison, tuple[int, float]] = {}
         self.distances: list[pd.DataFrame] = []
+        self.single = False  # some snapshot has one row a class
         n_classes = len(run.classes)
         per_snapshot = n_classes * (n_classes - 1) // 2 * len(plan.options.metrics)
         self.distances_kept = "every epoch" if per_snapshot * len(plan.requests) <= DISTANCE_ROWS else LAST_EPOCH
@@ -237,6 +238,7 @@ class _Tables:
         summaries = sorted(summaries, key=lambda summary: summary.request.epoch)
         warn_gaps(summaries, self.run.classes)
         warn_ties(summaries)
+        self.single |= any(summary.counts.max() == 1 for summary in summaries)
         for summary in summaries:
             self.rows["geometry"] += summary.geometry.values()
             self.rows["collapse"] += summary.collapse.values()
@@ -279,6 +281,11 @@ class _Tables:
             )
         elif self.distances_kept == LAST_EPOCH:
             notes["distances"] = f"it has {LAST_EPOCH} only: all epochs are more than {DISTANCE_ROWS:,} rows."
+        if self.single:
+            notes["collapse"] = notes["geometry"] = (
+                "where each class has one row, as class vectors have, its scatter is unknown: columns that need it are "
+                "NaN for the classes."
+            )
         if self.plan.taxonomy is None:
             notes["alignment"] = "without a hierarchy to compare class means with, most scores are missing; give one."
         elif self.plan.options.permutations and any(

@@ -31,7 +31,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 DIMENSIONS = 16
-STRENGTHS = {"untrained": 0.25, "still": 0.25, "last": 0.8, "other": 0.6}  # of the branches
+STRENGTHS = {"untrained": 0.4, "still": 0.4, "last": 0.8, "other": 0.6}  # of the branches
 NOISE = 0.3
 TRUTH = 4  # times as many draws for the truth as for the intervals
 PERMUTATIONS = 99
@@ -40,7 +40,7 @@ TESTED = 200  # of the runs have p-values
 
 @dataclass(frozen=True)
 class Design:
-    """Branches to draw: their sizes, how differently loose they are, and how many kinds they come in, which are fixed."""
+    """Branches to draw: their sizes, how differently loose they are, and in how many kinds, which are fixed."""
 
     name: str
     sizes: tuple[int, ...]

@@ -35,9 +35,10 @@ from featlab_cli.analyze import command
 TREE_SCORES = {"bakers_gamma", "triplet_agreement", "clade_recall"}
 SPACE_SCORES = {"dendrogram_purity", "ami", "ari", "fowlkes_mallows"}
 DISTANCE_SCORES = {"rsa_pearson", "rsa_spearman", "rsa_kendall", "nearest_neighbor_distance"}
+NEIGHBOUR = {"nearest_neighbor_share"}  # at each label space, of the distances themselves
 COPHENETIC_SCORES = {"cophenetic_pearson", "cophenetic_spearman"}
 # These take few values, so their p-values come in few steps: too large rather than uniform.
-COARSE = {"clade_recall", "ami", "ari", "fowlkes_mallows", "nearest_neighbor_distance"}
+COARSE = {"clade_recall", "ami", "ari", "fowlkes_mallows", "nearest_neighbor_distance", "nearest_neighbor_share"}
 
 
 def summary(means, epoch=0, layer="last", metrics=("euclidean",), linkages=("average",), classes=None):
@@ -84,17 +85,18 @@ def test_every_score_stands_in_the_table_with_its_key(tmp_path):
     results = featlab.analyze(path, hierarchy=tree.taxonomy, permutations=19, distances=("path", "lca_height", "wup"))
     table = results.alignment
     assert results.parameters["distances"] == ["path", "lca_height", "wup"]
-    assert set(table.score) == (TREE_SCORES | SPACE_SCORES | DISTANCE_SCORES | COPHENETIC_SCORES | {"cophenetic_self"})
+    of_spaces = SPACE_SCORES | NEIGHBOUR
+    assert set(table.score) == (TREE_SCORES | of_spaces | DISTANCE_SCORES | COPHENETIC_SCORES | {"cophenetic_self"})
     by_distance = table[table.score.isin(DISTANCE_SCORES | COPHENETIC_SCORES)]
     assert set(by_distance.taxonomy_distance) == {"path", "lca_height", "wup"}
     assert by_distance.space.isna().all()
-    by_space = table[table.score.isin(SPACE_SCORES)]
+    by_space = table[table.score.isin(of_spaces)]
     hypernyms = [space for space in results.parameters["spaces"] if space != "hyponym"]
     assert set(by_space.space) == set(hypernyms)
-    assert table.loc[~table.score.isin(SPACE_SCORES), "space"].isna().all()
+    assert table.loc[~table.score.isin(of_spaces), "space"].isna().all()
     keys = ["metric", "linkage", "taxonomy_distance", "space", "score"]
     assert not table.duplicated(["epoch", "split", "layer", *keys]).any()
-    assert len(by_space) == len(hypernyms) * 4 * len(SPACE_SCORES)
+    assert len(by_space) == len(hypernyms) * (4 * len(SPACE_SCORES) + 2)
     assert (table.permutations == 19).all()
     assert table[["value", "null_mean", "null_std", "z", "p", "p_corrected"]].notna().all(axis=None)
     # Each class has one mean, so nothing but the exact tree is there; cuts between its levels are not its own.
@@ -123,7 +125,7 @@ def test_a_label_space_needs_no_hierarchy(tmp_path):
     path = store(tmp_path / "run.zarr", means, [f"c{number}" for number in range(12)])
     spaces = {"thirds": groups.tolist(), "one": [0] * 12, "each": list(range(12))}
     table = featlab.analyze(path, spaces=spaces, permutations=9, controls=0).alignment
-    assert set(table.score) == SPACE_SCORES | {"cophenetic_self"}
+    assert set(table.score) == SPACE_SCORES | NEIGHBOUR | {"cophenetic_self"}
     found = table[table.space.notna()]
     assert set(found.space) == {"thirds"}
     assert found.value.to_numpy() == pytest.approx(1)
@@ -171,7 +173,8 @@ def test_every_score_falls_with_noise_on_average():
         table = table[~table.space.str.startswith("cut")]  # cuts between the planted levels are not of the tree
         for key, rows in table.groupby(["score", "taxonomy_distance", "space"]):
             courses.setdefault(key, []).append(rows.value.mean())
-    assert len(courses) == 2 * (len(DISTANCE_SCORES) + len(COPHENETIC_SCORES)) + 4 + 2 * len(SPACE_SCORES)
+    of_distances = DISTANCE_SCORES | COPHENETIC_SCORES
+    assert len(courses) == 2 * len(of_distances) + 4 + 2 * len(SPACE_SCORES | NEIGHBOUR)
     courses.pop(("cophenetic_self", "", ""))  # a tree fits its own distances, noise or not
     for key, course in courses.items():
         falling = -np.array(course) if key[0] == "nearest_neighbor_distance" else np.array(course)
@@ -180,7 +183,7 @@ def test_every_score_falls_with_noise_on_average():
 
 
 def test_p_values_are_uniform_under_the_null():
-    """Means that know nothing of the taxonomy, 200 times: Kolmogorov-Smirnov, at 0.01 over the 17 scores together."""
+    """Means that know nothing of the taxonomy, 200 times: Kolmogorov-Smirnov, at 0.01 over the 18 scores together."""
     tree = planted(depth=2, branching=4, dim=24)
     against = reference(tree, permutations=199, distances=("path",))
     generator = np.random.default_rng(1)
@@ -191,7 +194,7 @@ def test_p_values_are_uniform_under_the_null():
     for (score, space), found in table.groupby(["score", "space"]):
         assert len(found) == 200
         side = "greater" if score in COARSE else "two-sided"  # P(p <= a) > a is what must not be
-        assert scipy.stats.kstest(found.p, "uniform", alternative=side).pvalue > 0.01 / 17, (score, space)
+        assert scipy.stats.kstest(found.p, "uniform", alternative=side).pvalue > 0.01 / 18, (score, space)
         assert abs(found.z.mean()) < 4 / np.sqrt(200), (score, space)
 
 
@@ -209,7 +212,7 @@ def test_corrected_p_keeps_the_family_wise_error():
             below[key] = below.get(key, 0) + bool((rows.p_corrected <= 0.1).any())
             plain[key] = plain.get(key, 0) + bool((rows.p <= 0.1).any())
             assert (rows.p_corrected >= rows.p - 1e-12).all()
-    # One score may err 19 times by chance; their mean over 17 scores, some alike, not more than 13.
+    # One score may err 19 times by chance; their mean over 18 scores, some alike, not more than 13.
     for key, count in below.items():
         assert scipy.stats.binomtest(count, runs, 0.1, alternative="greater").pvalue > 0.001, (key, count)
     assert np.mean(list(below.values())) <= 13

@@ -161,11 +161,30 @@ def test_class_vectors_are_analysed_without_a_warning(store):
     import_class_vectors(store, {"head": weight}, epoch=0, classes=classes)
     results = featlab.analyze(store, hierarchy="dotted", permutations=19)
     assert len(results.accuracy) == 0
-    assert results.collapse.ncc_accuracy.iloc[0] == 1
+    # One row a class: how the classes scatter is unknown, and no row is left for a mean to be found by.
+    classes = results.collapse.query("space == 'hyponym'").iloc[0]
+    assert (
+        classes[["nc1_pinv", "nc1_trace_ratio", "nc1_cdnv", "ncc_accuracy", "nc3_duality", "nc4_agreement"]]
+        .isna()
+        .all()
+    )
+    assert classes[["nc2_equinorm", "nc2_equiangular", "nc2_max_angle", "nc2_etf"]].notna().all()
+    assert results.geometry.query("space == 'hyponym'")[["within_trace", "snr"]].isna().all(axis=None)
+    groups = results.collapse.query("space == 'depth1'").iloc[0]
+    assert groups[["nc1_pinv", "nc1_trace_ratio", "nc1_cdnv", "ncc_accuracy"]].notna().all()
+    assert "one row" in results.parameters["notes"]["collapse"]
     centred = weight - weight.mean(axis=0)
     between = results.geometry.query("space == 'hyponym'").between_trace.item()
     assert between == pytest.approx((centred**2).sum() / 9, rel=1e-5)
     assert results.alignment.query("score == 'rsa_spearman'").value.notna().all()
+    share = results.alignment.query("score == 'nearest_neighbor_share' and metric == 'euclidean'")
+    lengths = np.linalg.norm(weight[:, None] - weight, axis=2) + 1e9 * np.eye(9)
+    assert share.set_index("space").value["depth1"] == pytest.approx(
+        np.mean(lengths.argmin(1) // 3 == np.arange(9) // 3)
+    )
+    change = results.alignment_change.query("score == 'rsa_spearman'")
+    assert change.value_counts(["first_epoch", "last_epoch"]).index.tolist() == [(0, 0)]
+    assert change.change.isna().all()
 
 
 @pytest.mark.parametrize(

@@ -270,19 +270,26 @@ def _alone(reference: Reference, vector: _Vector) -> list[Scored]:
 
 
 def _neighbours(vector: _Vector, reference: Reference) -> list[Scored]:
-    """Mean taxonomy distance of a class's nearest class; the ceiling is the least that any neighbours could reach."""
+    """Mean taxonomy distance of a class's nearest class, and how often it is in the class's group.
+
+    The ceiling of the distance is the least that any neighbours could reach; that of the share is 1, as classes alone
+    in their group do not count.
+    """
     if not len(vector.distances) or not np.isfinite(vector.distances).all():
         return []
     if vector.untold:  # every class is nearest to every other
         nearest = np.tile(np.arange(len(vector.member.classes)), (2, 1))
     else:
         nearest = neighbors.nearest_neighbors(vector.distances)
+    orders = reference.permutations.affordable(nearest.shape[1]).after_identity
     scored = []
     for name, tied in reference.distances.items():
-        orders = reference.permutations.affordable(nearest.shape[1]).after_identity
         means = neighbors.nearest_neighbor_distance(nearest, tied, orders)
         columns = {"taxonomy_distance": name, "ceiling": float(tied.values[tied.nearest].mean())}
         scored.append(vector.scored("nearest_neighbor_distance", float(means[0]), means[1:], **columns))
+    for name, labels in reference.spaces.items():
+        shares = neighbors.nearest_neighbor_share(nearest, labels, orders)
+        scored.append(vector.scored("nearest_neighbor_share", float(shares[0]), shares[1:], space=name, ceiling=1.0))
     return scored
 
 

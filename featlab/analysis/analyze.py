@@ -20,8 +20,8 @@ from featlab.analysis.confusion_tables import confusion_tables, count_decisions
 from featlab.analysis.evolution import evolution
 from featlab.analysis.induced import SOURCES, data_driven_taxonomy
 from featlab.analysis.left_out import refuse_undecided, warn_left_out
-from featlab.analysis.onsets import accuracy_series, layer_series, onset_rows
 from featlab.analysis.node_onset_table import node_onset_table
+from featlab.analysis.onsets import accuracy_series, layer_series, onset_rows
 from featlab.analysis.plan import Hierarchy, Options, Plan, Senses, Spaces, choose_snapshots, make_plan
 from featlab.analysis.population import choose_population
 from featlab.analysis.reference import make_reference
@@ -225,6 +225,7 @@ class _Tables:
         self.left_out: dict[tuple[tuple[object, ...], int], LeftOut] = {}
         self.shifts: dict[Comparison, tuple[int, float]] = {}
         self.distances: list[pd.DataFrame] = []
+        self.single = False  # some snapshot has one row a class
         n_classes = len(run.classes)
         per_snapshot = n_classes * (n_classes - 1) // 2 * len(plan.options.metrics)
         self.distances_kept = "every epoch" if per_snapshot * len(plan.requests) <= DISTANCE_ROWS else LAST_EPOCH
@@ -241,6 +242,7 @@ class _Tables:
         summaries = sorted(summaries, key=lambda summary: summary.request.epoch)
         warn_gaps(summaries, self.run.classes)
         warn_ties(summaries)
+        self.single |= any(summary.counts.max() == 1 for summary in summaries)
         for summary in summaries:
             self.rows["geometry"] += summary.geometry.values()
             self.rows["collapse"] += summary.collapse.values()
@@ -296,6 +298,11 @@ class _Tables:
             )
         elif self.distances_kept == LAST_EPOCH:
             notes["distances"] = f"it has {LAST_EPOCH} only: all epochs are more than {DISTANCE_ROWS:,} rows."
+        if self.single:
+            notes["collapse"] = notes["geometry"] = (
+                "where each class has one row, as class vectors have, its scatter is unknown: columns that need it are "
+                "NaN for the classes."
+            )
         if self.plan.taxonomy is None:
             notes["alignment"] = "without a hierarchy to compare class means with, most scores are missing; give one."
         elif self.plan.options.permutations and any(

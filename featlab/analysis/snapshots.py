@@ -31,6 +31,15 @@ from featlab.typing import Floats, Ints
 Row = dict[str, Any]
 LONG = 1 << 24  # pairs, of more than 5,793 classes, beyond which distances are kept in float32
 LEAVE_ONE_OUT = "leave-one-out"  # a row's own class or group mean is taken without it
+SCATTER = (
+    "within_trace",
+    "snr",
+    "nc1_pinv",
+    "nc1_trace_ratio",
+    "nc1_cdnv",
+    "ncc_accuracy",
+)  # need rows beside the mean
+ROUNDED = 1e-12  # share of the squared lengths of the means up to which a scatter is rounding
 # A tree on long distances takes two copies of them, and SciPy builds no two trees at once anyhow.
 _long_distances = threading.Lock()
 
@@ -247,7 +256,7 @@ def join_measures(
 def measured_columns(group: GroupStatistics) -> tuple[dict[str, float], dict[str, float]]:
     """Geometry and collapse columns of one label space."""
     pairs = pair_statistics(group.means, group.variances, group.spectrum, group.blur)
-    return (
+    measured = (
         geometry.geometry(group.means, group.within_trace, group.spectrum, pairs),
         collapse.collapse(
             means=group.means,
@@ -262,6 +271,16 @@ def measured_columns(group: GroupStatistics) -> tuple[dict[str, float], dict[str
             rows=group.rows,
         ),
     )
+    if _is_single(group):
+        for columns in measured:
+            columns.update({name: float("nan") for name in columns if name in SCATTER})
+    return measured
+
+
+def _is_single(group: GroupStatistics) -> bool:
+    """Tell whether each group has one row, which is its mean: class vectors. Their scatter is unknown, not zero."""
+    lengths = float(np.square(group.means).sum())
+    return group.rows == len(group.means) and bool(group.within_trace <= ROUNDED * lengths)
 
 
 def _of_controls(measured: Sequence[dict[str, float]]) -> dict[str, Floats]:

@@ -1,4 +1,4 @@
-"""Taxonomy distances between the classes that are nearest neighbours in feature space."""
+"""Classes that are nearest neighbours in feature space: how far apart in a taxonomy, and whether in one group."""
 
 from __future__ import annotations
 
@@ -78,10 +78,62 @@ def nearest_neighbor_distance(nearest: Ints, taxonomy: TiedDistances, orders: In
     n_classes = orders.shape[1]
     if len(first) == n_classes:  # without ties: the classes in order, one neighbour each
         return np.asarray(taxonomy.values[taxonomy.codes[orders, orders[:, second]]].mean(axis=1))
-    # A class with two nearest neighbours gives each half its weight.
-    weights = 1 / np.bincount(first, minlength=n_classes)[first] / n_classes
-    height = max(1, NEIGHBORS_AT_ONCE // len(first))
-    blocks = [orders[start : start + height] for start in range(0, len(orders), height)]
+    weights = _weights(first, n_classes) / n_classes
     return np.concatenate(
-        [taxonomy.values[taxonomy.codes[block[:, first], block[:, second]]] @ weights for block in blocks]
+        [
+            taxonomy.values[taxonomy.codes[block[:, first], block[:, second]]] @ weights
+            for block in _blocks(orders, len(first))
+        ]
     )
+
+
+def nearest_neighbor_share(nearest: Ints, groups: Ints, orders: Ints) -> Floats:
+    """Share of classes whose nearest class in feature space is in their group.
+
+    Of several that are equally near, the share of those counts. A class that is alone in its group has no neighbour
+    there, and is left out: the share is 1 where each of the others has one. All pairs of classes being alike, it would
+    be sum n (n - 1) / (K - 1) over the groups of n classes, divided by the classes that are not alone.
+
+    Parameters
+    ----------
+    nearest
+        From `nearest_neighbors`, shape (2, n_neighbors).
+    groups
+        Group of each class, shape (n_classes,).
+    orders
+        Shape (n_orders, n_classes).
+
+    Returns
+    -------
+    ndarray of shape (n_orders,)
+        NaN where every class is alone.
+
+    Examples
+    --------
+    >>> nearest = np.array([[0, 1, 2], [1, 0, 1]])
+    >>> nearest_neighbor_share(nearest, np.array([0, 0, 1]), np.array([[0, 1, 2], [2, 1, 0]]))
+    array([1. , 0.5])
+    """
+    first, second = nearest
+    n_classes = orders.shape[1]
+    accompanied = np.count_nonzero(np.bincount(groups)[groups] > 1)
+    if not accompanied:
+        return np.full(len(orders), np.nan)
+    weights = _weights(first, n_classes) / accompanied
+    permuted = groups.astype(np.min_scalar_type(int(groups.max())))
+    return np.concatenate(
+        [
+            (own[:, first] == own[:, second]) @ weights
+            for own in (permuted[block] for block in _blocks(orders, len(first)))
+        ]
+    )
+
+
+def _weights(first: Ints, n_classes: int) -> Floats:
+    """A class with two nearest neighbours gives each half its weight."""
+    return np.asarray(1 / np.bincount(first, minlength=n_classes)[first])
+
+
+def _blocks(orders: Ints, n_neighbors: int) -> list[Ints]:
+    height = max(1, NEIGHBORS_AT_ONCE // n_neighbors)
+    return [orders[start : start + height] for start in range(0, len(orders), height)]

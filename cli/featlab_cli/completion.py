@@ -75,26 +75,24 @@ def of_run(names: Callable[[Run], Iterable[Any]], *, listed: bool = False) -> Co
 def tables(ctx: click.Context) -> Sequence[str]:
     """Names of the tables of results; behind --describe, of all that is defined."""
     from featlab.results.registry import known_names
-    from featlab.results.schema import TABLES
-    from featlab.results.verdict import VERDICT
+    from featlab.results.schema import COMPUTED, TABLES
 
     if ctx.params.get("described"):
         return known_names()
-    return [*TABLES, VERDICT] if ctx.command.name == "show" else [name for name in TABLES if name not in _UNCOMPARED]
+    return [*TABLES, *COMPUTED] if ctx.command.name == "show" else [name for name in TABLES if name not in _UNCOMPARED]
 
 
 def columns(ctx: click.Context) -> Sequence[str]:
     """Columns of the table that the arguments name, or of its definitions."""
     from featlab.results.registry import describe
-    from featlab.results.schema import TABLES, table_columns
-    from featlab.results.verdict import COLUMNS
+    from featlab.results.schema import TABLES, VERDICT, table_columns
 
     table = ctx.params.get("table")
     if ctx.params.get("described"):
         return describe(table if table in TABLES else "collapse").columns.tolist()
     if ctx.command.name == "compare":
         return [*TABLES[table].keys, "measure"] if table in TABLES else []
-    return table_columns(str(table)) if table in TABLES else COLUMNS
+    return table_columns(str(table) if table in TABLES else VERDICT)
 
 
 def hierarchies(ctx: click.Context) -> Sequence[str]:

@@ -37,8 +37,7 @@ def command(results: str, table: str | None, described: bool, choice: Choice) ->
     featlab show run.results collapse --describe
     """
     import featlab
-    from featlab.results.schema import TABLES
-    from featlab.results.verdict import VERDICT
+    from featlab.results.schema import COMPUTED, TABLES, VERDICT
 
     loaded = featlab.load_results(results)
     if described:
@@ -46,9 +45,8 @@ def command(results: str, table: str | None, described: bool, choice: Choice) ->
         return
     if table is None:
         click.echo(printable(repr(loaded)))
-        click.echo(
-            f"  {VERDICT:<{max(map(len, TABLES))}} what the tables carry: one claim a row, each with its interval"
-        )
+        for name, schema in COMPUTED.items():
+            click.echo(f"  {name:<{max(map(len, TABLES))}}               {schema.about}")
         return
     if table == VERDICT:
         verdict = loaded.verdict()

@@ -839,12 +839,25 @@ _COLUMNS = {
         unknown=f"{_NO_JACKKNIFE}, or the first layer itself",
     ),
     # verdict
-    "verdict.claim": Definition("Claim of the row: broad_first, specific_first, undecided or no_course.", kind="text"),
-    "verdict.difference": Definition(
-        "Number that the claim rests on, that of the table precedence.", unit="epochs", unknown="no such number"
+    "verdict.claim": Definition(
+        "Claim that the row's interval carries: of onsets broad_first, specific_first, undecided or no_course; of "
+        "alignment learned, lost, aligned or undecided.",
+        kind="text",
     ),
-    "verdict.low": Definition("Lower end of its 95 % interval.", unit="epochs", unknown="no interval"),
-    "verdict.high": Definition("Upper end of its 95 % interval.", unit="epochs", unknown="no interval"),
+    "verdict.against": Definition(
+        "Compared with: number of groups (a trend over all levels), classes, random groups, first epoch or shuffled "
+        "classes.",
+        kind="text",
+        unknown="nothing to compare",
+    ),
+    "verdict.difference": Definition(
+        "Number that the claim rests on: onset of what is compared with less that of the space (precedence), slope of "
+        "the onsets (trend), change of a score (alignment_change), or the score less its null mean.",
+        unit="epochs, or by score",
+        unknown="no course to tell of",
+    ),
+    "verdict.low": Definition("Lower end of its 95 % interval.", unit="epochs, or by score", unknown="no interval"),
+    "verdict.high": Definition("Upper end of its 95 % interval.", unit="epochs, or by score", unknown="no interval"),
     "verdict.sentence": Definition("The claim in a sentence, with its numbers.", kind="text"),
 }
 
@@ -860,7 +873,7 @@ _UNKEYED = {
         "metric": "cka_linear and procrustes, which take the means as they are",
         "linkage": "a score of the means or distances themselves, without a tree",
     },
-    ("verdict",): {"series": "no series to tell of", "space": "no label space to tell of"},
+    ("verdict",): {"space": "a claim about all levels, or about alignment"},
 }
 COLUMNS: Mapping[str, Definition] = _COLUMNS | {
     f"{table}.{column}": replace(_COLUMNS[column], unknown=unknown)

@@ -154,10 +154,11 @@ TABLES: dict[str, Schema] = {
 }
 
 # Tables that are made of the others when they are asked for, and not saved.
+VERDICT = "verdict"
 COMPUTED: dict[str, Schema] = {
-    "verdict": Schema(
-        "what may be claimed of the onsets, a sentence each",
-        ("series", "split", "layer", "claim", "space"),
+    VERDICT: Schema(
+        "what the tables carry of each question, one claim a row",
+        ("series", "split", "layer", "claim", "space", "against"),
         ("difference", "low", "high", "sentence"),
     ),
 }

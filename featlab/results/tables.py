@@ -13,9 +13,9 @@ from featlab.errors import OptionError, ResultsError
 from featlab.messages import near_names
 from featlab.results.registry import ATTRIBUTE, column_attributes, describe, needed_columns, parquet_metadata
 from featlab.results.saved import read_tables, save_tables
-from featlab.results.schema import TABLES, later_columns, table_columns
-from featlab.results.verdict import VERDICT, make_verdict
+from featlab.results.schema import TABLES, VERDICT, later_columns, table_columns
 from featlab.results.verdict import Tables as VerdictTables
+from featlab.results.verdict import make_verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

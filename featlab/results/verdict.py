@@ -17,11 +17,11 @@ import pandas as pd
 
 from featlab.hierarchy.labelspace import HYPONYM
 from featlab.messages import joined
+from featlab.results.schema import VERDICT, table_columns
 from featlab.typing import NAN
 
-VERDICT = "verdict"  # the name under which results give it
 Row = dict[str, Any]
-COLUMNS = ["series", "split", "layer", "claim", "space", "against", "difference", "low", "high", "sentence"]
+COLUMNS = table_columns(VERDICT)
 BROAD, SPECIFIC, UNDECIDED, NO_COURSE = "broad_first", "specific_first", "undecided", "no_course"
 ALIGNED, LEARNED, LOST = "aligned", "learned", "lost"
 FRACTION = 0.5  # of its way that a series has covered where claims compare it

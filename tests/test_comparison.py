@@ -12,6 +12,7 @@ from scipy import stats
 import featlab
 from featlab.demo.planted import planted_tree
 from featlab.errors import FeatlabWarning, OptionError, ResultsError
+from featlab.hierarchy.labelspace import LabelSpace
 from featlab.results.comparison import COMPARED
 from featlab.results.tables import Results
 
@@ -41,7 +42,9 @@ def seeds(tmp_path_factory):
                 classes=tree.classes,
                 logits=tree.features @ tree.means.T * scale[0] + (1 - epoch) * tree.features[:, :9],
             )
-        found.append(featlab.analyze(path, hierarchy=tree.taxonomy, permutations=9, controls=2))
+        pairs = LabelSpace.from_groups("pairs", [name[:1] + str(int(name[-1]) // 2) for name in tree.classes])
+        spaces = ["level1", pairs]
+        found.append(featlab.analyze(path, hierarchy=tree.taxonomy, spaces=spaces, permutations=9, controls=2))
     return found
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from featlab.errors import OptionError, ResultsError
+from featlab.hierarchy.labelspace import HYPONYM
 from featlab.messages import near_names
 from featlab.results.registry import ATTRIBUTE, column_attributes, describe, needed_columns, parquet_metadata
 from featlab.results.saved import read_tables, save_tables
@@ -126,6 +127,11 @@ class Results:
             set(self.onset["space"]) <= set(self.spaces["space"]) and (series["fraction"].nunique() == len(TOLD)).all()
         ):
             raise ResultsError("the tables 'onset' and 'spaces' do not belong together: analyse the run again.")
+        if self.precedence.empty and set(self.onset["space"]) > {HYPONYM}:
+            raise ResultsError(
+                "these results lack the table 'precedence', as those of earlier releases do: analyse the run again, "
+                "which begins with the statistics that it kept."
+            )
         return make_verdict(
             VerdictTables(self.spaces, self.onset, self.precedence, self.trend, self.alignment, self.alignment_change)
         )

@@ -131,7 +131,8 @@ def make_verdict(tables: Tables) -> pd.DataFrame:
             else:
                 rows += _collapse(course, mine)
         rows += _alignment(alignment, change, place)
-    return pd.DataFrame(rows, columns=COLUMNS).astype({"layer": object, "space": object, "against": object})
+    table = pd.DataFrame(rows, columns=COLUMNS, dtype=object)  # None stays None
+    return table.astype(dict.fromkeys(("difference", "low", "high"), np.float64))
 
 
 def _at(table: pd.DataFrame, place: Mapping[str, Any]) -> pd.DataFrame:

@@ -14,7 +14,6 @@ from featlab.results import COMPUTED, TABLES, describe
 from featlab.results.definitions import COLUMNS, SYMBOLS
 from featlab.results.named_values import NAMED_VALUES, SERIES
 from featlab.results.registry import EARLIER, column_attributes
-from featlab.results.schema import table_columns
 
 PAGE = Path(__file__).parent.parent / "docs" / "measures.md"
 # Question, tables that answer it, command, and what to look at.
@@ -206,8 +205,8 @@ def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str
 
 
 _TABLES_OF = {
-    column: [table for table in SCHEMAS if column in table_columns(table) and _is_common(table, column)]
-    for column in dict.fromkeys(column for table in SCHEMAS for column in table_columns(table))
+    column: [table for table in SCHEMAS if column in column_attributes(table) and _is_common(table, column)]
+    for column in dict.fromkeys(column for table in SCHEMAS for column in column_attributes(table))
 }
 # Columns that mean the same in several tables, in order of first appearance, with these.
 COMMON = {column: tables for column, tables in _TABLES_OF.items() if len(tables) > 1}

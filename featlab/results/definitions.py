@@ -839,12 +839,24 @@ _COLUMNS = {
         unknown=f"{_NO_JACKKNIFE}, or the first layer itself",
     ),
     # verdict
-    "verdict.claim": Definition("Claim of the row: broad_first, specific_first, undecided or no_course.", kind="text"),
-    "verdict.difference": Definition(
-        "Number that the claim rests on, that of the table precedence.", unit="epochs", unknown="no such number"
+    "verdict.series": Definition(
+        "Series over the epochs, or score of the alignment, that the claim is about.", kind="text"
     ),
-    "verdict.low": Definition("Lower end of its 95 % interval.", unit="epochs", unknown="no interval"),
-    "verdict.high": Definition("Upper end of its 95 % interval.", unit="epochs", unknown="no interval"),
+    "verdict.claim": Definition("Claim of the row; one that its numbers do not carry is undecided.", kind="text"),
+    "verdict.against": Definition(
+        "What the claim compares with: classes, number of groups, random groups, first epoch or shuffled classes.",
+        unknown="no course",
+        kind="text",
+    ),
+    "verdict.difference": Definition(
+        "Number that the claim rests on: of a label space that of precedence, of a headline the slope of trend, of "
+        "alignment the change, or the score less that of shuffled classes; above 0 for broad first, and for more "
+        "agreement.",
+        unit="epochs, epochs per doubling, or that of the score",
+        unknown="no course",
+    ),
+    "verdict.low": Definition("Lower end of its 95 % interval.", unit="that of difference", unknown="no interval"),
+    "verdict.high": Definition("Upper end of its 95 % interval.", unit="that of difference", unknown="no interval"),
     "verdict.sentence": Definition("The claim in a sentence, with its numbers.", kind="text"),
 }
 
@@ -860,7 +872,7 @@ _UNKEYED = {
         "metric": "cka_linear and procrustes, which take the means as they are",
         "linkage": "a score of the means or distances themselves, without a tree",
     },
-    ("verdict",): {"series": "no series to tell of", "space": "no label space to tell of"},
+    ("verdict",): {"space": "a headline, which is about all levels, or a claim on alignment"},
 }
 COLUMNS: Mapping[str, Definition] = _COLUMNS | {
     f"{table}.{column}": replace(_COLUMNS[column], unknown=unknown)
@@ -893,24 +905,26 @@ CONTROLS: Mapping[str, Definition] = {
         unknown="no random label spaces",
     ),
     "_control_low": Definition(
-        "Lower end of the range of {measure} over the random label spaces.",
-        "2.5 % quantile",
+        "2.5 % quantile of {measure} over the random label spaces.",
         unit="{unit}",
         range="{range}",
-        unknown="no random label spaces",
+        unknown="fewer than two random label spaces, or one without a value",
     ),
     "_control_high": Definition(
-        "Upper end of the range of {measure} over the random label spaces.",
-        "97.5 % quantile",
+        "97.5 % quantile of {measure} over the random label spaces.",
         unit="{unit}",
         range="{range}",
-        unknown="no random label spaces",
+        unknown="fewer than two random label spaces, or one without a value",
     ),
     "_control_p": Definition(
-        "Share of random label spaces, the space itself among them, with a {measure} as far on the side of collapse.",
-        "(b + 1) / (n + 1)",
+        "Rank of {measure} among the random label spaces, as a two-sided p.",
+        "min(1, 2 (b + 1) / (n + 1)), b of n random label spaces beyond it on the side with fewer",
         unit="share",
         range="0 to 1",
-        unknown="no random label spaces, or no value",
+        source="Phipson, Smyth 2010, Permutation p-values should never be zero, Statistical Applications in Genetics "
+        "and Molecular Biology",
+        unknown="fewer than two random label spaces, or one without a value",
     ),
 }
+# Those of them that were added since results were first saved.
+LATER_CONTROLS = ("_control_low", "_control_high", "_control_p")

@@ -150,8 +150,8 @@ TABLES: dict[str, Schema] = {
 # Tables that are made of the others when they are asked for, and not saved.
 COMPUTED: dict[str, Schema] = {
     "verdict": Schema(
-        "what may be claimed of the onsets, a sentence each",
-        ("series", "split", "layer", "claim", "space"),
+        "what the tables carry, one claim a row, each with its interval and a sentence",
+        ("series", "split", "layer", "claim", "space", "against"),
         ("difference", "low", "high", "sentence"),
     ),
 }

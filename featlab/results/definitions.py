@@ -140,8 +140,9 @@ _COLUMNS = {
         unknown="a value without an interval",
     ),
     "interval": Definition(
-        "How the interval is made: student-t, bootstrap-t, percentile (of the bootstrap) or jackknife; too few where "
-        "the sample has not the groups for one.",
+        "How the interval is made: student-t, bootstrap-t, percentile (of the bootstrap, with bootstrap-t for the end "
+        "that is farther from 0 where groups are few) or jackknife; too few where the sample has not the groups for "
+        "one.",
         unknown="a value without an interval",
         kind="text",
     ),
@@ -926,5 +927,3 @@ CONTROLS: Mapping[str, Definition] = {
         unknown="fewer than two random label spaces, or one without a value",
     ),
 }
-# Those of them that were added since results were first saved.
-LATER_CONTROLS = ("_control_low", "_control_high", "_control_p")

@@ -12,7 +12,7 @@ import pandas as pd
 
 from featlab.errors import OptionError
 from featlab.messages import near_names
-from featlab.results.definitions import COLUMNS, CONTROLS, LATER_CONTROLS, Definition
+from featlab.results.definitions import COLUMNS, CONTROLS, Definition
 from featlab.results.named_values import NAMED_VALUES
 from featlab.results.saved import Needed
 from featlab.results.schema import COMPUTED, TABLES, Schema, table_columns
@@ -83,14 +83,14 @@ def defined_columns(table: str) -> dict[str, Definition]:
 
 def needed_columns(table: str) -> Needed:
     """Columns that a saved table must have, those added since results were first saved left out."""
-    schema = TABLES[table]
-    columns = {name: definition for name, definition in defined_columns(table).items() if not _is_later(schema, name)}
+    later = TABLES[table].later
+    columns = {name: definition for name, definition in defined_columns(table).items() if name not in later}
     told = [name for name, definition in columns.items() if definition.unknown == "never"]
     return Needed(
         columns=tuple(columns),
-        keys=schema.keys,
+        keys=TABLES[table].keys,
         text=frozenset(name for name, definition in columns.items() if definition.kind == "text"),
-        told=frozenset(name for name in told if name in schema.keys or columns[name].kind == "whole"),
+        told=frozenset(name for name in told if name in TABLES[table].keys or columns[name].kind == "whole"),
     )
 
 
@@ -137,11 +137,11 @@ def _entries(table: str) -> tuple[tuple[str, str, Definition], ...]:
 
 def _columns(table: str) -> Iterator[tuple[str, str, Definition]]:
     schema = _schemas()[table]
-    for name in table_columns(table) if table in TABLES else (*schema.keys, *schema.columns):
+    for name in table_columns(table):
         measure = _measure(schema, name)
         role = "key" if name in schema.keys else "control" if measure else "measure"
         definition = _control(name, measure, _lookup(table, measure)) if measure else _lookup(table, name)
-        if _is_later(schema, name):
+        if name in schema.later:
             unknown = EARLIER if definition.unknown == "never" else f"{definition.unknown}; {EARLIER}"
             definition = replace(definition, unknown=unknown)
         yield name, role, definition
@@ -151,12 +151,6 @@ def _measure(schema: Schema, column: str) -> str | None:
     """Return the measure that a column of random controls stands beside; None for other columns."""
     of = (column.removesuffix(suffix) for suffix in CONTROLS if schema.controlled and column.endswith(suffix))
     return next((measure for measure in of if measure in schema.columns), None)
-
-
-def _is_later(schema: Schema, column: str) -> bool:
-    """Tell whether a column was added since results were first saved, so that some lack it."""
-    measure = _measure(schema, column)
-    return column in schema.later or (measure is not None and column.removeprefix(measure) in LATER_CONTROLS)
 
 
 def _values(table: str) -> Iterator[tuple[str, str, Definition]]:

@@ -69,7 +69,9 @@ Where the literature leaves a choice, it is this, in every table.
   centred on weighs each group once. A class without rows is left out, and a warning names it.
 * **Spreads.** Standard deviations have ddof = 1; those of cosines run over ordered pairs i != j. S_W is divided by the
   number of rows.
-* **Ranks.** S_B^+ is taken over the eigenvalues of S_B that are above rounding; `means_rank` says how many.
+* **Ranks.** S_B^+ is taken over the eigenvalues of S_B above rounding, `means_rank` of them; over the epochs of a
+  layer over equally many, `nc1_rank`.
+* **Nearest means.** A row is left out of the mean of its own group, unless the means are those of another split.
 * **The classifier.** In a label space, a group's row of W is the mean of its classes' rows, and the classifier's group
   is that of its most probable class.
 * **The hierarchy.** A graph whose nodes may have several parents. `path` is the shortest way through a common ancestor,

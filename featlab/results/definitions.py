@@ -339,7 +339,8 @@ _COLUMNS = {
     ),
     # collapse
     "collapse.nc1_pinv": Definition(
-        "Variability collapse: scatter within groups over scatter between them, direction by direction of the latter.",
+        "Variability collapse: scatter within groups over scatter between them, direction by direction of the latter, "
+        "along as many of them at each epoch (nc1_rank).",
         "tr(S_W S_B^+) / G",
         unit="ratio",
         range=">= 0",
@@ -349,9 +350,11 @@ _COLUMNS = {
         unknown=_ONE_GROUP,
     ),
     "collapse.nc1_rank": Definition(
-        "Number of directions of S_B that nc1_pinv is taken over: one for all epochs of a layer.",
+        "Number of directions of S_B, the strongest, that nc1_pinv is taken along: the least that an epoch of the "
+        "layer has.",
         unit="directions",
         range=">= 0",
+        kind="whole",
     ),
     "collapse.nc1_trace_ratio": Definition(
         "Variability collapse: scatter within groups over scatter between them, all directions together.",
@@ -435,8 +438,9 @@ _COLUMNS = {
         unknown=_NO_CLASSIFIER,
     ),
     "collapse.ncc_accuracy": Definition(
-        "Share of rows that lie nearest to the mean of their own group: accuracy of the nearest-mean classifier.",
-        "share with argmin_g |h - mu_g| = g(y)",
+        "Share of rows that lie nearest to the mean of their own group, that of the other rows: accuracy of the "
+        "nearest-mean classifier; ncc_means says which rows.",
+        "share with argmin_g |h - mu_g| = g(y), mu_g(y) less h",
         unit="share",
         range="0 to 1",
         direction="rises",
@@ -445,7 +449,8 @@ _COLUMNS = {
         unknown="no row",
     ),
     "collapse.ncc_means": Definition(
-        "Where the means of ncc_accuracy come from: another split, or the split itself without the row that is judged.",
+        "Rows that the means of ncc_accuracy are of: those of another split, by its name, or leave-one-out, those of "
+        "the split without the row that is judged.",
         source="Lachenbruch, Mickey 1968, Estimation of error rates in discriminant analysis, Technometrics",
         kind="text",
     ),
@@ -840,24 +845,25 @@ _COLUMNS = {
         unknown=f"{_NO_JACKKNIFE}, or the first layer itself",
     ),
     # verdict
-    "verdict.series": Definition(
-        "Series over the epochs, or score of the alignment, that the claim is about.", kind="text"
-    ),
-    "verdict.claim": Definition("Claim of the row; one that its numbers do not carry is undecided.", kind="text"),
-    "verdict.against": Definition(
-        "What the claim compares with: classes, number of groups, random groups, first epoch or shuffled classes.",
-        unknown="no course",
+    "verdict.claim": Definition(
+        "Claim that the row's interval carries: of onsets broad_first, specific_first, undecided or no_course; of "
+        "alignment learned, lost, aligned or undecided.",
         kind="text",
     ),
-    "verdict.difference": Definition(
-        "Number that the claim rests on: of a label space that of precedence, of a headline the slope of trend, of "
-        "alignment the change, or the score less that of shuffled classes; above 0 for broad first, and for more "
-        "agreement.",
-        unit="epochs, epochs per doubling, or that of the score",
-        unknown="no course",
+    "verdict.against": Definition(
+        "Compared with: number of groups (a trend over all levels), classes, random groups, first epoch or shuffled "
+        "classes.",
+        kind="text",
+        unknown="nothing to compare",
     ),
-    "verdict.low": Definition("Lower end of its 95 % interval.", unit="that of difference", unknown="no interval"),
-    "verdict.high": Definition("Upper end of its 95 % interval.", unit="that of difference", unknown="no interval"),
+    "verdict.difference": Definition(
+        "Number that the claim rests on: onset of what is compared with less that of the space (precedence), slope of "
+        "the onsets (trend), change of a score (alignment_change), or the score less its null mean.",
+        unit="epochs, or by score",
+        unknown="no course to tell of",
+    ),
+    "verdict.low": Definition("Lower end of its 95 % interval.", unit="epochs, or by score", unknown="no interval"),
+    "verdict.high": Definition("Upper end of its 95 % interval.", unit="epochs, or by score", unknown="no interval"),
     "verdict.sentence": Definition("The claim in a sentence, with its numbers.", kind="text"),
 }
 
@@ -873,7 +879,7 @@ _UNKEYED = {
         "metric": "cka_linear and procrustes, which take the means as they are",
         "linkage": "a score of the means or distances themselves, without a tree",
     },
-    ("verdict",): {"space": "a headline, which is about all levels, or a claim on alignment"},
+    ("verdict",): {"space": "a claim about all levels, or about alignment"},
 }
 COLUMNS: Mapping[str, Definition] = _COLUMNS | {
     f"{table}.{column}": replace(_COLUMNS[column], unknown=unknown)

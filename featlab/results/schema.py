@@ -148,9 +148,10 @@ TABLES: dict[str, Schema] = {
 }
 
 # Tables that are made of the others when they are asked for, and not saved.
+VERDICT = "verdict"
 COMPUTED: dict[str, Schema] = {
-    "verdict": Schema(
-        "what the tables carry, one claim a row, each with its interval and a sentence",
+    VERDICT: Schema(
+        "what the tables carry of each question, one claim a row",
         ("series", "split", "layer", "claim", "space", "against"),
         ("difference", "low", "high", "sentence"),
     ),

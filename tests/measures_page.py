@@ -14,7 +14,6 @@ from featlab.results import COMPUTED, TABLES, describe
 from featlab.results.definitions import COLUMNS, SYMBOLS
 from featlab.results.named_values import NAMED_VALUES, SERIES
 from featlab.results.registry import EARLIER, column_attributes
-from featlab.results.schema import table_columns
 
 PAGE = Path(__file__).parent.parent / "docs" / "measures.md"
 # Question, tables that answer it, command, and what to look at.
@@ -70,7 +69,9 @@ Where the literature leaves a choice, it is this, in every table.
   centred on weighs each group once. A class without rows is left out, and a warning names it.
 * **Spreads.** Standard deviations have ddof = 1; those of cosines run over ordered pairs i != j. S_W is divided by the
   number of rows.
-* **Ranks.** S_B^+ is taken over the eigenvalues of S_B that are above rounding; `means_rank` says how many.
+* **Ranks.** S_B^+ is taken over the eigenvalues of S_B above rounding, `means_rank` of them; over the epochs of a
+  layer over equally many, `nc1_rank`.
+* **Nearest means.** A row is left out of the mean of its own group, unless the means are those of another split.
 * **The classifier.** In a label space, a group's row of W is the mean of its classes' rows, and the classifier's group
   is that of its most probable class.
 * **The hierarchy.** A graph whose nodes may have several parents. `path` is the shortest way through a common ancestor,
@@ -206,8 +207,8 @@ def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str
 
 
 _TABLES_OF = {
-    column: [table for table in SCHEMAS if column in table_columns(table) and _is_common(table, column)]
-    for column in dict.fromkeys(column for table in SCHEMAS for column in table_columns(table))
+    column: [table for table in SCHEMAS if column in column_attributes(table) and _is_common(table, column)]
+    for column in dict.fromkeys(column for table in SCHEMAS for column in column_attributes(table))
 }
 # Columns that mean the same in several tables, in order of first appearance, with these.
 COMMON = {column: tables for column, tables in _TABLES_OF.items() if len(tables) > 1}

@@ -16,8 +16,7 @@ from click.testing import CliRunner
 
 import featlab
 from featlab.errors import OptionError
-from featlab.results import COMPUTED, TABLES, describe
-from featlab.results.schema import table_columns
+from featlab.results import COMPUTED, TABLES, describe, registry
 from featlab_cli.main import main
 
 PAGE = measures_page.PAGE.read_text(encoding="utf-8")
@@ -114,12 +113,12 @@ def test_the_page_has_every_column_and_answers_with_commands_that_run(results, m
     sections = re.split(r"^## ", PAGE, flags=re.MULTILINE)
     for table in TABLES:
         (section,) = (text for text in sections if text.startswith(f"{table}\n"))
-        for column in table_columns(table):
+        for column in registry.column_attributes(table):
             assert f"`{column}`" in section or re.search(r"_(control.*|difference)$", column), (table, column)
     for _, tables, command, looked_at in measures_page.QUESTIONS:
         assert set(tables) <= {*TABLES, *COMPUTED}
         program, *words = shlex.split(command)
         assert program == "featlab"
         printed(*(str(results) if word == "run.results" else word for word in words))
-        columns = {name for table in tables for name in table_columns(table)}
+        columns = {name for table in tables for name in registry.column_attributes(table)}
         assert set(re.findall(r"`(\w+)`", looked_at)) <= columns | set(tables)

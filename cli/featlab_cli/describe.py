@@ -89,10 +89,14 @@ def _print(console: Console, heading: str, facts: str, details: Sequence[str]) -
     from rich.text import Text
 
     width = min(console.width, LONGEST)
-    lines = textwrap.wrap(f"{heading}  {facts}".rstrip(), width, subsequent_indent="    ")
+    lines = _wrapped(f"{heading}  {facts}".rstrip(), width, "", "    ")
     console.print(Text.assemble((heading, "bold"), "\n".join(lines)[len(heading) :]))
     for number, detail in enumerate(details):
         hanging = " " * (13 if number else 4)
-        for line in textwrap.wrap(detail, width - 4, initial_indent="    ", subsequent_indent=hanging):
+        for line in _wrapped(detail, width - 4, "    ", hanging):
             console.print(Text(line))
     console.print()
+
+
+def _wrapped(text: str, width: int, first: str, later: str) -> list[str]:
+    return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=later, break_on_hyphens=False)

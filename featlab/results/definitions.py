@@ -140,8 +140,9 @@ _COLUMNS = {
         unknown="a value without an interval",
     ),
     "interval": Definition(
-        "How the interval is made: student-t, bootstrap-t, percentile (of the bootstrap) or jackknife; too few where "
-        "the sample has not the groups for one.",
+        "How the interval is made: student-t, bootstrap-t, percentile (of the bootstrap, with bootstrap-t for the end "
+        "that is farther from 0 where groups are few) or jackknife; too few where the sample has not the groups for "
+        "one.",
         unknown="a value without an interval",
         kind="text",
     ),
@@ -338,7 +339,8 @@ _COLUMNS = {
     ),
     # collapse
     "collapse.nc1_pinv": Definition(
-        "Variability collapse: scatter within groups over scatter between them, direction by direction of the latter.",
+        "Variability collapse: scatter within groups over scatter between them, direction by direction of the latter, "
+        "along as many of them at each epoch (nc1_rank).",
         "tr(S_W S_B^+) / G",
         unit="ratio",
         range=">= 0",
@@ -348,9 +350,11 @@ _COLUMNS = {
         unknown=_ONE_GROUP,
     ),
     "collapse.nc1_rank": Definition(
-        "Number of directions of S_B that nc1_pinv is taken over: one for all epochs of a layer.",
+        "Number of directions of S_B, the strongest, that nc1_pinv is taken along: the least that an epoch of the "
+        "layer has.",
         unit="directions",
         range=">= 0",
+        kind="whole",
     ),
     "collapse.nc1_trace_ratio": Definition(
         "Variability collapse: scatter within groups over scatter between them, all directions together.",
@@ -434,8 +438,9 @@ _COLUMNS = {
         unknown=_NO_CLASSIFIER,
     ),
     "collapse.ncc_accuracy": Definition(
-        "Share of rows that lie nearest to the mean of their own group: accuracy of the nearest-mean classifier.",
-        "share with argmin_g |h - mu_g| = g(y)",
+        "Share of rows that lie nearest to the mean of their own group, that of the other rows: accuracy of the "
+        "nearest-mean classifier; ncc_means says which rows.",
+        "share with argmin_g |h - mu_g| = g(y), mu_g(y) less h",
         unit="share",
         range="0 to 1",
         direction="rises",
@@ -444,7 +449,8 @@ _COLUMNS = {
         unknown="no row",
     ),
     "collapse.ncc_means": Definition(
-        "Where the means of ncc_accuracy come from: another split, or the split itself without the row that is judged.",
+        "Rows that the means of ncc_accuracy are of: those of another split, by its name, or leave-one-out, those of "
+        "the split without the row that is judged.",
         source="Lachenbruch, Mickey 1968, Estimation of error rates in discriminant analysis, Technometrics",
         kind="text",
     ),
@@ -906,24 +912,24 @@ CONTROLS: Mapping[str, Definition] = {
         unknown="no random label spaces",
     ),
     "_control_low": Definition(
-        "Lower end of the range of {measure} over the random label spaces.",
-        "2.5 % quantile",
+        "2.5 % quantile of {measure} over the random label spaces.",
         unit="{unit}",
         range="{range}",
-        unknown="no random label spaces",
+        unknown="fewer than two random label spaces, or one without a value",
     ),
     "_control_high": Definition(
-        "Upper end of the range of {measure} over the random label spaces.",
-        "97.5 % quantile",
+        "97.5 % quantile of {measure} over the random label spaces.",
         unit="{unit}",
         range="{range}",
-        unknown="no random label spaces",
+        unknown="fewer than two random label spaces, or one without a value",
     ),
     "_control_p": Definition(
-        "Share of random label spaces, the space itself among them, with a {measure} as far on the side of collapse.",
-        "(b + 1) / (n + 1)",
+        "Rank of {measure} among the random label spaces, as a two-sided p.",
+        "min(1, 2 (b + 1) / (n + 1)), b of n random label spaces beyond it on the side with fewer",
         unit="share",
         range="0 to 1",
-        unknown="no random label spaces, or no value",
+        source="Phipson, Smyth 2010, Permutation p-values should never be zero, Statistical Applications in Genetics "
+        "and Molecular Biology",
+        unknown="fewer than two random label spaces, or one without a value",
     ),
 }

@@ -338,6 +338,22 @@ NODE_SERIES: Mapping[str, Definition] = {
     ),
 }
 
+CLAIMS: Mapping[str, Definition] = {
+    "broad_first": Definition(
+        "The label space was learned before what it is compared with; of a headline, the fewer groups the earlier."
+    ),
+    "specific_first": Definition(
+        "The label space was learned after what it is compared with; of a headline, the fewer groups the later."
+    ),
+    "undecided": Definition(
+        "The interval holds 0 or is unknown, random groups are as early, or the course gives no ground for a claim."
+    ),
+    "no_course": Definition("There is no onset to compare: the series did not move, or ended worse than it began."),
+    "aligned": Definition("The layer follows the hierarchy better than with shuffled classes, at p = 0.05 or less."),
+    "learned": Definition("The layer follows the hierarchy better than at the first epoch, beyond the uncertainty."),
+    "lost": Definition("The layer follows the hierarchy less than at the first epoch, beyond the uncertainty."),
+}
+
 # Tables, the key columns that hold such names, and the names.
 NAMED_VALUES: Mapping[str, Mapping[str, Mapping[str, Definition]]] = {
     "distances": {"metric": METRICS},
@@ -353,4 +369,5 @@ NAMED_VALUES: Mapping[str, Mapping[str, Mapping[str, Definition]]] = {
     "alignment_change": {
         "score": ALIGNMENT_SCORES, "taxonomy_distance": TAXONOMY_DISTANCES, "metric": METRICS, "linkage": LINKAGES
     },
+    "verdict": {"claim": CLAIMS},
 }  # fmt: skip

@@ -146,3 +146,13 @@ def test_the_sides_of_the_capture_benchmark_store_the_same_features(reduce, tmp_
     found = capture.ratios(work, ["featlab", "keep all"], repeats=2)
     assert [len(values) for values in found.values()] == [2, 2]
     assert not (tmp_path / "run.zarr").exists()
+
+
+def test_the_tables_of_decisions_are_timed(monkeypatch, capsys):
+    from benchmarks import decision_tables
+
+    monkeypatch.setattr("sys.argv", ["decision_tables", "--classes", "20", "--rows", "200", "--epochs", "3"])
+    decision_tables.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "20 classes, 41 nodes, 200 rows, 3 epochs"
+    assert lines[-1].startswith("peak memory")

@@ -204,8 +204,14 @@ def test_no_hierarchy_says_why_there_is_no_alignment(run):
     assert "without a hierarchy" in results.parameters["notes"]["alignment"]
 
 
-def test_nothing_is_noted_where_all_is_there(results):
-    assert featlab.load_results(results).parameters["notes"] == {}
+def test_nothing_is_noted_where_all_is_there(tmp_path):
+    tree = planted_tree(depth=2, branching=2, dim=8)
+    for epoch in (0, 1):
+        featlab.write_epoch(
+            tmp_path / "run.zarr", epoch=epoch, features={"fc": tree.features}, labels=tree.labels,
+            logits=tree.features @ tree.means.T, classes=["a.b", "a.c", "d.e", "d.f"],
+        )  # fmt: skip
+    assert featlab.analyze(tmp_path / "run.zarr", hierarchy="dotted", **OPTIONS).parameters["notes"] == {}
 
 
 def test_a_capture_says_what_it_is(tmp_path):

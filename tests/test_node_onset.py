@@ -267,8 +267,9 @@ def test_why_the_table_is_empty_is_told(store, tmp_path):
         features = {"last": np.random.default_rng(epoch).normal(size=(50, 3))}
         featlab.write_epoch(tmp_path / "bare.zarr", epoch=epoch, features=features, labels=labels[:50], classes=NAMES)
     results = analyzed(tmp_path / "bare.zarr")
-    assert results.node_onset.empty
-    assert "nothing tells what the classifier decided" in results.parameters["notes"]["node_onset"]
+    for name in ("node_onset", "confusion", "groups"):
+        assert results[name].empty
+        assert results.parameters["notes"][name].startswith("it is empty: the run has neither logits nor a layer that")
 
 
 def test_ranks_follow_from_the_intervals_of_the_table(run):

@@ -18,6 +18,7 @@ from featlab.statistics.usable import Pair
 from featlab.store.reader import Run
 
 SPACE_ROWS = 200_000  # that one label space has in one split over all epochs; with more it keeps the last epoch
+UNDECIDED = "it is empty: the run has neither logits nor a layer that feeds its classifier, so no decisions are known."
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class _Table:
     def note(self, rule: str, counted: Mapping[Pair, Confusion]) -> str:
         """Say what the table lacks, and of which decisions it is; empty where there is nothing to say."""
         if not counted:
-            return ""
+            return UNDECIDED
         said = []
         if self.shortened:
             spaces = listed(list(self.shortened))

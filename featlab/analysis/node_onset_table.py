@@ -9,6 +9,7 @@ from functools import reduce
 import numpy as np
 import pandas as pd
 
+from featlab.analysis.confusion_tables import UNDECIDED
 from featlab.analysis.plan import Plan
 from featlab.hierarchy.taxonomy import Taxonomy
 from featlab.messages import listed
@@ -45,8 +46,7 @@ def node_onset_table(run: Run, plan: Plan, decisions: Mapping[Pair, Decisions]) 
     if plan.taxonomy is None:
         return NodeOnsetTable(pd.DataFrame(), "it is empty: its nodes are those of a hierarchy; give one.")
     if not decisions:
-        why = "neither logits nor a layer that feeds the classifier is among the chosen ones"
-        return NodeOnsetTable(pd.DataFrame(), f"it is empty: nothing tells what the classifier decided, {why}.")
+        return NodeOnsetTable(pd.DataFrame(), UNDECIDED)
     nodes = distinct_nodes(plan.taxonomy)
     frames: list[pd.DataFrame] = []
     unstarted: list[str] = []
@@ -150,7 +150,8 @@ class _Answers:
 def _courses(answers: Sequence[_Answers], nodes: Nodes) -> tuple[list[ToldApart], bool]:
     """Each series over the epochs; and True where these are of the same rows, False where of other ones."""
     others = [~nodes.members, nodes.siblings]
-    common = reduce(np.intersect1d, [each.ids for each in answers])
+    others_than_first = [each.ids for each in answers if not np.array_equal(each.ids, answers[0].ids)]
+    common = reduce(np.intersect1d, others_than_first, np.sort(answers[0].ids))
     if len(common) >= SAME_ROWS * max(len(each.ids) for each in answers):
         same = [each.among(common) for each in answers]
         if all(np.array_equal(each.labels, same[0].labels) for each in same):

@@ -22,7 +22,7 @@ from featlab.typing import Floats
 COMPARED = tuple(name for name in TABLES if name not in ("classes", "spaces"))
 # What only describes a row is no measure; nor is a probability under one run's null one to take a mean of.
 _DESCRIBING = {"groups", "rows", "rule", "permutations", "left", "right", "size", "left_name", "right_name"}
-_DESCRIBING |= {"population", "sampled", "needed", "interval", "missing", "ncc_means"}
+_DESCRIBING |= {"population", "sampled", "needed", "interval", "missing", "ncc_means", "nc1_rank"}
 _UNREPEATED = {"p", "p_corrected"}
 
 

@@ -66,7 +66,7 @@ def ours(task: Task) -> dict[str, Any]:
         return {"seconds": seconds}
     table = results.geometry.merge(results.collapse, on=["epoch", "split", "layer", "space", "groups", "rows"])
     measured = [name for name in map(str, table) if not name.endswith("_difference") and "_control" not in name][6:]
-    columns = [name for name in measured if name != "ncc_means"]
+    columns = [name for name in measured if name not in ("ncc_means", "nc1_rank")]
     return {"seconds": seconds, "columns": table.set_index("space")[columns].to_dict("index")}
 
 

@@ -17,6 +17,7 @@ from featlab.analysis.alignment_change import LeftOut, alignment_change, left_ou
 from featlab.analysis.alignment_table import Scored, align, corrected, steps
 from featlab.analysis.class_order import Comparison, best_shifts, warn_class_order
 from featlab.analysis.confusion_tables import confusion_tables, count_decisions
+from featlab.analysis.common_rank import with_common_rank
 from featlab.analysis.evolution import evolution
 from featlab.analysis.induced import SOURCES, data_driven_taxonomy
 from featlab.analysis.left_out import refuse_undecided, warn_left_out
@@ -239,7 +240,7 @@ class _Tables:
 
     def add(self, summaries: Sequence[Any], advance: Advance) -> None:
         """Take up the epochs of one layer and split, first to last whatever order they come in."""
-        summaries = sorted(summaries, key=lambda summary: summary.request.epoch)
+        summaries = with_common_rank(sorted(summaries, key=lambda summary: summary.request.epoch))
         warn_gaps(summaries, self.run.classes)
         warn_ties(summaries)
         self.single |= any(summary.counts.max() == 1 for summary in summaries)

@@ -17,6 +17,7 @@ from featlab.errors import FeatlabWarning
 from featlab.hierarchy.labelspace import LabelSpace
 from featlab.messages import elided
 from featlab.metrics import collapse, geometry
+from featlab.metrics.collapse import PartialSums
 from featlab.metrics.controls import distribution
 from featlab.metrics.pairwise import pair_statistics
 from featlab.metrics.trees import linkage
@@ -77,6 +78,8 @@ class SnapshotSummary:
         Metrics with tied distances.
     controls
         By label space, each collapse column in its random controls, shape (n_controls,).
+    nc1
+        By label space, the terms of `nc1_pinv`, and of that of each control behind it.
     """
 
     request: Request
@@ -92,6 +95,7 @@ class SnapshotSummary:
     draws: dict[tuple[str, linkage.Method], tuple[Floats, ...]] = field(default_factory=dict)
     tied: frozenset[str] = frozenset()
     controls: dict[str, dict[str, Floats]] = field(default_factory=dict)
+    nc1: dict[str, tuple[PartialSums, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,8 @@ class FamilyMeasure:
         head = {"space": name, "groups": len(space.means), "rows": space.rows}
         of_geometry, of_collapse = zip(*columns, strict=True)
         geometry_row, collapse_row = ({**head, **_beside_controls(table)} for table in (of_geometry, of_collapse))
-        return Measured(name, geometry_row, collapse_row, space.nearest, _of_controls(of_collapse))
+        nc1 = tuple(PartialSums(group.within_along / group.spectrum, len(group.means)) for group in groups)
+        return Measured(name, geometry_row, collapse_row, space.nearest, _of_controls(of_collapse), nc1)
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,8 @@ class Measured:
         Its nearest-mean hits, shape (n_present,).
     controls
         Each collapse column in its random controls, shape (n_controls,).
+    nc1
+        Terms of its `nc1_pinv`, and of that of each control.
     """
 
     space: str
@@ -133,6 +140,7 @@ class Measured:
     collapse: Row
     nearest: Ints
     controls: dict[str, Floats]
+    nc1: tuple[PartialSums, ...]
 
 
 @dataclass(frozen=True)
@@ -250,6 +258,7 @@ def join_measures(
         draws={(part.metric, method): drawn for part in trees for method, drawn in part.draws.items()},
         tied=frozenset(part.metric for part in trees if part.tied),
         controls={part.space: part.controls for part in measured},
+        nc1={part.space: part.nc1 for part in measured},
     )
 
 
@@ -294,11 +303,11 @@ def _beside_controls(measured: Sequence[dict[str, float]]) -> Row:
     space = measured[0]
     row: Row = dict(space)
     for name, drawn in _of_controls(measured).items():
-        row.update(_control_row(name, space[name], drawn))
+        row.update(control_row(name, space[name], drawn))
     return row
 
 
-def _control_row(name: str, value: float, drawn: Floats) -> Row:
+def control_row(name: str, value: float, drawn: Floats) -> Row:
     """Columns of a measure's random controls."""
     found = distribution(value, drawn)
     with np.errstate(invalid="ignore"):  # both are infinite where means coincide

@@ -5,6 +5,8 @@ Columns that cannot be told (one group, means that coincide, a classifier that r
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from featlab.metrics.pairwise import PairStatistics
@@ -30,6 +32,33 @@ def nc1_pinv(spectrum: Floats, within_along: Floats, n_groups: int) -> float:
     0.25
     """
     return float((within_along / spectrum).sum() / n_groups) if len(spectrum) else NAN
+
+
+@dataclass(frozen=True)
+class PartialSums:
+    """Terms of `nc1_pinv`, from which it follows along any number of the strongest directions.
+
+    Attributes
+    ----------
+    along
+        Ratio of within to between variance along each direction of S_B, by descending between variance, shape
+        (n_directions,).
+    n_groups
+        Number of groups K.
+
+    Examples
+    --------
+    >>> sums = PartialSums(np.array([0.25, 0.5]), 3)
+    >>> sums.at(2), round(sums.at(1), 12)
+    (0.25, 0.083333333333)
+    """
+
+    along: Floats
+    n_groups: int
+
+    def at(self, rank: int) -> float:
+        """Value along the first directions; NaN along none."""
+        return float(self.along[:rank].sum() / self.n_groups) if rank else NAN
 
 
 def nc1_trace_ratio(within_trace: float, between_trace: float) -> float:

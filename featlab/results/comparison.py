@@ -23,7 +23,7 @@ COMPARED = tuple(name for name in TABLES if name not in ("classes", "spaces"))
 # What only describes a row is no measure; nor is a probability under one run's null one to take a mean of.
 _DESCRIBING = {"groups", "rows", "rule", "permutations", "left", "right", "size", "left_name", "right_name"}
 _DESCRIBING |= {"population", "sampled", "needed", "interval", "missing", "start", "course", "resolution", "spaces"}
-_DESCRIBING |= {"ncc_means"}
+_DESCRIBING |= {"ncc_means", "nc1_rank"}
 _DESCRIBING |= {"group_name", "predicted_name", "classes", "parent", "depth"}
 _MEASURED = {"confusion": {"rows"}}  # what is measured there, and describes a row elsewhere
 _UNREPEATED = {"p", "p_corrected", "control_p"}

@@ -86,7 +86,7 @@ TABLES: dict[str, Schema] = {
         "neural collapse",
         (*_SNAPSHOT, "space"),
         ("groups", "rows", *_COLLAPSE),
-        ("ncc_means",),
+        ("ncc_means", "nc1_rank"),
         controlled=True,
     ),
     "distances": Schema("distances between class means", (*_SNAPSHOT, "metric", "class_a", "class_b"), ("distance",)),

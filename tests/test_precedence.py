@@ -435,6 +435,60 @@ def test_one_epoch_has_neither_precedence_nor_trend(tmp_path):
     assert results.trend.slope.isna().all()
 
 
+def told(tmp_path, predictions, labels, spaces, **options):
+    """Onset and precedence of accuracy at 50 %, by space, of a run with these predictions from an epoch on."""
+    n_classes = labels.max() + 1
+    for epoch, said in predictions.items():
+        featlab.write_epoch(
+            tmp_path / "run.zarr",
+            epoch=epoch,
+            features={"last": np.random.default_rng(epoch).normal(size=(len(labels), 3))},
+            labels=labels,
+            logits=np.eye(n_classes)[said],
+        )
+    results = featlab.analyze(tmp_path / "run.zarr", spaces=spaces, permutations=0, **options)
+    tables = (table.query("series == 'accuracy' and fraction == 0.5") for table in (results.onset, results.precedence))
+    return [table.set_index("space") for table in tables]
+
+
+def test_what_moved_away_is_not_told(tmp_path):
+    """Classes are learned while their kinds are forgotten: no time at which the kinds were learned."""
+    labels = np.tile(np.arange(8), 20)
+    first = (labels + 4 * (np.arange(160) % 10 == 0)) % 8  # nine of ten in the right half
+    first = np.where(np.arange(160) % 10 > 1, (first // 4) * 4 + (first + 1) % 4, first)
+    last = np.where(np.arange(160) % 10 < 6, labels, (labels + 4) % 8)
+    onset, precedence = told(tmp_path, {0: first, 1: last}, labels, {"half": (np.arange(8) // 4).tolist()}, controls=20)
+    assert onset.course.to_dict() == {"hyponym": "first interval", "half": "away"}
+    assert np.isfinite(onset.onset["half"])
+    assert np.isnan(
+        precedence[["difference", "low", "control_difference", "control_low"]].loc["half"].astype(float)
+    ).all()
+    assert np.isnan(onset.control_p["half"])
+
+
+def test_random_groups_of_uneven_classes_begin_at_their_own_chance(tmp_path):
+    """Classes have 5 to 40 rows: chance is higher in a random grouping whose larger group has more of them."""
+    sizes = np.array([5, 40, 10, 40, 5, 20])
+    labels, partition = np.repeat(np.arange(6), sizes), np.array([0, 0, 0, 0, 1, 1])
+    generator = np.random.default_rng(0)
+    predictions = {
+        epoch: np.where(generator.random(len(labels)) < part, labels, generator.integers(0, 6, len(labels)))
+        for epoch, part in ((2, 0.3), (4, 0.5), (6, 0.9))
+    }
+    onset, precedence = told(tmp_path, predictions, labels, {"some": partition.tolist()}, controls=20)
+    drawn = controls(LabelSpace.from_groups("some", [str(group) for group in partition]), 20, seed=0)
+    epochs, found = np.array([0.0, 2, 4, 6]), []
+    for groups in (partition, *(control.labels for control in drawn)):
+        chance = sum(np.mean(groups[labels] == group) * np.mean(groups == group) for group in (0, 1))
+        found.append(
+            crossing(epochs, [chance, *(np.mean(groups[said] == groups[labels]) for said in predictions.values())], 0.5)
+        )
+    assert onset.onset["some"] == pytest.approx(found[0])
+    assert onset.control_onset["some"] == pytest.approx(np.median(found[1:]))
+    assert precedence.control_low["some"] == pytest.approx(min(found[1:]) - found[0])
+    assert set(onset.start) == {"chance"}
+
+
 SAMPLES = {(sample.name, sample.groups): sample for sample in planted_order.SAMPLES}
 
 

@@ -201,7 +201,7 @@ def _onset(series: Series, course: Course, fraction: float, sampled: Population,
         times, correct, counts, start = vars(course.counted).values()
         groups = sampled.groups
         low, high = bias.onset_interval(times, correct, counts, fraction, groups=groups, start=start, seed=seed)
-        if not np.isnan([low, told]).any():
+        if len(series.courses) > 1 and not np.isnan([low, told]).any():
             resampled = contrasts.resampled_onset(
                 times, correct, counts, fraction, groups=groups, start=start, seed=seed
             )

@@ -252,7 +252,10 @@ def by_group(counts: Ints, groups: Ints | None) -> Floats:
     """
     if groups is None:
         return counts.astype(np.float64)
-    return np.stack([np.bincount(groups, weights=row, minlength=int(groups.max()) + 1) for row in counts])
+    n_epochs, n_groups = len(counts), int(groups.max()) + 1
+    cells = np.arange(n_epochs)[:, None] * n_groups + groups
+    sums = np.bincount(cells.ravel(), weights=counts.ravel(), minlength=n_epochs * n_groups)
+    return sums.astype(np.float64).reshape(n_epochs, n_groups)
 
 
 def effective_groups(counts: NDArray[np.number]) -> float:

@@ -47,9 +47,9 @@ class Confusion:
             Group of each class in each of them, shape (n_spaces, n_classes).
         """
         wrong = self.true != self.predicted  # a right class is in the right group
-        true, predicted, rows = self.true[wrong], self.predicted[wrong], self.rows[wrong]
-        found = [self.rows.sum() - rows[space[true] != space[predicted]].sum() for space in spaces]
-        return np.array(found, np.int64)
+        true, predicted, rows = self.true[wrong], self.predicted[wrong], self.rows[wrong].astype(np.float64)
+        lost = [rows @ (space[true] != space[predicted]) for space in spaces.astype(np.int32)]
+        return np.asarray(self.rows.sum() - np.array(lost), np.int64)
 
     def grouped(self, groups: Ints) -> Confusion:
         """Confusion of the groups: rows by group and predicted group.

@@ -19,7 +19,7 @@ from featlab.typing import NAN, Floats, Ints
 
 FEWEST_CONTROLS = 19  # the least number whose range holds a further one, on each side, with 95 %
 SAME = 1e-9  # epochs by which two onsets of one course may differ through rounding
-FEW = 20  # groups below which a contrast is so skewed that percentiles alone cover too little
+MANY = 500  # groups from which percentiles do: the skewness no longer shows, and influences would take memory
 CERTAIN = 3.0  # standard errors by which a course is behind its mark again, for that to be more than noise
 
 
@@ -79,7 +79,6 @@ def resampled_onset(
     right, rows = bias.by_group(correct, groups), bias.by_group(counts, groups)
     held = rows.sum(axis=0) > 0
     right, rows = right[:, held], rows[:, held]
-    effective = bias.effective_groups(rows)
     times = bias.resamples(seed, right.shape[1], draws)
     if start is not None:  # rows that no group has: no resample tells of another start
         none = np.zeros((1, right.shape[1]))
@@ -89,7 +88,7 @@ def resampled_onset(
     onset = sample.onsets(epochs, fraction)
     first = resampled.onsets(epochs, fraction)
     again = _fell_back(sample, fraction, onset, epochs)
-    skewed = contrast_method(effective, fraction) != "percentile" and right.shape[1] < bias.NORMAL
+    skewed = bias.effective_groups(rows) < MANY
     return Resampled(
         onset=float(onset[0]),
         first=first,
@@ -159,17 +158,16 @@ def _influences(
 
 
 def contrast_method(effective: float, fraction: float) -> str:
-    """Interval that a contrast of onsets takes.
+    """Interval that a contrast of onsets takes, or "too few" groups for one.
 
     Examples
     --------
-    >>> [contrast_method(groups, 0.5) for groups in (5, 8, 20)], contrast_method(50, 0.9)
-    (['too few', 'percentile and bootstrap-t', 'percentile'], 'percentile and bootstrap-t')
+    >>> [contrast_method(groups, 0.9) for groups in (20, 50)]
+    ['too few', 'percentile and bootstrap-t']
     """
-    needed = bias.fewest_groups(fraction)
-    if round(effective) < needed:
+    if round(effective) < bias.fewest_groups(fraction):
         return "too few"
-    return "percentile and bootstrap-t" if needed > FEW or round(effective) < FEW else "percentile"
+    return "percentile and bootstrap-t" if effective < MANY else "percentile"
 
 
 def contrast_interval(
@@ -180,8 +178,9 @@ def contrast_interval(
     Percentiles of few groups are too near each other, as a bootstrap spreads less than the sample by (n - 1) / n, and
     takes the normal's tails for Student's. Taking those at the tail of a normal beyond sqrt(n / (n - 1)) quantiles of
     Student's t with n - 1 degrees of freedom mends both. Where a few groups are late the sum is skewed away from zero:
-    the more it is, the less is it known. Below `FEW` groups, and for other fractions than half, the end that is farther
-    from zero is therefore that of the bootstrap-t (Hall 1988) where this is farther. `python -m benchmarks.coverage` prints how often such intervals hold the truth.
+    the farther it is, the less is it known. The end that is farther from zero is therefore that of the bootstrap-t
+    (Hall 1988) where this is farther. Of `MANY` groups and more it is not.
+    `python -m benchmarks.coverage` prints how often such intervals hold the truth.
 
     Parameters
     ----------
@@ -308,7 +307,7 @@ def control_range(onsets: Floats, level: float = 0.95) -> tuple[float, float]:
     known = np.sort(onsets[~np.isnan(onsets)])
     if len(known) < FEWEST_CONTROLS:
         return NAN, NAN
-    rank = max(math.ceil(len(known) * (1 - level) / 2) - 1, 0)
+    rank = max(math.ceil(len(known) * (1 - level) / 2 - SAME) - 1, 0)
     return float(known[rank]), float(known[len(known) - 1 - rank])
 
 

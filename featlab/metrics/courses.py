@@ -8,7 +8,7 @@ from featlab.metrics import bias
 from featlab.typing import NAN, Floats
 
 TURNED = 0.25  # share of what a series had gained that it gives back before it is said to have turned
-CERTAIN = 3.0  # standard errors that this must be beyond, where they are known
+CERTAIN = 4.0  # standard errors that this must be beyond, where they are known: of many epochs, one is three off
 STILL = 1e-12  # a series whose whole range is smaller has not moved, such as an angle of two means
 
 
@@ -39,7 +39,7 @@ def course(
         - "still": all values are the same;
         - "away": it ended worse than it began;
         - "turned": after it reached the mark, it fell back from its best by more than a quarter of what it had gained
-          at its best, and by more than three standard errors, whether it came forward again or not; or it ended where
+          at its best, and by more than four standard errors, whether it came forward again or not; or it ended where
           it began;
         - "first interval": it reached the mark within the first interval between epochs, so nobody knows when;
         - "moved".

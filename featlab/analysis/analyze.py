@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from featlab.analysis.accuracy import accuracy_onsets, accuracy_table, layer_onsets
-from featlab.analysis.alignment_change import LeftOut, alignment_change, left_out
+from featlab.analysis.alignment_change import LeftOut, alignment_change, left_out, siblings
 from featlab.analysis.alignment_table import Scored, align, corrected, steps
 from featlab.analysis.class_order import Comparison, best_shifts, warn_class_order
 from featlab.analysis.evolution import evolution
@@ -228,6 +228,7 @@ class _Tables:
         if per_snapshot > DISTANCE_ROWS:
             self.distances_kept = "none"
         self.sampled = choose_population(run.classes, plan.taxonomy, plan.spaces)
+        self.siblings = siblings(run.classes, plan.taxonomy)
         options = plan.options
         self.reference = make_reference(
             run.classes, plan.taxonomy, options.distances, plan.spaces, options.permutations, options.seed
@@ -249,7 +250,7 @@ class _Tables:
         self.rows["evolution"] += evolution(summaries)
         self.rows["onset"] += layer_onsets(summaries, self.plan, self.sampled)
         self.scored += align(summaries, self.reference, advance)
-        self.left_out.update(left_out(summaries, self.reference, self.sampled))
+        self.left_out.update(left_out(summaries, self.reference, self.siblings))
         self.shifts.update(best_shifts(summaries[-1], self.reference))
 
     def results(self, decisions: Any) -> Results:
@@ -264,7 +265,7 @@ class _Tables:
             "accuracy": accuracy,
             "distances": pd.concat(self.distances, ignore_index=True) if self.distances else pd.DataFrame(),
             "alignment": pd.DataFrame(alignment),
-            "alignment_change": pd.DataFrame(alignment_change(self.scored, self.left_out, self.sampled)),
+            "alignment_change": pd.DataFrame(alignment_change(self.scored, self.left_out, self.siblings)),
             **{name: pd.DataFrame(rows) for name, rows in {**self.rows, "onset": onsets}.items()},
         }
         return Results(tables, {**self._parameters(), "notes": self._notes(alignment)})

@@ -6,8 +6,9 @@ Branches of classes are drawn from a population: where each lies, how loose it i
 classes there are four snapshots: "untrained", which has the branches a little as inputs have them; "still", another
 draw of its noise; "last", trained; "other", a layer that has them less. The truth is the mean score over such draws.
 "level" is the share of intervals that hold it for `rsa_*` of "last", "change" for "last" less "untrained", "behind"
-for "last" less "other"; each for Pearson and Spearman. The last three columns are shares of p <= 0.05: of "untrained"
-by itself, of the change from "untrained" to "still" (nothing was learned), and of that to "last".
+for "last" less "other"; each for Pearson and Spearman. "untrained" is the share of p <= 0.05 of that snapshot by
+itself, though nothing was learned. The rest are shares of changes of the Spearman correlation that look learned, by
+p <= 0.05, and by an interval above 0 beside that: from "untrained" to "still", where none was, and to "last".
 """
 
 from __future__ import annotations
@@ -93,8 +94,8 @@ class Covered:
     change: Floats
     behind: Floats
     untrained: float
-    still: float
-    learned: float
+    still: tuple[float, float]
+    learned: tuple[float, float]
 
 
 def coverage(design: Design, *, runs: int, seed: int, level: float = 0.95, tested: int = TESTED) -> Covered:
@@ -123,10 +124,21 @@ def coverage(design: Design, *, runs: int, seed: int, level: float = 0.95, teste
         low, high = jackknife_interval(of, np.moveaxis(left, 0, -1), effective, level=level)
         return np.asarray(((low <= true) & (true <= high)).mean(axis=0))
 
+    def above(last: int, other: int) -> NDArray[np.bool_]:
+        change, left = (array[:tested, last, 1] - array[:tested, other, 1] for array in (values, without))
+        return np.asarray(jackknife_interval(change, left, effective, level=level)[0] > 0)
+
     names = list(STRENGTHS)
-    last, untrained, other = (names.index(name) for name in ("last", "untrained", "other"))
-    shares = np.mean(small, axis=0).tolist() if small else [float("nan")] * 3
-    return Covered(held(last), held(last, untrained), held(last, other), *shares)
+    last, untrained, other, still = (names.index(name) for name in ("last", "untrained", "other", "still"))
+    by_itself, idle, learned = np.array(small).T
+    return Covered(
+        held(last),
+        held(last, untrained),
+        held(last, other),
+        float(by_itself.mean()),
+        (float(idle.mean()), float((idle & above(still, untrained)).mean())),
+        (float(learned.mean()), float((learned & above(last, untrained)).mean())),
+    )
 
 
 def _scores(drawn: dict[str, Floats], square: TiedDistances) -> Floats:
@@ -158,10 +170,10 @@ def table(*, runs: int, seed: int) -> Iterator[str]:
     yield "|" + "---|" * 9
     for design in DESIGNS:
         found = coverage(design, runs=runs, seed=seed)
-        pairs = [f"{pair[0]:.3f}, {pair[1]:.3f}" for pair in (found.level, found.change, found.behind)]
-        shares = [f"{share:.3f}" for share in (found.untrained, found.still, found.learned)]
-        name = f"{len(design.sizes)} {design.name}"
-        yield f"| {' | '.join([name, str(len(design.groups)), f'{design.loose}', *pairs, *shares])} |"
+        pairs = (found.level, found.change, found.behind, found.still, found.learned)
+        level, change, behind, still, learned = (f"{pair[0]:.3f}, {pair[1]:.3f}" for pair in pairs)
+        cells = [f"{len(design.sizes)} {design.name}", str(len(design.groups)), f"{design.loose}"]
+        yield f"| {' | '.join([*cells, level, change, behind, f'{found.untrained:.3f}', still, learned])} |"
 
 
 def main() -> None:

@@ -27,6 +27,7 @@ from featlab.statistics.gather import Request
 Floats = NDArray[np.float64]
 
 DIMENSIONS = 40
+STRENGTH = 0.6  # of the directions, so that no score finds all trees
 PERMUTATIONS = 199
 SIGNIFICANT = 0.05
 METRICS = ("euclidean", "cosine")
@@ -113,7 +114,7 @@ def planted_means(names: list[str], generator: np.random.Generator) -> Floats:
         for end in range(1, len(parts) + 1):
             node = ".".join(parts[:end])
             if node not in direction:
-                direction[node] = generator.normal(size=DIMENSIONS)
+                direction[node] = STRENGTH * generator.normal(size=DIMENSIONS)
             means[row] += direction[node]
     return means
 

@@ -117,7 +117,7 @@ class TestTable:
         assert (row["change_low"], row["change_high"]) == pytest.approx(
             interval(change, left_out(last) - left_out(first))
         )
-        assert (row["population"], row["sampled"], row["needed"]) == ("branches of the hierarchy", BRANCHES, 6)
+        assert (row["population"], row["sampled"], row["needed"]) == ("groups of siblings", BRANCHES, 6)
         assert row["interval"] == "jackknife"
 
     def test_layers_are_ranked_in_pairs_with_the_best(self, results: Results) -> None:

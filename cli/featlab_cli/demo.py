@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 @click.command("demo", short_help="Train, capture, analyse and report on this machine; no download.")
 @click.option(
     "--data",
-    type=click.Choice(["snippets", "planted", "fashion-mnist"]),
+    type=click.Choice(["snippets", "planted", "fashion-mnist", "wordnet-glosses"]),
     default="snippets",
     show_default=True,
-    help="Source of the installed libraries; a tree with known answers; or Fashion-MNIST where it is installed.",
+    help="Source of the installed libraries; a tree with known answers; or, where they are installed, Fashion-MNIST "
+    "or the glosses of WordNet's nouns.",
 )
 @click.option(
     "--out",

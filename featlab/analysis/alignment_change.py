@@ -15,6 +15,8 @@ from featlab.analysis.alignment_table import FAMILY, Scored, sign_of
 from featlab.analysis.population import FEWEST, Population
 from featlab.analysis.reference import Reference
 from featlab.analysis.snapshots import Row, SnapshotSummary
+from featlab.hierarchy import labelspace
+from featlab.hierarchy.taxonomy import Taxonomy
 from featlab.metrics import bias, permutations
 from featlab.metrics.rsa.jackknife import jackknife_interval, pearson_without_each, spearman_without_each
 from featlab.metrics.rsa.ranks import SORTED_AT_ONCE
@@ -46,6 +48,25 @@ class LeftOut:
     groups: Ints
     effective: float
     values: Floats
+
+
+def siblings(classes: Sequence[str], taxonomy: Taxonomy | None) -> Population:
+    """Take the classes of one parent for a draw, from what could stand in the same hierarchy.
+
+    Pairs that share a class, or of which classes share a parent, depend on each other. What is above the parents is
+    taken as it is: it is what the features are compared with. For how a series of accuracies would run with other
+    kinds of classes, broader groups are left out (see `featlab.analysis.population`).
+
+    Examples
+    --------
+    >>> taxonomy = Taxonomy.from_nested({"animal": {"pet": ["cat", "dog"], "fish": ["ray", "eel"]}, "car": None})
+    >>> siblings(taxonomy.leaves, taxonomy).groups
+    array([0, 0, 1, 1, 2])
+    """
+    if taxonomy is None:
+        return Population("classes", np.arange(len(classes)))
+    found = labelspace.branches(taxonomy, classes, len(classes))
+    return Population("classes" if found.is_identity else "groups of siblings", found.labels)
 
 
 def left_out(

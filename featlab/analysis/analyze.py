@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 
 from featlab.analysis.accuracy import accuracy_table
-from featlab.analysis.alignment_change import LeftOut, alignment_change, left_out
+from featlab.analysis.alignment_change import LeftOut, alignment_change, left_out, siblings
 from featlab.analysis.alignment_table import Scored, align, corrected, steps
 from featlab.analysis.class_order import Comparison, best_shifts, warn_class_order
-from featlab.analysis.confusion_tables import confusion_tables, count_decisions
 from featlab.analysis.common_rank import with_common_rank
+from featlab.analysis.confusion_tables import confusion_tables, count_decisions
 from featlab.analysis.evolution import evolution
 from featlab.analysis.induced import SOURCES, data_driven_taxonomy
 from featlab.analysis.left_out import refuse_undecided, warn_left_out
@@ -233,6 +233,7 @@ class _Tables:
         if per_snapshot > DISTANCE_ROWS:
             self.distances_kept = "none"
         self.sampled = choose_population(run.classes, plan.taxonomy, plan.spaces)
+        self.siblings = siblings(run.classes, plan.taxonomy)
         options = plan.options
         self.reference = make_reference(
             run.classes, plan.taxonomy, options.distances, plan.spaces, options.permutations, options.seed
@@ -255,7 +256,7 @@ class _Tables:
         found = onset_rows(layer_series(summaries, self.plan), self.sampled, self.plan.options.seed)
         self.onsets = {name: rows + found[name] for name, rows in self.onsets.items()}
         self.scored += align(summaries, self.reference, advance)
-        self.left_out.update(left_out(summaries, self.reference, self.sampled))
+        self.left_out.update(left_out(summaries, self.reference, self.siblings))
         self.shifts.update(best_shifts(summaries[-1], self.reference))
 
     def results(self, decisions: Any) -> Results:
@@ -276,7 +277,7 @@ class _Tables:
             "confusion": confused.confusion,
             "distances": pd.concat(self.distances, ignore_index=True) if self.distances else pd.DataFrame(),
             "alignment": pd.DataFrame(alignment),
-            "alignment_change": pd.DataFrame(alignment_change(self.scored, self.left_out, self.sampled)),
+            "alignment_change": pd.DataFrame(alignment_change(self.scored, self.left_out, self.siblings)),
             **{name: pd.DataFrame(rows) for name, rows in {**self.rows, **onsets}.items()},
         }
         notes = {**self._notes(alignment), **confused.notes, **({"node_onset": nodes.note} if nodes.note else {})}

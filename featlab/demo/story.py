@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from featlab.results.tables import Results
 
-EPOCHS = {"snippets": 8, "planted": 6, "fashion-mnist": 4}
+EPOCHS = {"snippets": 8, "planted": 6, "fashion-mnist": 4, "wordnet-glosses": 6}
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,8 @@ def run_demo(
     Parameters
     ----------
     data
-        "snippets" (source of installed libraries), "planted" (a tree with known answers) or "fashion-mnist".
+        "snippets" (source of installed libraries), "planted" (a tree with known answers), "fashion-mnist", or
+        "wordnet-glosses" (definitions of nouns, with WordNet's hierarchy above them).
     out
         Folder to write to.
     seed
@@ -116,8 +117,8 @@ def run_demo(
     ------
     OptionError
         For unknown data, or epochs below 1.
-    DataError
-        When the data cannot be found.
+    DataError, TaxonomyError
+        When the data, or WordNet, cannot be found.
     NotAStoreError
         When the place of the store holds something else.
     """
@@ -137,7 +138,10 @@ def run_demo(
             taxonomy = _plant(store, passes, seed)
     else:
         with clock.stage("data"):
-            trainee = _snippets(seed) if data == "snippets" else _fashion_mnist(data_dir, seed)
+            if data == "fashion-mnist":
+                trainee = _fashion_mnist(data_dir, seed)
+            else:
+                trainee = _snippets(seed) if data == "snippets" else _wordnet_glosses(seed)
         _clear(store)
         with clock.stage("training and capture"):
             _train(trainee, store, passes, seed)
@@ -179,6 +183,18 @@ def _snippets(seed: int) -> _Trainee:
     late = data.held_out
     train, held_out = (features[~late], data.labels[~late]), (features[late], data.labels[late])
     return _Trainee(model, train, held_out, data.classes, taxonomy)
+
+
+def _wordnet_glosses(seed: int) -> _Trainee:
+    from featlab.demo.train import mlp
+    from featlab.demo.wordnet_glosses import gloss_features, load_glosses
+    from featlab.hierarchy.wordnet import wordnet_taxonomy
+
+    data = load_glosses()
+    features, late = gloss_features(data.texts), data.held_out
+    model = mlp(features.shape[1], len(data.classes), seed=seed)
+    train, held_out = (features[~late], data.labels[~late]), (features[late], data.labels[late])
+    return _Trainee(model, train, held_out, data.classes, wordnet_taxonomy(data.classes))
 
 
 def _fashion_mnist(data_dir: str | PathLike[str] | None, seed: int) -> _Trainee:

@@ -302,13 +302,19 @@ class _Contrast:
         }
 
     def trend(self, onsets: Sequence[_Onset]) -> Row:
-        """Slope of onset over doublings of the number of groups, over balanced label spaces."""
-        told = [one for one in onsets if is_balanced(one.space) and not np.isnan(one.told)]
+        """Slope of onset over doublings of the number of groups, over the classes and balanced label spaces.
+
+        Beside it, by how much it exceeds those of random groups: the n-th random grouping of each label space makes one.
+        """
+        told = [one for one in onsets if one.space.is_balanced and not np.isnan(one.told)]
         slope = low = high = NAN
-        if len(told) >= SPACES:
+        random = np.zeros(0)
+        if len(told) >= SPACES and not np.isnan(onsets[0].told):  # of hypernyms alone it says nothing of the classes
             weights = contrasts.slope_weights(np.array([one.space.n_groups for one in told]))
             slope = contrasts.settled(float(weights @ [one.told for one in told]))
             low, high = self._interval(told, weights)
+            random = _random_slopes(told, weights)
+        control_low, control_high = contrasts.control_range(random)
         return {
             **self.keys,
             "fraction": self.fraction,
@@ -316,10 +322,15 @@ class _Contrast:
             "slope": slope,
             "low": low,
             "high": high,
+            "control_difference": contrasts.settled(slope - _median(random)),
+            "control_low": contrasts.settled(slope - control_high),
+            "control_high": contrasts.settled(slope - control_low),
             **self.population,
         }
 
 
-def is_balanced(space: LabelSpace) -> bool:
-    """Tell whether no group holds more than half of the classes: of others, most of the accuracy is of one group."""
-    return bool(2 * space.sizes.max() <= space.sizes.sum())
+def _random_slopes(told: Sequence[_Onset], weights: Floats) -> Floats:
+    """Slopes over random groups of all label spaces, and the classes, which have none; shape (n_controls,)."""
+    drawn = min((len(one.controls) for one in told if not one.space.is_identity), default=0)
+    onsets = [np.full(drawn, one.told) if one.space.is_identity else one.controls[:drawn] for one in told]
+    return np.asarray(weights @ np.stack(onsets))

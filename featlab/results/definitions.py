@@ -664,6 +664,26 @@ _COLUMNS = {
         source=_HESTERBERG,
         unknown=f"{_TOO_FEW}, no slope, or a series that is no share of rows",
     ),
+    "trend.control_difference": Definition(
+        "Slope less the median slope of random groups of the same sizes; above 0, broad comes first by more than "
+        "sizes alone bring about.",
+        "slope - median slope(random groups)",
+        unit="epochs per doubling",
+        null="0",
+        unknown="no random groups, or no slope",
+    ),
+    "trend.control_low": Definition(
+        "Lower end of the slope less the 95 % range of slopes of random groups, one of each label space.",
+        unit="epochs per doubling",
+        null="0",
+        unknown="fewer than 19 random groups, or no slope",
+    ),
+    "trend.control_high": Definition(
+        "Upper end of the slope less the 95 % range of slopes of random groups, one of each label space.",
+        unit="epochs per doubling",
+        null="0",
+        unknown="fewer than 19 random groups, or no slope",
+    ),
     # node_onset
     "node": Definition(
         "Node of the hierarchy, a class or an inner node; of nodes that hold the same classes the lowest.", kind="text"

@@ -121,7 +121,7 @@ TABLES: dict[str, Schema] = {
     "trend": Schema(
         "onset over all label spaces, in epochs for each doubling of the groups",
         ("split", "layer", "series", "fraction"),
-        ("spaces", "slope", "low", "high", *_POPULATION),
+        ("spaces", "slope", "low", "high", "control_difference", "control_low", "control_high", *_POPULATION),
         added=True,
     ),
     "node_onset": Schema(

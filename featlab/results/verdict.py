@@ -203,7 +203,7 @@ def _headline(course: _Course, pairs: Sequence[Mapping[str, Any]], trends: Seque
     if np.isfinite(slope):
         trend = trends[0]
         found = Interval(slope, float(trend["low"]), float(trend["high"]))
-        random = Interval(*(float(trend.get(f"control_{name}", NAN)) for name in ("slope", "low", "high")))
+        random = _pair(trend, "control_")
         claim, against, basis = order_claim(found, random), GROUPS, trend
         text = f"onsets of {course.name} come {_later(found.difference)} for each doubling of the groups"
         if claim in _HEADLINES and (others := _against(claim, pairs)):

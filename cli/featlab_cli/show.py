@@ -10,7 +10,7 @@ from featlab.errors import OptionError
 from featlab.messages import near_names
 from featlab_cli import completion
 from featlab_cli.describe import print_description
-from featlab_cli.tables import Choice, print_frame, table_options
+from featlab_cli.tables import Choice, beside_measures, print_frame, table_options
 from featlab_cli.terminal import printable
 
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ def command(results: str, table: str | None, described: bool, choice: Choice) ->
     featlab show run.results collapse --describe
     """
     import featlab
-    from featlab.results.registry import random_control_columns
     from featlab.results.schema import TABLES
 
     loaded = featlab.load_results(results)
@@ -67,7 +66,7 @@ def command(results: str, table: str | None, described: bool, choice: Choice) ->
     if said:
         click.echo(printable(f"featlab: {table}: {said}"), err=True)
     notes = []
-    hidden = [name for name in random_control_columns(table) if name in frame]
+    hidden = beside_measures(frame, table)
     if choice.style == "table" and hidden and not choice.whole:
         frame = frame.drop(columns=hidden)
         notes.append(f"{len(hidden)} control columns are hidden")

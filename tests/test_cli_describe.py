@@ -67,6 +67,12 @@ def test_controls_are_hidden_until_all_is_asked_for(results):
     assert "In formulas: h, y features and class of a row;" in text
 
 
+def test_only_what_stands_beside_a_measure_is_hidden(results):
+    """As nc1_pinv_difference is; precedence has a control_difference of its own."""
+    assert "nc1_pinv_difference" not in printed("show", results, "collapse", "--format", "table")
+    assert "hidden" not in printed("show", results, "precedence", "--format", "table")
+
+
 def test_in_a_pipe_it_is_a_table(results):
     found = pd.read_csv(io.StringIO(printed("show", results, "collapse", "--describe")), keep_default_na=False)
     whole = describe("collapse")

@@ -243,6 +243,12 @@ def test_frames_of_unlike_definitions_meet(results, tmp_path):
     assert pd.read_parquet(tmp_path / "own.parquet").attrs == collapse.attrs
 
 
+def test_comparisons_do_not_carry_definitions_of_other_columns(results):
+    compared = featlab.compare([results, results], labels=["a", "b"])["onset"]
+    assert "difference" in compared
+    assert not compared.attrs
+
+
 def test_a_frame_that_was_given_stays_as_it_was():
     given = pd.DataFrame({"class": [0], "name": ["cat"], "synset": [None]})
     assert featlab.Results({"classes": given}, {}).classes.attrs

@@ -8,7 +8,7 @@ from featlab.errors import OptionError
 from featlab.messages import near_names
 from featlab_cli import completion
 from featlab_cli.describe import print_description
-from featlab_cli.tables import Choice, is_control, print_frame, table_options
+from featlab_cli.tables import Choice, beside_measures, print_frame, table_options
 from featlab_cli.terminal import printable
 from featlab_cli.verdict import print_verdict
 
@@ -63,7 +63,7 @@ def command(results: str, table: str | None, described: bool, choice: Choice) ->
     if said:
         click.echo(printable(f"featlab: {table}: {said}"), err=True)
     notes = []
-    hidden = [name for name in frame.columns if is_control(name)]
+    hidden = beside_measures(frame, table)
     if choice.style == "table" and hidden and not choice.whole:
         frame = frame.drop(columns=hidden)
         notes.append(f"{len(hidden)} control columns are hidden")

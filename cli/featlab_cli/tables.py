@@ -155,6 +155,13 @@ def is_control(name: str) -> bool:
     return name.endswith(("_control", "_control_std", "_difference", "_control_low", "_control_high", "_control_p"))
 
 
+def beside_measures(frame: pd.DataFrame, table: str) -> list[str]:
+    """Columns of a table of results that tell of a measure in random label spaces, beside the measure itself."""
+    from featlab.results.registry import random_control_columns
+
+    return [name for name in random_control_columns(table) if name in frame]
+
+
 def _columns(frame: pd.DataFrame) -> str:
     measures = [name for name in frame.columns if not is_control(name)]
     hidden = len(frame.columns) - len(measures)

@@ -198,6 +198,7 @@ def _join(tables: Sequence[pd.DataFrame], name: str, labels: Sequence[str]) -> t
     """Join tables on their keys: the keys in order of first appearance, and values of shape (n_keys, n_tables)."""
     stacked = pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
     keys = stacked.drop(columns="value")
+    keys.attrs = {}  # definitions of one run's columns: `low` and `difference` are others here
     for column in keys.columns[keys.dtypes.map(lambda dtype: dtype.kind == "O")]:
         keys[column] = keys[column].astype(object).where(keys[column].notna(), None)
     row = keys.groupby(list(keys.columns), sort=False, dropna=False).ngroup().to_numpy()

@@ -81,6 +81,17 @@ def defined_columns(table: str) -> dict[str, Definition]:
     return {name: definition for name, role, definition in _entries(table) if role in _ROLES}
 
 
+def random_control_columns(table: str) -> list[str]:
+    """Columns of a table that stand beside a measure and tell of it in random label spaces.
+
+    Examples
+    --------
+    >>> random_control_columns("collapse")[0], random_control_columns("precedence")
+    ('nc1_pinv_control', [])
+    """
+    return [name for name, role, _ in _entries(table) if role == "control"]
+
+
 def needed_columns(table: str) -> Needed:
     """Columns that a saved table must have, those added since results were first saved left out."""
     later = later_columns(table)

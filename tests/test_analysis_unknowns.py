@@ -85,6 +85,7 @@ def test_a_mean_at_the_mean_of_all_has_no_cosine(tmp_path, dim):
 
 
 @pytest.mark.defect("B10", "class means that coincide gave nc1_cdnv 7e29 for infinity, and an onset")
+@pytest.mark.filterwarnings("ignore:the class means of layer 'last'.* have ranks from 3 to 4:featlab.FeatlabWarning")
 @pytest.mark.parametrize("dim", [4, 64])
 def test_means_that_coincide_have_an_infinite_cdnv_and_no_onset(tmp_path, dim):
     rng = np.random.default_rng(0)

@@ -218,7 +218,7 @@ def regroup(statistics: ClassStatistics, labels: Ints, space: SpaceKey) -> Group
     means = _unblurred(raw_means - raw_means.mean(axis=0), statistics.rounding.whole)
     apart = statistics.means - raw_means[groups]  # mu_k - mu_g
     counts = np.bincount(groups, weights=sums.counts, minlength=n_groups).astype(np.int64)
-    scatter = sums.class_scatter + sums.counts * np.square(apart).sum(axis=1)
+    scatter = sums.class_scatter + sums.counts * np.einsum("ij,ij->i", apart, apart)
     if sums.residuals is not None:
         # (h - mu_g)^2 = (h - mu_k)^2 + (mu_k - mu_g)^2 + 2 (h - mu_k)(mu_k - mu_g), and the last term adds up to zero
         # over a class only about the mean of these very rows, not about that of another split.
@@ -284,23 +284,25 @@ def _along_combinations(
     within classes is sum_gh u_gj u_hj m_g^T A m_h / s_j^2: both follow from inner products.
     """
     sums = statistics.coordinates
-    products = _less_mean((averages @ statistics.gram.T).T)  # of class means with centred group means
-    values, vectors = _spectrum(_less_mean((averages @ products).T), max(means.shape))
+    # Products with group means are rows here, in one piece: a transposed array would be copied for each space. Inner
+    # products, and the scatter along pairs of means, are symmetric.
+    products = _less_mean(averages @ statistics.gram).T  # of class means with centred group means
+    values, vectors = _spectrum(_less_mean(averages @ products), max(means.shape))
     vectors /= np.sqrt(values)
-    swept = _less_mean((averages @ _less_mean((averages @ statistics.swept.T).T)).T)
+    swept = _less_mean(averages @ _less_mean(averages @ statistics.swept).T)
     along = np.einsum("ij,ij->j", vectors, swept @ vectors)
     projected = products @ vectors
     projected -= (averages @ projected)[groups]
     along += sums.counts @ np.square(projected)
     if sums.residuals is not None:
-        across = _less_mean((averages @ (statistics.means @ sums.residuals.T)).T)
+        across = _less_mean(averages @ (statistics.means @ sums.residuals.T)).T
         along += 2 * np.einsum("ij,ij->j", across @ vectors, projected)
     return values / len(means), along
 
 
 def _less_mean(products: Floats) -> Floats:
-    """Products with group means, one column each, as they are with the centred ones."""
-    return np.asarray(products - products.mean(axis=1, keepdims=True))
+    """Products with group means, one row each, as they are with the centred ones."""
+    return np.asarray(products - products.mean(axis=0))
 
 
 def _spectrum(products: Floats, size: int) -> tuple[Floats, Floats]:

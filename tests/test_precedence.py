@@ -431,6 +431,7 @@ def test_one_epoch_has_neither_precedence_nor_trend(tmp_path):
     write(tmp_path / "run.zarr", labels, predictions, [0])
     results = featlab.analyze(tmp_path / "run.zarr", hierarchy="dotted", spaces=["depth1"], permutations=0, controls=2)
     assert set(results.onset.course) == {"unknown"}
+    assert set(results.precedence.space) == {"depth1"}
     assert results.precedence[["difference", "low", "control_difference", "control_low"]].isna().all(axis=None)
     assert results.trend.slope.isna().all()
 
@@ -497,14 +498,14 @@ SAMPLES = {(sample.name, sample.groups): sample for sample in planted_order.SAMP
     [
         (("even", 20), "logistic", 0.5),
         (("uneven", 20), "stragglers", 0.5),
-        (("no epoch 0", 50), "retreats", 0.9),
+        (("no epoch 0", 10), "steep", 0.5),
     ],
 )
 def test_paired_intervals_hold_and_claims_are_right(sample, curve, fraction):
     for order in planted_order.ORDERS:
-        found = planted_order.shares(SAMPLES[sample], curve, order, fraction, runs=100, seed=1)
+        found = planted_order.shares(SAMPLES[sample], curve, order, fraction, runs=80, seed=1)
         assert found.given == 1
-        assert min(found.held, found.trend) >= 0.89  # of 100, where 0.93 is meant
+        assert min(found.held, found.trend) >= 0.88  # of 80, where 0.93 is meant
         if order == "none":
             assert found.broad + found.specific <= 0.05
             assert found.broad_joint + found.specific_joint <= 0.05

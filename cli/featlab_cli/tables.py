@@ -151,8 +151,8 @@ def print_frame(
 
 
 def is_control(name: str) -> bool:
-    """Tell whether a column is of a measure's random controls; of a table about these, it is what is looked for."""
-    return name.endswith(("_control", "_control_std", "_difference")) and not name.startswith("control_")
+    """Tell whether a column is of a measure's random controls."""
+    return name.endswith(("_control", "_control_std", "_difference"))
 
 
 def _columns(frame: pd.DataFrame) -> str:

@@ -67,7 +67,7 @@ def command(
         return
     frame = choice.of(comparison[table], table)
     notes = []
-    if choice.style == "table" and not choice.whole and "measure" in frame and TABLES[table].controlled:
+    if choice.style == "table" and not choice.whole and "measure" in frame:
         hidden = frame["measure"].map(is_control)
         if hidden.any() and not hidden.all():
             frame = frame[~hidden]

@@ -24,6 +24,7 @@ def results(onsets, differences=None, *, seed=0, **tables):
     """Results whose nodes have these onsets, and whose label spaces came so much before the classes."""
     nodes = {"split": "val", "series": "told_apart", "fraction": 0.5, "node": NODES, "onset": onsets}
     nodes |= {"rank": stats.rankdata(onsets, nan_policy="omit"), "rank_low": 1.0, "low": 0.0, "high": 9.0}
+    nodes |= {"parent": "thing", "depth": 1, "classes": 1}
     found = {"node_onset": pd.DataFrame(dict.fromkeys(table_columns("node_onset"), np.nan) | nodes)}
     if differences is not None:
         pairs = {"split": "val", "layer": None, "series": "accuracy", "space": list(differences), "fraction": 0.5}

@@ -30,7 +30,7 @@ def seeds(tmp_path_factory):
     folder = tmp_path_factory.mktemp("seeds")
     found = []
     for seed, noise in ((0, 0.2), (1, 0.2), (2, 0.2), (0, 0.4)):
-        tree = planted_tree(depth=2, branching=3, dim=16, samples_per_class=10, noise=noise, seed=seed)
+        tree = planted_tree(depth=3, branching=2, dim=16, samples_per_class=10, noise=noise, seed=seed)
         path = folder / f"seed{seed}-noise{noise}.zarr"
         for epoch in (0, 1):
             scale = np.linspace(0.5 + epoch, 1, 16)
@@ -40,7 +40,7 @@ def seeds(tmp_path_factory):
                 features={"last": tree.features * scale},
                 labels=tree.labels,
                 classes=tree.classes,
-                logits=tree.features @ tree.means.T * scale[0] + (1 - epoch) * tree.features[:, :9],
+                logits=tree.features @ tree.means.T * scale[0] + (1 - epoch) * tree.features[:, :8],
             )
         pairs = LabelSpace.from_groups("pairs", [name[:1] + str(int(name[-1]) // 2) for name in tree.classes])
         spaces = ["level1", pairs]

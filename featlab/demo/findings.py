@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from featlab.results.default_score import default_rows
 from featlab.results.verdict import Learned, precedence
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from featlab.results.tables import Results
 
 SPLIT = "val"
-SCORE = {"score": "rsa_spearman", "metric": "cosine", "taxonomy_distance": "path"}
 SIGNIFICANT = 0.01
 
 
@@ -69,9 +69,7 @@ def alignment_table(results: Results) -> pd.DataFrame:
     pandas.DataFrame
         Columns layer, untrained, trained (first and last epoch), null_mean, null_std, p, p_corrected (last epoch).
     """
-    table = results.alignment[results.alignment["split"] == SPLIT]
-    for column, value in SCORE.items():
-        table = table[table[column] == value]
+    table = default_rows(results.alignment[results.alignment["split"] == SPLIT])
     rows = []
     for layer, line in table.groupby("layer", sort=False):
         ordered = line.sort_values("epoch")

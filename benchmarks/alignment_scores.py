@@ -1,6 +1,6 @@
 """Power of every alignment score: how often each finds a planted hierarchy under noise, and one that is not there.
 
-    python -m benchmarks.alignment_scores [--runs 200] [--seed 0]
+    python -m benchmarks.alignment_scores [--runs 200] [--seed 0] [--strength 1]
 
 Trees of several shapes are planted as class means: every node adds a direction of its own, then comes noise, of several
 kinds. Each score of `analyze` is given its p-value, on the planted classes and on the same classes in a random order.
@@ -27,7 +27,6 @@ from featlab.statistics.gather import Request
 Floats = NDArray[np.float64]
 
 DIMENSIONS = 40
-STRENGTH = 0.6  # of the directions, so that no score finds all trees
 PERMUTATIONS = 199
 SIGNIFICANT = 0.05
 METRICS = ("euclidean", "cosine")
@@ -105,8 +104,8 @@ class Design:
 DESIGNS = tuple(Design(tree, noise) for tree in TREES for noise in NOISES)
 
 
-def planted_means(names: list[str], generator: np.random.Generator) -> Floats:
-    """Draw a mean for each class: the sum of the directions of the nodes above it and its own."""
+def planted_means(names: list[str], generator: np.random.Generator, strength: float) -> Floats:
+    """Draw a mean for each class: the sum of the directions of the nodes above it and its own, of this strength."""
     direction: dict[str, Floats] = {}
     means = np.zeros((len(names), DIMENSIONS))
     for row, name in enumerate(names):
@@ -114,12 +113,14 @@ def planted_means(names: list[str], generator: np.random.Generator) -> Floats:
         for end in range(1, len(parts) + 1):
             node = ".".join(parts[:end])
             if node not in direction:
-                direction[node] = STRENGTH * generator.normal(size=DIMENSIONS)
+                direction[node] = strength * generator.normal(size=DIMENSIONS)
             means[row] += direction[node]
     return means
 
 
-def p_values(design: Design, *, runs: int, seed: int, shuffled: bool) -> dict[tuple[object, ...], list[float]]:
+def p_values(
+    design: Design, *, runs: int, seed: int, shuffled: bool, strength: float = 1.0
+) -> dict[tuple[object, ...], list[float]]:
     """p-value of every score in every run; where `shuffled`, of classes that stand in a random order."""
     names = TREES[design.tree]()
     taxonomy = Taxonomy.from_names(names)
@@ -127,7 +128,7 @@ def p_values(design: Design, *, runs: int, seed: int, shuffled: bool) -> dict[tu
     generator = np.random.default_rng([seed, shuffled, DESIGNS.index(design)])
     found: dict[tuple[object, ...], list[float]] = {}
     for run in range(runs):
-        means = NOISES[design.noise](planted_means(names, generator), generator)
+        means = NOISES[design.noise](planted_means(names, generator, strength), generator)
         if shuffled:
             means = generator.permuted(means, axis=0)
         means = means - means.mean(axis=0)
@@ -148,13 +149,13 @@ def _summary(means: Floats) -> SnapshotSummary:
     )
 
 
-def table(*, runs: int, seed: int) -> Iterator[str]:
+def table(*, runs: int, seed: int, strength: float = 1.0) -> Iterator[str]:
     """Lines of the table in docs/layers.md: power by design, its mean, and the largest and mean level."""
     power: dict[tuple[object, ...], list[float]] = {}
     level: dict[tuple[object, ...], list[float]] = {}
     for design in DESIGNS:
         for shuffled, shares in ((False, power), (True, level)):
-            for key, values in p_values(design, runs=runs, seed=seed, shuffled=shuffled).items():
+            for key, values in p_values(design, runs=runs, seed=seed, shuffled=shuffled, strength=strength).items():
                 # Label spaces differ from tree to tree; cophenetic_self compares with no hierarchy.
                 if key[3] is None and key[4] != "cophenetic_self":
                     shares.setdefault(key, []).append(float(np.mean(np.array(values) <= SIGNIFICANT)))
@@ -173,8 +174,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    for line in table(runs=options.runs, seed=options.seed):
+    parser.add_argument("--strength", type=float, default=1.0, help="of the directions beside the noise")
+    for line in table(**vars(parser.parse_args())):
         print(line, flush=True)
 
 

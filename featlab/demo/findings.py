@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from featlab.results.default_score import DEFAULT_SCORE, default_rows
+
 if TYPE_CHECKING:
     import pandas as pd
 
     from featlab.results.tables import Results
 
 SPLIT = "val"
-SCORE = {"score": "rsa_spearman", "metric": "cosine", "taxonomy_distance": "path"}
 
 
 def onset_table(results: Results, finest: str | None = None) -> pd.DataFrame:
@@ -64,9 +65,7 @@ def alignment_table(results: Results) -> pd.DataFrame:
     pandas.DataFrame
         Columns layer, untrained, trained (first and last epoch), null_mean, null_std, p, p_corrected (last epoch).
     """
-    table = results.alignment[results.alignment["split"] == SPLIT]
-    for column, value in SCORE.items():
-        table = table[table[column] == value]
+    table = default_rows(results.alignment[results.alignment["split"] == SPLIT])
     rows = []
     for layer, line in table.groupby("layer", sort=False):
         ordered = line.sort_values("epoch")
@@ -99,6 +98,6 @@ def tell(verdict: pd.DataFrame) -> str:
     """
     mine = verdict[(verdict["split"] == SPLIT) & verdict["space"].isna()]
     order = mine[mine["series"] == "accuracy"]
-    scores = mine[mine["series"] == SCORE["score"]]
+    scores = mine[mine["series"] == DEFAULT_SCORE["score"]]
     last = scores[scores["layer"] == scores["layer"].iloc[-1]] if len(scores) else scores
     return " ".join([*order["sentence"], *last["sentence"]])

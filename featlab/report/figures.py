@@ -10,6 +10,7 @@ import numpy as np
 
 from featlab.errors import DataError
 from featlab.report.palette import BAND, GRID, LAYOUT, SYMBOLS, ordered_colours
+from featlab.results.default_score import DEFAULT_SCORE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -173,7 +174,7 @@ def alignment_figure(alignment: pd.DataFrame) -> go.Figure:
 
 def _first_shown(part: pd.DataFrame) -> tuple[bool, bool]:
     row = part.iloc[0]
-    return row["score"] != "rsa_spearman", row["metric"] != "cosine"
+    return row["score"] != DEFAULT_SCORE["score"], row["metric"] != DEFAULT_SCORE["metric"]
 
 
 _ALIGNMENT_HOVER = (

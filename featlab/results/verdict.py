@@ -17,6 +17,7 @@ import pandas as pd
 
 from featlab.hierarchy.labelspace import HYPONYM
 from featlab.messages import joined
+from featlab.results.default_score import default_rows
 from featlab.results.schema import VERDICT, table_columns
 from featlab.typing import NAN
 
@@ -27,8 +28,6 @@ ALIGNED, LEARNED, LOST = "aligned", "learned", "lost"
 FRACTION = 0.5  # of its way that a series has covered where claims compare it
 LEADS = {"accuracy": "accuracy", "ncc_accuracy": "nearest-mean accuracy"}
 SIGNIFICANT = 0.05
-# The one of the alignment scores that is told, as it finds planted hierarchies most often: docs/layers.md.
-SCORE = {"score": "rsa_spearman", "metric": "cosine", "taxonomy_distance": "path"}
 CLASSES, GROUPS, RANDOM = "classes", "number of groups", "random groups"
 FIRST, SHUFFLED = "first epoch", "shuffled classes"
 _HEADLINES = {BROAD: "Broad before specific", SPECIFIC: "Specific before broad"}
@@ -345,7 +344,7 @@ def _collapse(course: _Course, precedence: pd.DataFrame) -> Iterator[Row]:
 
 def _alignment(alignment: pd.DataFrame, change: pd.DataFrame, place: Mapping[str, Any]) -> Iterator[Row]:
     """Say of the default score whether a layer follows the hierarchy, and whether that was learned."""
-    for row in _records(_scored(change)):
+    for row in _records(default_rows(change) if len(change) else change):
         epoch, last = int(row["last_epoch"]), float(row["last"])
         name = f"{row['score']} ({row['metric']}, {row['taxonomy_distance']}) of {place['layer']}"
         head = {"series": row["score"], **place, "space": None}
@@ -357,7 +356,7 @@ def _alignment(alignment: pd.DataFrame, change: pd.DataFrame, place: Mapping[str
             told = f"{name} went from {row['first']:.2f} at epoch {int(row['first_epoch'])} to {last:.2f} at epoch "
             told += f"{epoch} ({doubt}, p = {row['change_p']:.3g}): {end}."
             yield head | {"claim": claim, "against": FIRST} | vars(found) | {"sentence": told}
-        for judged in _records(_scored(alignment[alignment["epoch"] == epoch])):
+        for judged in _records(default_rows(alignment[alignment["epoch"] == epoch])):
             mean = float(judged["null_mean"])
             found = Interval(last - mean, *(float(row[end]) - mean for end in ("low", "high")))
             follows = bool(judged["p"] <= SIGNIFICANT)
@@ -365,13 +364,6 @@ def _alignment(alignment: pd.DataFrame, change: pd.DataFrame, place: Mapping[str
             told = f"{name} is {last:.2f} at epoch {epoch}, {found.difference:.2f} more than with shuffled classes "
             told += f"(p = {judged['p']:.3g}): {end} the hierarchy."
             yield head | {"claim": claim, "against": SHUFFLED} | vars(found) | {"sentence": told}
-
-
-def _scored(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the default score."""
-    for name, value in SCORE.items():
-        table = table[table[name] == value] if len(table) else table
-    return table
 
 
 def _learned(change: Interval, p: float) -> str:

@@ -10,7 +10,7 @@ import featlab
 from featlab.demo.planted import planted_tree
 from featlab.errors import OptionError, ResultsError
 from featlab.results.saved import PARAMETERS, RESULTS_VERSION
-from featlab.results.schema import TABLES
+from featlab.results.schema import TABLES, later_columns
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +96,19 @@ def test_keys_that_every_row_has_are_not_lost(results, tmp_path, table, column):
     make_results_older(tmp_path / "a.results")
     with pytest.raises(ResultsError, match=f"the table '{table}' .* or a row without one"):
         featlab.load_results(tmp_path / "a.results")
+
+
+@pytest.mark.parametrize("name", ["spaces", "accuracy", "geometry", "collapse"])
+def test_results_of_before_a_column_was_added_can_be_read(results, tmp_path, name):
+    later = later_columns(name)
+    assert later
+    results.save(tmp_path / "a.results")
+    results[name].drop(columns=later).to_parquet(tmp_path / "a.results" / f"{name}.parquet")
+    make_results_older(tmp_path / "a.results")
+    loaded = featlab.load_results(tmp_path / "a.results")[name]
+    assert list(loaded.columns) == list(results[name].columns)
+    assert loaded[later].isna().all(axis=None)
+    pd.testing.assert_frame_equal(loaded.drop(columns=later), results[name].drop(columns=later))
 
 
 def test_unknown_table(results):

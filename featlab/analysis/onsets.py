@@ -304,7 +304,7 @@ class _Contrast:
     def trend(self, onsets: Sequence[_Onset]) -> Row:
         """Slope of onset over doublings of the number of groups, over the classes and balanced label spaces.
 
-        Beside it, by how much it exceeds those of random groups: the n-th random grouping of each label space makes one.
+        Beside it, by how much it exceeds those of random groups: the n-th of each label space together make one.
         """
         told = [one for one in onsets if one.space.is_balanced and not np.isnan(one.told)]
         slope = low = high = NAN

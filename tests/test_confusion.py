@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import io
+from collections import Counter
+
 import numpy as np
+import pandas as pd
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
@@ -11,6 +16,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 import featlab
 from featlab.analysis import confusion_tables
 from featlab.metrics.confusion import confusion, group_scores
+from featlab_cli.main import main
 
 NAMES = ["shark", "trout", "baby", "boy", "girl", "car"]
 TREE = {"animal": {"fish": ["shark", "trout"], "people": {"baby": None, "child": ["boy", "girl"]}}, "car": None}
@@ -79,6 +85,22 @@ def test_groups_have_scikit_learn_s_precision_and_recall(analyzed, space, groups
             of_group = groups[labels] == group
             expected = (labels == predictions)[of_group].mean() if of_group.any() else np.nan
             assert accuracy == pytest.approx(expected, nan_ok=True)
+
+
+def test_the_command_says_what_was_taken_for_what(analyzed, tmp_path):
+    """The question of docs/nodes.md, which classes are confused with which superclass, answered by plain counting."""
+    path, results = analyzed
+    results.save(tmp_path / "run.results")
+    arguments = ["show", str(tmp_path / "run.results"), "confusion", "--sort=-rows"]
+    outcome = CliRunner().invoke(
+        main, [*arguments, "--where", "epoch == 2 and space == 'kind' and group != predicted_group"]
+    )
+    first = pd.read_csv(io.StringIO(outcome.stdout)).iloc[0]
+    labels, predictions = decisions(path, 2)
+    kinds = np.array(["fish", "people", "thing"])
+    mistakes = Counter(zip(kinds[KIND[labels]], kinds[KIND[predictions]], strict=True))
+    mistakes = {pair: count for pair, count in mistakes.items() if pair[0] != pair[1]}
+    assert first.rows == max(mistakes.values()) == mistakes[first.group_name, first.predicted_name]
 
 
 def test_mistake_severity_is_the_mean_height_of_mistakes_that_leave_the_group(analyzed):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from scipy import stats
 
 import featlab
@@ -13,6 +16,7 @@ from featlab.analysis.node_onset_table import SERIES, distinct_nodes
 from featlab.demo.planted import PlantedCourse, default_onsets, planted_tree, write_course
 from featlab.hierarchy.taxonomy import Taxonomy
 from featlab.metrics.nodes import NodeOnsets, node_onsets, order_of, told_apart
+from featlab_cli.main import main
 
 # A pet is an animal and a companion; "living" has one child and so the classes of "animal".
 PARENTS = {
@@ -98,6 +102,24 @@ def test_onsets_are_those_of_youden_s_index(run, series):
         assert (row["first"], row["last"]) == pytest.approx((values[0], values[-1]))
         assert row["onset"] == pytest.approx(crossing(values, row["fraction"]))
         assert row["low"] <= row["onset"] <= row["high"]
+
+
+def test_the_command_says_which_node_was_learned_first_and_which_last(run, tmp_path):
+    """The question of docs/nodes.md, answered by plain counting."""
+    labels, predictions, results = run
+    results.save(tmp_path / "run.results")
+    where = "series == 'told_from_siblings' and fraction == 0.5"
+    outcome = CliRunner().invoke(
+        main, ["show", str(tmp_path / "run.results"), "node_onset", "--sort", "rank", "--where", where]
+    )
+    told = pd.read_csv(io.StringIO(outcome.stdout))
+    found = {}
+    for node in BELOW:
+        own, others = youden(labels, predictions, node, "told_from_siblings")
+        found[node] = crossing(own.mean(axis=1) - others.mean(axis=1), 0.5)
+    assert told.node.iloc[0] == min(found, key=found.__getitem__)
+    assert told.node.iloc[-1] == max(found, key=found.__getitem__)
+    np.testing.assert_allclose(told.onset, sorted(found.values()))
 
 
 @pytest.mark.parametrize("node", ["animal", "wolf", "doll"])

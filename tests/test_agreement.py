@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import featlab
+from featlab.errors import OptionError
 from featlab.metrics.concordance import kendall_w
 from featlab.results.agreement import level_differences, order_agreement
 from featlab.results.schema import TABLES, table_columns
@@ -106,12 +107,26 @@ def test_results_of_before_have_no_agreement():
 
 
 def test_level_differences_have_student_s_interval_over_runs():
-    found = level_differences(featlab.compare(THREE)).set_index("space")
+    found = level_differences(featlab.compare(THREE)["precedence"]).set_index("space")
     low, high = stats.t.interval(0.95, 2, 1.5, stats.sem([1.0, 2.0, 1.5]))
     assert found.loc["kind", ["runs", "mean", "low", "high"]].tolist() == pytest.approx([3, 1.5, low, high])
     assert (found.loc["cut8", "low"] < 0) & (found.loc["cut8", "high"] > 0)
-    side = level_differences(featlab.compare(THREE[:2], labels=["a", "b"]))
+    side = level_differences(featlab.compare(THREE[:2], labels=["a", "b"])["precedence"])
     assert side[["a", "b", "difference"]].to_numpy().tolist() == [[1, 2, 1], [0.3, -0.1, pytest.approx(-0.4)]]
+
+
+def test_the_verdict_of_runs_takes_their_own_differences():
+    verdict = featlab.compare(THREE)["verdict"].set_index("space")
+    low, high = stats.t.interval(0.95, 2, 1.5, stats.sem([1.0, 2.0, 1.5]))
+    assert verdict.loc["kind", ["claim", "against"]].tolist() == ["broad_first", "classes"]
+    assert verdict.loc["kind", ["difference", "low", "high"]].tolist() == pytest.approx([1.5, low, high])
+    assert verdict.loc["cut8", "claim"] == "undecided"
+    assert verdict.loc["kind", "sentence"] == (
+        "Broad before specific: over 3 runs, accuracy was half-way 1.50 epochs earlier in kind than in the classes "
+        f"(95 % interval over runs {low:.2f} to {high:.2f})."
+    )
+    with pytest.raises(OptionError, match="a, b are side by side, not repetitions of one experiment: give repeat=True"):
+        featlab.compare(THREE[:2], labels=["a", "b"])["verdict"]
 
 
 def test_intervals_and_p_of_single_runs_are_not_averaged():

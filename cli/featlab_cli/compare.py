@@ -54,9 +54,10 @@ def command(
     featlab compare sgd.results adam.results
     featlab compare sgd.results adam.results --table onset --where "series == 'accuracy'"
     featlab compare seed0.results seed1.results seed2.results --table accuracy --repeat
+    featlab compare seed0.results seed1.results seed2.results --table verdict
     """
     import featlab
-    from featlab.results.schema import TABLES
+    from featlab.results.schema import COMPUTED, TABLES
 
     comparison = featlab.compare(results, labels=labels or None, repeat=repeat, level=level)
     if table is None:
@@ -72,7 +73,7 @@ def command(
         if hidden.any() and not hidden.all():
             frame = frame[~hidden]
             notes.append(f"{hidden.sum()} rows of controls are hidden")
-    print_frame(frame, table, choice, (*TABLES[table].keys, "measure"), notes=notes)
+    print_frame(frame, table, choice, (*(TABLES.get(table) or COMPUTED[table]).keys, "measure"), notes=notes)
 
 
 def _print_overview(comparison: Comparison) -> None:
@@ -93,7 +94,9 @@ def _print_findings(comparison: Comparison, choice: Choice) -> None:
     from featlab.results.agreement import level_differences, order_agreement
 
     if any(len(each.precedence) for each in comparison.results):
-        differences = _of_one_course(level_differences(comparison), comparison.results[0].parameters["layers"])
+        differences = _of_one_course(
+            level_differences(comparison["precedence"]), comparison.results[0].parameters["layers"]
+        )
         of = f"mean with {comparison.level:.4g} interval" if comparison.repeated else "of each"
         title = f"epochs from a label space to the classes, {of}"
         _print_finding(differences, title, choice, ("split", "layer", "series", "space", "fraction"))

@@ -79,7 +79,7 @@ def tables(ctx: click.Context) -> Sequence[str]:
 
     if ctx.params.get("described"):
         return known_names()
-    return [*TABLES, *COMPUTED] if ctx.command.name == "show" else [name for name in TABLES if name not in _UNCOMPARED]
+    return [*(name for name in TABLES if ctx.command.name == "show" or name not in _UNCOMPARED), *COMPUTED]
 
 
 def columns(ctx: click.Context) -> Sequence[str]:

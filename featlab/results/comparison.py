@@ -15,7 +15,8 @@ from scipy.special import stdtrit
 
 from featlab.errors import FeatlabWarning, OptionError, ResultsError
 from featlab.messages import near_names
-from featlab.results.schema import TABLES, table_columns
+from featlab.results.agreement import runs_verdict
+from featlab.results.schema import TABLES, VERDICT, table_columns
 from featlab.results.tables import Results, load_results
 from featlab.typing import Floats
 
@@ -67,6 +68,8 @@ class Comparison:
         self.repeated = (len(self.results) > 2 and not set(self.differing) - {"seed"}) if repeat is None else repeat
 
     def __getitem__(self, name: str) -> pd.DataFrame:
+        if name == VERDICT:
+            return self.verdict()
         if name not in COMPARED:
             near = "" if name in TABLES else near_names(name, COMPARED)
             raise OptionError(f"there is no table {name!r} to compare{near}: choose from {', '.join(COMPARED)}.")
@@ -86,6 +89,21 @@ class Comparison:
             )
         columns = _interval(numbers, self.level) if self.repeated else self._beside(numbers)
         return keys.assign(**columns)
+
+    def verdict(self) -> pd.DataFrame:
+        """List what repeated runs carry together, one claim a row; the same as `comparison["verdict"]`.
+
+        Raises
+        ------
+        OptionError
+            For results that are not repetitions of one experiment.
+        """
+        if not self.repeated:
+            raise OptionError(
+                f"{', '.join(self.labels)} are side by side, not repetitions of one experiment: give repeat=True "
+                "(--repeat) if they are, or look at the verdict of each."
+            )
+        return runs_verdict(self["precedence"], self["trend"])
 
     def __iter__(self) -> Iterator[str]:
         return iter(COMPARED)

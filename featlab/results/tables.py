@@ -132,9 +132,11 @@ class Results:
                 "these results lack the table 'precedence', as those of earlier releases do: analyse the run again, "
                 "which begins with the statistics that it kept."
             )
-        return make_verdict(
+        verdict = make_verdict(
             VerdictTables(self.spaces, self.onset, self.precedence, self.trend, self.alignment, self.alignment_change)
         )
+        verdict.attrs[ATTRIBUTE] = column_attributes(VERDICT)
+        return verdict
 
     def report(self, path: str | os.PathLike[str]) -> None:
         """Write one self-contained HTML page with the figures."""

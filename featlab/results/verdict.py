@@ -30,7 +30,7 @@ LEADS = {"accuracy": "accuracy", "ncc_accuracy": "nearest-mean accuracy"}
 SIGNIFICANT = 0.05
 CLASSES, GROUPS, RANDOM = "classes", "number of groups", "random groups"
 FIRST, SHUFFLED = "first epoch", "shuffled classes"
-_HEADLINES = {BROAD: "Broad before specific", SPECIFIC: "Specific before broad"}
+HEADLINES = {BROAD: "Broad before specific", SPECIFIC: "Specific before broad"}
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def make_verdict(tables: Tables) -> pd.DataFrame:
     >>> pair = {"groups": 2, "difference": 0.5, "low": 0.2, "high": 0.9, "control_difference": 0.4}
     >>> pair |= {"space": "kind", "control_low": 0.1, "control_high": 0.6}
     >>> tables = Tables(spaces, onset, pd.DataFrame([key | pair]), *[pd.DataFrame()] * 3)
-    >>> make_verdict(tables)[["claim", "space", "difference", "low", "high"]].iloc[0].tolist()
+    >>> make_verdict(tables)[["claim", "space", "difference", "low", "high"]].values[0].tolist()
     ['broad_first', None, 0.5, 0.2, 0.9]
     """
     rows: list[Row] = []
@@ -130,8 +130,25 @@ def make_verdict(tables: Tables) -> pd.DataFrame:
             else:
                 rows += _collapse(course, mine)
         rows += _alignment(alignment, change, place)
-    table = pd.DataFrame(rows, columns=COLUMNS, dtype=object)  # None stays None
+    return verdict_table(rows)
+
+
+def verdict_table(rows: Sequence[Row]) -> pd.DataFrame:
+    """Make the table of claims; None stays None."""
+    table = pd.DataFrame(rows, columns=COLUMNS, dtype=object)
     return table.astype(dict.fromkeys(("difference", "low", "high"), np.float64))
+
+
+def lead_name(series: str, layer: str | None) -> str:
+    """Name a series in a sentence.
+
+    Examples
+    --------
+    >>> lead_name("ncc_accuracy", "fc")
+    'nearest-mean accuracy in fc'
+    """
+    name = LEADS.get(series, series)
+    return name if layer is None else f"{name} in {layer}"
 
 
 def _at(table: pd.DataFrame, place: Mapping[str, Any]) -> pd.DataFrame:
@@ -154,8 +171,7 @@ class _Course:
 
     @property
     def name(self) -> str:
-        name = LEADS.get(self.series, self.series)
-        return name if self.place["layer"] is None else f"{name} in {self.place['layer']}"
+        return lead_name(self.series, self.place["layer"])
 
     def onset(self, space: str) -> float:
         return float(self.onsets["onset"].get(space, NAN))
@@ -204,22 +220,22 @@ def _headline(course: _Course, pairs: Sequence[Mapping[str, Any]], trends: Seque
         found = Interval(slope, float(trend["low"]), float(trend["high"]))
         random = _pair(trend, "control_")
         claim, against, basis = order_claim(found, random), GROUPS, trend
-        text = f"onsets of {course.name} come {_later(found.difference)} for each doubling of the groups"
-        if claim in _HEADLINES and (others := _against(claim, pairs)):
+        text = f"onsets of {course.name} come {later(found.difference)} for each doubling of the groups"
+        if claim in HEADLINES and (others := _against(claim, pairs)):
             told = f"Undecided: {text} ({_level_text(found)}), and yet not those of {joined(others)}."
             return course.row(UNDECIDED, None, against, found, told)
     elif known:
         basis = known[0]
         found, random = _pair(basis), _pair(basis, "control_")
         claim, against = order_claim(found, random), CLASSES
-        text = f"{course.name} was half-way {_earlier(found.difference)} in {course.members(basis['space'])} than in "
+        text = f"{course.name} was half-way {earlier(found.difference)} in {course.members(basis['space'])} than in "
         text += course.members(HYPONYM)
     elif not pairs:
         return course.row(NO_COURSE, None, None, Interval(NAN), _nothing_broader(course))
     else:
         return course.row(NO_COURSE, None, None, Interval(NAN), f"No course to tell: {_still(course)}.")
-    if claim in _HEADLINES:
-        head = _HEADLINES[claim]
+    if claim in HEADLINES:
+        head = HEADLINES[claim]
         return course.row(claim, None, against, found, f"{head}: {text} ({_level_text(found)}).")
     alone = [str(pair["space"]) for pair in pairs if against == GROUPS and _pair(pair).side]
     told = f"; {joined(alone)} on {'their' if len(alone) > 1 else 'its'} own, see there" if alone else ""
@@ -232,11 +248,19 @@ def _against(claim: str, pairs: Sequence[Mapping[str, Any]]) -> list[str]:
     return [str(pair["space"]) for pair in pairs if _pair(pair).side == -sign]
 
 
-def _later(epochs: float) -> str:
+def later(epochs: float) -> str:
+    """Say by how much an onset comes later.
+
+    Examples
+    --------
+    >>> later(0.5), earlier(-0.5)
+    ('0.50 epochs later', '0.50 epochs later')
+    """
     return f"{abs(epochs):.2f} epochs {'later' if epochs >= 0 else 'earlier'}"
 
 
-def _earlier(epochs: float) -> str:
+def earlier(epochs: float) -> str:
+    """Say by how much an onset comes earlier."""
     return f"{abs(epochs):.2f} epochs {'earlier' if epochs >= 0 else 'later'}"
 
 
@@ -287,12 +311,12 @@ def _level(course: _Course, row: Mapping[str, Any]) -> Iterator[Row]:
     if claim == NO_COURSE:
         yield course.row(claim, space, CLASSES, found, f"No course to tell of {course.name} in {where}.")
         return
-    told = f"{start}, {_earlier(found.difference)} than in {course.members(HYPONYM)} at {of_classes:.2f}"
-    doubt = f" ({_level_text(found)})" if claim in _HEADLINES else f": undecided {_why(found, random, row)}"
+    told = f"{start}, {earlier(found.difference)} than in {course.members(HYPONYM)} at {of_classes:.2f}"
+    doubt = f" ({_level_text(found)})" if claim in HEADLINES else f": undecided {_why(found, random, row)}"
     yield course.row(claim, space, CLASSES, found, _capital(f"{told}{doubt}{_first_interval(course, space)}."))
     if random.known:
         side = {1: BROAD, -1: SPECIFIC, 0: UNDECIDED}[random.side]
-        told = f"{start}, {_earlier(random.difference)} than in random groups of the same sizes"
+        told = f"{start}, {earlier(random.difference)} than in random groups of the same sizes"
         doubt = f" ({_level_text(random)})" if random.side else f": undecided ({_level_text(random)}, which holds zero)"
         yield course.row(side, space, RANDOM, random, _capital(f"{told}{doubt}."))
 
@@ -330,7 +354,7 @@ def _collapse(course: _Course, precedence: pd.DataFrame) -> Iterator[Row]:
                 UNDECIDED, space, RANDOM, random, _capital(f"{start}: undecided (no random groups to compare with).")
             )
             continue
-        told = f"{start}, {_earlier(random.difference)} than in random groups ({_level_text(random)})"
+        told = f"{start}, {earlier(random.difference)} than in random groups ({_level_text(random)})"
         if np.isfinite(of_classes):
             told += f"; in {course.members(HYPONYM)} at {of_classes:.2f}"
         side = random.side

@@ -17,7 +17,7 @@ from featlab.errors import OptionError
 from featlab.hierarchy.taxonomy_distances import DISTANCES
 from featlab.metrics.trees import linkage
 from featlab.results import definitions, describe, named_values, registry
-from featlab.results.schema import COMPUTED, TABLES, control_columns, table_columns
+from featlab.results.schema import COMPUTED, TABLES, control_columns, control_place_columns, table_columns
 
 SCHEMAS = {**TABLES, **COMPUTED}
 HELD = {table: list(registry.defined_columns(table)) for table in SCHEMAS}
@@ -91,7 +91,7 @@ def test_no_definition_is_left_over():
     used = {f"{table}.{column}" for table, columns in HELD.items() for column in columns}
     shared = {column for columns in HELD.values() for column in columns}
     assert set(definitions.COLUMNS) <= used | shared
-    suffixes = {name.removeprefix("x") for name in control_columns("x")}
+    suffixes = {name.removeprefix("x") for name in (*control_columns("x"), *control_place_columns("x"))}
     assert set(definitions.CONTROLS) == suffixes
     for table, keys in named_values.NAMED_VALUES.items():
         assert set(keys) <= set(SCHEMAS[table].keys)

@@ -95,6 +95,19 @@ def test_labels_of_the_split_that_means_are_taken_from(tmp_path):
     assert changed(before, after, "collapse", "nc1_trace_ratio")
 
 
+def test_labels_of_the_training_split_that_nearest_means_are_taken_from(tmp_path):
+    parts = Parts()
+    parts.write(tmp_path / "run.zarr", split="train")
+    parts.write(tmp_path / "run.zarr")
+    before = analyze(tmp_path / "run.zarr", splits="val")
+    shuffle_labels(parts)
+    parts.write(tmp_path / "run.zarr", split="train", overwrite=True)
+    after = analyze(tmp_path / "run.zarr", splits="val")
+    assert_same(after, analyze(tmp_path / "run.zarr", cache=False, splits="val"))
+    assert changed(before, after, "collapse", "ncc_accuracy")
+    assert not changed(before, after, "collapse", "nc1_trace_ratio")
+
+
 @pytest.mark.parametrize("rule", ["greedy", "sum"])
 def test_logits_and_the_predictions_that_follow_from_them(tmp_path, rule):
     before, after = overwritten(tmp_path / "run.zarr", Parts(), exchange_logits, spaces={"a": ONE}, rule=rule)

@@ -23,7 +23,16 @@ from featlab.analysis.induced import SOURCES, data_driven_taxonomy
 from featlab.analysis.left_out import refuse_undecided, warn_left_out
 from featlab.analysis.node_onset_table import node_onset_table
 from featlab.analysis.onsets import accuracy_series, layer_series, onset_rows
-from featlab.analysis.plan import Hierarchy, Options, Plan, Senses, Spaces, choose_snapshots, make_plan
+from featlab.analysis.plan import (
+    Hierarchy,
+    Options,
+    Plan,
+    Senses,
+    Spaces,
+    choose_references,
+    choose_snapshots,
+    make_plan,
+)
 from featlab.analysis.population import choose_population
 from featlab.analysis.reference import make_reference
 from featlab.analysis.snapshots import (
@@ -110,8 +119,9 @@ def analyze(
         Random label spaces of the same group sizes beside each hypernym space; their distribution (mean, spread, 95 %
         interval) and the space's rank in it stand beside each measure. The rank's p is 2 / (controls + 1) at the least.
     means_from
-        A split whose class means are used in place of each split's own. Without it, and in that split itself,
-        `ncc_accuracy` compares each row with the mean of the others of its class (`ncc_means` in the table says which).
+        A split whose class means are used in place of each split's own. Without it, only `ncc_accuracy` takes those of
+        the split "train", where that was captured too. In the split of the means itself, a row is left out of the mean
+        of its class; `ncc_means` in the table says which means were taken.
     rule
         "greedy": a group is right when it holds the most probable class; "sum": when its classes' probabilities sum
         highest. For the latter `random_expected` is estimated, as no formula tells it.
@@ -182,15 +192,17 @@ def analyze(
     tables = _Tables(run, plan)
     groups = [list(group) for _, group in groupby(plan.requests, key=lambda request: (request.split, request.layer))]
     per_snapshot = steps(tables.reference, len(options.metrics), len(options.linkages))
+    references = choose_references(run, requests, options)
     for summaries, advance in gather(
         engine,
         run,
         groups,
         plan.partitions,
         snapshot_measures(plan.families, options.metrics, options.linkages, debias, name_keys(run.classes, seed)),
-        partial(join_measures, n_classes=len(run.classes), means_from=means_from),
+        partial(join_measures, n_classes=len(run.classes), means_from=means_from, references=references),
         decisions=decisions,
         means_from=means_from,
+        references=references,
         finite_only=allow_nonfinite,
         rows=rows,
         further_steps=per_snapshot * len(plan.requests),

@@ -25,6 +25,7 @@ Hierarchy = Taxonomy | Mapping[str, Any] | str | os.PathLike[str]
 Senses = Mapping[str, str] | str | os.PathLike[str]
 Spaces = Sequence[str | LabelSpace] | Mapping[str, Sequence[str | int]]
 RULES = ("greedy", "sum")
+TRAIN = "train"  # the split whose class means others are compared with, where it was captured
 FAR_BEYOND = 1.25  # times the groups that were asked for, above which a cut is not what its name says
 
 
@@ -133,6 +134,26 @@ def choose_snapshots(
     _check_means_source(run, requests, options.means_from)
     _check_finite(run, requests, options)
     return requests
+
+
+def choose_references(run: Run, requests: Sequence[Request], options: Options) -> dict[Request, Request]:
+    """Find the snapshots of the training split whose class means tell the nearest one for those of other splits.
+
+    Only where that split was captured at that epoch and layer, with rows, none of which would have to be left out, and
+    where the user has not said whose means to take.
+    """
+    if options.means_from is not None:
+        return {}
+    found = {}
+    for request in requests:
+        source = replace(request, split=TRAIN)
+        if source == request or not run.has(source.epoch, TRAIN, source.layer):
+            continue
+        record = run.record(source.epoch, TRAIN)
+        spoilt = (*record.nonfinite.get(source.layer, {}).values(), record.overflow.get(source.layer, 0))
+        if record.rows and not any(spoilt):
+            found[request] = source
+    return found
 
 
 def make_plan(

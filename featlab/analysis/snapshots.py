@@ -232,9 +232,12 @@ def join_measures(
     *,
     n_classes: int,
     means_from: str | None = None,
+    references: Mapping[Request, Request] | None = None,
 ) -> SnapshotSummary:
-    """One snapshot's summary from its pieces; `means_from` is the split that class means were taken from, if chosen."""
-    means = LEAVE_ONE_OUT if means_from in (None, request.split) else means_from
+    """One snapshot's summary from its pieces; the last two as for `featlab.statistics.gather.gather`."""
+    compared = (references or {}).get(request)
+    split = means_from if compared is None else compared.split
+    means = LEAVE_ONE_OUT if split in (None, request.split) else split
     key = {"epoch": request.epoch, "split": request.split, "layer": request.layer}
     measured = [part for part in parts if isinstance(part, Measured)]
     trees = [part for part in parts if isinstance(part, Trees)]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featlab.statistics.frame import Frame
+from featlab.statistics.frame import Float32, Frame
 from featlab.statistics.moments import class_sums, row_blocks
 from featlab.statistics.nearest import Decider
 from featlab.statistics.scratch import Scratch, subtract_centre
@@ -36,7 +36,7 @@ class Coordinates:
         it is zero.
     nearest
         Number of rows of each class whose nearest group mean is their own group's, shape (n_spaces, n_present); where
-        the rows made the means, that mean is taken without the row.
+        the rows made the means, that mean is taken without the row, or means are those of a reference.
     agreement
         Number of rows whose nearest group mean is that of the classifier's group, same shape; None without a
         classifier.
@@ -64,11 +64,23 @@ class CoordinateSums:
         True where the classifier's predictions come with the rows.
     scratch
         Arrays to compute in.
+    reference
+        Decisions by the class means of another split, which tell `nearest` in place of `decider`; a row whose class has
+        no mean there is not right.
     """
 
-    def __init__(self, frame: Frame, decider: Decider, *, agreement: bool, scratch: Scratch | None = None) -> None:
+    def __init__(
+        self,
+        frame: Frame,
+        decider: Decider,
+        *,
+        agreement: bool,
+        scratch: Scratch | None = None,
+        reference: Decider | None = None,
+    ) -> None:
         n_present, width = len(frame.classes), frame.width
-        self._frame, self._decider, self._scratch = frame, decider, scratch or Scratch()
+        self._frame, self._decider, self._reference = frame, decider, reference
+        self._scratch = scratch or Scratch()
         self._counts = np.zeros(n_present, np.int64)
         self._class_scatter = np.zeros(n_present)
         self._scatter = np.zeros((width, width))
@@ -90,33 +102,57 @@ class CoordinateSums:
             self._add_block(features[block], present[block], None if predictions is None else predictions[block])
 
     def _add_block(self, features: NDArray[np.floating], present: Ints, predictions: Ints | None) -> None:
-        frame, decider, n_present = self._frame, self._decider, len(self._counts)
-        array, (rows, dim) = self._scratch.array, features.shape
+        frame, n_present = self._frame, len(self._counts)
+        decided = self._reference is None or predictions is not None
+        squares, projected, products = self._products(frame, features, present, decided=decided)
+        self._class_scatter += np.bincount(present, weights=squares, minlength=n_present)
+        self._counts += np.bincount(present, minlength=n_present)
+        scatter = self._scratch.array("scatter", (frame.width, frame.width))
+        self._scatter += np.matmul(projected.T, projected, out=scatter)
+        if self._residuals is not None:
+            self._residuals += class_sums(projected, present, n_present)
+        hits = self._decider.nearest(products, features, squares, present, predictions) if decided else []
+        nearest = hits[0] if self._reference is None else self._by_reference(self._reference, features, present)
+        self._nearest += _count_by_class(nearest, present, n_present)
+        if self._agreement is not None:
+            self._agreement += _count_by_class(hits[1], present, n_present)
+
+    def _products(
+        self, frame: Frame, features: NDArray[np.floating], present: Ints, *, decided: bool = True
+    ) -> tuple[Float32, Float32, Float32]:
+        """Squared length of each row's residual, residuals along the frame's columns, and products with its means.
+
+        Products are up to a constant for each row, and are made where decisions are asked for.
+        """
+        array, (rows, dim), n_present = self._scratch.array, features.shape, len(frame.classes)
         values, products = array("values", (rows, dim)), array("products", (rows, n_present))
         subtract_centre(features, frame.centre, values)
         # In the standard basis, products with the means are needed before the rows turn into residuals, in place.
-        if frame.columns is None:
+        if frame.columns is None and decided:
             frame.with_means(values, products)
         # h - mu_c as (h - centre) - (mu_c - centre): both are small in float32, where h and mu_c may be large. The mode
         # "clip" spares a copy that the default takes; all indices are in range.
         values -= frame.offsets.take(present, axis=0, out=array("offsets", (rows, dim)), mode="clip")
         squares = np.einsum("ij,ij->i", values, values)
-        self._class_scatter += np.bincount(present, weights=squares, minlength=n_present)
-        self._counts += np.bincount(present, minlength=n_present)
         projected = values
         if frame.columns is not None:
             projected = np.matmul(values, frame.columns.T, out=array("projected", (rows, frame.width)))
-        self._scatter += np.matmul(projected.T, projected, out=array("scatter", (frame.width, frame.width)))
-        if self._residuals is not None:
-            self._residuals += class_sums(projected, present, n_present)
         # With m the centred mean of a row's class c and m_j any other: <m + r, m_j> = <r, m_j> + gram[c, j].
-        if frame.columns is not None and frame.gram is not None:
+        if frame.columns is not None and frame.gram is not None and decided:
             frame.with_means(projected, products)
             products += frame.gram.take(present, axis=0, out=array("offsets", (rows, n_present)), mode="clip")
-        hits = decider.nearest(products, features, squares, present, predictions)
-        self._nearest += _count_by_class(hits[0], present, n_present)
-        if self._agreement is not None:
-            self._agreement += _count_by_class(hits[1], present, n_present)
+        return squares, projected, products
+
+    def _by_reference(self, reference: Decider, features: NDArray[np.floating], present: Ints) -> NDArray[np.bool_]:
+        """Tell of each row whether its own group's mean is the nearest among those of another split."""
+        position = reference.frame.position[self._frame.classes[present]]
+        known = position >= 0
+        hits = np.zeros((len(reference.groups), len(features)), np.bool_)
+        if known.any():
+            rows, position = (features, position) if known.all() else (features[known], position[known])
+            squares, _, products = self._products(reference.frame, rows, position)
+            hits[:, known] = reference.nearest(products, rows, squares, position)[0]
+        return hits
 
     def coordinates(self) -> Coordinates:
         """Return the sums over all rows so far."""

@@ -37,7 +37,7 @@ P = TypeVar("P")
 T = TypeVar("T")
 FAN_IN = 4  # partial results merged by one task
 
-Prepared = tuple[Frame, Decider]
+Prepared = tuple[Frame, Decider, Decider | None]
 Measures = Sequence[Callable[[ClassStatistics], P]]
 
 
@@ -65,6 +65,7 @@ def gather(
     *,
     decisions: Mapping[tuple[int, str], Decisions],
     means_from: str | None = None,
+    references: Mapping[Request, Request] | None = None,
     finite_only: bool = False,
     rows: Mapping[tuple[int, str], Bools] | None = None,
     further_steps: int = 0,
@@ -89,6 +90,9 @@ def gather(
         The classifier's decisions by (epoch, split); agreement is counted where the layer feeds the classifier.
     means_from
         Split whose class means are used in place of each snapshot's own.
+    references
+        Of some snapshots, the one whose class means tell which mean is the nearest to a row; by default it is their
+        own, each row left out of its own group's mean.
     finite_only
         Leave out rows that hold NaN or inf.
     rows
@@ -97,8 +101,14 @@ def gather(
         Steps of the progress bar that the caller takes over all groups, by the function that comes with each.
     """
     requests = [request for group in groups for request in group]
-    schedule = engine.schedule(reduce(or_, (_footprint(run, request) for request in requests)))
-    graph = _Graph(engine, run, schedule, spaces, measures, join, decisions, means_from, finite_only, rows or {})
+    references = references or {}
+    footprint = reduce(or_, (_footprint(run, request) for request in requests))
+    if references:  # two frames for a snapshot
+        footprint = replace(footprint, snapshot=2 * footprint.snapshot)
+    schedule = engine.schedule(footprint)
+    graph = _Graph(
+        engine, run, schedule, spaces, measures, join, decisions, means_from, references, finite_only, rows or {}
+    )
     plans = {request: graph.plan(request) for request in requests}
     total = sum(plan.steps + len(measures) for plan in plans.values()) + further_steps
     with progress_bar("analysing", total, show=engine.progress) as advance, nothing_kept(engine.client):
@@ -132,10 +142,12 @@ class _Plan:
     entry: str | None
     first: tuple[Slab, ...] = ()
     second: tuple[Slab, ...] = ()
+    reference: Request | None = None
+    of_reference: tuple[Slab, ...] = ()
 
     @property
     def steps(self) -> int:
-        return len(self.first) + len(self.second)
+        return len(self.first) + len(self.second) + len(self.of_reference)
 
 
 class _Graph:
@@ -151,13 +163,14 @@ class _Graph:
         join: Callable[[Request, ClassStatistics, list[Any]], Any],
         decisions: Mapping[tuple[int, str], Decisions],
         means_from: str | None,
+        references: Mapping[Request, Request],
         finite_only: bool,
         rows: Mapping[tuple[int, str], Bools],
     ) -> None:
         self.engine, self.run, self.keeping = engine, run, schedule.keeping
         self.measures, self.join, self.decisions = measures, join, decisions
         self.means_from, self.finite_only, self.spaces = means_from, finite_only, spaces
-        self.rows = rows
+        self.rows, self.references = rows, references
         self.digests = {space: cache.array_digest(labels) for space, labels in spaces.items()}
         self.kept = engine.cache.names()
 
@@ -168,13 +181,15 @@ class _Graph:
         if name in self.kept:
             entry = cache.find_decisions(self.engine.cache, self.kept, name, list(self.digests.values()))
             if entry is not None:
-                return _Plan(request, source, name, entry)
+                return _Plan(request, source, name, entry, reference=self.references.get(request))
         first, second = _cut(self.run, request, source)
-        return _Plan(request, source, name, None, tuple(first), tuple(second))
+        reference = self.references.get(request)
+        beside = [] if reference is None else _cut(self.run, reference, reference)[0]
+        return _Plan(request, source, name, None, tuple(first), tuple(second), reference, tuple(beside))
 
     def _name(self, request: Request, source: Request) -> str:
         run = self.run
-        decided = self._decided(request)
+        decided, reference = self._decided(request), self.references.get(request)
         return cache.digest(
             cache.VERSION,
             len(run.classes),
@@ -183,6 +198,8 @@ class _Graph:
             self._counted_digest(source),
             cache.content(run, request.epoch, request.split, request.array),
             None if source == request else cache.content(run, source.epoch, source.split, source.array),
+            None if reference is None else cache.content(run, reference.epoch, reference.split, reference.array),
+            None if reference is None else self._counted_digest(reference),
             cache.classifier_content(run, request.epoch) if self._feeds(request) else None,
             None if decided is None else cache.array_digest(decided.predictions),
         )
@@ -217,21 +234,26 @@ class _Graph:
             else:
                 if plan.source not in first_pass:
                     first_pass[plan.source] = self._first_pass(run, plan)
+                if plan.reference is not None and plan.reference not in first_pass:
+                    first_pass[plan.reference] = self._moments(run, plan.reference, plan.of_reference, kept=False)
                 foreign = plan.source != plan.request
-                prepared = task(_prepare)(first_pass[plan.source], spaces, foreign)
+                beside = None if plan.reference is None else first_pass[plan.reference]
+                prepared = task(_prepare)(first_pass[plan.source], spaces, foreign, beside)
                 statistics = self._second_pass(run, plan, prepared)
             parts = [task(_measure, counted=True)(measure, statistics) for measure in measures]
             nodes.append(task(_join)(self.join, plan.request, statistics, parts))
         return nodes
 
     def _first_pass(self, run: Any, plan: _Plan) -> Any:
-        task = self.engine.task(_slab_moments, counted=True)
         # What another split's pass would keep, nobody would take.
         kept = plan.source == plan.request and (is_remote(self.run) or len(plan.first) == 1)
+        return self._moments(run, plan.source, plan.first, kept=kept)
+
+    def _moments(self, run: Any, source: Request, slabs: Sequence[Slab], *, kept: bool) -> Any:
+        task = self.engine.task(_slab_moments, counted=True)
         keeping = self.keeping if kept else Keeping(self.keeping.owner, 0)
-        n_classes = len(self.run.classes)
-        counted = self._counted(plan.source)
-        parts = [task(run, slab, n_classes, self.finite_only, counted, keeping) for slab in plan.first]
+        n_classes, counted = len(self.run.classes), self._counted(source)
+        parts = [task(run, slab, n_classes, self.finite_only, counted, keeping) for slab in slabs]
         return self._tree(parts, moments.merge_all)
 
     def _second_pass(self, run: Any, plan: _Plan, prepared: Any) -> Any:
@@ -288,16 +310,22 @@ def _slab_coordinates(
     keeping: Keeping,
 ) -> coordinates.Coordinates:
     with borrowed() as scratch:
-        sums = coordinates.CoordinateSums(*prepared, agreement=predictions is not None, scratch=scratch)
+        means, decider, reference = prepared
+        sums = coordinates.CoordinateSums(
+            means, decider, agreement=predictions is not None, scratch=scratch, reference=reference
+        )
         rows = read_slab(run, slab, scratch, finite_only=finite_only, keeping=keeping, again=True, counted=counted)
         for values, labels, indices in rows:
             sums.add(values, labels, None if predictions is None else predictions[indices])
     return sums.coordinates()
 
 
-def _prepare(sums: moments.Moments, spaces: Sequence[Ints], foreign: bool) -> Prepared:
+def _prepare(
+    sums: moments.Moments, spaces: Sequence[Ints], foreign: bool, reference: moments.Moments | None
+) -> Prepared:
     means = frame(sums, foreign=foreign)
-    return means, Decider.build(means, spaces)
+    beside = None if reference is None else Decider.build(frame(reference, foreign=True), spaces)
+    return means, Decider.build(means, spaces), beside
 
 
 def _finish(
@@ -331,9 +359,17 @@ class _Again:
         """The same numbers as the graph's, for slabs and the tree over them are the same."""
         nothing = Keeping("", 0)
         first, second = _cut(run, plan.request, plan.source)
-        counted, of_source = self._counted(plan.request), self._counted(plan.source)
-        parts = [_slab_moments(run, slab, len(run.classes), self.finite_only, of_source, nothing) for slab in first]
-        prepared = _prepare(_reduced(parts, moments.merge_all), spaces, plan.source != plan.request)
+        counted = self._counted(plan.request)
+
+        def first_pass(source: Request, slabs: Sequence[Slab]) -> moments.Moments:
+            rows, n_classes = self._counted(source), len(run.classes)
+            parts = [_slab_moments(run, slab, n_classes, self.finite_only, rows, nothing) for slab in slabs]
+            joined: moments.Moments = _reduced(parts, moments.merge_all)
+            return joined
+
+        reference = plan.reference
+        beside = None if reference is None else first_pass(reference, _cut(run, reference, reference)[0])
+        prepared = _prepare(first_pass(plan.source, first), spaces, plan.source != plan.request, beside)
         sums = [
             _slab_coordinates(run, slab, prepared, predictions, self.finite_only, counted, nothing) for slab in second
         ]

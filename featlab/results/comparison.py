@@ -35,7 +35,8 @@ class Comparison:
     - False: one column for each of the results, named by its label, and for two of them `difference`, the second
       less the first;
     - True: `runs` (how many have a finite value), `mean`, `std` (ddof=1), and `low` and `high`, Student's t-interval
-      for the mean over runs. The columns `p` and `p_corrected` are left out.
+      for the mean over runs. The columns `p`, `p_corrected` and `control_p` are
+      left out.
 
     What one of the results lacks is NaN; what all lack is left out.
 

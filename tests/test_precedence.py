@@ -536,10 +536,13 @@ def test_paired_intervals_hold_in_every_sample(sample, curve):
     """The table in docs/onsets.md, cell by cell."""
     for order in planted_order.ORDERS:
         for fraction in (0.5, 0.9):
-            found = planted_order.shares(sample, curve, order, fraction, runs=300, seed=0)
+            found = planted_order.shares(sample, curve, order, fraction, runs=200, seed=0)
             if not found.given:
                 continue
-            assert min(found.held, found.trend) >= 0.85
-            if order == "none":
-                assert found.broad + found.specific <= 0.05
-                assert found.broad_joint + found.specific_joint <= 0.05
+            assert found.given == 1
+            assert min(found.held, found.trend) >= 0.88  # 0.93 is meant; three standard errors are 0.05
+            if order == "none":  # 0.05, and as many standard errors
+                assert found.broad + found.specific <= 0.09
+                assert found.broad_joint + found.specific_joint <= 0.06
+            else:
+                assert (found.specific if order == "broad" else found.broad) == 0

@@ -1,6 +1,6 @@
 """Coverage of the onset intervals: how often they hold the onset of the population that the classes were drawn from.
 
-    python -m benchmarks.coverage [--runs 2000] [--order-runs 300] [--seed 0]
+    python -m benchmarks.coverage [--runs 2000] [--order-runs 200] [--seed 0]
 
 Classes are drawn with learning curves of their own, or superclasses with an onset that their classes share; every class
 answers a few rows at each epoch; the interval is taken from the counts. The truth is the onset of the population's mean
@@ -148,7 +148,7 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=2000)
-    parser.add_argument("--order-runs", type=int, default=300)
+    parser.add_argument("--order-runs", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     for line in table(runs=options.runs, seed=options.seed):

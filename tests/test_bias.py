@@ -203,6 +203,24 @@ def test_few_classes_have_the_interval_of_the_t_test(n_classes):
     assert p_value(high + 0.1) < 0.05
 
 
+def test_a_start_at_chance_is_the_same_in_every_sample():
+    """The interval of the t-test on distances from a mark that is half a constant, half the last accuracy."""
+    epochs, correct, counts = answers(12)
+    low, high = bias.onset_interval(epochs[1:], correct[1:], counts[1:], 0.5, start=0.05, seed=0)
+    share = np.vstack([np.full(12, 0.05), correct[1:] / counts[1:]])
+
+    def p_value(time):
+        at_time = np.array([np.interp(time, epochs, course) for course in share.T])
+        return ttest_1samp(at_time - 0.5 * 0.05 - 0.5 * share[-1], 0).pvalue
+
+    assert p_value(low) == pytest.approx(0.05, abs=1e-6)
+    assert p_value(high) == pytest.approx(0.05, abs=1e-6)
+    whole = bias.onset_interval(epochs, correct, counts, 0.5, seed=0)
+    assert (low, high) == pytest.approx(whole, abs=0.2)
+    one = bias.onset_interval(epochs[3:4], correct[7:8], counts[:1], 0.5, start=0.05, seed=0)
+    assert 0 < one[0] < one[1] <= 3  # one epoch after the start is a course
+
+
 def test_groups_are_what_is_sampled():
     """Classes that share their answers are one draw, however many they are."""
     epochs, correct, counts = answers(8)

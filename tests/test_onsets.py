@@ -175,3 +175,5 @@ def test_an_epoch_without_a_value_is_passed_over(tmp_path):
         )
         if "missing" in rows:
             assert rows.missing.tolist() == [4 - len(known)] * 2
+        if "start" in rows:
+            assert set(rows.start) == {f"epoch {known.index[0]}"}

@@ -97,22 +97,22 @@ def bootstrap_t(epochs, series, counts, fraction, seed):
     return value, value - t[DRAWS - 25] * spread, value - t[24] * spread
 
 
-@pytest.mark.parametrize(("first", "second"), [(5, 3), (3, 5)])
-def test_few_groups_have_the_far_end_of_the_bootstrap_t(first, second):
+@pytest.mark.parametrize("sign", [1, -1])
+def test_few_groups_have_the_far_end_of_the_bootstrap_t(sign):
     epochs, counts = np.arange(9.0), np.full((9, 8), 20)
-    series = [learned(8, middle, seed=number) for number, middle in ((4, first), (5, second))]
-    low, high = contrasts.contrast_interval(
+    series = [learned(8, 5, seed=5), learned(8, 3, seed=55)][::sign]
+    found = contrasts.contrast_interval(
         [contrasts.resampled_onset(epochs, each, counts, 0.5, seed=0) for each in series],
         np.array([1.0, -1.0]),
         effective=8,
         span=8.0,
     )
     drawn = [resampled(epochs, each, counts, np.arange(8), 0.5, 0) for each in series]
-    least, most = percentile_interval(drawn[0] - drawn[1], 8)
+    low, high = percentile_interval(drawn[0] - drawn[1], 8)
     value, t_low, t_high = bootstrap_t(epochs, series, counts, 0.5, 0)
-    expected = (least, max(most, t_high)) if value > 0 else (min(least, t_low), most)
-    assert (value > 0) == (first > second)
-    assert (low, high) == pytest.approx(expected, abs=1e-3)
+    assert np.sign(value) == sign
+    assert found == pytest.approx((low, t_high) if sign > 0 else (t_low, high), abs=0.05)  # corners
+    assert t_high > high + 1 if sign > 0 else t_low < low - 1
 
 
 def test_a_resample_without_a_way_stands_on_either_side():
@@ -149,8 +149,11 @@ def test_a_slope_is_that_of_least_squares():
 @pytest.mark.parametrize(("count", "rank"), [(19, 1), (20, 1), (40, 1), (41, 2), (100, 3)])
 def test_what_is_beyond_the_controls_is_so_by_chance_in_one_of_twenty_at_most(count, rank):
     onsets = np.random.default_rng(0).permutation(count).astype(float)
-    low, high = contrasts.control_range(np.append(onsets, np.nan))
+    low, high = contrasts.control_range(onsets)
     assert (low, high) == (rank - 1, count - rank)
+    never = np.where(onsets == count - 1, np.nan, onsets)  # one that had no onset counts as the last
+    assert contrasts.control_range(never) == pytest.approx((low, np.nan if rank == 1 else high), nan_ok=True)
+    assert contrasts.control_p(low - 0.5, never) == contrasts.control_p(low - 0.5, onsets)
     assert contrasts.control_p(low - 0.5, onsets) == pytest.approx(rank / (count + 1))
     assert rank / (count + 1) <= 0.05
 
@@ -159,7 +162,9 @@ def test_controls_that_are_too_few_have_a_p_and_no_range():
     onsets = np.arange(5.0)
     assert np.isnan(contrasts.control_range(onsets)).all()
     assert contrasts.control_p(1.0, onsets) == 3 / 6
-    assert np.isnan([contrasts.control_p(np.nan, onsets), contrasts.control_p(1.0, np.full(3, np.nan))]).all()
+    assert contrasts.control_p(1.0, np.full(3, np.nan)) == 1 / 4
+    assert np.isnan(contrasts.control_range(np.full(20, np.nan))).all()
+    assert np.isnan([contrasts.control_p(np.nan, onsets), contrasts.control_p(1.0, onsets[:0])]).all()
 
 
 @pytest.mark.parametrize("summed", [False, True])
@@ -185,7 +190,7 @@ EPOCHS = np.array([0.0, 1, 2, 4, 8])
         ([1, 0.6, 0.536, 0.7, 0.733], False, ("turned", 1.0)),  # gave back 0.197 of 0.464
         ([0, 0.6, 0.3, 0.8, 1], True, ("turned", 1.0)),  # and came again
         ([0, 0.6, 0.5, 0.8, 1], True, ("first interval", 1.0)),
-        ([0, 0.3, 0.9, 1, 0.8], True, ("moved", 1.0)),
+        ([0, 0.3, 0.9, 1, 0.77], True, ("moved", 1.0)),
         ([0, 0.3, 0.0, 0.7, 1], True, ("moved", 2.0)),  # fell before it had reached its mark
         ([0, 1, 0.5, 0.5, 0], True, ("turned", np.nan)),
         ([np.nan, 0.1, np.nan, 0.9, 1], True, ("first interval", 3.0)),
@@ -531,10 +536,13 @@ def test_paired_intervals_hold_in_every_sample(sample, curve):
     """The table in docs/onsets.md, cell by cell."""
     for order in planted_order.ORDERS:
         for fraction in (0.5, 0.9):
-            found = planted_order.shares(sample, curve, order, fraction, runs=300, seed=0)
+            found = planted_order.shares(sample, curve, order, fraction, runs=200, seed=0)
             if not found.given:
                 continue
-            assert min(found.held, found.trend) >= 0.85
-            if order == "none":
-                assert found.broad + found.specific <= 0.05
-                assert found.broad_joint + found.specific_joint <= 0.05
+            assert found.given == 1
+            assert min(found.held, found.trend) >= 0.88  # 0.93 is meant; three standard errors are 0.05
+            if order == "none":  # 0.05, and as many standard errors
+                assert found.broad + found.specific <= 0.09
+                assert found.broad_joint + found.specific_joint <= 0.06
+            else:
+                assert (found.specific if order == "broad" else found.broad) == 0

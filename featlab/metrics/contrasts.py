@@ -291,24 +291,32 @@ def control_range(onsets: Floats, level: float = 0.95) -> tuple[float, float]:
     """Range of onsets in random label spaces: their quantiles at (1 - level) / 2 from both ends, as order statistics.
 
     What lies below it is earlier than a random label space with p <= 0.05: of n random ones, the k-th earliest has a
-    further one before it with probability k / (n + 1). So of fewer than `FEWEST_CONTROLS` there is none.
+    further one before it with probability k / (n + 1). So of fewer than `FEWEST_CONTROLS` there is none. Those without
+    an onset never got there, and count as later than all others.
 
     Parameters
     ----------
     onsets
         Of the random label spaces, NaN for those without, shape (n_controls,).
 
+    Returns
+    -------
+    tuple of float
+        Low and high; NaN for an end that is among those without an onset.
+
     Examples
     --------
     >>> import numpy as np
     >>> control_range(np.arange(20.0)), control_range(np.arange(5.0))
     ((0.0, 19.0), (nan, nan))
+    >>> control_range(np.append(np.nan, np.arange(19.0)))
+    (0.0, nan)
     """
-    known = np.sort(onsets[~np.isnan(onsets)])
-    if len(known) < FEWEST_CONTROLS:
+    if len(onsets) < FEWEST_CONTROLS:
         return NAN, NAN
-    rank = max(math.ceil(len(known) * (1 - level) / 2 - SAME) - 1, 0)
-    return float(known[rank]), float(known[len(known) - 1 - rank])
+    ordered = np.sort(onsets)  # NaN last
+    rank = max(math.ceil(len(onsets) * (1 - level) / 2 - SAME) - 1, 0)
+    return float(ordered[rank]), float(ordered[len(onsets) - 1 - rank])
 
 
 def control_p(value: float, onsets: Floats) -> float:
@@ -319,16 +327,15 @@ def control_p(value: float, onsets: Floats) -> float:
     value
         The onset.
     onsets
-        Of the random label spaces, NaN for those without, shape (n_controls,).
+        Of the random label spaces, NaN for those without, which count as later, shape (n_controls,).
 
     Examples
     --------
     >>> import numpy as np
-    >>> control_p(1.0, np.array([1.0, 2.0, 3.0, np.nan]))
+    >>> control_p(1.0, np.array([1.0, 2.0, np.nan]))
     0.5
     """
-    known = onsets[~np.isnan(onsets)]
-    if not len(known) or np.isnan(value):
+    if not len(onsets) or np.isnan(value):
         return NAN
-    early = np.count_nonzero(known <= value + SAME)
-    return float((1 + early) / (1 + len(known)))
+    early = np.count_nonzero(onsets <= value + SAME)
+    return float((1 + early) / (1 + len(onsets)))

@@ -69,6 +69,24 @@ def siblings(classes: Sequence[str], taxonomy: Taxonomy | None) -> Population:
     return Population("classes" if found.is_identity else "groups of siblings", found.labels)
 
 
+def missing(rows: Sequence[Row], sampled: Population) -> str:
+    """Say in a sentence what the table lacks for all its rows, and why; nothing where it lacks nothing."""
+    reasons = []
+    if rows and all(row["first_epoch"] == row["last_epoch"] for row in rows):
+        reasons.append("nothing changes within one epoch; analyse two or more")
+    if any(row["interval"] == TOO_FEW for row in rows):
+        reasons.append(
+            f"no interval is given: {effective_siblings(sampled):.1f} groups of siblings (by their effective number) "
+            f"are fewer than {FEWEST}"
+        )
+    return "; ".join(reasons) + "." if reasons else ""
+
+
+def effective_siblings(sampled: Population) -> float:
+    """Count the sampled groups by their effective number, (sum n)^2 / sum n^2 over n classes each."""
+    return bias.effective_groups(np.unique(sampled.groups, return_counts=True)[1][None])
+
+
 def left_out(
     summaries: Sequence[SnapshotSummary], reference: Reference, sampled: Population
 ) -> dict[tuple[Key, int], LeftOut]:
@@ -245,10 +263,8 @@ def _population(ends: _Course, sampled: Population) -> Row:
     """Say of an interval what it is of, or why there is none."""
     if ends.last.row["score"] not in SCORES:
         return {"population": None, "sampled": NAN, "needed": NAN, "interval": None}
-    effective = bias.effective_groups(np.unique(sampled.groups, return_counts=True)[1][None])
-    if ends.last_left_out is not None:
-        effective = ends.last_left_out.effective
     enough = ends.last_left_out is not None
+    effective = effective_siblings(sampled) if ends.last_left_out is None else ends.last_left_out.effective
     return {
         "population": sampled.name,
         "sampled": effective,

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from featlab.analysis.accuracy import accuracy_onsets, accuracy_table, layer_onsets
-from featlab.analysis.alignment_change import LeftOut, alignment_change, left_out, siblings
+from featlab.analysis.alignment_change import LeftOut, alignment_change, left_out, missing, siblings
 from featlab.analysis.alignment_table import Scored, align, corrected, steps
 from featlab.analysis.class_order import Comparison, best_shifts, warn_class_order
 from featlab.analysis.evolution import evolution
@@ -257,6 +257,7 @@ class _Tables:
         """Assemble the results."""
         accuracy, by_class = accuracy_table(self.run, self.plan, decisions)
         alignment = corrected(self.scored)
+        change = alignment_change(self.scored, self.left_out, self.siblings)
         warn_class_order(alignment, self.shifts)
         onsets = accuracy_onsets(by_class, self.sampled, self.plan.options.seed) + self.rows["onset"]
         tables = {
@@ -265,12 +266,12 @@ class _Tables:
             "accuracy": accuracy,
             "distances": pd.concat(self.distances, ignore_index=True) if self.distances else pd.DataFrame(),
             "alignment": pd.DataFrame(alignment),
-            "alignment_change": pd.DataFrame(alignment_change(self.scored, self.left_out, self.siblings)),
+            "alignment_change": pd.DataFrame(change),
             **{name: pd.DataFrame(rows) for name, rows in {**self.rows, "onset": onsets}.items()},
         }
-        return Results(tables, {**self._parameters(), "notes": self._notes(alignment)})
+        return Results(tables, {**self._parameters(), "notes": self._notes(alignment, change)})
 
-    def _notes(self, alignment: Sequence[Row]) -> dict[str, str]:
+    def _notes(self, alignment: Sequence[Row], change: Sequence[Row]) -> dict[str, str]:
         """Say of tables that lack what one would look for in them why they do."""
         notes = {}
         n_classes = len(self.run.classes)
@@ -296,6 +297,8 @@ class _Tables:
                 f"rsa_kendall has no null and no p: permutations are not counted above {SORTED_AT_ONCE:,} pairs of "
                 "classes; rsa_spearman, which compares ranks too, has them."
             )
+        if said := missing(change, self.siblings):
+            notes["alignment_change"] = said
         return notes
 
     def _classes(self) -> pd.DataFrame:

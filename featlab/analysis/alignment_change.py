@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featlab.analysis.alignment_table import FAMILY, Scored, sign_of
+from featlab.analysis.alignment_table import FAMILY, THREADED, Scored, sign_of
 from featlab.analysis.population import FEWEST, Population
 from featlab.analysis.reference import Reference
 from featlab.analysis.snapshots import Row, SnapshotSummary
@@ -21,11 +21,12 @@ from featlab.metrics import bias, permutations
 from featlab.metrics.rsa.jackknife import jackknife_interval, pearson_without_each, spearman_without_each
 from featlab.metrics.rsa.ranks import SORTED_AT_ONCE
 from featlab.metrics.rsa.vectors import CondensedVector
+from featlab.threads import over_threads
 from featlab.typing import NAN, Floats, Ints
 
 PLACE = ("split", "layer")
 SCORES = ("rsa_pearson", "rsa_spearman")  # that have intervals; of the others each group would cost a whole score
-MOST = 48  # groups that are left out one by one; more are put together at random (delete-a-group jackknife: Kott 2001)
+MOST = 24  # groups that are left out one by one; more are put together at random (delete-a-group jackknife: Kott 2001)
 TOO_FEW = "too few"
 
 Key = tuple[object, ...]
@@ -106,12 +107,20 @@ def left_out(
     dict
         By key of the table and epoch: the first and the last at which there are such distances.
     """
-    found: dict[tuple[Key, int], LeftOut] = {}
     together = put_together(sampled.groups)
+    ends: list[tuple[SnapshotSummary, str]] = []
     for metric in dict.fromkeys(metric for summary in summaries for metric in summary.distances):
-        told = [summary for summary in summaries if _is_told(summary, metric)]
-        for summary in {id(end): end for end in (*told[:1], *told[-1:])}.values():
-            found.update(_of_snapshot(summary, metric, reference.among(summary.classes), together))
+        told = [(summary, metric) for summary in summaries if _is_told(summary, metric)]
+        ends += told if len(told) < 2 else [told[0], told[-1]]
+
+    def without(end: tuple[SnapshotSummary, str]) -> dict[tuple[Key, int], LeftOut]:
+        return _of_snapshot(*end, reference.among(end[0].classes), together)
+
+    found: dict[tuple[Key, int], LeftOut] = {}
+    # What is long is worked on one after the other: each takes a few copies of itself.
+    pairs = max((len(summary.distances[metric]) for summary, metric in ends), default=0)
+    for part in over_threads(without, ends, worth=len(together) >= THREADED and pairs <= SORTED_AT_ONCE):
+        found.update(part)
     return found
 
 

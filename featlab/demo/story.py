@@ -40,7 +40,8 @@ class Story:
     onsets
         One row a label space, coarse to fine: the epoch by which accuracy was half, and nine tenths, of its way up.
     alignment
-        One row a layer: `rsa_spearman` of cosine distances untrained and at the last epoch, with the null and p.
+        One row a layer: `rsa_spearman` of cosine distances untrained and at the last epoch, with the null
+        and p, and with the interval and p of the change.
     sentence
         One sentence on what the numbers show, or that they do not show it.
     seconds

@@ -211,7 +211,9 @@ def test_nothing_is_noted_where_all_is_there(tmp_path):
             tmp_path / "run.zarr", epoch=epoch, features={"fc": tree.features}, labels=tree.labels,
             logits=tree.features @ tree.means.T, classes=["a.b", "a.c", "d.e", "d.f"],
         )  # fmt: skip
-    assert featlab.analyze(tmp_path / "run.zarr", hierarchy="dotted", **OPTIONS).parameters["notes"] == {}
+    assert featlab.analyze(tmp_path / "run.zarr", hierarchy="dotted", **OPTIONS).parameters["notes"].keys() == {
+        "alignment_change"  # the classes are too few for intervals
+    }
 
 
 def test_a_capture_says_what_it_is(tmp_path):

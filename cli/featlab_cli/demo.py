@@ -85,12 +85,14 @@ def _tell(story: Story) -> None:
             f"{row['trained']:.3f}",
             f"{row['null_mean']:.3f} ± {row['null_std']:.3f}",
             f"{row['p']:.3g}",
+            f"{row['change_low']:.3f} - {row['change_high']:.3f}" if math.isfinite(row["change_low"]) else "none",
+            f"{row['change_p']:.3g}" if math.isfinite(row["change_p"]) else "none",
         ]
         for row in story.alignment.to_dict("records")
     ]
     _table(
         "Agreement of class-mean distances with the hierarchy (rsa_spearman, cosine)",
-        ["layer", "untrained", "trained", "shuffled classes", "p"],
+        ["layer", "untrained", "trained", "shuffled classes", "p", "learned, 95 % CI", "p of learned"],
         agreement,
     )
     click.echo(f"{story.sentence}\n")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featlab.analysis.alignment_table import FAMILY, Scored, sign_of
+from featlab.analysis.alignment_table import FAMILY, THREADED, Scored, sign_of
 from featlab.analysis.population import FEWEST, Population
 from featlab.analysis.reference import Reference
 from featlab.analysis.snapshots import Row, SnapshotSummary
@@ -21,11 +21,12 @@ from featlab.metrics import bias, permutations
 from featlab.metrics.rsa.jackknife import jackknife_interval, pearson_without_each, spearman_without_each
 from featlab.metrics.rsa.ranks import SORTED_AT_ONCE
 from featlab.metrics.rsa.vectors import CondensedVector
+from featlab.threads import over_threads
 from featlab.typing import NAN, Floats, Ints
 
 PLACE = ("split", "layer")
 SCORES = ("rsa_pearson", "rsa_spearman")  # that have intervals; of the others each group would cost a whole score
-MOST = 48  # groups that are left out one by one; more are put together at random (delete-a-group jackknife: Kott 2001)
+MOST = 24  # groups that are left out one by one; more are put together at random (delete-a-group jackknife: Kott 2001)
 TOO_FEW = "too few"
 
 Key = tuple[object, ...]
@@ -69,6 +70,24 @@ def siblings(classes: Sequence[str], taxonomy: Taxonomy | None) -> Population:
     return Population("classes" if found.is_identity else "groups of siblings", found.labels)
 
 
+def missing(rows: Sequence[Row], sampled: Population) -> str:
+    """Say in a sentence what the table lacks for all its rows, and why; nothing where it lacks nothing."""
+    reasons = []
+    if rows and all(row["first_epoch"] == row["last_epoch"] for row in rows):
+        reasons.append("nothing changes within one epoch; analyse two or more")
+    if any(row["interval"] == TOO_FEW for row in rows):
+        reasons.append(
+            f"no interval is given: {effective_siblings(sampled):.1f} groups of siblings (by their effective number) "
+            f"are fewer than {FEWEST}"
+        )
+    return "; ".join(reasons) + "." if reasons else ""
+
+
+def effective_siblings(sampled: Population) -> float:
+    """Count the sampled groups by their effective number, (sum n)^2 / sum n^2 over n classes each."""
+    return bias.effective_groups(np.unique(sampled.groups, return_counts=True)[1][None])
+
+
 def left_out(
     summaries: Sequence[SnapshotSummary], reference: Reference, sampled: Population
 ) -> dict[tuple[Key, int], LeftOut]:
@@ -88,12 +107,20 @@ def left_out(
     dict
         By key of the table and epoch: the first and the last at which there are such distances.
     """
-    found: dict[tuple[Key, int], LeftOut] = {}
     together = put_together(sampled.groups)
+    ends: list[tuple[SnapshotSummary, str]] = []
     for metric in dict.fromkeys(metric for summary in summaries for metric in summary.distances):
-        told = [summary for summary in summaries if _is_told(summary, metric)]
-        for summary in {id(end): end for end in (*told[:1], *told[-1:])}.values():
-            found.update(_of_snapshot(summary, metric, reference.among(summary.classes), together))
+        told = [(summary, metric) for summary in summaries if _is_told(summary, metric)]
+        ends += told if len(told) < 2 else [told[0], told[-1]]
+
+    def without(end: tuple[SnapshotSummary, str]) -> dict[tuple[Key, int], LeftOut]:
+        return _of_snapshot(*end, reference.among(end[0].classes), together)
+
+    found: dict[tuple[Key, int], LeftOut] = {}
+    # What is long is worked on one after the other: each takes a few copies of itself.
+    pairs = max((len(summary.distances[metric]) for summary, metric in ends), default=0)
+    for part in over_threads(without, ends, worth=len(together) >= THREADED and pairs <= SORTED_AT_ONCE):
+        found.update(part)
     return found
 
 
@@ -245,10 +272,8 @@ def _population(ends: _Course, sampled: Population) -> Row:
     """Say of an interval what it is of, or why there is none."""
     if ends.last.row["score"] not in SCORES:
         return {"population": None, "sampled": NAN, "needed": NAN, "interval": None}
-    effective = bias.effective_groups(np.unique(sampled.groups, return_counts=True)[1][None])
-    if ends.last_left_out is not None:
-        effective = ends.last_left_out.effective
     enough = ends.last_left_out is not None
+    effective = effective_siblings(sampled) if ends.last_left_out is None else ends.last_left_out.effective
     return {
         "population": sampled.name,
         "sampled": effective,

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from featlab.analysis.accuracy import accuracy_table
-from featlab.analysis.alignment_change import LeftOut, alignment_change, left_out, siblings
+from featlab.analysis.alignment_change import LeftOut, alignment_change, left_out, missing, siblings
 from featlab.analysis.alignment_table import Scored, align, corrected, steps
 from featlab.analysis.class_order import Comparison, best_shifts, warn_class_order
 from featlab.analysis.common_rank import with_common_rank
@@ -275,6 +275,7 @@ class _Tables:
         """Assemble the results."""
         accuracy, answers = accuracy_table(self.run, self.plan, decisions)
         alignment = corrected(self.scored)
+        change = alignment_change(self.scored, self.left_out, self.siblings)
         warn_class_order(alignment, self.shifts)
         confused = confusion_tables(self.run, self.plan, count_decisions(self.run, decisions))
         nodes = node_onset_table(self.run, self.plan, decisions)
@@ -289,13 +290,17 @@ class _Tables:
             "confusion": confused.confusion,
             "distances": pd.concat(self.distances, ignore_index=True) if self.distances else pd.DataFrame(),
             "alignment": pd.DataFrame(alignment),
-            "alignment_change": pd.DataFrame(alignment_change(self.scored, self.left_out, self.siblings)),
+            "alignment_change": pd.DataFrame(change),
             **{name: pd.DataFrame(rows) for name, rows in {**self.rows, **onsets}.items()},
         }
-        notes = {**self._notes(alignment), **confused.notes, **({"node_onset": nodes.note} if nodes.note else {})}
+        notes = {
+            **self._notes(alignment, change),
+            **confused.notes,
+            **({"node_onset": nodes.note} if nodes.note else {}),
+        }
         return Results(tables, {**self._parameters(), "notes": notes})
 
-    def _notes(self, alignment: Sequence[Row]) -> dict[str, str]:
+    def _notes(self, alignment: Sequence[Row], change: Sequence[Row]) -> dict[str, str]:
         """Say of tables that lack what one would look for in them why they do."""
         notes = {}
         if self.plan.taxonomy is not None and all(space.is_identity for space in self.plan.spaces):
@@ -326,6 +331,8 @@ class _Tables:
                 f"rsa_kendall has no null and no p: permutations are not counted above {SORTED_AT_ONCE:,} pairs of "
                 "classes; rsa_spearman, which compares ranks too, has them."
             )
+        if said := missing(change, self.siblings):
+            notes["alignment_change"] = said
         return notes
 
     def _classes(self) -> pd.DataFrame:

@@ -63,15 +63,19 @@ def alignment_table(results: Results) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Columns layer, untrained, trained (first and last epoch), null_mean, null_std, p, p_corrected (last epoch).
+        Columns layer, untrained, trained (first and last epoch), null_mean, null_std, p, p_corrected (last epoch), and
+        change_low, change_high (95 % interval of what was learned, NaN where none is given), change_p.
     """
     table = default_rows(results.alignment[results.alignment["split"] == SPLIT])
+    changes = default_rows(results.alignment_change[results.alignment_change["split"] == SPLIT]).set_index("layer")
     rows = []
     for layer, line in table.groupby("layer", sort=False):
         ordered = line.sort_values("epoch")
         last: Any = ordered.iloc[-1]
         row = {"layer": layer, "untrained": ordered["value"].iloc[0], "trained": last["value"]}
-        rows.append(row | {name: last[name] for name in ("null_mean", "null_std", "p", "p_corrected")})
+        row |= {name: last[name] for name in ("null_mean", "null_std", "p", "p_corrected")}
+        change: Any = changes.loc[layer]
+        rows.append(row | {name: change[name] for name in ("change_low", "change_high", "change_p")})
     return _frame(rows)
 
 

@@ -40,7 +40,8 @@ class Story:
     onsets
         One row a label space, coarse to fine: the epoch by which accuracy was half, and nine tenths, of its way up.
     alignment
-        One row a layer: `rsa_spearman` of cosine distances untrained and at the last epoch, with the null and p.
+        One row a layer: `rsa_spearman` of cosine distances untrained and at the last epoch, with the null
+        and p, and with the interval and p of the change.
     sentence
         What the verdict says of the order of learning and of the last layer's alignment.
     seconds

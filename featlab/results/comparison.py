@@ -35,29 +35,29 @@ _UNREPEATED |= {"control_low", "control_high", "rank_low", "rank_high"}  # one r
 class Comparison:
     """Tables of several results, joined on their keys; `featlab.compare` makes it.
 
-        Each table (`comparison["collapse"]`, any but classes and spaces) is long: the keys of the table, then `measure`,
-        the name of a measured column. What follows depends on `repeated`:
+    Each table (`comparison["collapse"]`, any but classes and spaces) is long: the keys of the table, then `measure`,
+    the name of a measured column. What follows depends on `repeated`:
 
-        - False: one column for each of the results, named by its label, and for two of them `difference`, the second
-          less the first;
-        - True: `runs` (how many have a finite value), `mean`, `std` (ddof=1), and `low` and `high`, Student's t-interval
-              for the mean over runs. The results' own p and ends of intervals are left out: a mean of these is neither.
-    
-        What one of the results lacks is NaN; what all lack is left out. A cell of `confusion` that one lacks, of a label
-        space and epoch that it has, is 0 there.
+    - False: one column for each of the results, named by its label, and for two of them `difference`, the second
+      less the first;
+    - True: `runs` (how many have a finite value), `mean`, `std` (ddof=1), and `low` and `high`, Student's t-interval
+      for the mean over runs. The results' own p and ends of intervals are left out: a mean of these is neither.
 
-        Attributes
-        ----------
-        results : tuple of Results
-            What is compared.
-        labels : tuple of str
-            A short name for each.
-        repeated : bool
-            Whether they are repetitions of one experiment.
-        level : float
-            Coverage of the intervals.
-        differing : dict
-            Parameters, other than the run, that are not the same in all, with their values in order.
+    What one of the results lacks is NaN; what all lack is left out. A cell of `confusion` that one lacks, of a label
+    space and epoch that it has, is 0 there.
+
+    Attributes
+    ----------
+    results : tuple of Results
+        What is compared.
+    labels : tuple of str
+        A short name for each.
+    repeated : bool
+        Whether they are repetitions of one experiment.
+    level : float
+        Coverage of the intervals.
+    differing : dict
+        Parameters, other than the run, that are not the same in all, with their values in order.
     """
 
     def __init__(self, results: Sequence[Results], labels: Sequence[str], *, repeat: bool | None, level: float) -> None:

@@ -1,9 +1,10 @@
 """The alignment score to trust first: one of the hundred and more that an analysis gives for a layer.
 
 `rsa_spearman` of cosine distances with path distances. `python -m benchmarks.alignment_scores` plants trees under noise
-of six kinds: correlations of cosine distances find them most often, whichever of the taxonomy's distances they are
-compared with, and hold their level. Of these, ranks ask least of the scale of distances, and their interval covers best
-(`python -m benchmarks.alignment_coverage`); docs/layers.md has both tables.
+of six kinds: correlations of cosine distances find them most often and hold their level, with path distances as often
+as with others. Values find a few more than ranks where distances grow with the path along a line, as planted ones do;
+ranks ask for no line, and their interval covers better (`python -m benchmarks.alignment_coverage`). docs/layers.md has
+the tables.
 """
 
 from __future__ import annotations

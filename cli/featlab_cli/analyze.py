@@ -115,7 +115,7 @@ class Size(Bytes):
 @click.option("--controls", type=click.IntRange(0), default=20, show_default=True, help="Random spaces for each space.")
 @click.option(
     "--means-from",
-    help="Take class means from this split.",
+    help="Take class means from this split in every measure [default: train, for ncc_accuracy alone].",
     shell_complete=completion.of_run(lambda run: run.splits),
 )
 @click.option("--rule", type=click.Choice(["greedy", "sum"]), default="greedy", show_default=True)

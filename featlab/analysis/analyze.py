@@ -90,7 +90,8 @@ def analyze(
 ) -> Results:
     """Compute class-mean geometry, neural collapse, hypernym bias, linkage and alignment for a stored run.
 
-    The features are read once or twice, chunk by chunk; memory does not grow with the number of rows.
+    The features are read once or twice, chunk by chunk, and those of the split "train" once more where others are
+    compared with its class means; memory does not grow with the number of rows.
 
     Parameters
     ----------

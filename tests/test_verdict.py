@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -151,7 +152,8 @@ def tables(pairs, trend=None, *, balanced=(1.0, 1.0, 1.0), course=("moved",) * 3
         for space, found in zip(("kind", "family"), pairs, strict=True)
     ]  # fmt: skip
     slopes = [] if trend is None else [key | population | dict(zip(("slope", "low", "high"), trend, strict=True))]
-    return Tables(spaces, onset, pd.DataFrame(precedence), pd.DataFrame(slopes), pd.DataFrame(), pd.DataFrame())
+    nothing = pd.DataFrame()
+    return Tables(spaces, nothing, onset, pd.DataFrame(precedence), pd.DataFrame(slopes), nothing, nothing)
 
 
 CLEAR = ((0.5, 0.4, 0.6), (1.0, 0.9, 1.1))
@@ -223,6 +225,16 @@ def test_collapse_is_compared_with_random_groups():
         "nc1_cdnv in fc was half-way in the 4 groups of kind at epoch 1.50, 0.40 epochs earlier than in random groups "
         "(95 % interval 0.20 to 0.60); in the 8 classes at 2.00."
     )
+
+
+def test_no_claim_rests_on_nc1_where_ranks_differ():
+    found = tables(((0.5, NAN, NAN), (1.0, NAN, NAN)), series="nc1_pinv", layer="fc")
+    found.precedence[["control_difference", "control_low", "control_high"]] = (0.4, 0.2, 0.6)
+    key = {"split": "val", "layer": "fc", "space": "kind"}
+    geometry = pd.DataFrame([key | {"epoch": epoch, "means_rank": rank} for epoch, rank in enumerate((31, 32, 32))])
+    told = make_verdict(replace(found, geometry=geometry)).set_index("space")
+    assert told.claim.to_dict() == {"family": "broad_first", "kind": "undecided"}
+    assert told.sentence["kind"].endswith("; the means have ranks from 31 to 32 over the epochs: undecided.")
 
 
 def test_a_collapse_column_that_turns_back_is_undecided():

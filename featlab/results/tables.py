@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,9 +133,7 @@ class Results:
                 "these results lack the table 'precedence', as those of earlier releases do: analyse the run again, "
                 "which begins with the statistics that it kept."
             )
-        verdict = make_verdict(
-            VerdictTables(self.spaces, self.onset, self.precedence, self.trend, self.alignment, self.alignment_change)
-        )
+        verdict = make_verdict(VerdictTables(**{each.name: self[each.name] for each in fields(VerdictTables)}))
         verdict.attrs[ATTRIBUTE] = column_attributes(VERDICT)
         return verdict
 

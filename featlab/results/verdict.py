@@ -38,6 +38,7 @@ class Tables:
     """The tables that a verdict is made from; see `featlab.results.schema`."""
 
     spaces: pd.DataFrame
+    geometry: pd.DataFrame
     onset: pd.DataFrame
     precedence: pd.DataFrame
     trend: pd.DataFrame
@@ -110,7 +111,8 @@ def make_verdict(tables: Tables) -> pd.DataFrame:
     >>> onset = pd.DataFrame([key | {"space": "hyponym", "onset": 2.0}, key | {"space": "kind", "onset": 1.5}])
     >>> pair = {"groups": 2, "difference": 0.5, "low": 0.2, "high": 0.9, "control_difference": 0.4}
     >>> pair |= {"space": "kind", "control_low": 0.1, "control_high": 0.6}
-    >>> tables = Tables(spaces, onset, pd.DataFrame([key | pair]), *[pd.DataFrame()] * 3)
+    >>> empty = pd.DataFrame()
+    >>> tables = Tables(spaces, empty, onset, pd.DataFrame([key | pair]), empty, empty, empty)
     >>> make_verdict(tables)[["claim", "space", "difference", "low", "high"]].values[0].tolist()
     ['broad_first', None, 0.5, 0.2, 0.9]
     """
@@ -119,8 +121,15 @@ def make_verdict(tables: Tables) -> pd.DataFrame:
     onset = tables.onset[tables.onset["fraction"] == FRACTION]
     for (split, layer), of_layer in onset.groupby(["split", "layer"], sort=False, dropna=False):
         place = {"split": str(split), "layer": layer if isinstance(layer, str) else None}
-        trend, precedence, alignment, change = (
-            _at(table, place) for table in (tables.trend, tables.precedence, tables.alignment, tables.alignment_change)
+        trend, precedence, alignment, change, geometry = (
+            _at(table, place)
+            for table in (
+                tables.trend,
+                tables.precedence,
+                tables.alignment,
+                tables.alignment_change,
+                tables.geometry,
+            )
         )
         for series, courses in of_layer.groupby("series", sort=False):
             course = _Course(str(series), place, courses.set_index("space"), spaces)
@@ -128,7 +137,7 @@ def make_verdict(tables: Tables) -> pd.DataFrame:
             if series in LEADS:
                 rows += _lead(course, mine, trend[trend["series"] == series] if len(trend) else trend)
             else:
-                rows += _collapse(course, mine)
+                rows += _collapse(course, mine, _ranks(geometry) if series == "nc1_pinv" else {})
         rows += _alignment(alignment, change, place)
     return verdict_table(rows)
 
@@ -333,8 +342,21 @@ def _first_interval(course: _Course, *spaces: str) -> str:
     return f"; {both} within the first {end:.0f} epoch{'s' * (end != 1)}, of which only the ends were captured"
 
 
-def _collapse(course: _Course, precedence: pd.DataFrame) -> Iterator[Row]:
-    """Compare a collapse column in each label space with that in random groups: sizes alone change its course."""
+def _ranks(geometry: pd.DataFrame) -> dict[str, tuple[int, int]]:
+    """Least and largest rank of the means over the epochs, of the label spaces in which it differs."""
+    found = {}
+    for space, table in geometry.groupby("space", sort=False) if len(geometry) else ():
+        known = table["means_rank"].dropna()
+        if known.nunique() > 1:
+            found[str(space)] = int(known.min()), int(known.max())
+    return found
+
+
+def _collapse(course: _Course, precedence: pd.DataFrame, ranks: Mapping[str, tuple[int, int]]) -> Iterator[Row]:
+    """Compare a collapse column in each label space with that in random groups: sizes alone change its course.
+
+    What is taken along fewer directions than there are in some epochs, `ranks`, is no ground of a claim.
+    """
     pairs = [row for row in _records(precedence) if course.balanced(row["space"])]
     for row in sorted(pairs, key=lambda row: int(row["groups"])):
         space = row["space"]
@@ -358,7 +380,14 @@ def _collapse(course: _Course, precedence: pd.DataFrame) -> Iterator[Row]:
         if np.isfinite(of_classes):
             told += f"; in {course.members(HYPONYM)} at {of_classes:.2f}"
         side = random.side
-        if kind == "turned" or not side or (np.isfinite(of_classes) and np.sign(of_classes - onset) != side):
+        if space in ranks:
+            told += f"; the means have ranks from {ranks[space][0]} to {ranks[space][1]} over the epochs"
+        if (
+            space in ranks
+            or kind == "turned"
+            or not side
+            or (np.isfinite(of_classes) and np.sign(of_classes - onset) != side)
+        ):
             claim = UNDECIDED
         else:
             claim = BROAD if side > 0 else SPECIFIC

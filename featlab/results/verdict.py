@@ -347,7 +347,7 @@ def _ranks(geometry: pd.DataFrame) -> dict[str, tuple[int, int]]:
     found = {}
     for space, table in geometry.groupby("space", sort=False) if len(geometry) else ():
         known = table["means_rank"].dropna()
-        if known.nunique() > 1:
+        if len(known) and known.min() < known.max():
             found[str(space)] = int(known.min()), int(known.max())
     return found
 

@@ -64,6 +64,15 @@ def test_a_row_that_is_alone_is_never_right_but_may_be_in_its_group(tmp_path):
     assert accuracy["kind"] == 1
 
 
+def test_with_one_row_in_each_class_nothing_is_known(tmp_path):
+    features, labels = noise(4, 3, 4)
+    write(tmp_path / "run.zarr", features, labels)
+    found = featlab.analyze(tmp_path / "run.zarr", spaces={"kind": [0, 0, 1, 1]}, permutations=0).collapse
+    accuracy = found.set_index("space").ncc_accuracy
+    assert np.isnan(accuracy["hyponym"])
+    assert 0 <= accuracy["kind"] <= 1
+
+
 def test_means_of_another_split_are_taken_as_they_are(tmp_path):
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(4, 6))

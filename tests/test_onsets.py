@@ -141,12 +141,12 @@ def test_without_groups_the_classes_are_the_sample(tmp_path):
 
 
 def test_the_broadest_space_with_enough_groups_is_the_sample(tmp_path):
-    planted_classes(tmp_path / "run.zarr", 8, 3)
-    sizes = {"twelve": 2, "six": 4, "four": 6, "eight": 3}
-    spaces = {name: [number // size for number in range(24)] for name, size in sizes.items()}
+    planted_classes(tmp_path / "run.zarr", 48, 3)
+    sizes = {"72": 2, "36": 4, "24": 6, "48": 3}
+    spaces = {name: [number // size for number in range(144)] for name, size in sizes.items()}
     found = featlab.analyze(tmp_path / "run.zarr", spaces=spaces, permutations=0, controls=0).onset
     found = found[found.series == "accuracy"]
-    assert (set(found.population), set(found.sampled), set(found.needed)) == ({"groups of six"}, {6}, {6, 36})
+    assert (set(found.population), set(found.sampled), set(found.needed)) == ({"groups of 36"}, {36}, {6, 36})
 
 
 @pytest.mark.defect("B10", "one epoch at which a collapse column is unknown left it without an onset")

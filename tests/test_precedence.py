@@ -327,15 +327,15 @@ def test_precedence_of_accuracy_is_that_of_its_decisions(planted, order, first):
             assert (at.control_onset, at.control_low) == pytest.approx((np.median(others), others.min()))
             assert at.control_p == pytest.approx((1 + (others <= own + 1e-9).sum()) / 21)
             assert at.start == ("chance" if first else "epoch 0")
-            assert (row.population, row.sampled) == ("branches of the hierarchy", 6)
+            assert (row.population, row.sampled) == ("branches of the hierarchy", 12)
             if fraction == 0.9:
                 assert (row.interval, row.needed) == ("too few", 36)
                 assert np.isnan([row.low, row.high]).all()
                 continue
             drawn_onsets = [
-                resampled(epochs, right(space_of(name)), counts, KINDS, 0.5, 0) for name in ("hyponym", space)
+                resampled(epochs, right(space_of(name)), counts, GROUPS, 0.5, 0) for name in ("hyponym", space)
             ]
-            low, high = percentile_interval(drawn_onsets[0] - drawn_onsets[1], 6)
+            low, high = percentile_interval(drawn_onsets[0] - drawn_onsets[1], 12)
             near, far = (row.low, row.high) if row.difference > 0 else (row.high, row.low)
             assert near == pytest.approx(low if row.difference > 0 else high)
             assert abs(far) >= abs(high if row.difference > 0 else low) - 1e-9
@@ -378,9 +378,9 @@ def test_the_trend_is_the_slope_over_all_levels(planted, order):
         hits = [
             np.bincount(labels[space_of(space)[said] == space_of(space)[labels]], minlength=36) for said in predictions
         ]
-        drawn.append(resampled(np.arange(10.0), np.array(hits), np.full((10, 36), ROWS), KINDS, 0.5, 0))
+        drawn.append(resampled(np.arange(10.0), np.array(hits), np.full((10, 36), ROWS), GROUPS, 0.5, 0))
     slopes = np.polyfit(np.log2([36, 6, 12]), np.array(drawn), 1)[0]
-    low, high = percentile_interval(slopes, 6)
+    low, high = percentile_interval(slopes, 12)
     near, expected = (row.low, low) if row.slope > 0 else (row.high, high)
     assert near == pytest.approx(expected)
 

@@ -13,7 +13,8 @@ from featlab.hierarchy.labelspace import LabelSpace
 from featlab.hierarchy.taxonomy import Taxonomy
 from featlab.metrics import bias
 
-FEWEST = bias.fewest_groups(0.5)  # what is sampled is one thing for all onsets; those of 90 % need more of them
+FEWEST = bias.fewest_groups(0.5)  # of which an interval can come at all
+ENOUGH = bias.fewest_groups(0.9)  # what is sampled is one thing for all onsets, and those of 90 % need most
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,10 @@ def choose_population(classes: Sequence[str], taxonomy: Taxonomy | None, spaces:
     """Choose what is taken for a sample, by the hierarchy alone: a test for likeness would miss what is moderate.
 
     Classes that share a parent learn alike. So where there is a hierarchy its branches are the sample, as broad ones as
-    leave enough of them (the broadest clusters that are not too few: Cameron and Miller 2015); with label spaces alone,
-    the groups of the broadest that has enough. Kinds broader than that, such as living and lifeless, are taken as they
-    are. Where even the narrowest groups are too few they are returned all the same, and no interval comes of them.
+    leave enough of them (the broadest clusters that are not too few, where less than 20 to 50 are few: Cameron and
+    Miller 2015); with label spaces alone, the groups of the broadest that has enough. Kinds broader than that, such as
+    living and lifeless, are taken as they are. Where there are fewer, the narrowest groups are returned, and an
+    interval comes of them unless they are too few for any.
     Classes are the sample only where nothing groups them.
 
     Parameters
@@ -59,12 +61,12 @@ def choose_population(classes: Sequence[str], taxonomy: Taxonomy | None, spaces:
     'classes'
     """
     if taxonomy is not None:
-        found = labelspace.branches(taxonomy, classes, FEWEST)
+        found = labelspace.branches(taxonomy, classes, ENOUGH)
         return Population("classes" if found.is_identity else "branches of the hierarchy", found.labels)
     grouped = sorted((space for space in spaces if not space.is_identity), key=_effective)
     if not grouped:
         return Population("classes", np.arange(len(classes)))
-    enough = [space for space in grouped if round(_effective(space)) >= FEWEST]
+    enough = [space for space in grouped if round(_effective(space)) >= ENOUGH]
     broadest = enough[0] if enough else grouped[-1]
     return Population(f"groups of {broadest.name}", broadest.labels)
 

@@ -27,7 +27,7 @@ from featlab.results.schema import control_columns, control_place_columns
 from featlab.statistics.gather import Request
 from featlab.statistics.regroup import ClassStatistics, GroupStatistics, regroup
 from featlab.statistics.rounding import Rounding
-from featlab.typing import Floats, Ints
+from featlab.typing import NAN, Floats, Ints
 
 Row = dict[str, Any]
 LONG = 1 << 24  # pairs, of more than 5,793 classes, beyond which distances are kept in float32
@@ -252,7 +252,7 @@ def join_measures(
         classes=statistics.classes,
         means=statistics.means,
         geometry={part.space: {**key, **part.geometry} for part in measured},
-        collapse={part.space: {**key, **part.collapse, "ncc_means": means} for part in measured},
+        collapse={part.space: {**key, **_with_means(part.collapse, means)} for part in measured},
         distances={part.metric: part.distances for part in trees},
         trees={(part.metric, method): tree for part in trees for method, tree in part.trees.items()},
         counts=over_all_classes(statistics.coordinates.counts),
@@ -263,6 +263,13 @@ def join_measures(
         controls={part.space: part.controls for part in measured},
         nc1={part.space: part.nc1 for part in measured},
     )
+
+
+def _with_means(row: Row, means: str) -> Row:
+    """A row of the collapse table with the source of its nearest means."""
+    # Where each group is one row, none has a mean beside that row, and nothing is known of how near it would be.
+    unknown = {"ncc_accuracy": NAN} if means == LEAVE_ONE_OUT and row["rows"] == row["groups"] else {}
+    return {**row, **unknown, "ncc_means": means}
 
 
 def measured_columns(group: GroupStatistics) -> tuple[dict[str, float], dict[str, float]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from featlab.hierarchy.labelspace import HYPONYM
+from featlab.results.verdict import UNTOLD
 
 ONSET = ("onset", "low", "high")
 PAIRED = {
@@ -55,6 +56,9 @@ def level_table(
         return found
 
     pairs = at(precedence)[["space", "groups", *PAIRED]].rename(columns=PAIRED)
-    table = at(onset)[["space", *ONSET]].merge(pairs, on="space", how="left")
+    told = at(onset)
+    if "course" in told:  # what did not move, or ended worse, has no time at which it was learned
+        told = told.assign(**{name: told[name].mask(told["course"].isin(UNTOLD)) for name in ONSET})
+    table = told[["space", *ONSET]].merge(pairs, on="space", how="left")
     table["groups"] = table["groups"].mask(table["space"] == HYPONYM, float("inf"))  # the classes stand last
     return table.sort_values("groups", kind="stable").drop(columns="groups").reset_index(drop=True)

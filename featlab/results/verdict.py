@@ -28,6 +28,7 @@ ALIGNED, LEARNED, LOST = "aligned", "learned", "lost"
 FRACTION = 0.5  # of its way that a series has covered where claims compare it
 LEADS = {"accuracy": "accuracy", "ncc_accuracy": "nearest-mean accuracy"}
 SIGNIFICANT = 0.05
+UNTOLD = ("unknown", "still", "away")  # courses without a time at which something was learned
 CLASSES, GROUPS, RANDOM = "classes", "number of groups", "random groups"
 FIRST, SHUFFLED = "first epoch", "shuffled classes"
 HEADLINES = {BROAD: "Broad before specific", SPECIFIC: "Specific before broad"}
@@ -182,8 +183,13 @@ class _Course:
     def name(self) -> str:
         return lead_name(self.series, self.place["layer"])
 
+    def kind(self, space: str) -> str | None:
+        """Return how the course went, one of the values of the column `course`; None where it is not known."""
+        return self.onsets["course"].get(space) if "course" in self.onsets else None
+
     def onset(self, space: str) -> float:
-        return float(self.onsets["onset"].get(space, NAN))
+        """Return the onset; NaN where there is none to tell of, since it did not move or ended worse."""
+        return NAN if self.kind(space) in UNTOLD else float(self.onsets["onset"].get(space, NAN))
 
     def balanced(self, space: str) -> bool:
         """Tell whether a label space may carry a claim; one of before, of which it is not known, may."""
@@ -302,9 +308,7 @@ def _nothing_broader(course: _Course) -> str:
 
 def _still(course: _Course) -> str:
     """Say of a series without onsets in the classes or elsewhere why that is."""
-    kinds = course.onsets["course"] if "course" in course.onsets else pd.Series(dtype=object)
-    away = [str(space) for space, kind in kinds.items() if kind == "away"]
-    if HYPONYM in away:
+    if course.kind(HYPONYM) == "away":
         return f"{course.name} ended worse than it began in {course.members(HYPONYM)}"
     return f"{course.name} did not move in {course.members(HYPONYM)}"
 
@@ -332,9 +336,7 @@ def _level(course: _Course, row: Mapping[str, Any]) -> Iterator[Row]:
 
 def _first_interval(course: _Course, *spaces: str) -> str:
     """Say where an onset lies before the first epoch that was captured after the start."""
-    if "course" not in course.onsets:
-        return ""
-    early = [space for space in (*spaces, HYPONYM) if course.onsets["course"].get(space) == "first interval"]
+    early = [space for space in (*spaces, HYPONYM) if course.kind(space) == "first interval"]
     if not early:
         return ""
     end = float(course.onsets["resolution"][early[0]])
@@ -363,12 +365,11 @@ def _collapse(course: _Course, precedence: pd.DataFrame, ranks: Mapping[str, tup
         onset, of_classes, random = course.onset(space), course.onset(HYPONYM), _pair(row, "control_")
         where = course.members(space)
         if not np.isfinite(onset):
-            kind = course.onsets["course"].get(space) if "course" in course.onsets else None
-            told = "led away from collapse" if kind == "away" else "did not move"
+            told = "led away from collapse" if course.kind(space) == "away" else "did not move"
             yield course.row(NO_COURSE, space, RANDOM, Interval(NAN), _capital(f"{course.name} {told} in {where}."))
             continue
         start = f"{course.name} was half-way in {where} at epoch {onset:.2f}"
-        kind = course.onsets["course"].get(space) if "course" in course.onsets else None
+        kind = course.kind(space)
         if kind == "turned":
             start += " and turned back behind it later"
         if not random.known:

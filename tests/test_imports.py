@@ -161,7 +161,6 @@ def test_class_vectors_are_analysed_without_a_warning(store):
     import_class_vectors(store, {"head": weight}, epoch=0, classes=classes)
     results = featlab.analyze(store, hierarchy="dotted", permutations=19)
     assert len(results.accuracy) == 0
-<<<<<<< HEAD
     # One row a class: how the classes scatter is unknown, and no row is left for a mean to be found by.
     classes = results.collapse.query("space == 'hyponym'").iloc[0]
     assert (
@@ -174,9 +173,6 @@ def test_class_vectors_are_analysed_without_a_warning(store):
     groups = results.collapse.query("space == 'depth1'").iloc[0]
     assert groups[["nc1_pinv", "nc1_trace_ratio", "nc1_cdnv", "ncc_accuracy"]].notna().all()
     assert "one row" in results.parameters["notes"]["collapse"]
-=======
-    assert np.isnan(results.collapse.ncc_accuracy.iloc[0])  # no class has a row beside the one in question
->>>>>>> spaces
     centred = weight - weight.mean(axis=0)
     between = results.geometry.query("space == 'hyponym'").between_trace.item()
     assert between == pytest.approx((centred**2).sum() / 9, rel=1e-5)

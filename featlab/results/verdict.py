@@ -8,6 +8,7 @@ on the same side.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -62,11 +63,11 @@ class Interval:
 
     @property
     def known(self) -> bool:
-        """True where there is an interval."""
-        return bool(np.isfinite([self.low, self.high]).all())
+        """True where there is an interval; it may be open above."""
+        return bool(np.isfinite(self.low) and not np.isnan(self.high))
 
     def __str__(self) -> str:
-        return f"{self.low:.2f} to {self.high:.2f}"
+        return f"{self.low:.2f} to {self.high:.2f}" if np.isfinite(self.high) else f"from {self.low:.2f} on"
 
 
 def order_claim(of_classes: Interval, of_random: Interval) -> str:
@@ -208,13 +209,19 @@ class _Course:
             "against": against,
             "difference": found.difference,
             "low": found.low,
-            "high": found.high,
+            "high": found.high if np.isfinite(found.high) else NAN,
             "sentence": sentence,
         }
 
 
-def _pair(row: Mapping[str, Any], prefix: str = "") -> Interval:
-    return Interval(*(float(row.get(f"{prefix}{name}", NAN)) for name in ("difference", "low", "high")))
+def _pair(row: Mapping[str, Any]) -> Interval:
+    return Interval(*(float(row.get(name, NAN)) for name in ("difference", "low", "high")))
+
+
+def _beside_random(row: Mapping[str, Any]) -> Interval:
+    """Return the difference to random groups; its interval is open above where some of these were never as far."""
+    difference, low, high = (float(row.get(f"control_{name}", NAN)) for name in ("difference", "low", "high"))
+    return Interval(difference, low, math.inf if np.isfinite(low) and np.isnan(high) else high)
 
 
 def _lead(course: _Course, precedence: pd.DataFrame, trend: pd.DataFrame) -> Iterator[Row]:
@@ -233,7 +240,7 @@ def _headline(course: _Course, pairs: Sequence[Mapping[str, Any]], trends: Seque
     if np.isfinite(slope):
         trend = trends[0]
         found = Interval(slope, float(trend["low"]), float(trend["high"]))
-        random = _pair(trend, "control_")
+        random = _beside_random(trend)
         claim, against, basis = order_claim(found, random), GROUPS, trend
         text = f"onsets of {course.name} come {later(found.difference)} for each doubling of the groups"
         if claim in HEADLINES and (others := _against(claim, pairs)):
@@ -241,7 +248,7 @@ def _headline(course: _Course, pairs: Sequence[Mapping[str, Any]], trends: Seque
             return course.row(UNDECIDED, None, against, found, told)
     elif known:
         basis = known[0]
-        found, random = _pair(basis), _pair(basis, "control_")
+        found, random = _pair(basis), _beside_random(basis)
         claim, against = order_claim(found, random), CLASSES
         text = f"{course.name} was half-way {earlier(found.difference)} in {course.members(basis['space'])} than in "
         text += course.members(HYPONYM)
@@ -317,7 +324,7 @@ def _level(course: _Course, row: Mapping[str, Any]) -> Iterator[Row]:
     """Compare one label space with the classes, and with random groups."""
     space = row["space"]
     onset, of_classes = course.onset(space), course.onset(HYPONYM)
-    found, random = _pair(row), _pair(row, "control_")
+    found, random = _pair(row), _beside_random(row)
     claim = order_claim(found, random)
     where = course.members(space)
     start = f"{course.name} was half-way in {where} at epoch {onset:.2f}"
@@ -329,9 +336,14 @@ def _level(course: _Course, row: Mapping[str, Any]) -> Iterator[Row]:
     yield course.row(claim, space, CLASSES, found, _capital(f"{told}{doubt}{_first_interval(course, space)}."))
     if random.known:
         side = {1: BROAD, -1: SPECIFIC, 0: UNDECIDED}[random.side]
-        told = f"{start}, {earlier(random.difference)} than in random groups of the same sizes"
+        told = f"{start}, {_than_random(random)} of the same sizes"
         doubt = f" ({_level_text(random)})" if random.side else f": undecided ({_level_text(random)}, which holds zero)"
         yield course.row(side, space, RANDOM, random, _capital(f"{told}{doubt}."))
+
+
+def _than_random(found: Interval) -> str:
+    known = np.isfinite(found.difference)
+    return f"{earlier(found.difference)} than in random groups" if known else "before most random groups"
 
 
 def _first_interval(course: _Course, *spaces: str) -> str:
@@ -362,7 +374,7 @@ def _collapse(course: _Course, precedence: pd.DataFrame, ranks: Mapping[str, tup
     pairs = [row for row in _records(precedence) if course.balanced(row["space"])]
     for row in sorted(pairs, key=lambda row: int(row["groups"])):
         space = row["space"]
-        onset, of_classes, random = course.onset(space), course.onset(HYPONYM), _pair(row, "control_")
+        onset, of_classes, random = course.onset(space), course.onset(HYPONYM), _beside_random(row)
         where = course.members(space)
         if not np.isfinite(onset):
             told = "led away from collapse" if course.kind(space) == "away" else "did not move"
@@ -374,10 +386,14 @@ def _collapse(course: _Course, precedence: pd.DataFrame, ranks: Mapping[str, tup
             start += " and turned back behind it later"
         if not random.known:
             yield course.row(
-                UNDECIDED, space, RANDOM, random, _capital(f"{start}: undecided (no random groups to compare with).")
+                UNDECIDED,
+                space,
+                RANDOM,
+                random,
+                _capital(f"{start}: undecided (no range of random groups to compare with)."),
             )
             continue
-        told = f"{start}, {earlier(random.difference)} than in random groups ({_level_text(random)})"
+        told = f"{start}, {_than_random(random)} ({_level_text(random)})"
         if np.isfinite(of_classes):
             told += f"; in {course.members(HYPONYM)} at {of_classes:.2f}"
         side = random.side

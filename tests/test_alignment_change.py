@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from numpy.typing import NDArray
 from scipy.spatial.distance import squareform
 from scipy.stats import pearsonr, rankdata, spearmanr
@@ -22,6 +25,7 @@ from featlab.metrics.rsa.tied_distances import TiedDistances
 from featlab.metrics.rsa.vectors import CondensedVector
 from featlab.results import Results
 from featlab.results.schema import table_columns
+from featlab_cli.show import command as show_command
 
 Floats = NDArray[np.float64]
 
@@ -146,6 +150,21 @@ class TestTable:
         assert change.change_low["learns"] > 0
         assert change.change_p["has"] > 0.05
         assert change.change_low["has"] < 0 < change.change_high["has"]
+
+    def test_the_command_of_the_page_gives_the_numbers(self, results: Results, tmp_path: Path) -> None:
+        """The question of docs/layers.md, by its command, against NumPy alone."""
+        page = (Path(__file__).parents[1] / "docs" / "layers.md").read_text(encoding="utf-8")
+        command = shlex.split(page.split("featlab show RESULTS ")[1].splitlines()[0])
+        results.save(tmp_path / "a.results")
+        told = CliRunner().invoke(show_command, [str(tmp_path / "a.results"), *command, "--format", "json"])
+        assert told.exit_code == 0, told.output
+        rows = {row["layer"]: row for row in json.loads(told.stdout)}
+        values = {layer: [spearman(distances(results, layer, epoch, "cosine")) for epoch in (0, 2)] for layer in rows}
+        assert rows.keys() == {"learns", "has", "some"}
+        for layer, row in rows.items():
+            assert [row["first"], row["last"]] == pytest.approx(values[layer])
+            assert row["change"] == pytest.approx(values[layer][1] - values[layer][0])
+            assert row["rank"] == 1 + sum(last > values[layer][1] for _, last in values.values())
 
     def test_scores_that_fall_with_agreement(self, results: Results) -> None:
         """Their change has the score's own sign; p, rank and lag go by agreement."""

@@ -165,7 +165,7 @@ def test_the_headline_is_of_all_levels_at_once():
     assert (told.claim, told.difference, told.space) == ("broad_first", 0.5, None)
     assert told.sentence == (
         "Broad before specific: onsets of accuracy come 0.50 epochs later for each doubling of the groups (95 % "
-        "interval 0.40 to 0.60)."
+        "interval 0.40 to 0.60), not compared with random groups."
     )
 
 

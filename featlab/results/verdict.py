@@ -258,7 +258,7 @@ def _headline(course: _Course, pairs: Sequence[Mapping[str, Any]], trends: Seque
         return course.row(NO_COURSE, None, None, Interval(NAN), f"No course to tell: {_still(course)}.")
     if claim in HEADLINES:
         head = HEADLINES[claim]
-        return course.row(claim, None, against, found, f"{head}: {text} ({_level_text(found)}).")
+        return course.row(claim, None, against, found, f"{head}: {text} ({_level_text(found)}){_untested(random)}.")
     alone = [str(pair["space"]) for pair in pairs if against == GROUPS and _pair(pair).side]
     told = f"; {joined(alone)} on {'their' if len(alone) > 1 else 'its'} own, see there" if alone else ""
     return course.row(claim, None, against, found, f"Undecided: {text} {_why(found, random, basis)}{told}.")
@@ -332,13 +332,19 @@ def _level(course: _Course, row: Mapping[str, Any]) -> Iterator[Row]:
         yield course.row(claim, space, CLASSES, found, f"No course to tell of {course.name} in {where}.")
         return
     told = f"{start}, {earlier(found.difference)} than in {course.members(HYPONYM)} at {of_classes:.2f}"
-    doubt = f" ({_level_text(found)})" if claim in HEADLINES else f": undecided {_why(found, random, row)}"
+    sure = f" ({_level_text(found)}){_untested(random)}"
+    doubt = sure if claim in HEADLINES else f": undecided {_why(found, random, row)}"
     yield course.row(claim, space, CLASSES, found, _capital(f"{told}{doubt}{_first_interval(course, space)}."))
     if random.known:
         side = {1: BROAD, -1: SPECIFIC, 0: UNDECIDED}[random.side]
         told = f"{start}, {_than_random(random)} of the same sizes"
         doubt = f" ({_level_text(random)})" if random.side else f": undecided ({_level_text(random)}, which holds zero)"
         yield course.row(side, space, RANDOM, random, _capital(f"{told}{doubt}."))
+
+
+def _untested(random: Interval) -> str:
+    """Say that a claim was not held against random groups, as too few were drawn, or by a rule that has none."""
+    return "" if random.known else ", not compared with random groups"
 
 
 def _than_random(found: Interval) -> str:

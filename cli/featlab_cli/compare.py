@@ -93,10 +93,10 @@ def _print_findings(comparison: Comparison, choice: Choice) -> None:
     """By how many epochs each label space came before the classes, and whether nodes were learned in one order."""
     from featlab.results.agreement import level_differences, order_agreement
 
-    if any(len(each.precedence) for each in comparison.results):
-        differences = _of_one_course(
-            level_differences(comparison["precedence"]), comparison.results[0].parameters["layers"]
-        )
+    layers = comparison.results[0].parameters["layers"]
+    some = any(len(each.precedence) for each in comparison.results)
+    differences = _of_one_course(level_differences(comparison["precedence"]), layers) if some else None
+    if differences is not None and len(differences):
         of = f"mean with {comparison.level:.4g} interval" if comparison.repeated else "of each"
         title = f"epochs from a label space to the classes, {of}"
         _print_finding(differences, title, choice, ("split", "layer", "series", "space", "fraction"))
@@ -110,7 +110,7 @@ def _of_one_course(differences: pd.DataFrame, layers: list[str]) -> pd.DataFrame
     """The classifier's rows, or without any those of the last layer that has some; the rest is in the table."""
     layer = differences["layer"]
     kept = layer.isna()
-    if not kept.any():
+    if len(differences) and not kept.any():
         kept = layer == max(layer.unique(), key=lambda name: layers.index(name) if name in layers else -1)
     return differences[kept].reset_index(drop=True)
 

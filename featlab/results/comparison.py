@@ -198,7 +198,7 @@ def _short_names(paths: Sequence[Path]) -> list[str]:
 
 
 def _differing(results: Sequence[Results]) -> dict[str, tuple[Any, ...]]:
-    names = dict.fromkeys(name for result in results for name in result.parameters if name != "run")
+    names = dict.fromkeys(name for result in results for name in result.parameters if name not in ("run", "notes"))
     values_of = {name: tuple(result.parameters.get(name) for result in results) for name in names}
     return {name: values for name, values in values_of.items() if any(value != values[0] for value in values)}
 

@@ -33,9 +33,10 @@ def print_verdict(results: Results, verdict: pd.DataFrame) -> None:
             console.print()
         console.print(Text(printable(f"{split}, {layer or 'classifier'}"), style="bold"))
         leads = claims[claims["space"].isna() & claims["series"].isin(("accuracy", "ncc_accuracy"))]
-        for series, sentence in zip(leads["series"], leads["sentence"], strict=True):
-            console.print(Text(printable(sentence)))
-            console.print(_levels(results, split, layer or None, series))
+        for series, sentences in leads.groupby("series", sort=False)["sentence"]:
+            for sentence in sentences:
+                console.print(Text(printable(sentence)))
+            console.print(_levels(results, split, layer or None, str(series)))
         others = claims[~claims["series"].isin(leads["series"])]
         for line in _others(others):
             console.print(Text(printable(line)))

@@ -20,6 +20,8 @@ FRACTIONS = (0.5, 0.9)
 RISING = ("accuracy", "ncc_accuracy", "nc4_agreement")  # more is better; less is of every other series
 UNTOLD = ("unknown", "still", "away")  # courses without a time at which something was learned
 SPACES = 3  # with an onset that a trend takes
+SLOPE = ("slope", "low", "high", "control_difference", "control_low", "control_high")
+AHEAD = ("ahead", "ahead_low", "ahead_high", "ahead_control_difference", "ahead_control_low", "ahead_control_high")
 # Nearest-mean accuracy first, as it is the layers' own.
 _SERIES = ["ncc_accuracy"]
 _SERIES += [name for name in TABLES["collapse"].columns if name not in ("groups", "rows", "ncc_accuracy")]
@@ -302,35 +304,38 @@ class _Contrast:
         }
 
     def trend(self, onsets: Sequence[_Onset]) -> Row:
-        """Slope of onset over doublings of the number of groups, over the classes and balanced label spaces.
+        """Slope of onset over doublings of the number of groups, and how far the classes are behind broader spaces.
 
-        Beside it, by how much it exceeds those of random groups: the n-th of each label space together make one.
+        Both are over the classes and balanced label spaces, and both beside random groups: the n-th of each label space
+        together make one.
         """
         told = [one for one in onsets if one.space.is_balanced and not np.isnan(one.told)]
-        slope = low = high = NAN
-        random = np.zeros(0)
-        if len(told) >= SPACES and not np.isnan(onsets[0].told):  # of hypernyms alone it says nothing of the classes
-            weights = contrasts.slope_weights(np.array([one.space.n_groups for one in told]))
-            slope = contrasts.settled(float(weights @ [one.told for one in told]))
-            low, high = self._interval(told, weights)
-            random = _random_slopes(told, weights)
-        control_low, control_high = contrasts.control_range(random)
+        compared = told if not np.isnan(onsets[0].told) else []  # hypernyms alone say nothing of the classes
+        groups = np.array([one.space.n_groups for one in compared])
+        slopes = contrasts.slope_weights(groups) if len(compared) >= SPACES else None
+        ahead = contrasts.ahead_weights(groups) if len(compared) > 1 else None
         return {
             **self.keys,
             "fraction": self.fraction,
             "spaces": len(told),
-            "slope": slope,
-            "low": low,
-            "high": high,
-            "control_difference": contrasts.settled(slope - _median(random)),
-            "control_low": contrasts.settled(slope - control_high),
-            "control_high": contrasts.settled(slope - control_low),
+            **dict(zip(SLOPE, self._contrast(compared, slopes), strict=True)),
+            **dict(zip(AHEAD, self._contrast(compared, ahead), strict=True)),
             **self.population,
         }
 
+    def _contrast(self, onsets: Sequence[_Onset], weights: Floats | None) -> list[float]:
+        """A weighted sum of onsets, its interval, and by how much it exceeds median and range in random groups."""
+        if weights is None:
+            return [NAN] * len(SLOPE)
+        value = contrasts.settled(float(weights @ [one.told for one in onsets]))
+        random = _in_random_groups(onsets, weights)
+        control_low, control_high = contrasts.control_range(random)
+        beside = (value - each for each in (_median(random), control_high, control_low))
+        return [value, *self._interval(onsets, weights), *map(contrasts.settled, beside)]
 
-def _random_slopes(told: Sequence[_Onset], weights: Floats) -> Floats:
-    """Slopes over random groups of all label spaces, and the classes, which have none; shape (n_controls,)."""
+
+def _in_random_groups(told: Sequence[_Onset], weights: Floats) -> Floats:
+    """Weighted sums over random groups of all label spaces, and the classes, which have none; shape (n_controls,)."""
     drawn = min((len(one.controls) for one in told if not one.space.is_identity), default=0)
     onsets = [np.full(drawn, one.told) if one.space.is_identity else one.controls[:drawn] for one in told]
     return np.asarray(weights @ np.stack(onsets))

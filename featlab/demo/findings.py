@@ -104,4 +104,4 @@ def tell(verdict: pd.DataFrame) -> str:
     order = mine[mine["series"] == "accuracy"]
     scores = mine[mine["series"] == DEFAULT_SCORE["score"]]
     last = scores[scores["layer"] == scores["layer"].iloc[-1]] if len(scores) else scores
-    return " ".join([*order["sentence"], *last["sentence"]])
+    return " ".join([*order["sentence"][:1], *last["sentence"]])

@@ -287,6 +287,28 @@ def slope_weights(groups: Ints) -> Floats:
         return np.asarray(doublings / np.square(doublings).sum())
 
 
+def ahead_weights(groups: Ints) -> Floats:
+    """Weights whose sum over onsets is by how much the finest label space is behind the mean of the others.
+
+    Parameters
+    ----------
+    groups
+        Number of groups of each label space, shape (n_spaces,), n_spaces >= 2.
+
+    Returns
+    -------
+    ndarray of shape (n_spaces,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ahead_weights(np.array([99, 6, 21]))
+    array([ 1. , -0.5, -0.5])
+    """
+    finest = np.arange(len(groups)) == groups.argmax()
+    return np.where(finest, 1.0, -1.0 / (len(groups) - 1))
+
+
 def control_range(onsets: Floats, level: float = 0.95) -> tuple[float, float]:
     """Range of onsets in random label spaces: their quantiles at (1 - level) / 2 from both ends, as order statistics.
 

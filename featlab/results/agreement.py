@@ -94,7 +94,7 @@ def runs_verdict(precedence: pd.DataFrame, trend: pd.DataFrame) -> pd.DataFrame:
     """List what repeated runs carry together of the order of learning, one claim a row.
 
     A claim takes Student's interval, over runs, of the runs' own differences: to the classes, and to random groups. The
-    headline is that of the slopes over all levels.
+    headline is that of the classes against the mean of all broader spaces.
 
     Parameters
     ----------
@@ -114,7 +114,11 @@ def runs_verdict(precedence: pd.DataFrame, trend: pd.DataFrame) -> pd.DataFrame:
     'Broad before specific: over 3 runs, onsets of accuracy come 0.50 epochs later for each doubling of the groups'
     """
     rows = []
-    for table, measure, against in ((trend, "slope", GROUPS), (precedence, "difference", CLASSES)):
+    for table, measure, against in (
+        (trend, "ahead", CLASSES),
+        (trend, "slope", GROUPS),
+        (precedence, "difference", CLASSES),
+    ):
         told = table[(table["fraction"] == FRACTION) & table["series"].isin(LEADS)]
         keys = [name for name in ("split", "layer", "series", "space") if name in told]
         for key, measures in told.groupby(keys, sort=False, dropna=False):
@@ -122,14 +126,18 @@ def runs_verdict(precedence: pd.DataFrame, trend: pd.DataFrame) -> pd.DataFrame:
             place: dict[str, Any] = {"space": None} | dict(zip(keys, key, strict=True))
             if not isinstance(place["layer"], str):
                 place["layer"] = None
-            found, random = _over_runs(of, measure), _over_runs(of, "control_difference")
+            prefix = "ahead_" if measure == "ahead" else ""
+            found, random = _over_runs(of, measure), _over_runs(of, f"{prefix}control_difference")
+            if not np.isfinite(found.difference):
+                continue
             claim = order_claim(found, random)
             head = f"{HEADLINES.get(claim, 'Undecided')}: over {int(of['runs'].max())} runs, "
             name = lead_name(place["series"], place["layer"])
             if measure == "slope":
                 told_as = f"onsets of {name} come {later(found.difference)} for each doubling of the groups"
             else:
-                told_as = f"{name} was half-way {earlier(found.difference)} in {place['space']} than in the classes"
+                where = place["space"] or "broader label spaces on average"
+                told_as = f"{name} was half-way {earlier(found.difference)} in {where} than in the classes"
             doubt = f"95 % interval over runs {found}" if found.known else "no interval is known"
             sentence = f"{head}{told_as} ({doubt})."
             if claim == UNDECIDED and found.side:

@@ -684,6 +684,45 @@ _COLUMNS = {
         null="0",
         unknown="fewer than 19 random groups, or no slope",
     ),
+    "trend.ahead": Definition(
+        "Onset of the classes less the mean onset of the balanced label spaces broader than they; above 0, broad comes "
+        "first.",
+        "onset(classes) - mean onset(broader spaces)",
+        unit="epochs",
+        null="0, by ahead_low and ahead_high: no order",
+        unknown="no onset of the classes, or of any broader space",
+    ),
+    "trend.ahead_low": Definition(
+        "Lower end of the 95 % interval for that, all spaces on the same resampled classes or groups.",
+        unit="epochs",
+        source=_HESTERBERG,
+        unknown=f"{_TOO_FEW}, no such difference, or a series that is no share of rows",
+    ),
+    "trend.ahead_high": Definition(
+        "Upper end of the 95 % interval for that, all spaces on the same resampled classes or groups.",
+        unit="epochs",
+        source=_HESTERBERG,
+        unknown=f"{_TOO_FEW}, no such difference, or a series that is no share of rows",
+    ),
+    "trend.ahead_control_difference": Definition(
+        "The same less its median in random groups of the same sizes; above 0, by more than sizes alone bring about.",
+        "ahead - median ahead(random groups)",
+        unit="epochs",
+        null="0",
+        unknown="no random groups, or no such difference",
+    ),
+    "trend.ahead_control_low": Definition(
+        "Lower end of it less the 95 % range in random groups, one of each label space.",
+        unit="epochs",
+        null="0",
+        unknown="fewer than 19 random groups, or no such difference",
+    ),
+    "trend.ahead_control_high": Definition(
+        "Upper end of it less the 95 % range in random groups, one of each label space.",
+        unit="epochs",
+        null="0",
+        unknown="fewer than 19 random groups, or no such difference",
+    ),
     # node_onset
     "node": Definition(
         "Node of the hierarchy, a class or an inner node; of nodes that hold the same classes the lowest.", kind="text"

@@ -119,9 +119,13 @@ TABLES: dict[str, Schema] = {
         added=True,
     ),
     "trend": Schema(
-        "onset over all label spaces, in epochs for each doubling of the groups",
+        "onsets over all levels: their slope over the number of groups, and how far the classes are behind",
         ("split", "layer", "series", "fraction"),
-        ("spaces", "slope", "low", "high", "control_difference", "control_low", "control_high", *_POPULATION),
+        (
+            *("spaces", "slope", "low", "high", "control_difference", "control_low", "control_high"),
+            *("ahead", "ahead_low", "ahead_high"),
+            *("ahead_control_difference", "ahead_control_low", "ahead_control_high", *_POPULATION),
+        ),
         added=True,
     ),
     "node_onset": Schema(

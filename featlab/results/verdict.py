@@ -98,12 +98,13 @@ def order_claim(of_classes: Interval, of_random: Interval) -> str:
 def make_verdict(tables: Tables) -> pd.DataFrame:
     """List the claims that the tables carry: split by split, the classifier first, then layer by layer.
 
-    For each lead (accuracy, or nearest-mean accuracy of a layer) the first row, without a label space, is the headline.
+    For each lead (accuracy, or nearest-mean accuracy of a layer) the first row, without a label space, is the headline,
+    and the second, against the number of groups, the trend over three levels and more.
 
     Returns
     -------
     pandas.DataFrame
-        Columns `COLUMNS`. `difference`, `low` and `high` are in epochs (of the headline: for each doubling of the
+        Columns `COLUMNS`. `difference`, `low` and `high` are in epochs (of a trend: for each doubling of the
         groups), or in units of the score for alignment; `against` says what is compared with.
 
     Examples
@@ -113,8 +114,9 @@ def make_verdict(tables: Tables) -> pd.DataFrame:
     >>> onset = pd.DataFrame([key | {"space": "hyponym", "onset": 2.0}, key | {"space": "kind", "onset": 1.5}])
     >>> pair = {"groups": 2, "difference": 0.5, "low": 0.2, "high": 0.9, "control_difference": 0.4}
     >>> pair |= {"space": "kind", "control_low": 0.1, "control_high": 0.6}
+    >>> trend = pd.DataFrame([key | {"slope": np.nan, "ahead": 0.5, "ahead_low": 0.2, "ahead_high": 0.9}])
     >>> empty = pd.DataFrame()
-    >>> tables = Tables(spaces, empty, onset, pd.DataFrame([key | pair]), empty, empty, empty)
+    >>> tables = Tables(spaces, empty, onset, pd.DataFrame([key | pair]), trend, empty, empty)
     >>> make_verdict(tables)[["claim", "space", "difference", "low", "high"]].values[0].tolist()
     ['broad_first', None, 0.5, 0.2, 0.9]
     """
@@ -214,14 +216,23 @@ class _Course:
         }
 
 
+_OWN = ("", "_low", "_high")
+_CONTROL = ("_control_difference", "_control_low", "_control_high")
+
+
+def _interval(row: Mapping[str, Any], difference: str, low: str, high: str) -> Interval:
+    """Take an interval from a row; of one against random groups that were never as far, it is open above."""
+    value, start, end = (float(row.get(name, NAN)) for name in (difference, low, high))
+    is_open = "control" in high and np.isfinite(start) and np.isnan(end)
+    return Interval(value, start, math.inf if is_open else end)
+
+
 def _pair(row: Mapping[str, Any]) -> Interval:
-    return Interval(*(float(row.get(name, NAN)) for name in ("difference", "low", "high")))
+    return _interval(row, "difference", "low", "high")
 
 
 def _beside_random(row: Mapping[str, Any]) -> Interval:
-    """Return the difference to random groups; its interval is open above where some of these were never as far."""
-    difference, low, high = (float(row.get(f"control_{name}", NAN)) for name in ("difference", "low", "high"))
-    return Interval(difference, low, math.inf if np.isfinite(low) and np.isnan(high) else high)
+    return _interval(row, "control_difference", "control_low", "control_high")
 
 
 def _lead(course: _Course, precedence: pd.DataFrame, trend: pd.DataFrame) -> Iterator[Row]:
@@ -229,39 +240,45 @@ def _lead(course: _Course, precedence: pd.DataFrame, trend: pd.DataFrame) -> Ite
     pairs = [row for row in _records(precedence) if course.balanced(row["space"])]
     pairs.sort(key=lambda row: int(row["groups"]))
     yield _headline(course, pairs, _records(trend))
+    yield from _trend(course, _records(trend))
     for row in pairs:
         yield from _level(course, row)
 
 
 def _headline(course: _Course, pairs: Sequence[Mapping[str, Any]], trends: Sequence[Mapping[str, Any]]) -> Row:
-    """Claim the order of all levels at once by their trend, or that of two levels by their difference."""
-    slope = NAN if not trends else float(trends[0]["slope"])
-    known = [pair for pair in pairs if np.isfinite(pair["difference"])]
-    if np.isfinite(slope):
-        trend = trends[0]
-        found = Interval(slope, float(trend["low"]), float(trend["high"]))
-        random = _beside_random(trend)
-        claim, against, basis = order_claim(found, random), GROUPS, trend
-        text = f"onsets of {course.name} come {later(found.difference)} for each doubling of the groups"
-        if claim in HEADLINES and (others := _against(claim, pairs)):
-            told = f"Undecided: {text} ({_level_text(found)}), and yet not those of {joined(others)}."
-            return course.row(UNDECIDED, None, against, found, told)
-    elif known:
-        basis = known[0]
-        found, random = _pair(basis), _beside_random(basis)
-        claim, against = order_claim(found, random), CLASSES
-        text = f"{course.name} was half-way {earlier(found.difference)} in {course.members(basis['space'])} than in "
-        text += course.members(HYPONYM)
-    elif not pairs:
+    """Claim the order of all broader label spaces, on average, and the classes."""
+    if not pairs:
         return course.row(NO_COURSE, None, None, Interval(NAN), _nothing_broader(course))
-    else:
+    known = [pair for pair in pairs if np.isfinite(pair["difference"])]
+    if not known:
         return course.row(NO_COURSE, None, None, Interval(NAN), f"No course to tell: {_still(course)}.")
+    basis = trends[0] if trends else {}
+    found, random = (_interval(basis, *(f"ahead{end}" for end in ends)) for ends in (_OWN, _CONTROL))
+    where = course.members(known[0]["space"]) if len(known) == 1 else f"{len(known)} broader label spaces on average"
+    text = f"{course.name} was half-way {earlier(found.difference)} in {where} than in {course.members(HYPONYM)}"
+    claim = order_claim(found, random)
+    if claim in HEADLINES and (others := _against(claim, known)):
+        told = f"Undecided: {text} ({_level_text(found)}), but not in {joined(others)}."
+        return course.row(UNDECIDED, None, CLASSES, found, told)
     if claim in HEADLINES:
-        head = HEADLINES[claim]
-        return course.row(claim, None, against, found, f"{head}: {text} ({_level_text(found)}){_untested(random)}.")
-    alone = [str(pair["space"]) for pair in pairs if against == GROUPS and _pair(pair).side]
-    told = f"; {joined(alone)} on {'their' if len(alone) > 1 else 'its'} own, see there" if alone else ""
-    return course.row(claim, None, against, found, f"Undecided: {text} {_why(found, random, basis)}{told}.")
+        told = f"{HEADLINES[claim]}: {text} ({_level_text(found)}){_untested(random)}."
+        return course.row(claim, None, CLASSES, found, told)
+    alone = [str(pair["space"]) for pair in known if len(known) > 1 and _pair(pair).side]
+    more = f"; {joined(alone)} on {'their' if len(alone) > 1 else 'its'} own, see there" if alone else ""
+    return course.row(claim, None, CLASSES, found, f"Undecided: {text} {_why(found, random, basis)}{more}.")
+
+
+def _trend(course: _Course, trends: Sequence[Mapping[str, Any]]) -> Iterator[Row]:
+    """Claim that onsets rise with the number of groups, or fall, over three levels and more."""
+    for trend in trends:
+        found, random = _interval(trend, "slope", "low", "high"), _beside_random(trend)
+        claim = order_claim(found, random)
+        if claim == NO_COURSE:
+            continue
+        told = f"onsets of {course.name} come {later(found.difference)} for each doubling of the groups"
+        sure = f" ({_level_text(found)}){_untested(random)}"
+        doubt = sure if claim in HEADLINES else f": undecided {_why(found, random, trend)}"
+        yield course.row(claim, None, GROUPS, found, _capital(f"{told}{doubt}."))
 
 
 def _against(claim: str, pairs: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -385,6 +385,40 @@ def test_the_trend_is_the_slope_over_all_levels(planted, order):
     assert near == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("order", ["broad", "specific"])
+def test_how_far_the_classes_are_behind_all_broader_spaces(planted, order):
+    """Beside the same of random groups: the n-th of kinds and groups together make one."""
+    row = planted[order, 0].trend.set_index(["series", "fraction"]).loc["accuracy", 0.5]
+    labels, predictions = planted[order]
+    epochs = np.arange(10.0)
+
+    def onset(partition):
+        return crossing(epochs, shares(labels, predictions, partition), 0.5)
+
+    classes = onset(np.arange(36))
+    assert row.ahead == pytest.approx(classes - (onset(KINDS) + onset(GROUPS)) / 2)
+    drawn = []
+    for space in ("depth1", "depth2"):
+        given = LabelSpace.from_groups(space, [str(group) for group in space_of(space)])
+        drawn.append([onset(control.labels) for control in controls(given, N_CONTROLS, seed=0)])
+    random = classes - np.mean(drawn, axis=0)
+    assert row.ahead_control_difference == pytest.approx(row.ahead - np.median(random))
+    assert (row.ahead_control_low, row.ahead_control_high) == pytest.approx(
+        (row.ahead - random.max(), row.ahead - random.min())
+    )
+    slopes = np.polyfit(np.log2([36, 6, 12]), np.vstack([np.full(N_CONTROLS, classes), drawn]), 1)[0]
+    assert (row.control_low, row.control_high) == pytest.approx((row.slope - slopes.max(), row.slope - slopes.min()))
+    hits = [
+        [np.bincount(labels[partition[said] == partition[labels]], minlength=36) for said in predictions]
+        for partition in (np.arange(36), KINDS, GROUPS)
+    ]
+    counts = np.full((10, 36), ROWS)
+    late, *early = (resampled(epochs, np.array(each), counts, GROUPS, 0.5, 0) for each in hits)
+    low, high = percentile_interval(late - np.mean(early, axis=0), 12)
+    near, expected = (row.ahead_low, low) if row.ahead > 0 else (row.ahead_high, high)
+    assert near == pytest.approx(expected)
+
+
 def test_a_run_without_epoch_0_agrees_with_the_same_run(planted):
     """Its accuracy begins at chance, which an untrained network has; what it did before epoch 1 is not its start."""
     whole, late = (

@@ -67,7 +67,9 @@ def _number(value: float) -> str:
 
 
 def _interval(low: float, high: float) -> str:
-    return f"{low:.2f}..{high:.2f}" if math.isfinite(low) and math.isfinite(high) else ""
+    if not math.isfinite(low):
+        return ""
+    return f"{low:.2f}..{high:.2f}" if math.isfinite(high) else f"{low:.2f}.."  # open, as some never got there
 
 
 def _others(claims: pd.DataFrame) -> Iterator[str]:

@@ -328,9 +328,9 @@ class _Contrast:
         if weights is None:
             return [NAN] * len(SLOPE)
         value = contrasts.settled(float(weights @ [one.told for one in onsets]))
-        random = _in_random_groups(onsets, weights)
-        control_low, control_high = contrasts.control_range(random)
-        beside = (value - each for each in (_median(random), control_high, control_low))
+        # Random groups without an onset count as later than any, and so as behind the classes: their sum is the least.
+        behind = -_in_random_groups(onsets, weights)
+        beside = (value + each for each in (_median(behind), *contrasts.control_range(behind)))
         return [value, *self._interval(onsets, weights), *map(contrasts.settled, beside)]
 
 

@@ -422,12 +422,8 @@ def _collapse(course: _Course, precedence: pd.DataFrame, ranks: Mapping[str, tup
         side = random.side
         if space in ranks:
             told += f"; the means have ranks from {ranks[space][0]} to {ranks[space][1]} over the epochs"
-        if (
-            space in ranks
-            or kind == "turned"
-            or not side
-            or (np.isfinite(of_classes) and np.sign(of_classes - onset) != side)
-        ):
+        contrary = np.isfinite(of_classes) and np.sign(of_classes - onset) != side  # to what the classes say
+        if space in ranks or kind == "turned" or not side or contrary:
             claim = UNDECIDED
         else:
             claim = BROAD if side > 0 else SPECIFIC

@@ -52,7 +52,7 @@ def distribution(value: float, drawn: Floats) -> Distribution:
     Examples
     --------
     >>> found = distribution(5.0, np.arange(1.0, 5.0))
-    >>> found.mean, found.low.__round__(3), found.p
+    >>> found.mean, round(found.low, 3), found.p
     (2.5, 1.075, 0.4)
     """
     n_controls = len(drawn)

@@ -77,6 +77,8 @@ def command(
 
 
 def _print_overview(comparison: Comparison) -> None:
+    from featlab.results.schema import COMPUTED
+
     how = f"mean and {comparison.level:.4g} interval over runs" if comparison.repeated else "side by side"
     click.echo(f"{len(comparison.labels)} results, {how}")
     width = max(map(len, comparison.labels))
@@ -86,7 +88,8 @@ def _print_overview(comparison: Comparison) -> None:
     for name, values in comparison.differing.items():
         room = (LINE - len(name) - 4) // len(values) - 3
         click.echo(printable(f"  {name}: {' | '.join(_start(value, room) for value in values)}"))
-    click.echo(textwrap.fill(f"tables, for --table: {', '.join(comparison)}", LINE, subsequent_indent="  "))
+    names = [*comparison, *(COMPUTED if comparison.repeated else ())]
+    click.echo(textwrap.fill(f"tables, for --table: {', '.join(names)}", LINE, subsequent_indent="  "))
 
 
 def _print_findings(comparison: Comparison, choice: Choice) -> None:

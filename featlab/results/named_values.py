@@ -340,10 +340,10 @@ NODE_SERIES: Mapping[str, Definition] = {
 
 CLAIMS: Mapping[str, Definition] = {
     "broad_first": Definition(
-        "The label space was learned before what it is compared with; of a headline, the fewer groups the earlier."
+        "The label space was learned before what it is compared with; of a trend, the fewer groups the earlier."
     ),
     "specific_first": Definition(
-        "The label space was learned after what it is compared with; of a headline, the fewer groups the later."
+        "The label space was learned after what it is compared with; of a trend, the fewer groups the later."
     ),
     "undecided": Definition(
         "The interval holds 0 or is unknown, random groups are as early, or the course gives no ground for a claim."

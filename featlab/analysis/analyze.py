@@ -18,6 +18,7 @@ from featlab.analysis.alignment_table import Scored, align, corrected, steps
 from featlab.analysis.class_order import Comparison, best_shifts, warn_class_order
 from featlab.analysis.common_rank import with_common_rank
 from featlab.analysis.confusion_tables import confusion_tables, count_decisions
+from featlab.analysis.differentiation_tables import DifferentiationTables
 from featlab.analysis.evolution import evolution
 from featlab.analysis.induced import SOURCES, data_driven_taxonomy
 from featlab.analysis.left_out import refuse_undecided, warn_left_out
@@ -239,6 +240,7 @@ class _Tables:
         self.left_out: dict[tuple[tuple[object, ...], int], LeftOut] = {}
         self.shifts: dict[Comparison, tuple[int, float]] = {}
         self.distances: list[pd.DataFrame] = []
+        self.differentiation = DifferentiationTables(plan, run.classes)
         self.single = False  # some snapshot has one row a class
         n_classes = len(run.classes)
         per_snapshot = n_classes * (n_classes - 1) // 2 * len(plan.options.metrics)
@@ -266,6 +268,7 @@ class _Tables:
         for summary in kept:
             self.distances.append(pd.DataFrame(distance_rows(summary, self.run.classes)))
         self.rows["evolution"] += evolution(summaries)
+        self.differentiation.add(summaries)
         found = onset_rows(layer_series(summaries, self.plan), self.sampled, self.plan.options.seed)
         self.onsets = {name: rows + found[name] for name, rows in self.onsets.items()}
         self.scored += align(summaries, self.reference, advance)
@@ -287,6 +290,7 @@ class _Tables:
             "spaces": self._spaces(),
             "accuracy": accuracy,
             "node_onset": nodes.rows,
+            **self.differentiation.frames(),
             "groups": confused.groups,
             "confusion": confused.confusion,
             "distances": pd.concat(self.distances, ignore_index=True) if self.distances else pd.DataFrame(),
@@ -298,6 +302,7 @@ class _Tables:
             **self._notes(alignment, change),
             **confused.notes,
             **({"node_onset": nodes.note} if nodes.note else {}),
+            **self.differentiation.notes(),
         }
         return Results(tables, {**self._parameters(), "notes": notes})
 

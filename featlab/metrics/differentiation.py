@@ -13,7 +13,7 @@ import numpy as np
 
 from featlab.typing import NAN, Floats, Ints
 
-COLUMNS = 256  # of the means that are worked on at once: a squared distance is a sum over them
+COLUMNS = 1024  # of the means that are worked on at once: a squared distance is a sum over them
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def split_variances(means: Floats, rows: Ints, parents: Ints) -> SplitVariances:
 
     Examples
     --------
-    Of three classes with a row each, two lie 2 apart, and 6 from the third.
+    Of three classes with a row each, two lie 2 apart, and their mean 6 from the third.
 
     >>> import numpy as np
     >>> found = split_variances(np.array([[0.0], [2.0], [7.0]]), np.array([1, 1, 1]), np.array([3, 3, 4, 4]))
@@ -72,19 +72,15 @@ def split_variances(means: Floats, rows: Ints, parents: Ints) -> SplitVariances:
     counts[:n_classes], classes[:n_classes] = rows, rows > 0
     for node, below in enumerate(children, n_classes):
         counts[node], classes[node] = counts[below].sum(), classes[below].sum()
-    held = counts > 0
-    weights = counts[:n_classes, None].astype(np.float64)
-    squares = np.zeros(len(parents))
+    squares = np.zeros(len(children))
     for start in range(0, means.shape[1], COLUMNS):
-        part = np.where(held[:n_classes, None], means[:, start : start + COLUMNS], 0.0)
-        sums = np.concatenate([weights * part, np.zeros((len(children), part.shape[1]))])
+        part = np.zeros((n_nodes, min(COLUMNS, means.shape[1] - start)))
+        part[:n_classes] = np.where(counts[:n_classes, None] > 0, means[:, start : start + COLUMNS], 0.0)
         for node, below in enumerate(children, n_classes):
-            sums[below].sum(axis=0, out=sums[node])
-        sums /= np.maximum(counts, 1)[:, None]  # now means
-        sums[:n_classes] = part
-        steps = sums[:-1] - sums[parents]
-        squares += np.einsum("ij,ij->i", steps, steps)
-    present = np.bincount(parents[held[:-1]] - n_classes, minlength=len(children))
-    sums_of_squares = np.bincount(parents - n_classes, counts[:-1] * squares, len(children))
-    variance = np.where(present > 1, sums_of_squares.astype(np.float64) / max(int(rows.sum()), 1), NAN)
+            weights, steps = counts[below].astype(np.float64), part[below]
+            part[node] = weights @ steps / max(counts[node], 1)
+            steps -= part[node]
+            squares[node - n_classes] += weights @ np.einsum("ij,ij->i", steps, steps)
+    present = np.bincount(parents[counts[:-1] > 0] - n_classes, minlength=len(children))
+    variance = np.where(present > 1, squares / max(int(rows.sum()), 1), NAN)
     return SplitVariances(variance, present, classes[n_classes:], counts[n_classes:])

@@ -24,6 +24,7 @@ from featlab.analysis.induced import SOURCES, data_driven_taxonomy
 from featlab.analysis.left_out import refuse_undecided, warn_left_out
 from featlab.analysis.node_onset_table import node_onset_table
 from featlab.analysis.onsets import accuracy_series, layer_series, onset_rows
+from featlab.analysis.orthogonality_table import OrthogonalityTable
 from featlab.analysis.plan import (
     Hierarchy,
     Options,
@@ -241,6 +242,7 @@ class _Tables:
         self.shifts: dict[Comparison, tuple[int, float]] = {}
         self.distances: list[pd.DataFrame] = []
         self.differentiation = DifferentiationTables(plan, run.classes)
+        self.orthogonality = OrthogonalityTable(plan, run.classes)
         self.single = False  # some snapshot has one row a class
         n_classes = len(run.classes)
         per_snapshot = n_classes * (n_classes - 1) // 2 * len(plan.options.metrics)
@@ -269,6 +271,7 @@ class _Tables:
             self.distances.append(pd.DataFrame(distance_rows(summary, self.run.classes)))
         self.rows["evolution"] += evolution(summaries)
         self.differentiation.add(summaries)
+        self.orthogonality.add(summaries)
         found = onset_rows(layer_series(summaries, self.plan), self.sampled, self.plan.options.seed)
         self.onsets = {name: rows + found[name] for name, rows in self.onsets.items()}
         self.scored += align(summaries, self.reference, advance)
@@ -291,6 +294,7 @@ class _Tables:
             "accuracy": accuracy,
             "node_onset": nodes.rows,
             **self.differentiation.frames(),
+            "orthogonality": self.orthogonality.frame(),
             "groups": confused.groups,
             "confusion": confused.confusion,
             "distances": pd.concat(self.distances, ignore_index=True) if self.distances else pd.DataFrame(),
@@ -303,6 +307,7 @@ class _Tables:
             **confused.notes,
             **({"node_onset": nodes.note} if nodes.note else {}),
             **self.differentiation.notes(),
+            **self.orthogonality.notes(),
         }
         return Results(tables, {**self._parameters(), "notes": notes})
 

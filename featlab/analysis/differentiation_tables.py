@@ -22,6 +22,7 @@ from featlab.typing import Floats, Ints
 
 NODE_ROWS = 1_000_000  # a larger table keeps the last epoch of each layer
 NO_HIERARCHY = "it is empty: its nodes are those of a hierarchy; give one."
+LAST_ONLY = f"it has the last epoch of each layer only: all epochs are more than {NODE_ROWS:,} rows."
 UNSPLIT = "it is empty: there is one class, and so no node at which classes part."
 
 
@@ -65,8 +66,7 @@ class DifferentiationTables:
         if not self._splits.names:
             return dict.fromkeys(self._parts, UNSPLIT)
         if not self._keeps_all:
-            said = f"it has the last epoch of each layer only: all epochs are more than {NODE_ROWS:,} rows."
-            return {"differentiation": said}
+            return {"differentiation": LAST_ONLY}
         return {}
 
 

@@ -40,6 +40,20 @@ class SplitVariances:
         return self.variance / total if total > 0 else np.full(len(self.variance), NAN)
 
 
+def children_of(parents: Ints, n_classes: int) -> list[Ints]:
+    """Children of each inner node, children before parents; the parents are as in `split_variances`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> children_of(np.array([3, 3, 4, 4]), 3)
+    [array([0, 1]), array([2, 3])]
+    """
+    order = np.argsort(parents, kind="stable")
+    starts = np.searchsorted(parents[order], np.arange(n_classes, len(parents) + 2))
+    return [order[start:end] for start, end in pairwise(starts)]
+
+
 def split_variances(means: Floats, rows: Ints, parents: Ints) -> SplitVariances:
     """Take the variance between classes apart by the nodes of a tree at which they part.
 
@@ -65,9 +79,7 @@ def split_variances(means: Floats, rows: Ints, parents: Ints) -> SplitVariances:
     (array([0.667, 8.   ]), 8.667)
     """
     n_classes, n_nodes = len(rows), len(parents) + 1
-    order = np.argsort(parents, kind="stable")
-    starts = np.searchsorted(parents[order], np.arange(n_classes, n_nodes + 1))
-    children = [order[start:end] for start, end in pairwise(starts)]
+    children = children_of(parents, n_classes)
     counts, classes = np.zeros((2, n_nodes), np.int64)
     counts[:n_classes], classes[:n_classes] = rows, rows > 0
     for node, below in enumerate(children, n_classes):

@@ -79,10 +79,12 @@ _KISH = "Kish 1965, Survey sampling"
 _HESTERBERG = "Hesterberg 2015, What teachers should know about the bootstrap, The American Statistician"
 _KLEIN = "Klein, Wright, Wieczorek 2020, A joint confidence region for an overall ranking of populations, JRSS C"
 _SAXE = "Saxe, McClelland, Ganguli 2019, A mathematical theory of semantic development in deep neural networks, PNAS"
+_PARK = "Park et al. 2024, The geometry of categorical and hierarchical concepts in large language models, arXiv"
 _TUKEY = "Tukey 1958, Bias and confidence in not-quite large samples, Annals of Mathematical Statistics"
 # What several are compared with, or unknown by.
 _RANDOM_SPACES = "random label spaces of the same group sizes"
 _CLASS_PERMUTATIONS = "permutations of the classes"
+_NO_TREES = "no random trees, or no cosine in one of them"
 _ONE_CHILD = "fewer than two children of the node have rows"
 _ONE_GROUP = "one group alone, or means that coincide"
 _NO_CLASSIFIER = "the layer does not feed a classifier that the run stores"
@@ -873,6 +875,56 @@ _COLUMNS = {
         unit="rank",
         range=">= 1",
         unknown="no onset",
+    ),
+    # orthogonality
+    "orthogonality.node": Definition(
+        "Inner node of the tree of primary parents at which classes part, but the root; one with a single child is "
+        "passed through.",
+        kind="text",
+    ),
+    "orthogonality.children": Definition(
+        "Number of the node's children that have rows.", unit="children", range=">= 0", kind="whole"
+    ),
+    "orthogonality.cosine": Definition(
+        "Mean over the children of the absolute cosine between the way from the mean of all rows to the node's mean, "
+        "and that from there to the child's. Absolute, as the signed products weighed by rows sum to 0 at any node, "
+        "whose mean is that of its children.",
+        "mean |cos(mu_v - mu, mu_u - mu_v)| over the children u of the node v",
+        unit="cosine",
+        range="0 to 1",
+        direction="falls",
+        source=f"after {_PARK}",
+        null="null_mean, z and p: random trees; in many dimensions it is near 0 by itself",
+        unknown=f"{_ONE_CHILD}, or means that coincide",
+    ),
+    "orthogonality.null_mean": Definition(
+        "Mean of the cosine over random trees: the same with the classes permuted, each with its rows; as many as "
+        "`controls` says.",
+        unit="cosine",
+        range="0 to 1",
+        unknown=_NO_TREES,
+    ),
+    "orthogonality.null_std": Definition(
+        "Standard deviation of the cosine over the random trees, ddof = 1.",
+        unit="cosine",
+        range=">= 0",
+        unknown=_NO_TREES,
+    ),
+    "orthogonality.z": Definition(
+        "Cosine less its mean over the random trees, in their standard deviations; below 0, node and children are more "
+        "orthogonal than chance makes them.",
+        "(cosine - null_mean) / null_std",
+        unit="standard deviations",
+        direction="falls",
+        null="0",
+        unknown=_NO_TREES,
+    ),
+    "orthogonality.p": Definition(
+        "Share of the random trees, the hierarchy among them, with a cosine as low.",
+        "(b + 1) / (n + 1), b of n random trees at least as low",
+        unit="share",
+        range="0 to 1",
+        unknown=_NO_TREES,
     ),
     # groups, confusion
     "groups.classes": Definition("Number of classes in the group.", unit="classes", range=">= 1", kind="whole"),

@@ -146,6 +146,12 @@ TABLES: dict[str, Schema] = {
         ("first", "last", "onset", "course", "rank"),
         added=True,
     ),
+    "orthogonality": Schema(
+        "angles between each node's own direction and those of its children, beside random trees",
+        (*_SNAPSHOT, "node"),
+        ("children", "cosine", "null_mean", "null_std", "z", "p"),
+        added=True,
+    ),
     "groups": Schema(
         "how well each group of each label space is told",
         ("epoch", "split", "space", "group"),

@@ -61,6 +61,7 @@ class Results:
     node_onset: pd.DataFrame
     differentiation: pd.DataFrame
     split_onset: pd.DataFrame
+    orthogonality: pd.DataFrame
     groups: pd.DataFrame
     confusion: pd.DataFrame
     alignment_change: pd.DataFrame

@@ -49,6 +49,13 @@ QUESTIONS = (
         'featlab show run.results node_onset --where "fraction == 0.5" --sort rank',
         "`rank` with `rank_low` to `rank_high`",
     ),
+    (
+        "Where in the hierarchy, in which layer, do the features tell classes apart, and since when?",
+        ("differentiation", "split_onset"),
+        'featlab show run.results split_onset --where "fraction == 0.5" --sort layer,rank',
+        "`rank` for the order of the splits, `course` for how far to trust it; `share` in `differentiation` for each "
+        "node's part",
+    ),
 )
 INTRODUCTION = """\
 # What is measured

@@ -18,11 +18,13 @@ from featlab.analysis.alignment_table import Scored, align, corrected, steps
 from featlab.analysis.class_order import Comparison, best_shifts, warn_class_order
 from featlab.analysis.common_rank import with_common_rank
 from featlab.analysis.confusion_tables import confusion_tables, count_decisions
+from featlab.analysis.differentiation_tables import DifferentiationTables
 from featlab.analysis.evolution import evolution
 from featlab.analysis.induced import SOURCES, data_driven_taxonomy
 from featlab.analysis.left_out import refuse_undecided, warn_left_out
 from featlab.analysis.node_onset_table import node_onset_table
 from featlab.analysis.onsets import accuracy_series, layer_series, onset_rows
+from featlab.analysis.orthogonality_table import OrthogonalityTable
 from featlab.analysis.plan import (
     Hierarchy,
     Options,
@@ -239,6 +241,8 @@ class _Tables:
         self.left_out: dict[tuple[tuple[object, ...], int], LeftOut] = {}
         self.shifts: dict[Comparison, tuple[int, float]] = {}
         self.distances: list[pd.DataFrame] = []
+        self.differentiation = DifferentiationTables(plan, run.classes)
+        self.orthogonality = OrthogonalityTable(plan, run.classes)
         self.single = False  # some snapshot has one row a class
         n_classes = len(run.classes)
         per_snapshot = n_classes * (n_classes - 1) // 2 * len(plan.options.metrics)
@@ -266,6 +270,8 @@ class _Tables:
         for summary in kept:
             self.distances.append(pd.DataFrame(distance_rows(summary, self.run.classes)))
         self.rows["evolution"] += evolution(summaries)
+        self.differentiation.add(summaries)
+        self.orthogonality.add(summaries)
         found = onset_rows(layer_series(summaries, self.plan), self.sampled, self.plan.options.seed)
         self.onsets = {name: rows + found[name] for name, rows in self.onsets.items()}
         self.scored += align(summaries, self.reference, advance)
@@ -287,6 +293,8 @@ class _Tables:
             "spaces": self._spaces(),
             "accuracy": accuracy,
             "node_onset": nodes.rows,
+            **self.differentiation.frames(),
+            "orthogonality": self.orthogonality.frame(),
             "groups": confused.groups,
             "confusion": confused.confusion,
             "distances": pd.concat(self.distances, ignore_index=True) if self.distances else pd.DataFrame(),
@@ -298,6 +306,8 @@ class _Tables:
             **self._notes(alignment, change),
             **confused.notes,
             **({"node_onset": nodes.note} if nodes.note else {}),
+            **self.differentiation.notes(),
+            **self.orthogonality.notes(),
         }
         return Results(tables, {**self._parameters(), "notes": notes})
 

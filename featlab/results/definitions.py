@@ -65,6 +65,7 @@ SYMBOLS: Mapping[str, str] = {
     "x(t)": "a series at epoch t",
     "f": "a fraction of its way",
     "c": "a common ancestor of two classes",
+    "v, mu_v": "a node of the hierarchy, and the mean of all rows below it",
 }
 # Sources that several definitions share.
 _PAPYAN = (
@@ -77,10 +78,14 @@ _YOUDEN = "Youden 1950, Index for rating diagnostic tests, Cancer"
 _KISH = "Kish 1965, Survey sampling"
 _HESTERBERG = "Hesterberg 2015, What teachers should know about the bootstrap, The American Statistician"
 _KLEIN = "Klein, Wright, Wieczorek 2020, A joint confidence region for an overall ranking of populations, JRSS C"
+_SAXE = "Saxe, McClelland, Ganguli 2019, A mathematical theory of semantic development in deep neural networks, PNAS"
+_PARK = "Park et al. 2024, The geometry of categorical and hierarchical concepts in large language models, arXiv"
 _TUKEY = "Tukey 1958, Bias and confidence in not-quite large samples, Annals of Mathematical Statistics"
 # What several are compared with, or unknown by.
 _RANDOM_SPACES = "random label spaces of the same group sizes"
 _CLASS_PERMUTATIONS = "permutations of the classes"
+_NO_TREES = "no random trees, or no cosine in one of them"
+_ONE_CHILD = "fewer than two children of the node have rows"
 _ONE_GROUP = "one group alone, or means that coincide"
 _NO_CLASSIFIER = "the layer does not feed a classifier that the run stores"
 _TOO_FEW = "fewer than `needed` classes or groups"
@@ -791,6 +796,135 @@ _COLUMNS = {
         range=">= 1",
         source=_KLEIN,
         unknown="no interval",
+    ),
+    # differentiation, split_onset
+    "differentiation.node": Definition(
+        "Inner node of the tree of primary parents at which classes part; one with a single child is passed through.",
+        kind="text",
+    ),
+    "split_onset.node": Definition(
+        "Inner node of the tree of primary parents at which classes part; one with a single child is passed through.",
+        kind="text",
+    ),
+    "differentiation.children": Definition(
+        "Number of the node's children that have rows.", unit="children", range=">= 0", kind="whole"
+    ),
+    "differentiation.classes": Definition(
+        "Number of classes below the node that have rows.", unit="classes", range=">= 0", kind="whole"
+    ),
+    "differentiation.rows": Definition("Rows below the node.", unit="rows", range=">= 0", kind="whole"),
+    "differentiation.variance": Definition(
+        "Variance between the node's children about the node's mean, means and distances weighed by rows. Over the "
+        "nodes it sums to sum n_k |mu_k - mu|^2 / N over the classes k, which is `between_trace` of geometry where "
+        "classes have equally many rows: there each class weighs the same.",
+        "s_v = sum n_u |mu_u - mu_v|^2 / N over the children u of the node v, n_u rows below each",
+        unit="squared feature units",
+        range=">= 0",
+        source=f"after {_SAXE}",
+        unknown=_ONE_CHILD,
+    ),
+    "differentiation.share": Definition(
+        "The node's part of the variance between classes, which sums to 1 over the nodes.",
+        "s_v / sum s_w over all nodes w",
+        unit="share",
+        range="0 to 1",
+        source=f"after {_SAXE}",
+        unknown=f"{_ONE_CHILD}, or means that coincide",
+    ),
+    "differentiation.signal": Definition(
+        "The node's variance over that of the rows within classes, so that the scale of the features drops out; times "
+        "(N - K) / (children - 1) it is the F of an analysis of variance.",
+        "s_v / tr(S_W)",
+        unit="ratio",
+        range=">= 0",
+        direction="rises",
+        source=f"after {_SAXE}",
+        null="(children - 1) / (N - K): about its mean where classes do not differ and scatter alike",
+        unknown=f"{_ONE_CHILD}, or a single row in each class",
+    ),
+    "split_onset.first": Definition(
+        "Signal of the node at the first epoch that has one.",
+        "s_v / tr(S_W)",
+        unit="ratio",
+        range=">= 0",
+        unknown="no epoch has one",
+    ),
+    "split_onset.last": Definition(
+        "Signal of the node at the last epoch that has one.",
+        "s_v / tr(S_W)",
+        unit="ratio",
+        range=">= 0",
+        direction="rises",
+        unknown="no epoch has one",
+    ),
+    "split_onset.onset": Definition(
+        "First epoch by which the signal has covered the fraction of its way, linear between epochs.",
+        "least t with (x(t) - x(first)) / (x(last) - x(first)) >= f",
+        unit="epochs",
+        range=">= 0",
+        source=f"after {_SAXE}",
+        unknown="the signal ends no higher than it began, has fewer than two values or an infinite one",
+    ),
+    "split_onset.course": Definition(
+        "Course of the signal: moved, first interval (past the mark before the second captured epoch), turned (fell "
+        "back by over a quarter of its gains, or to where it began), away (lower at the end), still, or unknown.",
+        kind="text",
+    ),
+    "split_onset.rank": Definition(
+        "Rank of the onset among the nodes of the layer, ties averaged; 1 was split first.",
+        unit="rank",
+        range=">= 1",
+        unknown="no onset",
+    ),
+    # orthogonality
+    "orthogonality.node": Definition(
+        "Inner node of the tree of primary parents at which classes part, but the root; one with a single child is "
+        "passed through.",
+        kind="text",
+    ),
+    "orthogonality.children": Definition(
+        "Number of the node's children that have rows.", unit="children", range=">= 0", kind="whole"
+    ),
+    "orthogonality.cosine": Definition(
+        "Mean over the children of the absolute cosine between the way from the mean of all rows to the node's mean, "
+        "and that from there to the child's. Absolute, as the signed products weighed by rows sum to 0 at any node, "
+        "whose mean is that of its children.",
+        "mean |cos(mu_v - mu, mu_u - mu_v)| over the children u of the node v",
+        unit="cosine",
+        range="0 to 1",
+        direction="falls",
+        source=f"after {_PARK}",
+        null="null_mean, z and p: random trees; in many dimensions it is near 0 by itself",
+        unknown=f"{_ONE_CHILD}, or means that coincide",
+    ),
+    "orthogonality.null_mean": Definition(
+        "Mean of the cosine over random trees: the same with the classes permuted, each with its rows; as many as "
+        "`controls` says.",
+        unit="cosine",
+        range="0 to 1",
+        unknown=_NO_TREES,
+    ),
+    "orthogonality.null_std": Definition(
+        "Standard deviation of the cosine over the random trees, ddof = 1.",
+        unit="cosine",
+        range=">= 0",
+        unknown=_NO_TREES,
+    ),
+    "orthogonality.z": Definition(
+        "Cosine less its mean over the random trees, in their standard deviations; below 0, node and children are more "
+        "orthogonal than chance makes them.",
+        "(cosine - null_mean) / null_std",
+        unit="standard deviations",
+        direction="falls",
+        null="0",
+        unknown=_NO_TREES,
+    ),
+    "orthogonality.p": Definition(
+        "Share of the random trees, the hierarchy among them, with a cosine as low.",
+        "(b + 1) / (n + 1), b of n random trees at least as low",
+        unit="share",
+        range="0 to 1",
+        unknown=_NO_TREES,
     ),
     # groups, confusion
     "groups.classes": Definition("Number of classes in the group.", unit="classes", range=">= 1", kind="whole"),

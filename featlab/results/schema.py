@@ -134,6 +134,24 @@ TABLES: dict[str, Schema] = {
         ("parent", "depth", "classes", "first", "last", "onset", "low", "high", "rank", "rank_low", "rank_high"),
         added=True,
     ),
+    "differentiation": Schema(
+        "how much of the variance between classes each node of the hierarchy accounts for",
+        (*_SNAPSHOT, "node"),
+        ("children", "classes", "rows", "variance", "share", "signal"),
+        added=True,
+    ),
+    "split_onset": Schema(
+        "the epoch by which each node of the hierarchy was split in a layer's features, and in which order",
+        ("split", "layer", "node", "fraction"),
+        ("first", "last", "onset", "course", "rank"),
+        added=True,
+    ),
+    "orthogonality": Schema(
+        "angles between each node's own direction and those of its children, beside random trees",
+        (*_SNAPSHOT, "node"),
+        ("children", "cosine", "null_mean", "null_std", "z", "p"),
+        added=True,
+    ),
     "groups": Schema(
         "how well each group of each label space is told",
         ("epoch", "split", "space", "group"),

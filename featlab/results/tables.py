@@ -59,6 +59,9 @@ class Results:
     precedence: pd.DataFrame
     trend: pd.DataFrame
     node_onset: pd.DataFrame
+    differentiation: pd.DataFrame
+    split_onset: pd.DataFrame
+    orthogonality: pd.DataFrame
     groups: pd.DataFrame
     confusion: pd.DataFrame
     alignment_change: pd.DataFrame

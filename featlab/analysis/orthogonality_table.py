@@ -1,0 +1,86 @@
+"""Table `orthogonality`: angles between each node's direction and those of its children, beside random trees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from featlab.analysis.differentiation_tables import LAST_ONLY, NO_HIERARCHY, NODE_ROWS
+from featlab.analysis.plan import Plan
+from featlab.analysis.snapshots import SnapshotSummary
+from featlab.hierarchy.splits import splits
+from featlab.metrics.differentiation import children_of
+from featlab.metrics.orthogonality import orthogonality
+from featlab.metrics.permutations import ClassPermutations, judge
+from featlab.threads import over_threads
+from featlab.typing import Floats, Ints
+
+UNSPLIT = "it is empty: no node but the root has several children."
+THREADED = 200  # classes from which on random trees are looked at side by side
+
+
+class OrthogonalityTable:
+    """Gathers the rows of the table, one layer of one split at a time."""
+
+    def __init__(self, plan: Plan, classes: Sequence[str]) -> None:
+        self._splits = None if plan.taxonomy is None else splits(plan.taxonomy, classes)
+        self._trees = ClassPermutations.draw(len(classes), plan.options.controls, plan.options.seed)
+        n_nodes = len(self._splits.names) - 1 if self._splits else 0
+        self._is_empty = n_nodes < 1
+        self._keeps_all = n_nodes * len(plan.requests) <= NODE_ROWS
+        self._parts: list[pd.DataFrame] = []
+
+    def add(self, summaries: Sequence[SnapshotSummary]) -> None:
+        """Take up the epochs of one layer and split, ascending."""
+        if self._splits is None or self._is_empty:
+            return
+        for summary in summaries if self._keeps_all else summaries[-1:]:
+            found = _of_snapshot(summary, self._trees, self._splits.parents)
+            request = summary.request
+            head = {"epoch": request.epoch, "split": request.split, "layer": request.layer}
+            # Parents first, as in `differentiation`; the root, which comes last, has no direction.
+            rows = pd.DataFrame({**head, "node": self._splits.names, **found}).iloc[-2::-1]
+            self._parts.append(rows)
+
+    def frame(self) -> pd.DataFrame:
+        """The table."""
+        return pd.concat(self._parts, ignore_index=True) if self._parts else pd.DataFrame()
+
+    def notes(self) -> dict[str, str]:
+        """Say what the table lacks, and why; nothing where it lacks nothing."""
+        if self._splits is None:
+            return {"orthogonality": NO_HIERARCHY}
+        if self._is_empty:
+            return {"orthogonality": UNSPLIT}
+        return {} if self._keeps_all else {"orthogonality": LAST_ONLY}
+
+
+def _of_snapshot(summary: SnapshotSummary, trees: ClassPermutations, parents: Ints) -> dict[str, Floats | Ints]:
+    n_classes = trees.n_classes
+    rows_of = summary.counts[summary.classes]
+    held = np.flatnonzero(rows_of > 0)  # with rows in this split: only they have a place in a tree
+    classes = summary.classes[held]
+
+    def of_tree(order: Ints) -> Floats:
+        means, rows = np.zeros((n_classes, summary.means.shape[1])), np.zeros(n_classes, np.int64)
+        means[classes], rows[classes] = summary.means[held[order]], rows_of[held[order]]
+        return orthogonality(means, rows, parents)
+
+    orders = list(trees.among(classes).after_identity)
+    cosines = np.stack(list(over_threads(of_tree, orders, worth=len(classes) >= THREADED)))
+    judged = [judge(-own, -null) for own, null in zip(cosines[0], cosines[1:].T, strict=True)]  # less is better
+    present = np.zeros(len(parents) + 1, np.int64)
+    present[classes] = 1
+    children = children_of(parents, n_classes)
+    for node, below in enumerate(children, n_classes):
+        present[node] = present[below].any()
+    return {
+        "children": np.array([present[below].sum() for below in children]),
+        "cosine": cosines[0],
+        "null_mean": np.array([-each.null_mean for each in judged]),
+        "null_std": np.array([each.null_std for each in judged]),
+        "z": np.array([-each.z for each in judged]),
+        "p": np.array([each.p for each in judged]),
+    }

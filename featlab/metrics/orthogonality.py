@@ -1,0 +1,73 @@
+"""Orthogonality of a tree in the features: the angle between a node's direction and those of its children.
+
+Park et al. 2024: where classes are represented hierarchically, what tells a child from its parent is orthogonal to what
+tells the parent from everything. In many dimensions nearly all directions are orthogonal, so the angles mean something
+beside those of random trees alone.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from featlab.metrics.differentiation import COLUMNS, children_of
+from featlab.typing import Floats, Ints
+
+NOWHERE = 1e-12  # share of the longest way up to which one is rounding, and has no direction
+
+
+def orthogonality(means: Floats, rows: Ints, parents: Ints) -> Floats:
+    """Mean absolute cosine between the way from the root's mean to a node's, and those from there to its children's.
+
+    A node's mean is that of all rows below it, so that the signed products, weighed by rows, sum to 0 at any node: only
+    absolute cosines tell anything.
+
+    Parameters
+    ----------
+    means
+        Of the classes up to rotation and shift, shape (n_classes, n_dimensions); any for a class without rows.
+    rows
+        Of each class, shape (n_classes,).
+    parents
+        As in `featlab.hierarchy.splits.Splits`: children before parents, the root last.
+
+    Returns
+    -------
+    ndarray of shape (n_inner,)
+        NaN for the root, for a node of which fewer than two children have rows, and where there is no way.
+
+    Examples
+    --------
+    A pair of classes that lie apart across its own direction, and one of which the classes lie apart along it.
+
+    >>> import numpy as np
+    >>> means = np.array([[2.0, 1.0], [2.0, -1.0], [-1.0, 0.0], [-3.0, 0.0]])
+    >>> orthogonality(means, np.ones(4, int), np.array([4, 4, 5, 5, 6, 6]))
+    array([ 0.,  1., nan])
+    """
+    n_classes, n_nodes = len(rows), len(parents) + 1
+    children = children_of(parents, n_classes)
+    counts = np.zeros(n_nodes)
+    counts[:n_classes] = rows
+    for node, below in enumerate(children, n_classes):
+        counts[node] = counts[below].sum()
+    known = counts[:n_classes, None] > 0
+    products, steps_squared, ways_squared = np.zeros((3, n_nodes))
+    for start in range(0, means.shape[1], COLUMNS):
+        part = np.zeros((n_nodes, min(COLUMNS, means.shape[1] - start)))
+        part[:n_classes] = np.where(known, means[:, start : start + COLUMNS], 0.0)
+        part[:n_classes] -= counts[:n_classes] @ part[:n_classes] / max(counts[-1], 1)
+        for node, below in enumerate(children[:-1], n_classes):
+            steps = part[below]
+            part[node] = counts[below] @ steps / max(counts[node], 1)
+            steps -= part[node]
+            products[below] += steps @ part[node]
+            steps_squared[below] += np.einsum("ij,ij->i", steps, steps)
+            ways_squared[node] += part[node] @ part[node]
+    found = np.full(len(children), np.nan)
+    shortest = NOWHERE**2 * max(steps_squared.max(), ways_squared.max())
+    for node, below in enumerate(children[:-1], n_classes):
+        held = below[counts[below] > 0]
+        if len(held) > 1 and ways_squared[node] > shortest and (steps_squared[held] > shortest).all():
+            cosines = np.abs(products[held]) / np.sqrt(steps_squared[held] * ways_squared[node])
+            found[node - n_classes] = min(float(cosines.mean()), 1.0)
+    return found

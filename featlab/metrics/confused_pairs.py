@@ -81,7 +81,8 @@ class ConfusedPairs:
             one, other = order[self.first], order[self.second]
             index = begins[np.minimum(one, other)] + np.maximum(one, other)
             for row, unit in enumerate(units):
-                values[row, column] = self.weights @ unit[index]
+                # No BLAS: it would start threads for each of these short products, and sum as many parts as there are.
+                values[row, column] = np.einsum("i,i->", self.weights, unit[index])
         return values
 
     def ceiling(self, unit: Floats) -> float:

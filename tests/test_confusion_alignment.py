@@ -12,9 +12,11 @@ from scipy.spatial.distance import pdist, squareform
 from scipy.stats import kstest, spearmanr
 
 import featlab
+from featlab.analysis import confusion_alignment
+from featlab.analysis.reference import Reference
 from featlab.metrics.confused_pairs import confused_pairs
 from featlab.metrics.confusion import confusion
-from featlab.metrics.permutations import ClassPermutations
+from featlab.metrics.permutations import Budget, ClassPermutations
 from featlab.metrics.rsa.ranks import standardized
 from featlab.results import Results
 
@@ -26,7 +28,7 @@ CLASSES = [f"{branch}.{leaf}" for branch in range(BRANCHES) for leaf in range(SI
 GROUPS = np.repeat(np.arange(BRANCHES), SIZE)
 PATH = 2.0 + 2 * (GROUPS[:, None] != GROUPS)
 ABSENT = 7
-PERMUTATIONS, SEED = 199, 3
+PERMUTATIONS, SEED = 99, 3
 ROWS = np.where(np.arange(len(CLASSES)) == ABSENT, 0, 5 + 4 * np.arange(len(CLASSES)))  # imbalanced, one has none
 LABELS = np.repeat(np.arange(len(CLASSES)), ROWS)
 
@@ -148,7 +150,7 @@ def test_uniform_confusion_gives_every_p_as_often() -> None:
     unit = standardized(upper(PATH), ranks=True)
     orders = ClassPermutations.draw(len(CLASSES), 99, 0).after_identity
     found = []
-    for _ in range(300):
+    for _ in range(200):
         counted = confusion(labels, anything(generator, labels), len(CLASSES))
         values = confused_pairs(counted, np.arange(len(CLASSES))).correlations([unit], orders)[0]
         # Ties of values are broken at random: p is then uniform on 1/100, ..., 1.
@@ -247,3 +249,24 @@ def test_classes_with_a_mean_of_another_split_and_no_rows_are_left_out(tmp_path:
         table = analyzed(tmp_path / "a", means_from="train", permutations=9).confusion_alignment
     assert table.groupby("split").classes.unique().map(list).to_dict() == {"train": [15], "val": [14]}
     assert table.value.notna().all()
+
+
+def test_long_vectors_are_scored_one_at_a_time_to_the_same(
+    run: tuple[Path, list[Ints], Results], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(confusion_alignment, "SORTED_AT_ONCE", 20)
+    with pytest.warns(featlab.FeatlabWarning):
+        table = analyzed(run[0]).confusion_alignment
+    pd.testing.assert_frame_equal(table, run[2].confusion_alignment, rtol=1e-5, atol=1e-6)
+
+
+def test_many_epochs_use_fewer_permutations_and_all_rows_as_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(confusion_alignment, "CONFUSED_PAIRS", Budget(150_000))
+    predictions = anything(np.random.default_rng(0), LABELS)
+    counted = {(epoch, "val"): confusion(LABELS, predictions, len(CLASSES)) for epoch in range(10)}
+    reference = Reference(ClassPermutations.draw(len(CLASSES), 199, SEED))
+    cells = len(counted[0, "val"].rows)
+    for snapshots, layers in ((10, 1), (20, 2), (200, 20)):
+        found = confusion_alignment.ConfusionAlignment.of(counted, reference, snapshots, metrics=2)
+        expected = max(99, min(199, 150_000 // (10 * cells * 2 * layers)))
+        assert len(found.reference.permutations) == expected

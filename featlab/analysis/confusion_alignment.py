@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +19,11 @@ from featlab.metrics import permutations
 from featlab.metrics.confused_pairs import ConfusedPairs, confused_pairs
 from featlab.metrics.confusion import Confusion
 from featlab.metrics.permutations import CONFUSED_PAIRS
-from featlab.metrics.rsa.ranks import standardized
+from featlab.metrics.rsa.ranks import SORTED_AT_ONCE, standardized
+from featlab.metrics.rsa.tied_distances import TiedDistances
 from featlab.statistics.usable import Pair
 from featlab.threads import over_threads
-from featlab.typing import Floats, Ints
+from featlab.typing import Ints
 
 SCORE = "rsa_spearman"
 
@@ -65,13 +67,12 @@ class ConfusionAlignment:
             if not len(classes):
                 return []
             present = self.reference.among(classes)
-            units = [tied.units[1][tied.pairs] for tied in present.distances.values()]
-            columns = [{"taxonomy_distance": name} for name in present.distances]
-            return _scored(confused_pairs(counted, classes), units, present, epoch, split, columns)
+            compared = [
+                (partial(_tied_unit, tied), {"taxonomy_distance": name}) for name, tied in present.distances.items()
+            ]
+            return _scored(confused_pairs(counted, classes), compared, present, epoch, split)
 
-        found = over_threads(
-            scored, list(self.counted.items()), worth=self.reference.permutations.n_classes >= THREADED
-        )
+        found = over_threads(scored, list(self.counted.items()), worth=self._worth)
         return [row for rows in found for row in rows]
 
     def with_layers(self, summaries: Sequence[SnapshotSummary]) -> list[Scored]:
@@ -85,13 +86,21 @@ class ConfusionAlignment:
             classes = np.intersect1d(summary.classes, counted.true)
             if not len(classes):
                 return []
-            units = [_unit(distances, summary.classes, classes) for distances in summary.distances.values()]
-            columns = [{"layer": request.layer, "metric": metric} for metric in summary.distances]
+            compared = [
+                (partial(_unit, distances, summary.classes, classes), {"layer": request.layer, "metric": metric})
+                for metric, distances in summary.distances.items()
+            ]
             pairs, present = confused_pairs(counted, classes), self.reference.among(classes)
-            return _scored(pairs, units, present, request.epoch, request.split, columns)
+            return _scored(pairs, compared, present, request.epoch, request.split)
 
-        found = over_threads(scored, summaries, worth=self.reference.permutations.n_classes >= THREADED)
+        found = over_threads(scored, summaries, worth=self._worth)
         return [row for rows in found for row in rows]
+
+    @property
+    def _worth(self) -> bool:
+        """Tell whether threads save time, and vectors are not so long that only a few fit in memory at once."""
+        n_classes = self.reference.permutations.n_classes
+        return n_classes >= THREADED and not _is_long(n_classes)
 
     def note(self, rows: Sequence[Row]) -> str:
         """Say what the table lacks, and why; empty where it lacks nothing."""
@@ -121,37 +130,53 @@ def confusion_alignment_rows(scored: Sequence[Scored]) -> list[Row]:
     return sorted(corrected(scored), key=lambda row: (splits.index(row["split"]), row["epoch"]))
 
 
-def _unit(distances: NDArray[np.floating], classes: Ints, kept: Ints) -> Floats:
+def _is_long(n_classes: int) -> bool:
+    return n_classes * (n_classes - 1) // 2 > SORTED_AT_ONCE
+
+
+def _tied_unit(tied: TiedDistances) -> NDArray[np.floating]:
+    """Standardized ranks of distances in the hierarchy, condensed; float32 where they are long."""
+    by_code: NDArray[np.floating] = tied.units[1]
+    if _is_long(len(tied.codes)):
+        by_code = by_code.astype(np.float32)
+    return by_code.take(tied.pairs)
+
+
+def _unit(distances: NDArray[np.floating], classes: Ints, kept: Ints) -> NDArray[np.floating]:
     """Standardize the ranks of condensed distances over some of their classes; NaN where these are all tied."""
     if len(kept) < len(classes):
         index = np.searchsorted(classes, kept)
         distances = squareform(squareform(distances, checks=False)[np.ix_(index, index)], checks=False)
-    return standardized(distances, ranks=True).astype(np.float64, copy=False)
+    return standardized(distances, ranks=True)
 
 
 def _scored(
     pairs: ConfusedPairs,
-    units: Sequence[Floats],
+    compared: Sequence[tuple[Callable[[], NDArray[np.floating]], Mapping[str, str]]],
     reference: Reference,
     epoch: int,
     split: str,
-    columns: Sequence[Mapping[str, str]],
 ) -> list[Scored]:
-    """Score the confused pairs against each vector of unit ranks, beside the permuted classes."""
+    """Score the confused pairs against vectors of standardized ranks, beside the permuted classes.
+
+    Vectors share the lookup of the permuted pairs. Long ones do without: they are held one at a time.
+    """
+    if _is_long(pairs.n_classes) and len(compared) > 1:
+        return [row for each in compared for row in _scored(pairs, [each], reference, epoch, split)]
+    units = [unit() for unit, _ in compared]
     values = pairs.correlations(units, reference.permutations.after_identity)
     scored = []
-    for (value, *_), null, unit, column in zip(values, values[:, 1:], units, columns, strict=True):
-        judged = permutations.judge(float(value), null)
+    for (value, *_), null, unit, (_, columns) in zip(values, values[:, 1:], units, compared, strict=True):
         row: Row = {
             "epoch": epoch,
             "split": split,
             **dict.fromkeys(("layer", "metric", "linkage", "taxonomy_distance", "space")),
-            **column,
+            **columns,
             "score": SCORE,
             "classes": pairs.n_classes,
             "confused_pairs": len(pairs.first),
             "told": pairs.told,
-            **vars(judged),
+            **vars(permutations.judge(float(value), null)),
             "ceiling": pairs.ceiling(unit),
             "permutations": len(null),
         }

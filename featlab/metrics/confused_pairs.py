@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from featlab.metrics.confusion import Confusion
 from featlab.metrics.rsa.ranks import average_ranks
@@ -48,7 +49,7 @@ class ConfusedPairs:
     n_classes: int
     told: bool
 
-    def correlations(self, units: Sequence[Floats], orders: Ints) -> Floats:
+    def correlations(self, units: Sequence[NDArray[np.floating]], orders: Ints) -> Floats:
         """Spearman correlations of the distances with others, whose classes are permuted.
 
         Looks up the confused pairs alone: of 1,000 classes and 50,000 rows a few in a hundred.
@@ -85,7 +86,7 @@ class ConfusedPairs:
                 values[row, column] = np.einsum("i,i->", self.weights, unit[index])
         return values
 
-    def ceiling(self, unit: Floats) -> float:
+    def ceiling(self, unit: NDArray[np.floating]) -> float:
         """Largest correlation that any order of the pairs reaches: both sides sorted alike.
 
         Parameters

@@ -44,6 +44,12 @@ QUESTIONS = (
         "`recall` and `precision` of a group; `confusion` for what its rows were taken for",
     ),
     (
+        "Are the classes that are confused near each other, in the hierarchy and in each layer?",
+        ("confusion_alignment",),
+        "featlab show run.results confusion_alignment --where \"metric != 'euclidean'\" --sort=-epoch,value",
+        "`value` beside `ceiling`, as most pairs are tied, and `p`",
+    ),
+    (
         "Which hypernym was learned first, which last?",
         ("node_onset",),
         'featlab show run.results node_onset --where "fraction == 0.5" --sort rank',

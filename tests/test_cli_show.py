@@ -212,7 +212,8 @@ def test_nothing_is_noted_where_all_is_there(tmp_path):
             logits=tree.features @ tree.means.T, classes=["a.b", "a.c", "d.e", "d.f"],
         )  # fmt: skip
     assert featlab.analyze(tmp_path / "run.zarr", hierarchy="dotted", **OPTIONS).parameters["notes"].keys() == {
-        "alignment_change"  # the classes are too few for intervals
+        "alignment_change",  # the classes are too few for intervals
+        "confusion_alignment",  # no row is mistaken
     }
 
 

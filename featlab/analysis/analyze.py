@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
@@ -17,6 +17,7 @@ from featlab.analysis.alignment_change import LeftOut, alignment_change, left_ou
 from featlab.analysis.alignment_table import Scored, align, corrected, steps
 from featlab.analysis.class_order import Comparison, best_shifts, warn_class_order
 from featlab.analysis.common_rank import with_common_rank
+from featlab.analysis.confusion_alignment import ConfusionAlignment, confusion_alignment_rows
 from featlab.analysis.confusion_tables import confusion_tables, count_decisions
 from featlab.analysis.differentiation_tables import DifferentiationTables
 from featlab.analysis.evolution import evolution
@@ -192,7 +193,7 @@ def analyze(
         taxonomy = data_driven_taxonomy(engine, run, requests, str(hierarchy), finite_only=allow_nonfinite)
     plan = make_plan(run, requests, taxonomy, spaces, options)
     decisions, rows = _decide(engine, run, plan)
-    tables = _Tables(run, plan)
+    tables = _Tables(run, plan, decisions)
     groups = [list(group) for _, group in groupby(plan.requests, key=lambda request: (request.split, request.layer))]
     per_snapshot = steps(tables.reference, len(options.metrics), len(options.linkages))
     references = choose_references(run, requests, options)
@@ -211,7 +212,7 @@ def analyze(
         further_steps=per_snapshot * len(plan.requests),
     ):
         tables.add(summaries, advance)
-    return tables.results(decisions)
+    return tables.results()
 
 
 def _decide(engine: Engine, run: Run, plan: Plan) -> tuple[dict[Pair, Decisions], dict[Pair, Bools]]:
@@ -233,8 +234,8 @@ def _decide(engine: Engine, run: Run, plan: Plan) -> tuple[dict[Pair, Decisions]
 class _Tables:
     """Gathers the rows of every table, one layer of one split at a time."""
 
-    def __init__(self, run: Run, plan: Plan) -> None:
-        self.run, self.plan = run, plan
+    def __init__(self, run: Run, plan: Plan, decisions: Mapping[Pair, Decisions]) -> None:
+        self.run, self.plan, self.decisions = run, plan, decisions
         self.rows: dict[str, list[Row]] = {name: [] for name in ("geometry", "collapse", "linkage", "evolution")}
         self.onsets: dict[str, list[Row]] = {"onset": [], "precedence": [], "trend": []}
         self.scored: list[Scored] = []
@@ -255,6 +256,9 @@ class _Tables:
         self.reference = make_reference(
             run.classes, plan.taxonomy, options.distances, plan.spaces, options.permutations, options.seed
         )
+        counted = count_decisions(run, decisions)
+        self.confused = ConfusionAlignment.of(counted, self.reference, len(plan.requests), len(options.metrics))
+        self.confusion_scored = self.confused.with_hierarchy()
 
     def add(self, summaries: Sequence[Any], advance: Advance) -> None:
         """Take up the epochs of one layer and split, first to last whatever order they come in."""
@@ -275,17 +279,19 @@ class _Tables:
         found = onset_rows(layer_series(summaries, self.plan), self.sampled, self.plan.options.seed)
         self.onsets = {name: rows + found[name] for name, rows in self.onsets.items()}
         self.scored += align(summaries, self.reference, advance)
+        self.confusion_scored += self.confused.with_layers(summaries)
         self.left_out.update(left_out(summaries, self.reference, self.siblings))
         self.shifts.update(best_shifts(summaries[-1], self.reference))
 
-    def results(self, decisions: Any) -> Results:
+    def results(self) -> Results:
         """Assemble the results."""
-        accuracy, answers = accuracy_table(self.run, self.plan, decisions)
+        accuracy, answers = accuracy_table(self.run, self.plan, self.decisions)
         alignment = corrected(self.scored)
         change = alignment_change(self.scored, self.left_out, self.siblings)
         warn_class_order(alignment, self.shifts)
-        confused = confusion_tables(self.run, self.plan, count_decisions(self.run, decisions))
-        nodes = node_onset_table(self.run, self.plan, decisions)
+        confused = confusion_tables(self.run, self.plan, self.confused.counted)
+        confusion_alignment = confusion_alignment_rows(self.confusion_scored)
+        nodes = node_onset_table(self.run, self.plan, self.decisions)
         onsets = onset_rows(accuracy_series(answers, self.plan), self.sampled, self.plan.options.seed)
         onsets = {name: rows + self.onsets[name] for name, rows in onsets.items()}  # the classifier before the layers
         tables = {
@@ -297,15 +303,17 @@ class _Tables:
             "orthogonality": self.orthogonality.frame(),
             "groups": confused.groups,
             "confusion": confused.confusion,
+            "confusion_alignment": pd.DataFrame(confusion_alignment),
             "distances": pd.concat(self.distances, ignore_index=True) if self.distances else pd.DataFrame(),
             "alignment": pd.DataFrame(alignment),
             "alignment_change": pd.DataFrame(change),
             **{name: pd.DataFrame(rows) for name, rows in {**self.rows, **onsets}.items()},
         }
+        said = {"confusion_alignment": self.confused.note(confusion_alignment), "node_onset": nodes.note}
         notes = {
             **self._notes(alignment, change),
             **confused.notes,
-            **({"node_onset": nodes.note} if nodes.note else {}),
+            **{name: note for name, note in said.items() if note},
             **self.differentiation.notes(),
             **self.orthogonality.notes(),
         }

@@ -45,6 +45,9 @@ OWN_COUNTS = Budget(500_000, cost=4)
 CLADE_MEMBERS = Budget(15_000_000)
 # Of pairs of classes, permuted once for all vectors that are correlated with them: all 999 up to 3,000 classes.
 SHARED_PAIRS = Budget(5_000_000_000)
+# Of confused pairs of classes, over all epochs and all that they are compared with. Of 1,000 classes and 50,000 rows
+# about 20,000 pairs are: all 999 for one epoch, five layers and two metrics, or 99 over 90 epochs.
+CONFUSED_PAIRS = Budget(2_000_000_000)
 
 
 @dataclass(frozen=True)

@@ -962,6 +962,69 @@ _COLUMNS = {
         "Number of the group that the rows were taken for.", range=">= 0", kind="whole"
     ),
     "predicted_name": Definition("Name of the group that the rows were taken for.", kind="text"),
+    # confusion_alignment
+    "confusion_alignment.classes": Definition(
+        "Number of classes compared: those with rows whose predictions are known, and with a mean in the layer.",
+        unit="classes",
+        range=">= 1",
+        kind="whole",
+    ),
+    "confusion_alignment.confused_pairs": Definition(
+        "Number of pairs of these classes of which one is taken for the other at least once. All other pairs are tied "
+        "at the largest distance.",
+        unit="pairs",
+        range=">= 0",
+        kind="whole",
+    ),
+    "confusion_alignment.value": Definition(
+        "Value of the score.", unit="by score", null=_CLASS_PERMUTATIONS, unknown="see the score"
+    ),
+    "confusion_alignment.null_mean": Definition(
+        "Mean of the score over permutations of the classes.", unit="by score", unknown="no permutations, or no value"
+    ),
+    "confusion_alignment.null_std": Definition(
+        "Standard deviation of the score over permutations of the classes, ddof = 1.",
+        unit="by score",
+        range=">= 0",
+        unknown="fewer than two permutations, or no value",
+    ),
+    "confusion_alignment.z": Definition(
+        "Value above the mean of its null, in standard deviations of it.",
+        "(value - null_mean) / null_std",
+        unit="standard deviations",
+        unknown="fewer than two permutations, no value, or a null that is one number throughout",
+    ),
+    "confusion_alignment.p": Definition(
+        "Share of class orders, the real one among them, in which the confusion agrees as well as in the real one.",
+        "(b + 1) / (n + 1), b of n permutations at least as good",
+        unit="share",
+        range="0 to 1",
+        source="Mantel 1967, The detection of disease clustering and a generalized regression approach, Cancer "
+        "Research",
+        unknown="no permutations, or no value",
+    ),
+    "confusion_alignment.p_corrected": Definition(
+        "The same against the best that each permutation reaches in any epoch, split and layer of the analysis.",
+        "(b + 1) / (n + 1), b of n maxima at least as good",
+        unit="share",
+        range="0 to 1",
+        source="Westfall, Young 1993, Resampling-based multiple testing",
+        unknown="no permutations, or no value",
+    ),
+    "confusion_alignment.ceiling": Definition(
+        "Largest value that any order of the pairs reaches: most pairs are tied where few are confused, and so are "
+        "many in a hierarchy.",
+        unit="by score",
+        range="0 to 1",
+        unknown="no value",
+    ),
+    "confusion_alignment.permutations": Definition(
+        "Number of permutations behind the null, one for all rows of the table; fewer where many epochs make them "
+        "dear.",
+        unit="permutations",
+        range=">= 0",
+        kind="whole",
+    ),
     # alignment_change
     "alignment_change.first_epoch": Definition(
         "First epoch at which the score has a value.", unit="epochs", range=">= 0", kind="whole"
@@ -1067,6 +1130,11 @@ _UNKEYED = {
         "linkage": "a score of the distances themselves, without a tree",
         "taxonomy_distance": "a score of trees and label spaces, or cophenetic_self",
         "space": "a score that needs no label space",
+    },
+    ("confusion_alignment",): {
+        "layer": "compared with the hierarchy",
+        "metric": "compared with the hierarchy",
+        "taxonomy_distance": "compared with a layer",
     },
     ("evolution",): {
         "metric": "cka_linear and procrustes, which take the means as they are",

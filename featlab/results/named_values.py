@@ -338,6 +338,20 @@ NODE_SERIES: Mapping[str, Definition] = {
     ),
 }
 
+CONFUSION_SCORES: Mapping[str, Definition] = {
+    "rsa_spearman": Definition(
+        "Rank correlation of how seldom two classes are taken for each other with how far apart they are, in the "
+        "hierarchy or in a layer's class means; above 0 where near classes are confused.",
+        "Spearman's rho over pairs of classes, of 1 - (share of i's rows taken for j + share of j's taken for i) / 2",
+        unit="correlation",
+        range="-1 to 1",
+        direction="rises",
+        source="Alsallakh et al. 2018, Do convolutional neural networks learn class hierarchy?, IEEE TVCG",
+        null=_PERMUTATIONS,
+        unknown="no class is taken for another, all pairs are confused alike, or all distances are equal",
+    ),
+}
+
 CLAIMS: Mapping[str, Definition] = {
     "broad_first": Definition(
         "The label space was learned before what it is compared with; of a trend, the fewer groups the earlier."
@@ -366,6 +380,9 @@ NAMED_VALUES: Mapping[str, Mapping[str, Mapping[str, Definition]]] = {
     "precedence": {"series": SERIES},
     "trend": {"series": SERIES},
     "node_onset": {"series": NODE_SERIES},
+    "confusion_alignment": {
+        "score": CONFUSION_SCORES, "taxonomy_distance": TAXONOMY_DISTANCES, "metric": METRICS
+    },
     "alignment_change": {
         "score": ALIGNMENT_SCORES, "taxonomy_distance": TAXONOMY_DISTANCES, "metric": METRICS, "linkage": LINKAGES
     },

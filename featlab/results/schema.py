@@ -164,6 +164,12 @@ TABLES: dict[str, Schema] = {
         ("group_name", "predicted_name", "rows"),
         added=True,
     ),
+    "confusion_alignment": Schema(
+        "agreement of the classifier's confusion of classes with the hierarchy and the layers, beside permutations",
+        ("epoch", "split", "layer", "metric", "taxonomy_distance", "score"),
+        ("classes", "confused_pairs", *_NULL),
+        added=True,
+    ),
     "alignment_change": Schema(
         "how agreement with the hierarchy changed from the first epoch to the last, and which layer has most",
         ("split", "layer", "metric", "linkage", "taxonomy_distance", "space", "score"),

@@ -64,6 +64,7 @@ class Results:
     orthogonality: pd.DataFrame
     groups: pd.DataFrame
     confusion: pd.DataFrame
+    confusion_alignment: pd.DataFrame
     alignment_change: pd.DataFrame
 
     def __init__(self, tables: Mapping[str, pd.DataFrame], parameters: Mapping[str, Any]) -> None:

@@ -113,13 +113,13 @@ TABLES: dict[str, Schema] = {
         (*_POPULATION, "missing", "start", "course", "resolution", "control_low", "control_high", "control_p"),
     ),
     "precedence": Schema(
-        "how much earlier than the classes a label space was learned, in pairs",
+        "how much earlier a space was learned, in pairs",
         ("split", "layer", "series", "space", "fraction"),
         ("groups", "difference", "low", "high", "control_difference", "control_low", "control_high", *_POPULATION),
         added=True,
     ),
     "trend": Schema(
-        "onsets over all levels: their slope over the number of groups, and how far the classes are behind",
+        "how far the classes are behind all broader spaces",
         ("split", "layer", "series", "fraction"),
         (
             *("spaces", "slope", "low", "high", "control_difference", "control_low", "control_high"),
@@ -129,25 +129,25 @@ TABLES: dict[str, Schema] = {
         added=True,
     ),
     "node_onset": Schema(
-        "the epoch by which each node of the hierarchy was learned, and in which order",
+        "when each node was learned, and in which order",
         ("split", "series", "node", "fraction"),
         ("parent", "depth", "classes", "first", "last", "onset", "low", "high", "rank", "rank_low", "rank_high"),
         added=True,
     ),
     "differentiation": Schema(
-        "how much of the variance between classes each node of the hierarchy accounts for",
+        "variance between classes, node by node",
         (*_SNAPSHOT, "node"),
         ("children", "classes", "rows", "variance", "share", "signal"),
         added=True,
     ),
     "split_onset": Schema(
-        "the epoch by which each node of the hierarchy was split in a layer's features, and in which order",
+        "when each node was split in a layer",
         ("split", "layer", "node", "fraction"),
         ("first", "last", "onset", "course", "rank"),
         added=True,
     ),
     "orthogonality": Schema(
-        "angles between each node's own direction and those of its children, beside random trees",
+        "angles of nodes and children, by random trees",
         (*_SNAPSHOT, "node"),
         ("children", "cosine", "null_mean", "null_std", "z", "p"),
         added=True,
@@ -159,19 +159,19 @@ TABLES: dict[str, Schema] = {
         added=True,
     ),
     "confusion": Schema(
-        "rows of each group by the group that they were taken for",
+        "rows by group and by the group taken for",
         ("epoch", "split", "space", "group", "predicted_group"),
         ("group_name", "predicted_name", "rows"),
         added=True,
     ),
     "confusion_alignment": Schema(
-        "agreement of the classifier's confusion of classes with the hierarchy and the layers, beside permutations",
+        "agreement of confusion with hierarchy and layers",
         ("epoch", "split", "layer", "metric", "taxonomy_distance", "score"),
         ("classes", "confused_pairs", *_NULL),
         added=True,
     ),
     "alignment_change": Schema(
-        "how agreement with the hierarchy changed from the first epoch to the last, and which layer has most",
+        "change of that agreement; which layer has most",
         ("split", "layer", "metric", "linkage", "taxonomy_distance", "space", "score"),
         (
             *("first_epoch", "last_epoch", "first", "last", "change", "change_low", "change_high", "change_p"),
@@ -185,7 +185,7 @@ TABLES: dict[str, Schema] = {
 VERDICT = "verdict"
 COMPUTED: dict[str, Schema] = {
     VERDICT: Schema(
-        "what the tables carry of each question, one claim a row",
+        "what the tables carry, one claim a row",
         ("series", "split", "layer", "claim", "space", "against"),
         ("difference", "low", "high", "sentence"),
     ),

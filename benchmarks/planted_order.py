@@ -12,7 +12,7 @@ are counted on the same mistakes.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 
 import numpy as np
@@ -163,12 +163,26 @@ def _in_random_groups(classes: Ints, counts: Ints, group: Floats, generator: np.
 
 @dataclass(frozen=True)
 class Run:
-    """What is said of one run: the difference of classes and groups, the trend over three levels, random groups."""
+    """What is said of one run.
+
+    Attributes
+    ----------
+    low, high
+        Interval of the onset of the classes less that of the groups.
+    slope_low, slope_high
+        Of the slope over the three levels.
+    ahead_low, ahead_high
+        Of the onset of the classes less the mean of groups and kinds, which is the headline's.
+    control_low, control_high
+        Range of the onset of random groups less that of the groups.
+    """
 
     low: float
     high: float
     slope_low: float
     slope_high: float
+    ahead_low: float
+    ahead_high: float
     control_low: float
     control_high: float
 
@@ -186,18 +200,19 @@ def tell(sample: Sample, answers: Answers, fraction: float, seed: int) -> Run:
     ]
     effective = bias.effective_groups(bias.by_group(counts, sampled))
     if np.isnan([one.onset for one in series]).any():
-        return Run(*[float("nan")] * 6)
+        return Run(*[float("nan")] * len(fields(Run)))
     options = {"effective": effective, "span": EPOCHS[-1] - EPOCHS[0]}
     low, high = contrasts.contrast_interval(series[:2], np.array([1.0, -1.0]), **options)
-    slopes = contrasts.slope_weights(np.array([each.max() + 1 for each in labels]))
-    slope_low, slope_high = contrasts.contrast_interval(series, slopes, **options)
+    levels = np.array([each.max() + 1 for each in labels])
+    slope = contrasts.contrast_interval(series, contrasts.slope_weights(levels), **options)
+    ahead = contrasts.contrast_interval(series, contrasts.ahead_weights(levels), **options)
     controls = answers.controls[:, kept]
     times = epochs
     if sample.first:
         times, controls = np.append(0.0, epochs), np.insert(controls, 0, starts[1], axis=1)
     earliest, latest = contrasts.control_range(bias.onset(times, controls, fraction))
     onset = series[1].onset
-    return Run(low, high, slope_low, slope_high, earliest - onset, latest - onset)
+    return Run(low, high, *slope, *ahead, earliest - onset, latest - onset)
 
 
 @dataclass(frozen=True)
@@ -208,43 +223,52 @@ class Shares:
     ----------
     given
         Runs that have one, of all.
-    held, trend
-        Intervals of the difference, and of the slope, that hold the truth.
+    held, trend, ahead
+        Intervals of the difference, of the slope, and of how far the classes are behind, that hold the truth.
     broad, specific
         Differences whose interval lies above zero, or below.
     broad_joint, specific_joint
         Those in which the groups came before, or after, random groups as well.
+    broad_ahead, specific_ahead
+        Intervals of how far the classes are behind that lie above zero, or below.
     """
 
     given: float
     held: float
     trend: float
+    ahead: float
     broad: float
     specific: float
     broad_joint: float
     specific_joint: float
+    broad_ahead: float
+    specific_ahead: float
 
 
 def shares(sample: Sample, curve: str, order: str, fraction: float, *, runs: int, seed: int) -> Shares:
     """Repeat a run."""
     rows = bias.by_group(sample.row_counts[None], np.repeat(np.arange(sample.groups), SIZE))
     if contrasts.contrast_method(bias.effective_groups(rows), fraction) == "too few":
-        return Shares(0.0, *[float("nan")] * 6)
+        return Shares(0.0, *[float("nan")] * (len(fields(Shares)) - 1))
     onsets = np.array(true_onsets(curve, order, sample.groups, fraction))
     groups = sample.groups * np.array([SIZE, 1, 0.5])
-    truth, slope = onsets[0] - onsets[1], float(contrasts.slope_weights(groups) @ onsets)
+    truth = onsets[0] - onsets[1]
+    slope, ahead = (float(weigh(groups) @ onsets) for weigh in (contrasts.slope_weights, contrasts.ahead_weights))
     generator = np.random.default_rng([seed, sample.groups, *map(ord, sample.name + curve + order)])
     told = [tell(sample, draw(sample, curve, order, generator), fraction, run % 4) for run in range(runs)]
     columns = np.array([list(vars(one).values()) for one in told])
     known = columns[~np.isnan(columns[:, 0])]
-    low, high, slope_low, slope_high, control_low, control_high = known.T
+    low, high, slope_low, slope_high, ahead_low, ahead_high, control_low, control_high = known.T
     found = (
         (low <= truth + contrasts.SAME) & (truth - contrasts.SAME <= high),
         (slope_low <= slope + contrasts.SAME) & (slope - contrasts.SAME <= slope_high),
+        (ahead_low <= ahead + contrasts.SAME) & (ahead - contrasts.SAME <= ahead_high),
         low > 0,
         high < 0,
         (low > 0) & (control_low > 0),
         (high < 0) & (control_high < 0),
+        ahead_low > 0,
+        ahead_high < 0,
     )
     return Shares(len(known) / runs, *(float(each.mean()) if len(known) else float("nan") for each in found))
 
@@ -268,7 +292,7 @@ def tables(*, runs: int, seed: int) -> Iterator[str]:
             for curve in COURSES:
                 for fraction in (0.5, 0.9):
                     found = shares(sample, curve, order, fraction, runs=runs, seed=seed)
-                    cells.append(f"{found.held:.2f} / {found.trend:.2f}" if found.given else "none")
+                    cells.append(f"{found.held:.2f} / {found.trend:.2f} / {found.ahead:.2f}" if found.given else "none")
                     if fraction == 0.5:
                         claimed.append(_claimed(found, order))
             yield f"| {sample.groups} | {sample.name} | {order} | {' | '.join(cells)} |"
@@ -279,6 +303,7 @@ def tables(*, runs: int, seed: int) -> Iterator[str]:
 
 def _claimed(found: Shares, order: str) -> str:
     if order == "none":
-        return f"{found.broad + found.specific:.3f} / {found.broad_joint + found.specific_joint:.3f}"
-    alone, joint = (found.broad, found.broad_joint) if order == "broad" else (found.specific, found.specific_joint)
-    return f"{alone:.3f} / {joint:.3f}"
+        pairs = (found.broad, found.specific), (found.broad_joint, found.specific_joint)
+        return " / ".join(f"{one + other:.3f}" for one, other in (*pairs, (found.broad_ahead, found.specific_ahead)))
+    told = (getattr(found, f"{order}{kind}") for kind in ("", "_joint", "_ahead"))
+    return " / ".join(f"{share:.3f}" for share in told)

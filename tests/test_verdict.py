@@ -239,7 +239,7 @@ def test_collapse_is_compared_with_random_groups():
     assert told.against.tolist() == ["random groups"] * 2
     assert told.sentence[1] == (
         "nc1_cdnv in fc was half-way in the 4 groups of kind at epoch 1.50, 0.40 epochs earlier than in random groups "
-        "(95 % interval 0.20 to 0.60); in the 8 classes at 2.00."
+        "(range 0.20 to 0.60); in the 8 classes at 2.00."
     )
 
 
@@ -260,7 +260,7 @@ def test_random_groups_that_never_moved_count_as_later():
     beside = told[told.against == "random groups"].set_index("space")
     assert beside.claim.to_dict() == {"family": "undecided", "kind": "broad_first"}
     assert beside.high.isna().all()
-    assert "before most random groups of the same sizes (95 % interval from 0.20 on)" in beside.sentence["kind"]
+    assert "before most random groups of the same sizes (range from 0.20 on)" in beside.sentence["kind"]
     classes = told[told.against == "classes"].set_index("space").claim
     assert classes[["family", "kind"]].tolist() == ["undecided", "broad_first"]
 
@@ -274,6 +274,55 @@ def test_a_collapse_column_that_turns_back_is_undecided():
     assert told.claim.to_dict() == {"family": "no_course", "kind": "undecided"}
     assert "and turned back behind it later" in told.sentence["kind"]
     assert "led away from collapse" in told.sentence["family"]
+
+
+def aligned(**found):
+    """Verdict on one layer's change, of which the tables say this."""
+    key = {"split": "val", "layer": "fc", "score": "rsa_spearman", "metric": "cosine", "taxonomy_distance": "path"}
+    row = {"first_epoch": 0, "last_epoch": 4, "first": 0.25, "last": 0.5, "change": 0.25, "change_p": 0.001}
+    row |= {"change_low": 0.125, "change_high": 0.375, "low": 0.25, "high": 0.75}
+    judged = {"epoch": 4, "value": 0.5, "null_mean": 0.0, "p": 0.001, "p_corrected": 0.001}
+    change = pd.DataFrame([key | row | {name: value for name, value in found.items() if name in row}])
+    alignment = pd.DataFrame([key | judged | {name: value for name, value in found.items() if name in judged}])
+    told = tables(CLEAR, series="ncc_accuracy", layer="fc")
+    told = make_verdict(replace(told, alignment=alignment, alignment_change=change))
+    return told[told.series == "rsa_spearman"].reset_index(drop=True)
+
+
+def test_alignment_is_told_with_its_p_over_all_epochs_and_layers():
+    told = aligned()
+    assert told.claim.tolist() == ["learned", "aligned"]
+    assert told.sentence.tolist() == [
+        "rsa_spearman (cosine, path) of fc went from 0.25 at epoch 0 to 0.50 at epoch 4 (change 95 % interval 0.12 to "
+        "0.38, p = 0.001): it was learned.",
+        "rsa_spearman (cosine, path) of fc is 0.50 at epoch 4, 0.50 more than with shuffled classes (p = 0.001 over "
+        "all epochs and layers): it follows the hierarchy.",
+    ]
+    assert aligned(p_corrected=0.2).claim.tolist() == ["learned", "undecided"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "p", "claim"),
+    [
+        (0.1, 0.4, 0.05, "learned"),
+        (0.1, 0.4, 0.06, "undecided"),
+        (-0.1, 0.4, 0.001, "undecided"),
+        (-0.4, -0.1, 0.95, "lost"),
+        (-0.4, -0.1, 0.5, "undecided"),
+        (NAN, NAN, 0.001, "undecided"),
+    ],
+)
+def test_learned_and_lost_take_interval_and_p(low, high, p, claim):
+    assert aligned(change_low=low, change_high=high, change_p=p).claim[0] == claim
+
+
+def test_without_permutations_or_a_value_it_says_so():
+    told = aligned(change_p=NAN, p_corrected=NAN, null_mean=NAN)
+    assert told.claim.tolist() == ["undecided", "undecided"]
+    assert told.sentence.str.contains("without permutations there is no p").all()
+    none = aligned(last=NAN, change=NAN)
+    assert none.claim.tolist() == ["no_course"]
+    assert not pd.concat([told, none]).sentence.str.contains("nan").any()
 
 
 def test_one_epoch_has_no_course(tmp_path):

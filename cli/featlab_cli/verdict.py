@@ -50,7 +50,7 @@ def _levels(results: Results, split: str, layer: str | None, series: str) -> Tab
 
     table = Table(box=box.SIMPLE, pad_edge=False)
     table.add_column("level")
-    for name in ("half-way", "95 %", "before classes", "95 %", "before random groups", "95 %"):
+    for name in ("half-way", "95 %", "before classes", "95 %", "before random groups", "range"):
         table.add_column(name, justify="right")
     levels = level_table(results.onset, results.precedence, split, layer, series)
     for row in levels.to_dict("records"):
@@ -75,9 +75,11 @@ def _interval(low: float, high: float) -> str:
 def _others(claims: pd.DataFrame) -> Iterator[str]:
     """Lines on collapse columns, by what they show, and sentences on alignment."""
     collapse = claims[claims["space"].notna()]
+    # Beyond all of 20 random groups is a further random one in 1 of 21 cases on either side, and here are many.
+    of = f"Of {len(collapse)} comparisons of collapse columns with random groups, of which one in ten may be by chance"
     for claim, text in FIRST.items():
         if said := _by_series(collapse[collapse["claim"] == claim]):
-            yield f"Of the collapse columns, beyond random groups {text} {said}."
+            yield f"{of}, {text} {said}."
     if said := _by_series(collapse[collapse["claim"].isin(NOT_FOUND)]):
         yield f"Not found in {said}."
     yield from claims.loc[claims["space"].isna(), "sentence"]

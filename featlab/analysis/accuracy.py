@@ -13,8 +13,9 @@ from featlab.analysis.snapshots import Row
 from featlab.hierarchy.labelspace import LabelSpace
 from featlab.hierarchy.taxonomy import Taxonomy
 from featlab.metrics import bias
-from featlab.metrics.confusion import confusion
+from featlab.metrics.confusion import Confusion
 from featlab.statistics.decisions import Decisions
+from featlab.statistics.usable import Pair
 from featlab.store.reader import Run
 from featlab.typing import NAN, Ints
 
@@ -41,9 +42,9 @@ class Answers:
 
 
 def accuracy_table(
-    run: Run, plan: Plan, decisions: Mapping[tuple[int, str], Decisions]
+    run: Run, plan: Plan, decisions: Mapping[Pair, Decisions], counted: Mapping[Pair, Confusion]
 ) -> tuple[pd.DataFrame, dict[tuple[str, str], Answers]]:
-    """Accuracy rows, and the answers behind them by (split, space)."""
+    """Accuracy rows, and the answers behind them by (split, space), from decisions and what they count to."""
     heights = plan.taxonomy.lca_links(run.classes) if plan.taxonomy is not None and decisions else None
     rows: list[Row] = []
     by_class: dict[tuple[str, str], Answers] = {}
@@ -55,10 +56,10 @@ def accuracy_table(
         decided = said.predictions >= 0
         labels, predictions = run.labels(epoch, split)[decided], said.predictions[decided]
         counts = np.bincount(labels, minlength=len(run.classes))
-        confused = confusion(labels, predictions, len(run.classes))
+        confused = counted[epoch, split]
         hyponym_accuracy = float((labels == predictions).sum() / len(labels))
         for space in plan.spaces:
-            correct = bias.correct_by_class(labels, predictions, space.labels)
+            correct = confused.correct(space.labels)
             if said.correct is not None and not space.is_identity:
                 correct = said.correct[space.name]
             accuracy = float(correct.sum() / len(labels))

@@ -285,7 +285,7 @@ class _Tables:
 
     def results(self) -> Results:
         """Assemble the results."""
-        accuracy, answers = accuracy_table(self.run, self.plan, self.decisions)
+        accuracy, answers = accuracy_table(self.run, self.plan, self.decisions, self.confused.counted)
         alignment = corrected(self.scored)
         change = alignment_change(self.scored, self.left_out, self.siblings)
         warn_class_order(alignment, self.shifts)

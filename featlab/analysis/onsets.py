@@ -18,7 +18,6 @@ from featlab.typing import NAN, Floats, Ints
 
 FRACTIONS = (0.5, 0.9)
 RISING = ("accuracy", "ncc_accuracy", "nc4_agreement")  # more is better; less is of every other series
-UNTOLD = ("unknown", "still", "away")  # courses without a time at which something was learned
 SPACES = 3  # with an onset that a trend takes
 SLOPE = ("slope", "low", "high", "control_difference", "control_low", "control_high")
 AHEAD = ("ahead", "ahead_low", "ahead_high", "ahead_control_difference", "ahead_control_low", "ahead_control_high")
@@ -195,7 +194,7 @@ def _onset(series: Series, course: Course, fraction: float, sampled: Population,
     rising = series.name in RISING
     name, resolution = courses.course(course.epochs, course.values, fraction, rising=rising, errors=course.errors)
     onset = NAN if np.isnan(resolution) else float(bias.onset(course.epochs, course.values, fraction))
-    told = NAN if name in UNTOLD else onset
+    told = NAN if name in courses.UNTOLD else onset
     controls = _learned(course.epochs, course.controls, fraction, rising=rising)
     low = high = NAN
     resampled = None

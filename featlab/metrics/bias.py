@@ -19,29 +19,6 @@ NORMAL = 2000  # groups from which they are Student's again: skewness no longer 
 LARGE = 1e12  # t of a resample in which all groups are equal
 
 
-def correct_by_class(labels: Ints, predictions: Ints, groups: Ints) -> Ints:
-    """Rows of each class whose prediction falls in the right group: g(prediction) = g(label).
-
-    Parameters
-    ----------
-    labels, predictions
-        Classes, ndarrays of shape (n_samples,).
-    groups
-        Group of each class, shape (n_classes,).
-
-    Returns
-    -------
-    ndarray of shape (n_classes,)
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> correct_by_class(np.array([0, 1, 2]), np.array([1, 1, 0]), np.array([0, 0, 1]))
-    array([1, 1, 0])
-    """
-    return np.bincount(labels[groups[labels] == groups[predictions]], minlength=len(groups)).astype(np.int64)
-
-
 def random_expected(accuracy: float, sizes: Ints) -> float:
     """Accuracy to expect of the greedy rule in a random label space of these group sizes, exactly.
 

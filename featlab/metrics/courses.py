@@ -9,6 +9,7 @@ from featlab.typing import NAN, Floats
 
 TURNED = 0.25  # share of what a series had gained that it gives back before it is said to have turned
 CERTAIN = 4.0  # standard errors that this must be beyond, where they are known: of many epochs, one is three off
+UNTOLD = ("unknown", "still", "away")  # courses without a time at which something was learned
 STILL = 1e-12  # a series whose whole range is smaller has not moved, such as an angle of two means
 
 

@@ -6,6 +6,7 @@ the variance between classes is taken apart as in a nested analysis of variance.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -54,6 +55,38 @@ def children_of(parents: Ints, n_classes: int) -> list[Ints]:
     return [order[start:end] for start, end in pairwise(starts)]
 
 
+def ways_down(means: Floats, counts: Floats, children: Sequence[Ints]) -> Iterator[tuple[int, Ints, Floats, Floats]]:
+    """Walk a tree from its classes to its root, some columns of the means at a time.
+
+    Parameters
+    ----------
+    means
+        Of the classes up to rotation and shift, shape (n_classes, n_dimensions); any for a class without rows.
+    counts
+        Rows below each class, then below each inner node, shape (n_nodes,).
+    children
+        Of each inner node, from `children_of`.
+
+    Yields
+    ------
+    tuple
+        An inner node's number, its children, the way to its mean from that of all rows, and the ways from there to the
+        means of its children, shapes (n_columns,) and (n_children, n_columns). Each node comes once for each block of
+        columns, over which squared lengths and products are to be summed.
+    """
+    n_classes = len(counts) - len(children)
+    rows = counts[:n_classes]
+    for start in range(0, means.shape[1], COLUMNS):
+        part = np.zeros((len(counts), min(COLUMNS, means.shape[1] - start)))
+        part[:n_classes] = np.where(rows[:, None] > 0, means[:, start : start + COLUMNS], 0.0)
+        part[:n_classes] -= rows @ part[:n_classes] / max(counts[-1], 1)
+        for node, below in enumerate(children, n_classes):
+            steps = part[below]
+            part[node] = counts[below] @ steps / max(counts[node], 1)
+            steps -= part[node]
+            yield node, below, part[node], steps
+
+
 def split_variances(means: Floats, rows: Ints, parents: Ints) -> SplitVariances:
     """Take the variance between classes apart by the nodes of a tree at which they part.
 
@@ -85,14 +118,8 @@ def split_variances(means: Floats, rows: Ints, parents: Ints) -> SplitVariances:
     for node, below in enumerate(children, n_classes):
         counts[node], classes[node] = counts[below].sum(), classes[below].sum()
     squares = np.zeros(len(children))
-    for start in range(0, means.shape[1], COLUMNS):
-        part = np.zeros((n_nodes, min(COLUMNS, means.shape[1] - start)))
-        part[:n_classes] = np.where(counts[:n_classes, None] > 0, means[:, start : start + COLUMNS], 0.0)
-        for node, below in enumerate(children, n_classes):
-            weights, steps = counts[below].astype(np.float64), part[below]
-            part[node] = weights @ steps / max(counts[node], 1)
-            steps -= part[node]
-            squares[node - n_classes] += weights @ np.einsum("ij,ij->i", steps, steps)
+    for node, below, _, steps in ways_down(means, counts.astype(np.float64), children):
+        squares[node - n_classes] += counts[below] @ np.einsum("ij,ij->i", steps, steps)
     present = np.bincount(parents[counts[:-1] > 0] - n_classes, minlength=len(children))
     variance = np.where(present > 1, squares / max(int(rows.sum()), 1), NAN)
     return SplitVariances(variance, present, classes[n_classes:], counts[n_classes:])

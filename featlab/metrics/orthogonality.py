@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from featlab.metrics.differentiation import COLUMNS, children_of
+from featlab.metrics.differentiation import children_of, ways_down
 from featlab.typing import Floats, Ints
 
 NOWHERE = 1e-12  # share of the longest way up to which one is rounding, and has no direction
@@ -50,19 +50,11 @@ def orthogonality(means: Floats, rows: Ints, parents: Ints) -> Floats:
     counts[:n_classes] = rows
     for node, below in enumerate(children, n_classes):
         counts[node] = counts[below].sum()
-    known = counts[:n_classes, None] > 0
     products, steps_squared, ways_squared = np.zeros((3, n_nodes))
-    for start in range(0, means.shape[1], COLUMNS):
-        part = np.zeros((n_nodes, min(COLUMNS, means.shape[1] - start)))
-        part[:n_classes] = np.where(known, means[:, start : start + COLUMNS], 0.0)
-        part[:n_classes] -= counts[:n_classes] @ part[:n_classes] / max(counts[-1], 1)
-        for node, below in enumerate(children[:-1], n_classes):
-            steps = part[below]
-            part[node] = counts[below] @ steps / max(counts[node], 1)
-            steps -= part[node]
-            products[below] += steps @ part[node]
-            steps_squared[below] += np.einsum("ij,ij->i", steps, steps)
-            ways_squared[node] += part[node] @ part[node]
+    for node, below, way, steps in ways_down(means, counts, children):
+        products[below] += steps @ way
+        steps_squared[below] += np.einsum("ij,ij->i", steps, steps)
+        ways_squared[node] += way @ way
     found = np.full(len(children), np.nan)
     shortest = NOWHERE**2 * max(steps_squared.max(), ways_squared.max())
     for node, below in enumerate(children[:-1], n_classes):

@@ -568,13 +568,13 @@ _COLUMNS = {
         unknown="no random groups, as for the classes, or none whose series gains",
     ),
     "onset.control_low": Definition(
-        "Lower end of the 95 % range of onsets in the random groups.",
+        "Lower end of the range of onsets in the random groups: of 19 to 40 all of them, of more the middle 95 %.",
         unit="epochs",
         range=">= 0",
         unknown="fewer than 19 random groups with an onset",
     ),
     "onset.control_high": Definition(
-        "Upper end of the 95 % range of onsets in the random groups.",
+        "Upper end of the range of onsets in the random groups: of 19 to 40 all of them, of more the middle 95 %.",
         unit="epochs",
         range=">= 0",
         unknown="fewer than 19 random groups with an onset",
@@ -632,14 +632,14 @@ _COLUMNS = {
         unknown="no random groups, or no onset",
     ),
     "precedence.control_low": Definition(
-        "Lower end of the 95 % range of onsets of random groups, less that of the label space; above 0, earlier than "
+        "Lower end of the range of onsets of random groups, less that of the label space; above 0, earlier than "
         "chance groups are.",
         unit="epochs",
         null="0",
         unknown="fewer than 19 random groups with an onset, or no onset",
     ),
     "precedence.control_high": Definition(
-        "Upper end of the 95 % range of onsets of random groups, less that of the label space.",
+        "Upper end of the range of onsets of random groups, less that of the label space.",
         unit="epochs",
         null="0",
         unknown="fewer than 19 random groups with an onset, or no onset",
@@ -678,13 +678,13 @@ _COLUMNS = {
         unknown="no random groups, or no slope",
     ),
     "trend.control_low": Definition(
-        "Lower end of the slope less the 95 % range of slopes of random groups, one of each label space.",
+        "Lower end of the slope less the range of slopes of random groups, one of each label space.",
         unit="epochs per doubling",
         null="0",
         unknown="fewer than 19 random groups, or no slope",
     ),
     "trend.control_high": Definition(
-        "Upper end of the slope less the 95 % range of slopes of random groups, one of each label space.",
+        "Upper end of the slope less the range of slopes of random groups, one of each label space.",
         unit="epochs per doubling",
         null="0",
         unknown="fewer than 19 random groups, or no slope",
@@ -717,13 +717,13 @@ _COLUMNS = {
         unknown="no random groups, or no such difference",
     ),
     "trend.ahead_control_low": Definition(
-        "Lower end of it less the 95 % range in random groups, one of each label space.",
+        "Lower end of it less the range in random groups, one of each label space.",
         unit="epochs",
         null="0",
         unknown="fewer than 19 random groups, or no such difference",
     ),
     "trend.ahead_control_high": Definition(
-        "Upper end of it less the 95 % range in random groups, one of each label space.",
+        "Upper end of it less the range in random groups, one of each label space.",
         unit="epochs",
         null="0",
         unknown="fewer than 19 random groups, or no such difference",

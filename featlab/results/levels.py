@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from featlab.hierarchy.labelspace import HYPONYM
-from featlab.results.verdict import UNTOLD
+from featlab.metrics.courses import UNTOLD
 
 ONSET = ("onset", "low", "high")
 PAIRED = {

@@ -363,7 +363,7 @@ CLAIMS: Mapping[str, Definition] = {
         "The interval holds 0 or is unknown, random groups are as early, or the course gives no ground for a claim."
     ),
     "no_course": Definition("There is no onset to compare: the series did not move, or ended worse than it began."),
-    "aligned": Definition("The layer follows the hierarchy better than with shuffled classes, at p = 0.05 or less."),
+    "aligned": Definition("The layer follows the hierarchy beyond shuffled classes, at p_corrected = 0.05 or less."),
     "learned": Definition("The layer follows the hierarchy better than at the first epoch, beyond the uncertainty."),
     "lost": Definition("The layer follows the hierarchy less than at the first epoch, beyond the uncertainty."),
 }

@@ -18,6 +18,7 @@ import pandas as pd
 
 from featlab.hierarchy.labelspace import HYPONYM
 from featlab.messages import joined
+from featlab.metrics.courses import UNTOLD
 from featlab.results.default_score import default_rows
 from featlab.results.schema import VERDICT, table_columns
 from featlab.typing import NAN
@@ -29,7 +30,6 @@ ALIGNED, LEARNED, LOST = "aligned", "learned", "lost"
 FRACTION = 0.5  # of its way that a series has covered where claims compare it
 LEADS = {"accuracy": "accuracy", "ncc_accuracy": "nearest-mean accuracy"}
 SIGNIFICANT = 0.05
-UNTOLD = ("unknown", "still", "away")  # courses without a time at which something was learned
 CLASSES, GROUPS, RANDOM = "classes", "number of groups", "random groups"
 FIRST, SHUFFLED = "first epoch", "shuffled classes"
 HEADLINES = {BROAD: "Broad before specific", SPECIFIC: "Specific before broad"}
@@ -355,13 +355,18 @@ def _level(course: _Course, row: Mapping[str, Any]) -> Iterator[Row]:
     if random.known:
         side = {1: BROAD, -1: SPECIFIC, 0: UNDECIDED}[random.side]
         told = f"{start}, {_than_random(random)} of the same sizes"
-        doubt = f" ({_level_text(random)})" if random.side else f": undecided ({_level_text(random)}, which holds zero)"
+        doubt = f" ({_range_text(random)})" if random.side else f": undecided ({_range_text(random)}, which holds zero)"
         yield course.row(side, space, RANDOM, random, _capital(f"{told}{doubt}."))
 
 
 def _untested(random: Interval) -> str:
     """Say that a claim was not held against random groups, as too few were drawn, or by a rule that has none."""
     return "" if random.known else ", not compared with random groups"
+
+
+def _range_text(found: Interval) -> str:
+    """Tell the range of the differences to random groups; beyond one of 20 is a further random one in 21, each way."""
+    return f"range {found}"
 
 
 def _than_random(found: Interval) -> str:
@@ -416,7 +421,7 @@ def _collapse(course: _Course, precedence: pd.DataFrame, ranks: Mapping[str, tup
                 _capital(f"{start}: undecided (no range of random groups to compare with)."),
             )
             continue
-        told = f"{start}, {_than_random(random)} ({_level_text(random)})"
+        told = f"{start}, {_than_random(random)} ({_range_text(random)})"
         if np.isfinite(of_classes):
             told += f"; in {course.members(HYPONYM)} at {of_classes:.2f}"
         side = random.side
@@ -437,29 +442,44 @@ def _alignment(alignment: pd.DataFrame, change: pd.DataFrame, place: Mapping[str
         epoch, last = int(row["last_epoch"]), float(row["last"])
         name = f"{row['score']} ({row['metric']}, {row['taxonomy_distance']}) of {place['layer']}"
         head = {"series": row["score"], **place, "space": None}
+        if not np.isfinite(last):
+            told = f"{name} has no value, as all distances or all of the hierarchy's are equal."
+            yield head | {"claim": NO_COURSE, "against": None} | vars(Interval(NAN)) | {"sentence": told}
+            continue
         if np.isfinite(row["change"]):
-            found = Interval(float(row["change"]), float(row["change_low"]), float(row["change_high"]))
+            found = _interval(row, "change", "change_low", "change_high")
             claim = _learned(found, float(row["change_p"]))
             end = {LEARNED: "it was learned", LOST: "it was lost"}.get(claim, "undecided whether it was learned")
             doubt = f"change {_level_text(found)}" if found.known else "no interval is known"
             told = f"{name} went from {row['first']:.2f} at epoch {int(row['first_epoch'])} to {last:.2f} at epoch "
-            told += f"{epoch} ({doubt}, p = {row['change_p']:.3g}): {end}."
+            told += f"{epoch} ({doubt}, {_p(row['change_p'])}): {end}."
             yield head | {"claim": claim, "against": FIRST} | vars(found) | {"sentence": told}
         for judged in _records(default_rows(alignment[alignment["epoch"] == epoch])):
             mean = float(judged["null_mean"])
             found = Interval(last - mean, *(float(row[end]) - mean for end in ("low", "high")))
-            follows = bool(judged["p"] <= SIGNIFICANT)
-            claim, end = (ALIGNED, "follows") if follows else (UNDECIDED, "undecided whether it follows")
-            told = f"{name} is {last:.2f} at epoch {epoch}, {found.difference:.2f} more than with shuffled classes "
-            told += f"(p = {judged['p']:.3g}): {end} the hierarchy."
+            # Against the best of all epochs and layers: each layer has a claim, and one in twenty would hold by chance.
+            follows = bool(judged["p_corrected"] <= SIGNIFICANT)
+            claim, end = (ALIGNED, "it follows") if follows else (UNDECIDED, "undecided whether it follows")
+            told = f"{name} is {last:.2f} at epoch {epoch}{_beyond_shuffled(found)}"
+            told += f" ({_p(judged['p_corrected'])} over all epochs and layers): {end} the hierarchy."
             yield head | {"claim": claim, "against": SHUFFLED} | vars(found) | {"sentence": told}
 
 
 def _learned(change: Interval, p: float) -> str:
-    """Name what a change carries: gained beyond permuted classes and, where there is an interval, beyond that."""
-    if change.side < 0:
-        return LOST
-    return LEARNED if change.side > 0 and p <= SIGNIFICANT else UNDECIDED
+    """Name what a change carries: it is beyond its interval, and beyond permuted classes, whose p is one-sided."""
+    if change.side > 0 and p <= SIGNIFICANT:
+        return LEARNED
+    return LOST if change.side < 0 and p >= 1 - SIGNIFICANT else UNDECIDED
+
+
+def _p(p: float) -> str:
+    return f"p = {p:.3g}" if np.isfinite(p) else "without permutations there is no p"
+
+
+def _beyond_shuffled(found: Interval) -> str:
+    if not np.isfinite(found.difference):
+        return ""
+    return f", {abs(found.difference):.2f} {'more' if found.difference >= 0 else 'less'} than with shuffled classes"
 
 
 def _records(table: pd.DataFrame) -> list[Row]:

@@ -269,7 +269,6 @@ def test_a_collapse_column_that_turns_back_is_undecided():
     kinds = ("moved", "turned", "away")
     found = tables(((0.5, NAN, NAN), (1.0, NAN, NAN)), series="nc1_cdnv", layer="fc", course=kinds)
     found.precedence[["control_difference", "control_low", "control_high"]] = (0.4, 0.2, 0.6)
-    found.onset.loc[found.onset.space == "family", "onset"] = NAN
     told = make_verdict(found).set_index("space")
     assert told.claim.to_dict() == {"family": "no_course", "kind": "undecided"}
     assert "and turned back behind it later" in told.sentence["kind"]

@@ -109,7 +109,13 @@ def main() -> None:
     mutants = [one for one in read_mutants() if options.only in one.file]
     for one in mutants:
         one.applied()
-    fails(sorted({test for one in mutants for test in one.tests.split()}))
+    fails(
+        [
+            f"--numprocesses={options.workers}",
+            "--dist=loadfile",
+            *sorted({test for one in mutants for test in one.tests.split()}),
+        ]
+    )
     noticed = []
     with ThreadPoolExecutor(options.workers) as pool:
         for number, (one, is_killed) in enumerate(zip(mutants, pool.map(is_noticed, mutants), strict=True), 1):

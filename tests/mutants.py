@@ -63,7 +63,8 @@ def fails(tests: Sequence[str], mutant: Mutant | None = None) -> bool:
             shutil.copytree(ROOT / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
         if mutant is not None:
             (root / mutant.file).write_text(mutant.applied(), encoding="utf-8")
-        paths = os.pathsep.join([str(root), str(root / "cli"), str(ROOT)])  # the last for benchmarks, which tests import
+        # tests import benchmarks too, which stands behind the copy
+        paths = os.pathsep.join([str(root), str(root / "cli"), str(ROOT)])
         temporary = root / "tmp"
         temporary.mkdir()
         environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "TMPDIR": str(temporary)}

@@ -83,6 +83,15 @@ def test_a_label_space_may_bear_the_name_of_a_control(tmp_path):
         )
 
 
+@pytest.mark.filterwarnings("ignore:2 of 5 classes have no row:featlab.FeatlabWarning")
+def test_a_space_whose_present_classes_are_one_group_has_no_scores(tmp_path):
+    rng, labels = np.random.default_rng(0), np.repeat([0, 1, 2], 20)
+    path = store(tmp_path / "run.zarr", rng.normal(size=(60, 6)) + np.eye(6)[labels], labels, 5)
+    spaces = {"parted": [0, 0, 1, 1, 1], "whole": [0, 0, 0, 1, 1], "single": [0, 1, 2, 3, 3]}
+    found = featlab.analyze(path, spaces=spaces, permutations=9, controls=0).alignment
+    assert set(found.space.dropna()) == {"parted"}
+
+
 def test_a_planted_tree_without_noise_is_recovered(tmp_path):
     tree = planted_tree(depth=3, branching=3, dim=48, samples_per_class=4, noise=0.0)
     path = tmp_path / "run.zarr"

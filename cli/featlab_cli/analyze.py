@@ -115,7 +115,7 @@ class Size(Bytes):
     "--measure",
     "measures",
     multiple=True,
-    help="A further table: one that an installed package offers.",
+    help="A further table, which takes time of its own: probes, or one that an installed package offers.",
     shell_complete=completion.among(completion.measures),
 )
 @click.option("--permutations", type=click.IntRange(0), default=999, show_default=True, help="Of classes, for nulls.")

@@ -19,7 +19,9 @@ from featlab.statistics.gather import Request
 
 GROUP = "featlab.measures"
 # Those that come with featlab, by the place of their class.
-BUILTIN: Mapping[str, tuple[str, str]] = {}
+BUILTIN: Mapping[str, tuple[str, str]] = {
+    "probes": ("featlab.measures.probes", "Probes"),
+}
 SNAPSHOT = ("epoch", "split", "layer")
 
 

@@ -17,6 +17,8 @@ from featlab.metrics.ridge import Ridge
 from featlab.statistics import slabs
 from featlab.statistics.products import ProductSums
 
+# Of the tables of every analysis as little as there can be.
+QUICK = {"permutations": 0, "metrics": ("euclidean",), "linkages": ("average",), "distances": ("path",)}
 TREE = planted_tree(depth=2, branching=4, dim=24, samples_per_class=20, noise=0.5)
 GENERATOR = np.random.default_rng(3)
 LABELS = {"train": GENERATOR.permutation(TREE.labels)[:230], "val": GENERATOR.permutation(TREE.labels)[:150]}
@@ -38,7 +40,7 @@ def write(path, given, labels=LABELS):
 
 
 def probed(path, **options):
-    chosen = {"hierarchy": TREE.taxonomy, "splits": "val", "permutations": 0, "controls": 6, "cache": False, **options}
+    chosen = {"hierarchy": TREE.taxonomy, "splits": "val", **QUICK, "controls": 6, "cache": False, **options}
     return featlab.analyze(path, measures="probes", **chosen)
 
 

@@ -14,7 +14,7 @@ from featlab.analysis.snapshots import SnapshotSummary
 from featlab.errors import FeatlabWarning
 from featlab.measures.class_means import ClassMeans
 from featlab.measures.frames import checked
-from featlab.measures.joint_pass import Counting, Finished, joint_pass
+from featlab.measures.joint_pass import Counting, Finished, JointPass
 from featlab.measures.loaded import Failed, Loaded
 from featlab.measures.measure import ClassMeasure, RowMeasure, stacked
 from featlab.measures.setting import Setting
@@ -36,9 +36,8 @@ class ClassMeasuring:
         """What each gives, or `Failed`, by name."""
         given = {}
         for loaded in self.measures:
-            assert isinstance(loaded.measure, ClassMeasure)  # noqa: S101 - chosen so
             means = ClassMeans.of(request, statistics, self.setting)
-            given[loaded.name] = loaded.call(loaded.measure.measure, means, at=request)
+            given[loaded.name] = loaded.call("measure", means, at=request)
         return given
 
 
@@ -57,6 +56,7 @@ class AskedTables:
     measures: Sequence[Loaded]
     setting: Setting
     _given: dict[str, Finished | Failed] = field(default_factory=dict)
+    _pass: JointPass | None = None
 
     @classmethod
     def of(cls, measures: Sequence[Loaded], plan: Plan, classes: Sequence[str]) -> AskedTables:
@@ -80,11 +80,16 @@ class AskedTables:
                 if not isinstance(held, Failed):
                     held[summary.request] = given
 
-    def read_rows(self, engine: Engine, run: Run, requests: Sequence[Request], counting: Counting) -> None:
-        """Let the measures that need rows hear them, all in one reading."""
+    def plan(self, engine: Engine, run: Run, requests: Sequence[Request], counting: Counting) -> None:
+        """Plan the reading of the rows, before anything is computed: OptionError where memory is too small for it."""
         of_rows = [loaded for loaded in self.measures if isinstance(loaded.measure, RowMeasure)]
         if of_rows:
-            self._given.update(joint_pass(engine, run, of_rows, requests, self.setting, counting))
+            self._pass = JointPass(engine, run, of_rows, requests, self.setting, counting)
+
+    def read_rows(self) -> None:
+        """Let the measures that need rows hear them, all in one reading."""
+        if self._pass is not None:
+            self._given.update(self._pass.compute())
 
     def finish(self) -> tuple[dict[str, pd.DataFrame], dict[str, str], dict[str, Any]]:
         """Return the tables, notes on those that lack something, and parameters of the results."""
@@ -106,7 +111,7 @@ def _table(loaded: Loaded, given: Finished | Failed, setting: Setting) -> tuple[
     failures = [each for each in given.values() if isinstance(each, Failed)]
     good = {request: each for request, each in given.items() if not isinstance(each, Failed)}
     measure = loaded.measure
-    made = loaded.call(measure.table, good, setting) if isinstance(measure, RowMeasure) else loaded.call(stacked, good)
+    made = loaded.call("table", good, setting) if isinstance(measure, RowMeasure) else loaded.call(stacked, good)
     frame = made if isinstance(made, Failed) else checked(made, loaded)
     if isinstance(frame, Failed):
         return pd.DataFrame(), frame

@@ -108,7 +108,7 @@ class RowMeasure(Measure, ABC):
 
     @abstractmethod
     def merge(self, first: Any, second: Any) -> Any:
-        """Join the parts of two disjoint sets of rows, earlier rows first; the first may be changed in place."""
+        """Join the parts of two disjoint sets of rows, earlier rows first, into another: both stay as they are."""
 
     @abstractmethod
     def finish(self, part: Any, request: Request, setting: Setting) -> Any:

@@ -218,7 +218,7 @@ def _asked(fit: Fit, setting: Setting) -> list[tuple[float | None, int, int | No
 
     Where nothing could be chosen the penalty is None.
     """
-    asked = []
+    asked: list[tuple[float, int, int | None, Ints]] = []
     for space, (name, groups) in enumerate(setting.spaces.items()):
         asked.append((float(fit.penalties[space]), space, None, groups))
         for number, drawn in enumerate(setting.controls.get(name, ())):
@@ -233,7 +233,7 @@ def _row(
     n_groups = int(groups.max()) + 1
 
     def by_group(of_class: Ints) -> Floats:
-        return np.bincount(groups, weights=of_class, minlength=n_groups)
+        return np.bincount(groups, weights=of_class, minlength=n_groups).astype(np.float64)
 
     scored, n_rows = by_group(rows), int(rows.sum())
     fitted = np.zeros(n_groups) if facts is None else by_group(facts.counts)

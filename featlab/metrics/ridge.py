@@ -15,7 +15,7 @@ from featlab.typing import NAN, Floats, Ints
 
 # Penalties to choose from, in units of the largest eigenvalue of X^T X; below the least, an eigenvalue of products in
 # float32 is rounding.
-PENALTIES: Floats = 10.0 ** np.arange(-7, 2)
+PENALTIES: Floats = np.power(10.0, np.arange(-7, 2))
 
 
 @dataclass(frozen=True)

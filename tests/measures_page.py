@@ -38,6 +38,13 @@ QUESTIONS = (
         "`rank` and `behind` for the layer, `change` and `change_p` for what training added",
     ),
     (
+        "By what law do the layers separate the classes, and from which layer on is nothing added?",
+        ("depth_law",),
+        "featlab show run.results depth_law --where \"space == 'hyponym'\" --sort=-epoch,series",
+        "`slope` with `r2` and `p`, beside `control_low` to `control_high` in a broad space; `reached_layer` for the "
+        "tunnel",
+    ),
+    (
         "Which classes are confused with which superclass?",
         ("groups", "confusion"),
         "featlab show run.results groups --sort=-epoch,recall",

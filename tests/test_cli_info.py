@@ -51,7 +51,7 @@ def info(*arguments: object) -> str:
 
 def test_the_table_groups_epochs_and_fits_80_columns(path: Path) -> None:
     head, _, table = info(path, "--format", "table").partition("\n\n")
-    assert [line.split()[0] for line in head.splitlines()] == ["run", "model", "classes", "epochs", "size"]
+    assert [line.split()[0] for line in head.splitlines()] == ["run", "model", "classes", "epochs", "layers", "size"]
     assert "classes 6 (class 0, class 1, class 2, class 3, ...)" in head
     assert "epochs  0-2 (3 in all)" in head
     assert all(len(line) <= 80 for line in table.splitlines())
@@ -62,7 +62,21 @@ def test_the_table_groups_epochs_and_fits_80_columns(path: Path) -> None:
         ["0-2", "val", "avgpool", "30", "2", "float16", "eval"],
         ["2", "train", "avgpool", "9", "2", "float16", "-"],
     ]
-    assert len(info(path, "--format", "table", "--all").splitlines()) == 5 + 1 + 1 + 7
+    assert len(info(path, "--format", "table", "--all").splitlines()) == 6 + 1 + 1 + 7
+
+
+def test_layers_come_as_the_model_calls_them(tmp_path: Path) -> None:
+    for epoch, names in enumerate((["deep", "stem"], ["stem", "deep", "other"])):
+        arrays = {name: features() for name in names}
+        write_epoch(tmp_path / "r", epoch=epoch, features=arrays, labels=np.arange(30) % 2, in_order=epoch == 1)
+        known = ("2, in no known order", "3, as they were given")[epoch]
+        head, _, table = info(tmp_path / "r", "--format", "table", "--all").partition("\n\n")
+        assert f"layers  {known}\n" in head
+    assert [line.split()[2] for line in table.splitlines()[1:]] == ["stem", "deep", "stem", "deep", "other"]
+    found = json.loads(info(tmp_path / "r", "--format", "json"))["layers_order"]
+    assert found == {"layers": ["stem", "deep", "other"], "found": "given"}
+    write_epoch(tmp_path / "r", epoch=2, features={"new": features()}, labels=np.arange(30) % 2)
+    assert "layers  4, 3 of them as they were given\n" in info(tmp_path / "r", "--format", "table")
 
 
 def test_long_names_are_folded_and_not_lost(tmp_path: Path) -> None:

@@ -214,6 +214,7 @@ def test_nothing_is_noted_where_all_is_there(tmp_path):
     assert featlab.analyze(tmp_path / "run.zarr", hierarchy="dotted", **OPTIONS).parameters["notes"].keys() == {
         "alignment_change",  # the classes are too few for intervals
         "confusion_alignment",  # no row is mistaken
+        "depth_law",  # there is one layer
     }
 
 

@@ -67,6 +67,7 @@ def test_an_unmodified_script_under_torchrun_whose_rank_dies_and_that_starts_aga
     assert done.returncode == 0, done.stderr
     run = featlab.open_run(tmp_path / "run.zarr")
     assert run.committed == [(1, "val"), (2, "val")]
+    assert run.layers_in_order == LAYERS
     assert_same(run, single)
     record = run.record(2, "val")
     assert (record.rows, record.unique, record.expected, list(record.parts)) == (52, 51, 51, ["r000", "r001"])

@@ -195,7 +195,7 @@ def test_a_table_is_described_column_by_column():
 
 def test_a_name_is_described_alone(results):
     (row,) = describe("nc1_pinv").to_dict("records")
-    assert (row["table"], row["direction"]) == ("collapse, onset, precedence, trend", "falls")
+    assert (row["table"], row["direction"]) == ("collapse, onset, precedence, trend, depth_law", "falls")
     assert describe("rsa_spearman").iloc[0].to_dict()["null"] == "permutations of the classes"
     assert describe("low")["table"].tolist()[:3] == ["onset", "precedence", "trend"]
     assert describe("precedence.low")["table"].tolist() == ["precedence"]

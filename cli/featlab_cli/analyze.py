@@ -87,6 +87,12 @@ class Size(Bytes):
     shell_complete=completion.of_run(lambda run: run.layers),
 )
 @click.option(
+    "--layers-order",
+    metavar="NAMES",
+    help="Layers from the input to the output, as conv1,conv2,fc, for what runs over depth [default: as the run says].",
+    shell_complete=completion.of_run(lambda run: run.layers, listed=True),
+)
+@click.option(
     "--metric",
     "metrics",
     multiple=True,
@@ -169,6 +175,9 @@ def command(
         raise click.UsageError("--cache and --no-cache are both given: choose one of them.")
     chosen: dict[str, Any] = {name: value if value != () else None for name, value in options.items()}
     chosen["measures"] = options["measures"]
+
+    if chosen["layers_order"] is not None:
+        chosen["layers_order"] = [name.strip() for name in chosen["layers_order"].split(",")]
     chosen |= {"spaces": spaces or None, "cache": cache or not no_cache}
     target = out or default_target(run)
     check_target(Path(target))

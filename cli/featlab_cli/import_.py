@@ -13,6 +13,7 @@ from featlab_cli import completion
 from featlab_cli.stores import check_kept
 
 TORCH_SUFFIXES = (".pt", ".pth")
+IN_ORDER_OF_NAMES = (".safetensors", ".h5", ".hdf5", ".hdf", ".he5")  # whatever order the arrays were saved in
 
 
 @click.command("import")
@@ -44,7 +45,13 @@ TORCH_SUFFIXES = (".pt", ".pth")
     shell_complete=completion.files,
 )
 @click.option("--class-vectors", is_flag=True, help="SOURCE has one row for each class, such as a classifier's weight.")
-@click.option("--key", "keys", multiple=True, metavar="NAME", help="Arrays of SOURCE to take as layers. Repeatable.")
+@click.option(
+    "--key",
+    "keys",
+    multiple=True,
+    metavar="NAME",
+    help="Arrays of SOURCE to take as layers, from input to output. Repeatable.",
+)
 @click.option("--layer", metavar="NAME", help="Name of the layer, if there is one [default: that of the array].")
 @click.option(
     "--dtype",
@@ -68,7 +75,8 @@ def command(
 
     Each array is a layer, but for those named labels, logits, sample_ids, classes, and weight and bias of a
     classifier. Large files are read block by block. Of .pt and .pth, tensors are loaded and no code is run. HDF5 needs
-    featlab[hdf5]; a dataset net/layer4 is the layer net.layer4.
+    featlab[hdf5]; a dataset net/layer4 is the layer net.layer4. The order of --key, or else that in which .npz, .pt and
+    .pth hold the arrays, is kept as that of the layers, from the input to the output.
 
     \b
     featlab import --store run.zarr --epoch 0 features.npz
@@ -83,6 +91,7 @@ def command(
     chosen: dict[str, Any] = {**options, "classes": _classes(classes)}
     if dtype is not None:
         chosen["dtype"] = dtype
+    chosen["in_order"] = bool(chosen["keys"]) or Path(source).suffix not in IN_ORDER_OF_NAMES
     with _arrays_of(source) as arrays:
         if class_vectors:
             rows = features.import_class_vectors(store, arrays, **chosen)

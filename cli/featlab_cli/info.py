@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from featlab.store.reader import Run
 
 FORMATS = ("table", "csv", "json")
+HOW_FOUND = {"called": "as the model calls them", "given": "as they were given"}
 GROUP = ["split", "layer", "rows", "dim", "dtype", "mode"]
 
 
@@ -83,6 +84,7 @@ def _print_table(run: Run, table: pd.DataFrame, everything: bool) -> None:
         "model": run.attrs["model"] or "not recorded",
         "classes": f"{count} ({names})" + (" with synsets" if run.synsets else ""),
         "epochs": f"{_epochs(run.epochs)} ({len(run.epochs)} in all)" if run.epochs else "none is committed",
+        **({"layers": _order(run)} if len(run.layers) > 1 else {}),
         "size": shown_bytes(_total_bytes(run), short=True),
     }
     for name, fact in facts.items():
@@ -105,6 +107,15 @@ def _print_table(run: Run, table: pd.DataFrame, everything: bool) -> None:
         shown.add_row(*map(Text, map(printable, [*cells, *(str(row[kind]) for kind in nonfinite)])))
     console.print()
     console.print(shown)
+
+
+def _order(run: Run) -> str:
+    """Say how many layers there are, and in which order they are listed."""
+    known = len(run.layers_in_order)
+    found = HOW_FOUND.get(run.attrs.get("layers_order", {}).get("found"), "in order")
+    if known == len(run.layers):
+        return f"{known}, {found}"
+    return f"{len(run.layers)}, {f'{known} of them {found}' if known else 'in no known order'}"
 
 
 def _rows(table: pd.DataFrame, everything: bool) -> list[dict[str, Any]]:

@@ -20,9 +20,11 @@ from featlab.analysis.class_order import Comparison, best_shifts, warn_class_ord
 from featlab.analysis.common_rank import with_common_rank
 from featlab.analysis.confusion_alignment import ConfusionAlignment, confusion_alignment_rows
 from featlab.analysis.confusion_tables import confusion_tables, count_decisions
+from featlab.analysis.depth_table import DepthTable
 from featlab.analysis.differentiation_tables import DifferentiationTables
 from featlab.analysis.evolution import evolution
 from featlab.analysis.induced import SOURCES, data_driven_taxonomy
+from featlab.analysis.layer_order import Depth, choose_depth
 from featlab.analysis.left_out import refuse_undecided, warn_left_out
 from featlab.analysis.node_onset_table import node_onset_table
 from featlab.analysis.onsets import accuracy_series, layer_series, onset_rows
@@ -80,6 +82,7 @@ def analyze(
     epochs: slice | int | Sequence[int] | None = None,
     splits: str | Sequence[str] | None = None,
     layers: str | Sequence[str] | None = None,
+    layers_order: Sequence[str] | None = None,
     metrics: Sequence[str] = ("euclidean", "cosine"),
     linkages: Sequence[Method] = ("average", "ward"),
     distances: Sequence[str] = ("path", "lca_height"),
@@ -117,6 +120,9 @@ def analyze(
         groups where no level is near, all of them balanced (`featlab.hierarchy.labelspace.default_spaces`).
     epochs, splits, layers
         What to analyse, by default all: a slice or list of epoch numbers, split names, globs of layers.
+    layers_order
+        Names of layers from the input to the output, for what runs over depth; others are left out of that. By default
+        the order that the run keeps, without layers after those that the classifier reads: these are outputs.
     metrics, linkages
         Distances between class means, and how trees are built on them.
     distances
@@ -201,10 +207,11 @@ def analyze(
     if hierarchy in SOURCES:  # only the chosen snapshots tell which is the last
         taxonomy = data_driven_taxonomy(engine, run, requests, str(hierarchy), finite_only=allow_nonfinite)
     plan = make_plan(run, requests, taxonomy, spaces, options)
+    depth = choose_depth(run, sorted({request.epoch for request in requests}), layers_order)
     decisions, rows = _decide(engine, run, plan)
     asked = AskedTables.of(asked_measures, plan, run.classes)
     asked.plan(engine, run, plan.requests, Counting(allow_nonfinite, rows))
-    tables = _Tables(run, plan, decisions, asked)
+    tables = _Tables(run, plan, decisions, depth, asked)
     groups = [list(group) for _, group in groupby(plan.requests, key=lambda request: (request.split, request.layer))]
     per_snapshot = steps(tables.reference, len(options.metrics), len(options.linkages))
     references = choose_references(run, requests, options)
@@ -252,9 +259,10 @@ def _decide(engine: Engine, run: Run, plan: Plan) -> tuple[dict[Pair, Decisions]
 class _Tables:
     """Gathers the rows of every table, one layer of one split at a time."""
 
-    def __init__(self, run: Run, plan: Plan, decisions: Mapping[Pair, Decisions], asked: AskedTables) -> None:
-        self.run, self.plan, self.decisions, self.asked = run, plan, decisions, asked
-        self.rows: dict[str, list[Row]] = {name: [] for name in ("geometry", "collapse", "linkage", "evolution")}
+    def __init__(
+        self, run: Run, plan: Plan, decisions: Mapping[Pair, Decisions], depth: Depth, asked: AskedTables
+    ) -> None:
+        self.run, self.plan, self.decisions, self.depth, self.asked = run, plan, decisions, depth, asked        self.rows: dict[str, list[Row]] = {name: [] for name in ("geometry", "collapse", "linkage", "evolution")}
         self.onsets: dict[str, list[Row]] = {"onset": [], "precedence": [], "trend": []}
         self.scored: list[Scored] = []
         self.left_out: dict[tuple[tuple[object, ...], int], LeftOut] = {}
@@ -262,6 +270,7 @@ class _Tables:
         self.distances: list[pd.DataFrame] = []
         self.differentiation = DifferentiationTables(plan, run.classes)
         self.orthogonality = OrthogonalityTable(plan, run.classes)
+        self.laws = DepthTable(plan, depth)
         self.single = False  # some snapshot has one row a class
         n_classes = len(run.classes)
         per_snapshot = n_classes * (n_classes - 1) // 2 * len(plan.options.metrics)
@@ -295,6 +304,8 @@ class _Tables:
         self.differentiation.add(summaries)
         self.orthogonality.add(summaries)
         self.asked.add(summaries)
+
+        self.laws.add(summaries)
         found = onset_rows(layer_series(summaries, self.plan), self.sampled, self.plan.options.seed)
         self.onsets = {name: rows + found[name] for name, rows in self.onsets.items()}
         self.scored += align(summaries, self.reference, advance)
@@ -306,6 +317,7 @@ class _Tables:
         """Assemble the results."""
         accuracy, answers = accuracy_table(self.run, self.plan, self.decisions, self.confused.counted)
         alignment = corrected(self.scored)
+        aligned = pd.DataFrame(alignment)
         change = alignment_change(self.scored, self.left_out, self.siblings)
         warn_class_order(alignment, self.shifts)
         confused = confusion_tables(self.run, self.plan, self.confused.counted)
@@ -325,7 +337,8 @@ class _Tables:
             "confusion": confused.confusion,
             "confusion_alignment": pd.DataFrame(confusion_alignment),
             "distances": pd.concat(self.distances, ignore_index=True) if self.distances else pd.DataFrame(),
-            "alignment": pd.DataFrame(alignment),
+            "alignment": aligned,
+            "depth_law": self.laws.frame(aligned),
             "alignment_change": pd.DataFrame(change),
             **{name: pd.DataFrame(rows) for name, rows in {**self.rows, **onsets}.items()},
             **asked,
@@ -338,6 +351,8 @@ class _Tables:
             **self.differentiation.notes(),
             **self.orthogonality.notes(),
             **lacking,
+
+            **self.laws.notes(),
         }
         return Results(tables, {**self._parameters(), **measured, "notes": notes})
 
@@ -412,6 +427,8 @@ class _Tables:
             "epochs": sorted({request.epoch for request in requests}),
             "splits": list(dict.fromkeys(request.split for request in requests)),
             "layers": list(dict.fromkeys(request.layer for request in requests)),
+            "layers_order": list(self.depth.layers),
+            "layers_order_found": self.depth.found,
             "spaces": [space.name for space in self.plan.spaces],
             "hierarchy": None if self.plan.taxonomy is None else self.plan.taxonomy.to_json(),
             **{name: list(value) if isinstance(value, tuple) else value for name, value in vars(options).items()},

@@ -352,7 +352,15 @@ class Recording:
         if setup.classifier.is_wanted:
             self._note_classifier(len(classes))
         found = {"output": logits.output, "found": logits.found} if has_logits and logits is not None else None
-        return Writing(setup, self._target, classes=classes, mode=self._mode, has_logits=has_logits, logits=found)
+        return Writing(
+            setup,
+            self._target,
+            classes=classes,
+            mode=self._mode,
+            has_logits=has_logits,
+            logits=found,
+            order=self._taps.order(),
+        )
 
     def _note_classifier(self, classes: int) -> None:
         setup = self._setup

@@ -19,6 +19,7 @@ from featlab.capture.staging.queue import WriterQueue
 from featlab.capture.target import Target
 from featlab.errors import FeatlabError
 from featlab.store.files import store_path
+from featlab.store.layer_order import CALLED, LayerOrder
 from featlab.store.layout import split_path
 from featlab.store.writer import SnapshotWriter
 
@@ -43,6 +44,8 @@ class Writing:
         True where each batch has logits.
     logits
         Description of the output that holds them; None where they are given with the batches.
+    order
+        Layers in the order in which the model called them.
 
     Raises
     ------
@@ -63,6 +66,7 @@ class Writing:
         mode: str,
         has_logits: bool,
         logits: Mapping[str, str] | None,
+        order: Sequence[str],
     ) -> None:
         options = setup.options
         self._setup = setup
@@ -88,6 +92,7 @@ class Writing:
             layers={layer.name: setup.specs[layer.name] for layer in setup.layers},
             logits=None if logits is None else {mode: logits},
             sampling=options.sampling.to_json(),
+            layers_order=LayerOrder(tuple(order), CALLED),
         )
         self._queue = WriterQueue(
             self._write,

@@ -39,6 +39,7 @@ def import_features(
     dtype: str = "float16",
     codec: str = "fast",
     overwrite: bool = False,
+    in_order: bool = True,
     progress: bool | None = None,
 ) -> int:
     """Store features of samples as one committed snapshot, reading the arrays block by block.
@@ -50,11 +51,11 @@ def import_features(
     arrays
         Layer to an array of shape (rows, ...). Beside the layers there may be "labels", "logits", "sample_ids",
         "classes", and a classifier's "weight" (K, D) and "bias" (K,).
-    epoch, split, dtype, codec, overwrite
+    epoch, split, dtype, codec, overwrite, in_order
         As for `write_epoch`.
     keys
-        Which arrays are layers, named so; by default all but the names above. A key may leave out a dotted prefix
-        of its array's name.
+        Which arrays are layers, named so, from the input to the output; by default all but the names above. A key may
+        leave out a dotted prefix of its array's name.
     layer
         A name for the only layer, in place of its array's.
     labels
@@ -107,6 +108,7 @@ def import_features(
             dtype=dtype,
             codec=codec,
             overwrite=overwrite,
+            in_order=in_order,
         )
     return len(numbers)
 
@@ -123,12 +125,13 @@ def import_class_vectors(
     dtype: str = "float32",
     codec: str = "fast",
     overwrite: bool = False,
+    in_order: bool = True,
 ) -> int:
     """Store one vector a class, such as the rows of a classifier's weight, as a snapshot of one row a class.
 
     Parameters
     ----------
-    store, epoch, split, layer, classes, dtype, codec, overwrite
+    store, epoch, split, layer, classes, dtype, codec, overwrite, in_order
         As for `import_features`.
     arrays
         Layer to an array of shape (K, D); row k belongs to class k.
@@ -180,6 +183,7 @@ def import_class_vectors(
         dtype=dtype,
         codec=codec,
         overwrite=overwrite,
+        in_order=in_order,
     )
     return int(rows)
 

@@ -81,6 +81,14 @@ _KLEIN = "Klein, Wright, Wieczorek 2020, A joint confidence region for an overal
 _SAXE = "Saxe, McClelland, Ganguli 2019, A mathematical theory of semantic development in deep neural networks, PNAS"
 _PARK = "Park et al. 2024, The geometry of categorical and hierarchical concepts in large language models, arXiv"
 _TUKEY = "Tukey 1958, Bias and confidence in not-quite large samples, Annals of Mathematical Statistics"
+_HE = "He, Su 2023, A law of data separation in deep learning, PNAS (arXiv 2210.17020)"
+_MASARCZYK = (
+    "Masarczyk et al. 2023, The tunnel effect: building data representations in deep neural networks, NeurIPS (arXiv "
+    "2305.19753)"
+)
+_NO_LINE = "fewer than two layers with a value"
+_NO_RANDOM_LINE = "fewer than two random groups, or one without a value in some layer"
+_NO_TUNNEL = "a measure of separation, a value of the last layer that is not above 0, or fewer than two layers"
 # What several are compared with, or unknown by.
 _RANDOM_SPACES = "random label spaces of the same group sizes"
 _CLASS_PERMUTATIONS = "permutations of the classes"
@@ -933,6 +941,133 @@ _COLUMNS = {
         range="0 to 1",
         unknown=_NO_TREES,
     ),
+    # depth_law
+    "depth_law.series": Definition(
+        "What runs over the layers: a measure of collapse, of which the logarithm is taken, ncc_accuracy, or the score "
+        "of alignment to begin with (cosine and path distances; without these, the first that were asked for).",
+        kind="text",
+    ),
+    "depth_law.layers": Definition(
+        "Number of hidden layers that the line is fitted to. Layers behind what the classifier reads are outputs and "
+        "do not count, nor do layers without a finite value. Of nc1_pinv, which sums over directions, only layers of "
+        "the largest rank do: sums over different numbers of directions do not compare.",
+        unit="layers",
+        range=">= 0",
+        kind="whole",
+    ),
+    "depth_law.first_layer": Definition("First of these layers.", kind="text", unknown="no layer has a value"),
+    "depth_law.last_layer": Definition("Last of these layers.", kind="text", unknown="no layer has a value"),
+    "depth_law.rank": Definition(
+        "Number of directions that nc1_pinv is summed over in each of these layers, their nc1_rank.",
+        unit="directions",
+        range=">= 1",
+        unknown="a measure other than nc1_pinv, or no layer with a value",
+    ),
+    "depth_law.slope": Definition(
+        "Slope of the least-squares line through the logarithm of a measure of separation, or through another measure "
+        "itself, over the places 0, 1, 2, ... of the layers in their order. exp(slope) is the factor from layer to "
+        "layer in the law of equi-separation. Places follow the layers that were captured: take one a block.",
+        "sum_l (l - mean l) y_l / sum_l (l - mean l)^2, y = log tr(S_W S_B^+) / G, or that of the measure",
+        unit="log of the measure, or the measure, a layer",
+        source=_HE,
+        null="p: other orders of the layers; control_slope to control_p: random groups of the same sizes",
+        unknown=_NO_LINE,
+    ),
+    "depth_law.intercept": Definition(
+        "Value of the line at the place of the first hidden layer.",
+        "mean y - slope mean l",
+        unit="log of the measure, or the measure",
+        unknown=_NO_LINE,
+    ),
+    "depth_law.r2": Definition(
+        "Share of the variance over the layers that the line accounts for; near 1 where the law holds.",
+        "1 - sum (y - line)^2 / sum (y - mean y)^2",
+        unit="share",
+        range="0 to 1",
+        source=_HE,
+        unknown="fewer than three layers with a value, or the same value in all",
+    ),
+    "depth_law.p": Definition(
+        "Share of the orders of these layers, their own among them, in which the line falls as steeply, or of "
+        "ncc_accuracy and alignment rises so. It says that depth matters; neighbouring layers are not independent, and "
+        "it does not say so.",
+        "(b + 1) / n, b of the other n - 1 orders at least as steep",
+        unit="share",
+        range="0 to 1",
+        source="after Pitman 1937, Significance tests which may be applied to samples from any populations II, "
+        "Supplement to the JRSS",
+        unknown="fewer than 4 layers, with which no p comes below 0.05, or the same value in all",
+    ),
+    "depth_law.orders": Definition(
+        "Number of orders that p is a share of: up to 7 layers all, of more their own and 4,999 at random.",
+        unit="orders",
+        range=">= 24",
+        unknown="fewer than 4 layers",
+    ),
+    "depth_law.control_slope": Definition(
+        "Mean slope over random groups of the same sizes, each over the same layers.",
+        unit="as of slope",
+        unknown=_NO_RANDOM_LINE,
+    ),
+    "depth_law.control_low": Definition(
+        "2.5 % quantile of the slope over the random groups.", unit="as of slope", unknown=_NO_RANDOM_LINE
+    ),
+    "depth_law.control_high": Definition(
+        "97.5 % quantile of the slope over the random groups.", unit="as of slope", unknown=_NO_RANDOM_LINE
+    ),
+    "depth_law.control_p": Definition(
+        "Rank of the slope among those of the random groups, as a two-sided p.",
+        "min(1, 2 (b + 1) / (n + 1)), b of n random groups beyond it on the side with fewer",
+        unit="share",
+        range="0 to 1",
+        unknown=f"{_NO_RANDOM_LINE}; no slope",
+    ),
+    "depth_law.last": Definition(
+        "Value in the last hidden layer that has one.",
+        unit="share, or correlation",
+        range="-1 to 1",
+        unknown="a measure of separation, or no layer with a value",
+    ),
+    "depth_law.reached_layer": Definition(
+        "First layer with 95 % of the last one's value: the tunnel, where nothing is added any more, begins there.",
+        kind="text",
+        source=f"after {_MASARCZYK}",
+        unknown=_NO_TUNNEL,
+    ),
+    "depth_law.reached": Definition(
+        "Place of that layer among the hidden layers; 1 is the first.",
+        "least l with x_l >= 0.95 x_last",
+        unit="layers",
+        range=">= 1",
+        source=f"after {_MASARCZYK}",
+        null="control_reached to control_reached_p: random groups of the same sizes",
+        unknown=_NO_TUNNEL,
+    ),
+    "depth_law.control_reached": Definition(
+        "Mean of that place over random groups of the same sizes, each against its own last value.",
+        unit="layers",
+        range=">= 1",
+        unknown=f"{_NO_RANDOM_LINE}; alignment; a measure of separation",
+    ),
+    "depth_law.control_reached_low": Definition(
+        "2.5 % quantile of that place over the random groups.",
+        unit="layers",
+        range=">= 1",
+        unknown=f"{_NO_RANDOM_LINE}; alignment; a measure of separation",
+    ),
+    "depth_law.control_reached_high": Definition(
+        "97.5 % quantile of that place over the random groups.",
+        unit="layers",
+        range=">= 1",
+        unknown=f"{_NO_RANDOM_LINE}; alignment; a measure of separation",
+    ),
+    "depth_law.control_reached_p": Definition(
+        "Rank of the place among those of the random groups, as a two-sided p.",
+        "min(1, 2 (b + 1) / (n + 1)), b of n random groups beyond it on the side with fewer",
+        unit="share",
+        range="0 to 1",
+        unknown=f"{_NO_RANDOM_LINE}; alignment; a measure of separation",
+    ),
     # groups, confusion
     "groups.classes": Definition("Number of classes in the group.", unit="classes", range=">= 1", kind="whole"),
     "groups.rows": Definition("Rows of the group.", unit="rows", range=">= 0", kind="whole"),
@@ -1221,6 +1356,7 @@ _UNKEYED = {
         "metric": "compared with the hierarchy",
         "taxonomy_distance": "compared with a layer",
     },
+    ("depth_law",): {"space": "alignment, which is of no label space"},
     ("evolution",): {
         "metric": "cka_linear and procrustes, which take the means as they are",
         "linkage": "a score of the means or distances themselves, without a tree",

@@ -338,6 +338,11 @@ NODE_SERIES: Mapping[str, Definition] = {
     ),
 }
 
+DEPTH_SERIES: Mapping[str, Definition] = {
+    **{column: COLUMNS[f"collapse.{column}"] for column in ("nc1_pinv", "nc1_trace_ratio", "nc1_cdnv", "ncc_accuracy")},
+    "rsa_spearman": ALIGNMENT_SCORES["rsa_spearman"],
+}
+
 CONFUSION_SCORES: Mapping[str, Definition] = {
     "rsa_spearman": Definition(
         "Rank correlation of how seldom two classes are taken for each other with how far apart they are, in the "
@@ -380,6 +385,7 @@ NAMED_VALUES: Mapping[str, Mapping[str, Mapping[str, Definition]]] = {
     "precedence": {"series": SERIES},
     "trend": {"series": SERIES},
     "node_onset": {"series": NODE_SERIES},
+    "depth_law": {"series": DEPTH_SERIES},
     "confusion_alignment": {
         "score": CONFUSION_SCORES, "taxonomy_distance": TAXONOMY_DISTANCES, "metric": METRICS
     },

@@ -53,7 +53,7 @@ def describe(name: str | None = None, *, foreign: Foreign = _NONE) -> pd.DataFra
     Examples
     --------
     >>> describe("nc1_pinv")[["table", "formula", "range", "direction"]].values.tolist()
-    [['collapse, onset, precedence, trend', 'tr(S_W S_B^+) / G', '>= 0', 'falls']]
+    [['collapse, onset, precedence, trend, depth_law', 'tr(S_W S_B^+) / G', '>= 0', 'falls']]
     >>> describe("geometry").column.tolist()[:5]
     ['epoch', 'split', 'layer', 'space', 'groups']
     """

@@ -152,6 +152,16 @@ TABLES: dict[str, Schema] = {
         ("children", "cosine", "null_mean", "null_std", "z", "p"),
         added=True,
     ),
+    "depth_law": Schema(
+        "how measures run over the layers, and a tunnel",
+        ("epoch", "split", "space", "series"),
+        (
+            *("layers", "first_layer", "last_layer", "rank", "slope", "intercept", "r2", "p", "orders"),
+            *("control_slope", "control_low", "control_high", "control_p", "last", "reached_layer", "reached"),
+            *("control_reached", "control_reached_low", "control_reached_high", "control_reached_p"),
+        ),
+        added=True,
+    ),
     "groups": Schema(
         "how well each group of each label space is told",
         ("epoch", "split", "space", "group"),

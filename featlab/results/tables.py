@@ -72,6 +72,7 @@ class Results:
     differentiation: pd.DataFrame
     split_onset: pd.DataFrame
     orthogonality: pd.DataFrame
+    depth_law: pd.DataFrame
     groups: pd.DataFrame
     confusion: pd.DataFrame
     confusion_alignment: pd.DataFrame

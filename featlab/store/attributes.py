@@ -18,6 +18,7 @@ from featlab.store.files import (
     read_many_attributes,
     write_group,
 )
+from featlab.store.layer_order import LayerOrder
 from featlab.store.local import PARTIAL
 from featlab.store.seals import seal_problem, sealed
 from featlab.version import __version__
@@ -33,6 +34,8 @@ class RunAttributes:
         As the first writer gave them: the commit records hold digests of these, so they never change.
     model, layers, logits
         What was captured, and how.
+    order
+        Of the layers, from the input to the output; None in older runs, and where there is one layer.
     featlab_version
         The version that made the run.
     new_classes, new_synsets
@@ -47,6 +50,7 @@ class RunAttributes:
     featlab_version: str = __version__
     new_classes: list[str] | None = None
     new_synsets: list[str] | None = None
+    order: LayerOrder | None = None
 
     @property
     def shown_classes(self) -> list[str]:
@@ -66,6 +70,7 @@ class RunAttributes:
         model: str | None = None,
         layers: Mapping[str, Mapping[str, Any]] | None = None,
         logits: Mapping[str, Mapping[str, str]] | None = None,
+        order: LayerOrder | None = None,
     ) -> RunAttributes:
         """Checked and in the types that JSON gives back."""
         names = check_names(classes, "classes")
@@ -80,7 +85,10 @@ class RunAttributes:
             raise OptionError(
                 f"layers cannot be written as JSON ({error}); give plain numbers, strings and lists"
             ) from error
-        return cls(names, ids, model, specs, {mode: dict(spec) for mode, spec in (logits or {}).items()})
+        found = {mode: dict(spec) for mode, spec in (logits or {}).items()}
+        for name in () if order is None else order.layers:
+            layout.check_layer(name)
+        return cls(names, ids, model, specs, found, order=None if order is None or len(order.layers) < 2 else order)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -91,6 +99,7 @@ class RunAttributes:
             "model": self.model,
             "layers": self.layers,
             **({"logits": self.logits} if self.logits else {}),
+            **({} if self.order is None else {layout.LAYERS_ORDER: self.order.to_json()}),
             **({layout.RENAMED: renamed} if (renamed := self._renamed()) else {}),
         }
 
@@ -144,13 +153,27 @@ class RunAttributes:
             warnings.warn(
                 f"{where} holds features of {self.model}, now come some of {new.model}", FeatlabWarning, stacklevel=2
             )
+        if self.order is not None and new.order is not None and (turned := self.order.turned(new.order)):
+            warnings.warn(
+                f"layer {turned[0]!r} comes before {turned[1]!r} in {where}, and now after it; the order there is "
+                "kept, and analyze takes another one with layers_order",
+                FeatlabWarning,
+                stacklevel=2,
+            )
         return replace(
             self,
             synsets=new.synsets if self.synsets is None else self.synsets,
             model=new.model if self.model is None else self.model,
             layers={**new.layers, **self.layers},  # what stands stays
             logits={**new.logits, **self.logits},
+            order=_joined(self.order, new.order),
         )
+
+
+def _joined(old: LayerOrder | None, new: LayerOrder | None) -> LayerOrder | None:
+    if old is None or new is None:
+        return new if old is None else old
+    return old if old.turned(new) else old.joined(new)
 
 
 def check_names(values: Sequence[str], what: str) -> list[str]:
@@ -257,8 +280,15 @@ def parse_attributes(root: AnyPath, data: Mapping[str, Any]) -> RunAttributes:
         raise _damaged(root, f"the logits are {logits!r:.80}")
     outputs = {mode: {key: str(spec.get(key, "")) for key in ("output", "found")} for mode, spec in logits.items()}
     later = _later_names(root, data.get(layout.RENAMED, {}), len(names))
-    version = str(data.get("featlab_version"))
-    return RunAttributes(names, ids, model, layers, outputs, version, later.get("classes"), later.get("synsets"))
+    version, new_names, new_ids = str(data.get("featlab_version")), later.get("classes"), later.get("synsets")
+    return RunAttributes(names, ids, model, layers, outputs, version, new_names, new_ids, _order_in(root, data))
+
+
+def _order_in(root: AnyPath, data: Mapping[str, Any]) -> LayerOrder | None:
+    try:
+        return LayerOrder.from_json(data[layout.LAYERS_ORDER]) if layout.LAYERS_ORDER in data else None
+    except ValueError as error:
+        raise _damaged(root, str(error)) from error
 
 
 def _later_names(root: AnyPath, renamed: Any, wanted: int) -> dict[str, list[str]]:

@@ -14,6 +14,7 @@ from featlab.errors import DataError, OptionError
 from featlab.store import layout
 from featlab.store.attributes import check_names, read_run
 from featlab.store.files import StorePath, disk_errors, read_attributes, store_path
+from featlab.store.layer_order import GIVEN, LayerOrder
 from featlab.store.rows import as_integers, as_rows, check_labels
 from featlab.store.writer import SnapshotWriter
 
@@ -35,6 +36,7 @@ def write_epoch(
     codec: str = "fast",
     mode: str | None = None,
     overwrite: bool = False,
+    in_order: bool = True,
 ) -> None:
     """Store features that exist already as one committed snapshot.
 
@@ -64,6 +66,9 @@ def write_epoch(
         from the logits, the classifier or the labels.
     dtype, codec, mode, overwrite
         As for SnapshotWriter.
+    in_order
+        True where `features` names the layers from the model's input to its output, which the run keeps as their
+        order. Say False of any other order, such as that of the alphabet.
 
     Raises
     ------
@@ -114,6 +119,7 @@ def write_epoch(
         mode=mode,
         expected=expected,
         overwrite=overwrite,
+        layers_order=LayerOrder(tuple(first[0]), GIVEN) if in_order else None,
     )
     with writer:
         for rows, batch_labels, batch_logits, batch_ids in chain([first], batches):

@@ -21,6 +21,7 @@ EPOCHS = "epochs"
 WEIGHTS = "weights"
 CLASSIFIER = "classifier"  # in a commit record: the digest of the epoch's classifier
 LAYERS = "layers"
+LAYERS_ORDER = "layers_order"  # in the attributes of a run
 RENAMED = "renamed"  # in the attributes of a run: what its classes are called since they were renamed
 
 MIB = 1 << 20

@@ -157,6 +157,8 @@ class Run:
         record was lost. No reader shows it.
     epochs, splits, layers
         What is committed anywhere in the run; layers in the order in which they first came.
+    layers_in_order
+        Those layers of which the run tells their place, from the model's input to its output; none in older runs.
 
     Examples
     --------
@@ -194,6 +196,8 @@ class Run:
         self.epochs = list(dict.fromkeys(epoch for epoch, _ in self._records))
         self.splits = sorted({split for _, split in self._records})
         self.layers = list(dict.fromkeys(layer for record in self._records.values() for layer in record.layers))
+        ordered = self.layers if len(self.layers) == 1 else () if attributes.order is None else attributes.order.layers
+        self.layers_in_order = [layer for layer in ordered if layer in self.layers]
 
     def _take(self, attributes: RunAttributes) -> None:
         self.attrs: dict[str, Any] = attributes.to_shown_json()
@@ -345,7 +349,7 @@ class Run:
         return blocks
 
     def info(self) -> pd.DataFrame:
-        """One row for each snapshot.
+        """One row for each snapshot; layers come from the input to the output, then those of which none knows.
 
         Returns
         -------
@@ -356,8 +360,9 @@ class Run:
 
         columns = ["epoch", "split", "layer", "rows", "dim", "dtype", "mode", "stored_bytes", "nan", "inf"]
         table = []
+        place = {layer: number for number, layer in enumerate(self.layers_in_order)}
         for (epoch, split), record in self._records.items():
-            for layer in record.layers:
+            for layer in sorted(record.layers, key=lambda layer: place.get(layer, len(place))):
                 array = f"{layout.LAYERS}/{layer}"
                 info = record.inventory[array]
                 counts = record.nonfinite.get(layer, {"nan": 0, "inf": 0})

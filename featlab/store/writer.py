@@ -26,6 +26,7 @@ from featlab.store.arrays import ArrayWriter
 from featlab.store.attributes import RunAttributes, committed_splits, ensure_run, is_run
 from featlab.store.commit import Classifier, Pending, commit_split, publish_part, remove_classifier
 from featlab.store.files import StorePath, disk_errors, read_attributes, store_path, write_group
+from featlab.store.layer_order import LayerOrder
 from featlab.store.lock import Holding, hold, one_at_a_time
 from featlab.store.parts import Together, clear_strangers, give_up, wait_for_parts
 from featlab.store.rows import as_integers, as_rows, check_batch, check_widths, to_disk
@@ -104,6 +105,8 @@ class SnapshotWriter:
         at its commit. By default rank 0 starts first, commits last, and takes what parts there are.
     logits
         How the logits were found among the model's outputs, by mode; kept with the run.
+    layers_order
+        Order of the layers from the input to the output, where it is known; kept with the run.
 
     Raises
     ------
@@ -150,6 +153,7 @@ class SnapshotWriter:
         sampling: Mapping[str, int] | None = None,
         together: Together | None = None,
         logits: Mapping[str, Mapping[str, str]] | None = None,
+        layers_order: LayerOrder | None = None,
     ) -> None:
         layout.check_choice("dtype", dtype, layout.FEATURE_DTYPES)
         layout.check_choice("codec", codec, tuple(layout.CODECS))
@@ -177,7 +181,7 @@ class SnapshotWriter:
         self._dropped = np.zeros(0, np.int64)
         self._released = False
         self.unique: int | None = None
-        run = RunAttributes.of(classes, synsets, model, layers, logits)
+        run = RunAttributes.of(classes, synsets, model, layers, logits, layers_order)
         self._classes = len(run.classes)
         chosen_by = dict(sampling) if sampling else None
         self._snapshot = Pending(root, epoch, split, mode, step, expected, overwrite, chosen_by)

@@ -75,7 +75,8 @@ class Taps:
         self._reductions: dict[tuple[str, int], Reduction] = {}
         self._widths: set[int] = set()
         self._series: dict[str, list[torch.Tensor]] = {}
-        self._calls: dict[str, int] = {}
+        self._calls: dict[str, int] = {}  # in the order of each layer's first
+        self._called_before: dict[str, int] = {}  # layers, when the input of a candidate for the classifier came
         self._is_running = False
         self._forward = 0
         self._given: dict[str, torch.Tensor] = {}  # the outputs themselves, of the first batch
@@ -152,6 +153,18 @@ class Taps:
             if layer.module is None and classifier in self.read:
                 self._take(layer, self.read[classifier], over=True)
 
+    def order(self) -> tuple[str, ...]:
+        """Return the layers in the order in which the forward pass had their outputs first.
+
+        The classifier's input has its place before the classifier, though it is made a layer after the pass.
+        """
+        called = list(self._calls)
+        for layer in self._layers:
+            if layer.module is None and layer.name in called and self._head is not None:
+                called.remove(layer.name)
+                called.insert(self._called_before.get(self._head, len(called)), layer.name)
+        return tuple(called)
+
     def tokens_without_mask(self) -> list[str]:
         """Say of which layers tokens were reduced without a mask, in sentences."""
         return self._padding.describe_missing(list(self._over_tokens)) if self._over_tokens else []
@@ -210,6 +223,7 @@ class Taps:
         if wanted and not self.paused and isinstance(values, torch.Tensor) and (values.ndim == 2 or name in self._few):
             with self._guarded():
                 self.read[name] = values.detach().clone()
+                self._called_before[name] = len(self._calls)
 
     def _on_made(self, name: str, module: nn.Module, output: Any) -> None:
         if self.is_first and not self.paused and isinstance(output, torch.Tensor) and output.ndim == 2:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from featlab.analysis.nested_measure import Nested, NestedMeasure
 from featlab.errors import FeatlabWarning
 from featlab.hierarchy.labelspace import LabelSpace
 from featlab.messages import elided
@@ -80,6 +81,8 @@ class SnapshotSummary:
         By label space, each collapse column in its random controls, shape (n_controls,).
     nc1
         By label space, the terms of `nc1_pinv`, and of that of each control behind it.
+    nested
+        Collapse within the hierarchy; None without one.
     """
 
     request: Request
@@ -96,6 +99,7 @@ class SnapshotSummary:
     tied: frozenset[str] = frozenset()
     controls: dict[str, dict[str, Floats]] = field(default_factory=dict)
     nc1: dict[str, tuple[PartialSums, ...]] = field(default_factory=dict)
+    nested: Nested | None = None
 
 
 @dataclass(frozen=True)
@@ -219,16 +223,18 @@ def snapshot_measures(
     linkages: tuple[linkage.Method, ...],
     debias: bool,
     keys: Keys | None = None,
-) -> list[FamilyMeasure | TreeMeasure]:
+    nested: NestedMeasure | None = None,
+) -> list[FamilyMeasure | TreeMeasure | NestedMeasure]:
     """All that is measured on one snapshot, each piece a task of its own."""
-    measures: list[FamilyMeasure | TreeMeasure] = [TreeMeasure(metric, linkages, debias, keys) for metric in metrics]
+    measures: list[FamilyMeasure | TreeMeasure | NestedMeasure] = [] if nested is None else [nested]
+    measures += [TreeMeasure(metric, linkages, debias, keys) for metric in metrics]
     return measures + [FamilyMeasure(family) for family in families.values()]
 
 
 def join_measures(
     request: Request,
     statistics: ClassStatistics,
-    parts: Sequence[Measured | Trees],
+    parts: Sequence[Measured | Trees | Nested],
     *,
     n_classes: int,
     means_from: str | None = None,
@@ -262,6 +268,7 @@ def join_measures(
         tied=frozenset(part.metric for part in trees if part.tied),
         controls={part.space: part.controls for part in measured},
         nc1={part.space: part.nc1 for part in measured},
+        nested=next((part for part in parts if isinstance(part, Nested)), None),
     )
 
 

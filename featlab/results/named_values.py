@@ -338,6 +338,10 @@ NODE_SERIES: Mapping[str, Definition] = {
     ),
 }
 
+LEVEL_SERIES: Mapping[str, Definition] = {
+    name: COLUMNS[name] for name in ("ratio", "class_ratio", "cdnv", "equinorm", "equiangular", "max_angle", "etf")
+}
+
 CONFUSION_SCORES: Mapping[str, Definition] = {
     "rsa_spearman": Definition(
         "Rank correlation of how seldom two classes are taken for each other with how far apart they are, in the "
@@ -380,6 +384,7 @@ NAMED_VALUES: Mapping[str, Mapping[str, Mapping[str, Definition]]] = {
     "precedence": {"series": SERIES},
     "trend": {"series": SERIES},
     "node_onset": {"series": NODE_SERIES},
+    "level_onset": {"series": LEVEL_SERIES},
     "confusion_alignment": {
         "score": CONFUSION_SCORES, "taxonomy_distance": TAXONOMY_DISTANCES, "metric": METRICS
     },

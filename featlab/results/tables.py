@@ -62,6 +62,10 @@ class Results:
     differentiation: pd.DataFrame
     split_onset: pd.DataFrame
     orthogonality: pd.DataFrame
+    nested_collapse: pd.DataFrame
+    level_collapse: pd.DataFrame
+    level_onset: pd.DataFrame
+    tree_frame: pd.DataFrame
     groups: pd.DataFrame
     confusion: pd.DataFrame
     confusion_alignment: pd.DataFrame

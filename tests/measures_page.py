@@ -69,6 +69,12 @@ QUESTIONS = (
         "`rank` for the order of the splits, `course` for how far to trust it; `share` in `differentiation` for each "
         "node's part",
     ),
+    (
+        "Which levels of the hierarchy have collapsed, in which layer, and which first?",
+        ("level_collapse", "nested_collapse", "level_onset", "tree_frame"),
+        "featlab show run.results level_onset --where \"fraction == 0.5 and series == 'class_ratio'\" --sort rank",
+        "`rank` and `course` of the levels; `class_ratio`, `cdnv` and `etf` in `level_collapse`, `z` for random trees",
+    ),
 )
 INTRODUCTION = """\
 # What is measured

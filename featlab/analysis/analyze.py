@@ -26,6 +26,8 @@ from featlab.analysis.evolution import evolution
 from featlab.analysis.induced import SOURCES, data_driven_taxonomy
 from featlab.analysis.layer_order import Depth, choose_depth
 from featlab.analysis.left_out import refuse_undecided, warn_left_out
+from featlab.analysis.nested_measure import nested_measure
+from featlab.analysis.nested_tables import NestedTables
 from featlab.analysis.node_onset_table import node_onset_table
 from featlab.analysis.onsets import accuracy_series, layer_series, onset_rows
 from featlab.analysis.orthogonality_table import OrthogonalityTable
@@ -215,12 +217,13 @@ def analyze(
     groups = [list(group) for _, group in groupby(plan.requests, key=lambda request: (request.split, request.layer))]
     per_snapshot = steps(tables.reference, len(options.metrics), len(options.linkages))
     references = choose_references(run, requests, options)
+    keys, nested = name_keys(run.classes, seed), nested_measure(plan, run.classes)
     for summaries, advance in gather(
         engine,
         run,
         groups,
         plan.partitions,
-        snapshot_measures(plan.families, options.metrics, options.linkages, debias, name_keys(run.classes, seed)),
+        snapshot_measures(plan.families, options.metrics, options.linkages, debias, keys, nested),
         partial(
             join_measures,
             n_classes=len(run.classes),
@@ -271,6 +274,7 @@ class _Tables:
         self.differentiation = DifferentiationTables(plan, run.classes)
         self.orthogonality = OrthogonalityTable(plan, run.classes)
         self.laws = DepthTable(plan, depth)
+        self.nested = NestedTables(plan, run.classes)
         self.single = False  # some snapshot has one row a class
         n_classes = len(run.classes)
         per_snapshot = n_classes * (n_classes - 1) // 2 * len(plan.options.metrics)
@@ -304,8 +308,8 @@ class _Tables:
         self.differentiation.add(summaries)
         self.orthogonality.add(summaries)
         self.asked.add(summaries)
-
         self.laws.add(summaries)
+        self.nested.add(summaries)
         found = onset_rows(layer_series(summaries, self.plan), self.sampled, self.plan.options.seed)
         self.onsets = {name: rows + found[name] for name, rows in self.onsets.items()}
         self.scored += align(summaries, self.reference, advance)
@@ -333,6 +337,7 @@ class _Tables:
             "node_onset": nodes.rows,
             **self.differentiation.frames(),
             "orthogonality": self.orthogonality.frame(),
+            **self.nested.frames(),
             "groups": confused.groups,
             "confusion": confused.confusion,
             "confusion_alignment": pd.DataFrame(confusion_alignment),
@@ -351,8 +356,8 @@ class _Tables:
             **self.differentiation.notes(),
             **self.orthogonality.notes(),
             **lacking,
-
             **self.laws.notes(),
+            **self.nested.notes(),
         }
         return Results(tables, {**self._parameters(), **measured, "notes": notes})
 

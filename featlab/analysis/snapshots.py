@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from featlab.analysis.nested_measure import Nested, NestedMeasure
 from featlab.errors import FeatlabWarning
 from featlab.hierarchy.labelspace import LabelSpace
 from featlab.messages import elided
@@ -82,6 +83,8 @@ class SnapshotSummary:
         By label space, the terms of `nc1_pinv`, and of that of each control behind it.
     asked
         What further measures of class statistics gave, by their names.
+    nested
+        Collapse within the hierarchy; None without one.
     """
 
     request: Request
@@ -99,6 +102,7 @@ class SnapshotSummary:
     controls: dict[str, dict[str, Floats]] = field(default_factory=dict)
     nc1: dict[str, tuple[PartialSums, ...]] = field(default_factory=dict)
     asked: dict[str, Any] = field(default_factory=dict)
+    nested: Nested | None = None
 
 
 @dataclass(frozen=True)
@@ -222,16 +226,18 @@ def snapshot_measures(
     linkages: tuple[linkage.Method, ...],
     debias: bool,
     keys: Keys | None = None,
-) -> list[FamilyMeasure | TreeMeasure]:
+    nested: NestedMeasure | None = None,
+) -> list[FamilyMeasure | TreeMeasure | NestedMeasure]:
     """All that is measured on one snapshot, each piece a task of its own."""
-    measures: list[FamilyMeasure | TreeMeasure] = [TreeMeasure(metric, linkages, debias, keys) for metric in metrics]
+    measures: list[FamilyMeasure | TreeMeasure | NestedMeasure] = [] if nested is None else [nested]
+    measures += [TreeMeasure(metric, linkages, debias, keys) for metric in metrics]
     return measures + [FamilyMeasure(family) for family in families.values()]
 
 
 def join_measures(
     request: Request,
     statistics: ClassStatistics,
-    parts: Sequence[Measured | Trees],
+    parts: Sequence[Measured | Trees | Nested],
     *,
     n_classes: int,
     means_from: str | None = None,
@@ -267,6 +273,7 @@ def join_measures(
         controls={part.space: part.controls for part in measured},
         nc1={part.space: part.nc1 for part in measured},
         asked=further(request, statistics),
+        nested=next((part for part in parts if isinstance(part, Nested)), None),
     )
 
 

@@ -66,3 +66,54 @@ def distribution(value: float, drawn: Floats) -> Distribution:
     beyond = min(int((same | (drawn < value)).sum()), int((same | (drawn > value)).sum()))
     p = NAN if np.isnan(value) else min(1.0, 2 * (beyond + 1) / (n_controls + 1))
     return Distribution(mean, std, float(low), float(high), p)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Places of several values among random ones, shape (n_values,) each.
+
+    Attributes
+    ----------
+    mean, std, p
+        As in `Distribution`; NaN where a value is not finite, or one of those that it is placed among.
+    z
+        Standard deviations from the mean; NaN where all are the same.
+    """
+
+    mean: Floats
+    std: Floats
+    z: Floats
+    p: Floats
+
+
+def places(values: Floats, drawn: Floats) -> Places:
+    """Place each of several values among random ones of its own, all at once.
+
+    Parameters
+    ----------
+    values
+        Shape (n_values,).
+    drawn
+        Shape (n_values, n_drawn).
+
+    Examples
+    --------
+    >>> found = places(np.array([5.0]), np.arange(1.0, 5.0)[None])
+    >>> found.mean, found.z.round(2), found.p
+    (array([2.5]), array([1.94]), array([0.4]))
+    """
+    n_drawn = drawn.shape[1]
+    known = np.isfinite(values) & np.isfinite(drawn).all(axis=1)
+    if n_drawn < 2 or not known.any():
+        unknown = np.full((3, len(values)), NAN)
+        mean = np.where(known, drawn[:, 0], NAN) if n_drawn else unknown[0].copy()
+        return Places(mean, *unknown)
+    values, drawn = np.where(known, values, NAN), np.where(known[:, None], drawn, NAN)
+    mean, std = drawn.mean(axis=1), drawn.std(axis=1, ddof=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        same = np.abs(drawn - values[:, None]) <= SAME * np.abs(values[:, None])
+        varies = np.ptp(drawn, axis=1) > SAME * np.abs(mean)
+        z = np.where(varies, (values - mean) / std, NAN)
+    low, high = ((same | beyond).sum(axis=1) for beyond in (drawn < values[:, None], drawn > values[:, None]))
+    p = np.minimum(1.0, 2 * (np.minimum(low, high) + 1) / (n_drawn + 1))
+    return Places(mean, std, z, np.where(known, p, NAN))

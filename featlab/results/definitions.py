@@ -93,6 +93,7 @@ _NO_TUNNEL = "a measure of separation, a value of the last layer that is not abo
 _RANDOM_SPACES = "random label spaces of the same group sizes"
 _CLASS_PERMUTATIONS = "permutations of the classes"
 _NO_TREES = "no random trees, or no cosine in one of them"
+_NO_FRAMES = "no random trees, or no distance"
 _ONE_CHILD = "fewer than two children of the node have rows"
 _UNPROBED = "no row to fit on, or none to score"
 _UNDRAWN = f"{_UNPROBED}, or fewer than two random label spaces, as for the classes"
@@ -101,10 +102,50 @@ _PHIPSON = (
     "Molecular Biology"
 )
 _ALAIN = "Alain, Bengio 2016, Understanding intermediate layers using linear classifier probes, arXiv"
+_TWO_CHILDREN = (
+    "fewer than three children of the node have a mean, as two are always as far from theirs, or means that coincide"
+)
 _ONE_GROUP = "one group alone, or means that coincide"
 _NO_CLASSIFIER = "the layer does not feed a classifier that the run stores"
 _TOO_FEW = "fewer than `needed` classes or groups"
 _NO_JACKKNIFE = "a score other than rsa_spearman and rsa_pearson, or fewer than `needed` classes or groups"
+
+
+def _tree_null(table: str) -> dict[str, Definition]:
+    """Definitions of the columns that place the ratio among those of random trees."""
+    unknown = "no random trees, or a ratio that is unknown or infinite, if only in one of them"
+    return {
+        f"{table}.null_mean": Definition(
+            "Mean of the ratio over random trees: the same tree over permuted classes, each with its rows; as many as "
+            "`controls` says.",
+            unit="ratio",
+            range=">= 0",
+            unknown=unknown,
+        ),
+        f"{table}.null_std": Definition(
+            "Standard deviation of the ratio over the random trees, ddof = 1.",
+            unit="ratio",
+            range=">= 0",
+            unknown=unknown,
+        ),
+        f"{table}.z": Definition(
+            "Ratio less its mean over the random trees, in their standard deviations. Where features follow the "
+            "hierarchy, broad splits are clearer than among random classes, above 0, and the lowest siblings lie "
+            "nearer together, below 0.",
+            "(ratio - null_mean) / null_std",
+            unit="standard deviations",
+            null="0",
+            unknown=f"{unknown}, or the same in all",
+        ),
+        f"{table}.p": Definition(
+            "Place of the ratio among the random trees, two-sided: 2 / (controls + 1) at the least.",
+            "min(1, 2 (b + 1) / (n + 1)), b the fewer of n random trees with a ratio at most and at least as high",
+            unit="share",
+            range="0 to 1",
+            unknown=unknown,
+        ),
+    }
+
 
 _COLUMNS = {
     # Keys and names that mean the same in every table.
@@ -1067,6 +1108,182 @@ _COLUMNS = {
         unit="share",
         range="0 to 1",
         unknown=f"{_NO_RANDOM_LINE}; alignment; a measure of separation",
+    ),
+    # nested_collapse, level_collapse, level_onset
+    "level": Definition(
+        "Level of the hierarchy: links from the root down to the node, over primary parents and the nodes at which "
+        "classes part; 0 is the root alone.",
+        unit="links",
+        range=">= 0",
+        kind="whole",
+    ),
+    "nested_collapse.node": Definition(
+        "Inner node of the tree of primary parents at which classes part; one with a single child is passed through.",
+        kind="text",
+    ),
+    "nested_collapse.children": Definition(
+        "Number of the node's children that have a mean.", unit="children", range=">= 0", kind="whole"
+    ),
+    "nested_collapse.classes": Definition(
+        "Number of classes below the node that have a mean.", unit="classes", range=">= 0", kind="whole"
+    ),
+    "nested_collapse.rows": Definition("Rows below the node.", unit="rows", range=">= 0", kind="whole"),
+    "nested_collapse.between": Definition(
+        "Variance between the node's children about the node's mean, weighed by rows.",
+        "B_v = sum n_u |mu_u - mu_v|^2 / n_v over the children u of the node v, n rows below each",
+        unit="squared feature units",
+        range=">= 0",
+        unknown=_ONE_CHILD,
+    ),
+    "nested_collapse.within": Definition(
+        "Variance within the node's children: of the rows below each about its mean, the variance between the classes "
+        "below it included.",
+        "W_v = sum n_u v_u / n_v over the children u, v_u the mean squared distance of u's rows from mu_u",
+        unit="squared feature units",
+        range=">= 0",
+        unknown=f"{_ONE_CHILD}, or its children are classes of a single row each",
+    ),
+    "level_collapse.nodes": Definition(
+        "Number of nodes of the level of which several children have a mean.", unit="nodes", range=">= 0", kind="whole"
+    ),
+    "ratio": Definition(
+        "Variance between siblings over that within them: the higher, the clearer the split; of a level, of the sums "
+        "over its nodes. It falls again where the children themselves split later: see class_ratio.",
+        "B_v / W_v; of a level, sum n_v B_v / sum n_v W_v",
+        unit="ratio",
+        range=">= 0",
+        direction="rises",
+        null="null_mean, z and p: random trees; some classes always lie farther apart than others",
+        unknown=f"{_ONE_CHILD}, or its children are classes of a single row each; infinite where nothing scatters",
+    ),
+    "class_ratio": Definition(
+        "Variance between siblings over that within the classes below them; of a level, of the sums over its nodes. "
+        "Splits further down do not touch it, so its onset tells when a level came apart.",
+        "B_v / (sum n_k v_k / n_v) over the classes k below v; of a level, of the sums over its nodes",
+        unit="ratio",
+        range=">= 0",
+        direction="rises",
+        unknown=f"{_ONE_CHILD}, or a single row in each class; infinite where classes are points",
+    ),
+    "cdnv": Definition(
+        "Class-distance normalised variance of siblings: scatter within two children of a node over the distance of "
+        "their means, over all pairs; of a level, the mean over its nodes.",
+        "mean over children i != j of v of (v_i + v_j) / (2 |mu_i - mu_j|^2)",
+        unit="ratio",
+        range=">= 0",
+        direction="falls",
+        source="after Galanti, György, Hutter 2022, On the role of neural collapse in transfer learning, ICLR",
+        unknown=f"{_ONE_CHILD}, or they are classes of a single row each; infinite where two means coincide",
+    ),
+    "equinorm": Definition(
+        "Equal lengths among siblings: spread of the distances of the children's means from the mean of these, each "
+        "counting once, over their mean; of a level, the mean over its nodes.",
+        "std_u |m_u| / mean_u |m_u|, ddof = 1, over the children u of v",
+        unit="ratio",
+        range=">= 0",
+        direction="falls",
+        source=f"after {_PAPYAN}",
+        unknown=_TWO_CHILDREN,
+    ),
+    "equiangular": Definition(
+        "Equal angles among siblings: spread of the cosines of two children's means about the mean of all; of a level, "
+        "the mean over its nodes.",
+        "std over i != j of cos(m_i, m_j), ddof = 1, over the children of v",
+        unit="cosine",
+        range=">= 0",
+        direction="falls",
+        source=f"after {_PAPYAN}",
+        unknown=f"{_TWO_CHILDREN}, or one at the mean of all",
+    ),
+    "max_angle": Definition(
+        "Largest angles among siblings: distance of these cosines from those of a simplex of as many; of a level, the "
+        "mean over its nodes.",
+        "mean over i != j of |cos(m_i, m_j) + 1 / (n - 1)|, n children of v",
+        unit="cosine",
+        range=">= 0",
+        direction="falls",
+        source=f"after {_PAPYAN}",
+        unknown=f"{_TWO_CHILDREN}, or one at the mean of all",
+    ),
+    "etf": Definition(
+        "Distance of siblings to a simplex frame, of unit size both; of a level, the mean over its nodes.",
+        "|M M^T / |M M^T| - (I - 11^T / n) / sqrt(n - 1)|, M the m_u of n children u as rows",
+        unit="Frobenius norm",
+        range="0 to sqrt(2)",
+        direction="falls",
+        source="after Kothapalli 2023, Neural collapse: a review on modelling principles and generalization, TMLR",
+        unknown=_TWO_CHILDREN,
+    ),
+    **_tree_null("nested_collapse"),
+    **_tree_null("level_collapse"),
+    "level_onset.first": Definition(
+        "Value of the series at the first epoch that has one.", unit="the series' own", unknown="no epoch has one"
+    ),
+    "level_onset.last": Definition(
+        "Value of the series at the last epoch that has one.", unit="the series' own", unknown="no epoch has one"
+    ),
+    "level_onset.onset": Definition(
+        "First epoch by which the series has covered the fraction of its way, linear between epochs.",
+        "least t with (x(t) - x(first)) / (x(last) - x(first)) >= f",
+        unit="epochs",
+        range=">= 0",
+        unknown="the series ends no better than it began, has fewer than two values or an infinite one",
+    ),
+    "level_onset.course": Definition(
+        "Course of the series: moved, first interval (past the mark before the second captured epoch), turned (gave "
+        "back over a quarter of its gains, or all of them), away (worse at the end), still, or unknown.",
+        kind="text",
+    ),
+    "level_onset.rank": Definition(
+        "Rank of the onset among the levels of the layer, ties averaged; 1 came first.",
+        unit="rank",
+        range=">= 1",
+        unknown="no onset",
+    ),
+    # tree_frame
+    "tree_frame.classes": Definition("Number of classes that have a mean.", unit="classes", range=">= 1", kind="whole"),
+    "tree_frame.distance": Definition(
+        "Distance of the inner products of the centred class means to those of the hierarchy's frame, both of unit "
+        "size. In the frame, squared distances of classes are in proportion to the height of their lowest common "
+        "ancestor, the links from there to the farthest class. With all classes below the root it is a simplex, and "
+        "the distance is nc2_etf. HAFrame's cosines (1 - s) exp(-g height / greatest) + s, s the least possible, come "
+        "to this for small g where the tree is balanced.",
+        "|M M^T / |M M^T| - F / |F||, F = -J D J / 2, D the heights, J = I - 11^T / K",
+        unit="Frobenius norm",
+        range="0 to sqrt(2)",
+        direction="falls",
+        source="after Liang, Davis 2023, Inducing neural collapse to a fixed hierarchy-aware frame for reducing "
+        "mistake severity, ICCV",
+        null="null_mean, z and p: random trees; with many classes it is near sqrt(2) for means at random",
+        unknown="one class alone, or means that coincide",
+    ),
+    "tree_frame.null_mean": Definition(
+        "Mean of the distance over random trees: the same tree over permuted classes; as many as `controls` says.",
+        unit="Frobenius norm",
+        range="0 to sqrt(2)",
+        unknown=_NO_FRAMES,
+    ),
+    "tree_frame.null_std": Definition(
+        "Standard deviation of the distance over the random trees, ddof = 1.",
+        unit="Frobenius norm",
+        range=">= 0",
+        unknown=_NO_FRAMES,
+    ),
+    "tree_frame.z": Definition(
+        "Distance less its mean over the random trees, in their standard deviations; below 0, the means are nearer to "
+        "the hierarchy's frame than chance brings them.",
+        "(distance - null_mean) / null_std",
+        unit="standard deviations",
+        direction="falls",
+        null="0",
+        unknown=f"{_NO_FRAMES}, or the same in all, as in a tree of one node",
+    ),
+    "tree_frame.p": Definition(
+        "Share of the random trees, the hierarchy among them, with a distance as low.",
+        "(b + 1) / (n + 1), b of n random trees at least as low",
+        unit="share",
+        range="0 to 1",
+        unknown=_NO_FRAMES,
     ),
     # groups, confusion
     "groups.classes": Definition("Number of classes in the group.", unit="classes", range=">= 1", kind="whole"),

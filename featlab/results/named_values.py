@@ -343,6 +343,10 @@ DEPTH_SERIES: Mapping[str, Definition] = {
     "rsa_spearman": ALIGNMENT_SCORES["rsa_spearman"],
 }
 
+LEVEL_SERIES: Mapping[str, Definition] = {
+    name: COLUMNS[name] for name in ("ratio", "class_ratio", "cdnv", "equinorm", "equiangular", "max_angle", "etf")
+}
+
 CONFUSION_SCORES: Mapping[str, Definition] = {
     "rsa_spearman": Definition(
         "Rank correlation of how seldom two classes are taken for each other with how far apart they are, in the "
@@ -386,6 +390,7 @@ NAMED_VALUES: Mapping[str, Mapping[str, Mapping[str, Definition]]] = {
     "trend": {"series": SERIES},
     "node_onset": {"series": NODE_SERIES},
     "depth_law": {"series": DEPTH_SERIES},
+    "level_onset": {"series": LEVEL_SERIES},
     "confusion_alignment": {
         "score": CONFUSION_SCORES, "taxonomy_distance": TAXONOMY_DISTANCES, "metric": METRICS
     },

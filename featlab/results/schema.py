@@ -65,6 +65,12 @@ _POPULATION = ("population", "sampled", "needed", "interval")
 _SNAPSHOT = ("epoch", "split", "layer")
 
 
+_RATIO = ("ratio", "null_mean", "null_std", "z", "p", "class_ratio")
+
+
+_SIBLINGS = ("cdnv", "equinorm", "equiangular", "max_angle", "etf")
+
+
 TABLES: dict[str, Schema] = {
     "classes": Schema("the classes, by id", ("class",), ("name", "synset")),
     "spaces": Schema(
@@ -160,6 +166,30 @@ TABLES: dict[str, Schema] = {
             *("control_slope", "control_low", "control_high", "control_p", "last", "reached_layer", "reached"),
             *("control_reached", "control_reached_low", "control_reached_high", "control_reached_p"),
         ),
+        added=True,
+    ),
+    "nested_collapse": Schema(
+        "neural collapse among each node's children",
+        (*_SNAPSHOT, "node"),
+        ("level", "children", "classes", "rows", "between", "within", *_RATIO, *_SIBLINGS),
+        added=True,
+    ),
+    "level_collapse": Schema(
+        "that collapse by level of the hierarchy",
+        (*_SNAPSHOT, "level"),
+        ("nodes", *_RATIO, *_SIBLINGS),
+        added=True,
+    ),
+    "level_onset": Schema(
+        "when each level collapsed in a layer",
+        ("split", "layer", "level", "series", "fraction"),
+        ("first", "last", "onset", "course", "rank"),
+        added=True,
+    ),
+    "tree_frame": Schema(
+        "class means against the hierarchy's frame",
+        _SNAPSHOT,
+        ("classes", "distance", "null_mean", "null_std", "z", "p"),
         added=True,
     ),
     "groups": Schema(

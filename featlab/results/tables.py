@@ -73,6 +73,10 @@ class Results:
     split_onset: pd.DataFrame
     orthogonality: pd.DataFrame
     depth_law: pd.DataFrame
+    nested_collapse: pd.DataFrame
+    level_collapse: pd.DataFrame
+    level_onset: pd.DataFrame
+    tree_frame: pd.DataFrame
     groups: pd.DataFrame
     confusion: pd.DataFrame
     confusion_alignment: pd.DataFrame

@@ -265,7 +265,8 @@ class _Tables:
     def __init__(
         self, run: Run, plan: Plan, decisions: Mapping[Pair, Decisions], depth: Depth, asked: AskedTables
     ) -> None:
-        self.run, self.plan, self.decisions, self.depth, self.asked = run, plan, decisions, depth, asked        self.rows: dict[str, list[Row]] = {name: [] for name in ("geometry", "collapse", "linkage", "evolution")}
+        self.run, self.plan, self.decisions, self.depth, self.asked = run, plan, decisions, depth, asked
+        self.rows: dict[str, list[Row]] = {name: [] for name in ("geometry", "collapse", "linkage", "evolution")}
         self.onsets: dict[str, list[Row]] = {"onset": [], "precedence": [], "trend": []}
         self.scored: list[Scored] = []
         self.left_out: dict[tuple[tuple[object, ...], int], LeftOut] = {}

@@ -10,9 +10,10 @@ BIN = $(VENV)/bin
 # What runs featlab, and what its tests need besides: make demo waits for the first alone.
 RUNS = $(VENV)/.installed
 TESTS = $(VENV)/.installed-tests
+DOCS = $(VENV)/.installed-docs
 PIP = $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help install demo test lint data bench soak fuzz mutants defects measures lowest clean
+.PHONY: help install demo test lint data bench soak fuzz mutants defects measures docs lowest clean
 
 help:
 	@echo 'make demo     train, capture, analyse and report on this machine (ARGS="--data planted" for options)'
@@ -24,6 +25,7 @@ help:
 	@echo 'make mutants  plant mistakes one by one: a test has to notice each'
 	@echo 'make defects  each mended defect: its test fails at BEFORE=commit and passes now'
 	@echo 'make measures writes docs/measures.md from the definitions of columns and scores'
+	@echo 'make docs     builds the documentation site into site/; it opens from the disk'
 	@echo 'make lowest   the tests with the oldest dependencies that pyproject.toml allows'
 	@echo 'make install  only the set-up: $(VENV)'
 	@echo 'make clean    remove what these made'
@@ -40,6 +42,11 @@ $(RUNS): pyproject.toml constraints.txt
 $(TESTS): $(RUNS)
 	@echo '==> installing what the tests need into $(VENV) (once; some minutes)'
 	@$(PIP) --editable '.[test]'
+	@touch $@
+
+$(DOCS): $(RUNS)
+	@echo '==> installing what the site needs into $(VENV) (once)'
+	@$(PIP) --editable '.[docs]'
 	@touch $@
 
 demo: $(RUNS)
@@ -93,6 +100,12 @@ defects: $(TESTS) data
 measures: $(TESTS)
 	@$(BIN)/python tests/measures_page.py
 
+# Needs no network once that is installed; a test builds it too, as strictly.
+docs: $(DOCS)
+	@echo '==> mkdocs build'
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo 'open site/index.html'
+
 # Without the demo's default data, which is the source of the installed versions and so another data set here, and without fully_shard, which
 # torch.distributed.fsdp has since PyTorch 2.6. What old releases warn of among themselves is no failure.
 lowest: data
@@ -106,4 +119,4 @@ lowest: data
 		--deselect tests/test_models.py::test_a_model_under_fully_shard_is_captured_as_without $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(VENV)-lowest .data build dist featlab-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-lowest .data build dist site featlab-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -11,20 +11,45 @@ import heapq
 import math
 import operator
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featlab.errors import OptionError
-from featlab.hierarchy.taxonomy import Taxonomy
-from featlab.messages import listed, near_names
+from featlab.messages import elided, listed, near_names
+from featlab.notebook import html_facts, html_list, html_page, shortened
 
 HYPONYM = "hyponym"
+_SHOWN = 12  # groups that a notebook shows
 
 
-@dataclass(frozen=True, eq=False)
+class Hierarchy(Protocol):
+    """A `Taxonomy`, as far as it is needed here: it makes label spaces itself (`Taxonomy.cut`), so it imports this."""
+
+    root: str
+    nodes: tuple[str, ...]
+    leaves: tuple[str, ...]
+    level_names: dict[str, int]
+
+    @property
+    def heights(self) -> Mapping[str, int]:
+        """Longest way from each node down to a leaf."""
+
+    @property
+    def primary_parents(self) -> Mapping[str, str]:
+        """The one parent of each node."""
+
+    def children(self, node: str) -> tuple[str, ...]:
+        """Return the children of a node."""
+
+    def restrict(self, classes: Sequence[str]) -> Hierarchy:
+        """Return the hierarchy of these classes."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class LabelSpace:
     """A map from class to group.
 
@@ -85,6 +110,27 @@ class LabelSpace:
         """Return the hyponym space: every class its own group."""
         return cls(HYPONYM, np.arange(len(classes)), tuple(map(str, classes)))
 
+    def __repr__(self) -> str:
+        groups = elided(self.groups, 4, show=lambda group: repr(shortened(group, 40)))
+        return f"LabelSpace({self.name!r}: {len(self.labels)} classes in {self.n_groups} groups, {groups})"
+
+    def _repr_html_(self) -> str:
+        """Show the groups by size in a notebook, the largest first."""
+        largest = np.argsort(-self.sizes, kind="stable")[:_SHOWN].tolist()
+        facts = {
+            "classes": str(len(self.labels)),
+            "groups": f"{self.n_groups}, of which {self.singletons} of one class",
+            "largest": f"{self.largest_share:.0%} of the classes",
+            "balanced": "yes" if self.is_balanced else "no: no verdict rests on it",
+        }
+        lines = [f"{self.groups[group]} ({self.sizes[group]})" for group in largest]
+        rest = self.n_groups - len(lines)
+        return html_page(
+            f"Label space {self.name!r}",
+            html_facts(facts),
+            html_list("Groups, and the number of classes in each", lines, rest),
+        )
+
     @property
     def n_groups(self) -> int:
         """Number of groups."""
@@ -138,7 +184,7 @@ class LabelSpace:
         return self.is_identity or halved
 
 
-def cut(taxonomy: Taxonomy, classes: Sequence[str], n: int, name: str | None = None) -> LabelSpace:
+def cut(taxonomy: Hierarchy, classes: Sequence[str], n: int, name: str | None = None) -> LabelSpace:
     """Cut the taxonomy into at least n groups, broad ones first.
 
     Greedy: start at the root and split the group with most classes into its node's children, ties by node id, until
@@ -163,6 +209,7 @@ def cut(taxonomy: Taxonomy, classes: Sequence[str], n: int, name: str | None = N
 
     Examples
     --------
+    >>> from featlab import Taxonomy
     >>> taxonomy = Taxonomy.from_nested({"animal": {"pet": ["cat", "dog"], "fish": ["cod"]}, "car": None})
     >>> cut(taxonomy, ["cat", "dog", "cod", "car"], 3).groups
     ('pet', 'cod', 'car')
@@ -191,7 +238,7 @@ def _cut(tree: _Tree, classes: Sequence[str], wanted: int, name: str | None = No
     )
 
 
-def branches(taxonomy: Taxonomy, classes: Sequence[str], fewest: int) -> LabelSpace:
+def branches(taxonomy: Hierarchy, classes: Sequence[str], fewest: int) -> LabelSpace:
     """Cut the taxonomy into the broadest branches of which there are enough, and never between sibling classes.
 
     Like `cut`, the group with most classes is split first, until there are enough groups by their effective number,
@@ -209,6 +256,7 @@ def branches(taxonomy: Taxonomy, classes: Sequence[str], fewest: int) -> LabelSp
 
     Examples
     --------
+    >>> from featlab import Taxonomy
     >>> taxonomy = Taxonomy.from_nested({"pet": ["cat", "dog"], "fish": {"flat": ["sole", "ray"], "eel": None}})
     >>> branches(taxonomy, taxonomy.leaves, 2).groups
     ('pet', 'fish')
@@ -246,7 +294,7 @@ def branches(taxonomy: Taxonomy, classes: Sequence[str], fewest: int) -> LabelSp
     return LabelSpace.from_groups(f"branches{fewest}", [group[leaf] for leaf in classes], from_taxonomy=True)
 
 
-def depth(taxonomy: Taxonomy, classes: Sequence[str], d: int, name: str | None = None) -> LabelSpace:
+def depth(taxonomy: Hierarchy, classes: Sequence[str], d: int, name: str | None = None) -> LabelSpace:
     """Group the classes by their ancestor at depth d; a class less deep is a group of its own.
 
     Depth counts every node on the way from the root (depth 0), those with a single child too, so that it agrees with
@@ -254,6 +302,7 @@ def depth(taxonomy: Taxonomy, classes: Sequence[str], d: int, name: str | None =
 
     Examples
     --------
+    >>> from featlab import Taxonomy
     >>> taxonomy = Taxonomy.from_names(["a.b.c", "a.b.d", "a.e", "f"])
     >>> depth(taxonomy, taxonomy.leaves, 2).groups
     ('a.b', 'a.e', 'f')
@@ -268,7 +317,7 @@ def depth(taxonomy: Taxonomy, classes: Sequence[str], d: int, name: str | None =
     return LabelSpace.from_groups(name or f"depth{wanted}", [found[leaf][1] for leaf in classes], from_taxonomy=True)
 
 
-def height(taxonomy: Taxonomy, classes: Sequence[str], h: int, name: str | None = None) -> LabelSpace:
+def height(taxonomy: Hierarchy, classes: Sequence[str], h: int, name: str | None = None) -> LabelSpace:
     """Group the classes by their highest ancestor of height at most h; height 0 is the hyponym space.
 
     The height of a node is the longest way down to one of the classes. In a tree, two classes share a group exactly
@@ -276,6 +325,7 @@ def height(taxonomy: Taxonomy, classes: Sequence[str], h: int, name: str | None 
 
     Examples
     --------
+    >>> from featlab import Taxonomy
     >>> taxonomy = Taxonomy.from_names(["a.b.c", "a.b.d", "a.e", "f"])
     >>> height(taxonomy, taxonomy.leaves, 1).groups
     ('a.b', 'a.e', 'f')
@@ -292,7 +342,7 @@ def height(taxonomy: Taxonomy, classes: Sequence[str], h: int, name: str | None 
     return LabelSpace.from_groups(name or f"height{wanted}", [group[leaf] for leaf in classes], from_taxonomy=True)
 
 
-def level(taxonomy: Taxonomy, classes: Sequence[str], name: str) -> LabelSpace:
+def level(taxonomy: Hierarchy, classes: Sequence[str], name: str) -> LabelSpace:
     """Group the classes by a named level of the taxonomy; a class less deep is a group of its own.
 
     Raises
@@ -302,6 +352,7 @@ def level(taxonomy: Taxonomy, classes: Sequence[str], name: str) -> LabelSpace:
 
     Examples
     --------
+    >>> from featlab import Taxonomy
     >>> taxonomy = Taxonomy.from_superclasses({"fish": ["shark", "trout"], "people": ["baby"]})
     >>> level(taxonomy, taxonomy.leaves, "superclass").groups
     ('fish', 'people')
@@ -337,7 +388,7 @@ def controls(space: LabelSpace, n: int, seed: int) -> list[LabelSpace]:
     ]
 
 
-def default_spaces(classes: Sequence[str], taxonomy: Taxonomy | None = None) -> list[LabelSpace]:
+def default_spaces(classes: Sequence[str], taxonomy: Hierarchy | None = None) -> list[LabelSpace]:
     """Return the label spaces to look at where nobody chose: the hyponym space, then coarse to fine.
 
     They are the levels that the hierarchy names; where all leaves have one depth, its other depths; and, for each of 2,
@@ -349,6 +400,7 @@ def default_spaces(classes: Sequence[str], taxonomy: Taxonomy | None = None) -> 
 
     Examples
     --------
+    >>> from featlab import Taxonomy
     >>> taxonomy = Taxonomy.from_superclasses({"fish": ["shark", "trout"], "people": ["baby", "boy"]})
     >>> [space.name for space in default_spaces(taxonomy.leaves, taxonomy)]
     ['hyponym', 'superclass']
@@ -374,7 +426,7 @@ def default_spaces(classes: Sequence[str], taxonomy: Taxonomy | None = None) -> 
     return [replace(hyponym, nodes=hyponym.groups), *sorted(kept, key=lambda space: space.n_groups)]
 
 
-def _levels(taxonomy: Taxonomy, classes: Sequence[str], tree: _Tree) -> list[LabelSpace]:
+def _levels(taxonomy: Hierarchy, classes: Sequence[str], tree: _Tree) -> list[LabelSpace]:
     """Return the named levels, broad ones first, and the depths that have no name where all leaves share one depth."""
     name_of = {d: name for name, d in taxonomy.level_names.items()}
     depths = sorted({*name_of, *tree.depths_that_divide()})
@@ -404,7 +456,7 @@ def _distinct(spaces: Sequence[LabelSpace], others: Sequence[LabelSpace]) -> lis
 class _Tree:
     """The tree of primary parents, with the classes below each node counted in it."""
 
-    def __init__(self, taxonomy: Taxonomy) -> None:
+    def __init__(self, taxonomy: Hierarchy) -> None:
         self.root = taxonomy.root
         self.counts = {node: int(not taxonomy.children(node)) for node in taxonomy.nodes}
         self.children: dict[str, list[str]] = {node: [] for node in taxonomy.nodes}
@@ -465,7 +517,7 @@ class _Tree:
         return found
 
 
-def _over(taxonomy: Taxonomy, classes: Sequence[str]) -> Taxonomy:
+def _over(taxonomy: Hierarchy, classes: Sequence[str]) -> Hierarchy:
     return taxonomy if taxonomy.leaves == tuple(classes) else taxonomy.restrict(classes)
 
 

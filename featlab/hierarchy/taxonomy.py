@@ -13,9 +13,11 @@ from typing import Any, Self
 from featlab.errors import FeatlabWarning, TaxonomyError
 from featlab.hierarchy import formats
 from featlab.hierarchy.graph import RootedGraph
+from featlab.hierarchy.labelspace import LabelSpace, cut
 from featlab.hierarchy.newick import parents_from_newick
 from featlab.hierarchy.parent_table import Parentage, is_text
 from featlab.messages import NAME_CLASSES, listed
+from featlab.notebook import html_facts, html_page, html_tree
 
 _NAMED = 5  # missing classes that a message names, each with its near names
 _RESERVED = re.compile(r"hyponym|(cut|depth|height)\d+")
@@ -215,6 +217,41 @@ class Taxonomy(RootedGraph):
 
     def __repr__(self) -> str:
         return f"Taxonomy({len(self.leaves)} classes, {len(self.nodes)} nodes, root {self.root!r})"
+
+    def _repr_html_(self) -> str:
+        """Show the numbers and the top of the tree in a notebook."""
+        levels = ", ".join(f"{name} (depth {depth})" for name, depth in self.level_names.items())
+        facts = {"classes": str(len(self.leaves)), "nodes": str(len(self.nodes)), "levels": levels or "none is named"}
+        return html_page("Taxonomy", html_facts(facts), html_tree(self.root, self._children, self.class_counts))
+
+    def cut(self, n: int) -> LabelSpace:
+        """Cut the taxonomy into at least n groups, broad ones first: `--space cut8` of the command line.
+
+        The group with most classes is split into its node's children until there are n groups or more; there are more
+        where a node with many children is the last to be split.
+
+        Parameters
+        ----------
+        n
+            Number of groups, 1 to the number of classes.
+
+        Returns
+        -------
+        LabelSpace
+            Its labels are in the order of `leaves`; in that of a run: ``taxonomy.restrict(run.classes).cut(8)``.
+
+        Raises
+        ------
+        OptionError
+            For n below 1 or above the number of classes.
+
+        Examples
+        --------
+        >>> taxonomy = Taxonomy.from_nested({"animal": {"pet": ["cat", "dog"], "fish": ["cod"]}, "car": None})
+        >>> taxonomy.cut(3)
+        LabelSpace('cut3': 4 classes in 3 groups, 'pet', 'cod', 'car')
+        """
+        return cut(self, self.leaves, n)
 
     def restrict(self, classes: Sequence[str]) -> Taxonomy:
         """Return the taxonomy of these classes and their ancestors, with the classes in the order given.

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from featlab.errors import OptionError, ResultsError
+from featlab.errors import FeatlabError, OptionError, ResultsError
 from featlab.hierarchy.labelspace import HYPONYM
 from featlab.messages import near_names
+from featlab.notebook import html_facts, html_list, html_page
+from featlab.results.default_score import DEFAULT_SCORE
 from featlab.results.foreign import ForeignTable, foreign_tables
 from featlab.results.registry import (
     ATTRIBUTE,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 
 TOLD = (0.5, 0.9)  # fractions of its way at which each onset is given
+_HEADLINES = 6  # sentences of the verdict that a notebook shows
 
 
 class Results:
@@ -132,6 +135,27 @@ class Results:
     def describe(self, name: str | None = None) -> pd.DataFrame:
         """Describe the tables, or a table, column, score or other name, as `featlab.results.describe` does."""
         return describe(name, foreign=self._foreign)
+
+    def _repr_html_(self) -> str:
+        """Show in a notebook what the headlines say and which tables have rows."""
+        rows = {name: f"{len(self[name])} rows: {self.schema(name).about}" for name in self if len(self[name])}
+        return html_page(
+            f"Results of {self.parameters.get('run', 'a run')}",
+            html_list("Verdict", self._headlines()),
+            html_facts(rows | {VERDICT: "what the tables carry, one claim a row"}),
+        )
+
+    def _headlines(self) -> list[str]:
+        """Sentences of the verdict on the classifier, and on the agreement of the last layer with the hierarchy."""
+        try:
+            verdict = self.verdict()
+        except FeatlabError as error:
+            return [str(error)]
+        headlines = verdict[verdict["space"].isna()]
+        aligned = headlines[headlines["series"] == DEFAULT_SCORE["score"]]
+        last = aligned[aligned["layer"] == aligned["layer"].iloc[-1]] if len(aligned) else aligned
+        told = [*headlines.loc[headlines["layer"].isna(), "sentence"], *last["sentence"]]
+        return told[:_HEADLINES] or ["no claim: the tables hold no course to tell of"]
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the tables as Parquet and the parameters as JSON into a directory, replacing earlier results there.

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featlab.errors import CorruptStoreError, NotAStoreError, NotInStoreError, OptionError
-from featlab.messages import elided
+from featlab.messages import elided, shown_bytes
+from featlab.notebook import html_facts, html_page, shortened
 from featlab.store import layout
 from featlab.store.arrays import Block, array_blocks, read_array
 from featlab.store.attributes import RunAttributes, epochs_in, read_run, snapshots, sought_record
@@ -205,10 +206,26 @@ class Run:
         self.synsets = attributes.shown_synsets
 
     def __repr__(self) -> str:
+        epochs, splits, layers = (elided(held, 6, show=repr) for held in (self.epochs, self.splits, self.layers))
         return (
-            f"Run({self.path!r}: {len(self.classes)} classes, epochs {self.epochs}, splits {self.splits}, "
-            f"layers {self.layers})"
+            f"Run({self.path!r}: {len(self.classes)} classes, epochs [{epochs}], splits [{splits}], layers [{layers}])"
         )
+
+    def _repr_html_(self) -> str:
+        """Show in a notebook what the run holds; nothing is read for it."""
+        stored = sum(record.stored_bytes(array) for record in self._records.values() for array in record.inventory)
+        names = elided(self.classes, 6, show=lambda name: shortened(str(name), 30))
+        facts = {
+            "classes": f"{len(self.classes)}: {names}",
+            "epochs": _held(self.epochs),
+            "splits": _held(self.splits),
+            "layers": _held(self.layers),
+            "snapshots": f"{len(self.committed)} (epoch, split), {shown_bytes(stored)}",
+            "model": str(self.attrs.get("model") or "not told"),
+        }
+        if self.without_record:
+            facts["not shown"] = f"{len(self.without_record)} (epoch, split) without a commit record"
+        return html_page(f"Run {self.path}", html_facts(facts))
 
     def rename_classes(self, names: Sequence[str] | None = None, *, synsets: Sequence[str] | None = None) -> None:
         """Give the classes other names, or synsets, in this run and in its store; labels and rows stay as they are.
@@ -491,6 +508,20 @@ class Snapshot:
     def __repr__(self) -> str:
         key = f"epoch={self.epoch}, split={self.split!r}, layer={self.layer!r}"
         return f"Snapshot({key}: {self.rows} x {self.dim} {self.dtype})"
+
+    def _repr_html_(self) -> str:
+        """Show in a notebook what the snapshot is; no row is read for it."""
+        record = self._run.record(self.epoch, self.split)
+        facts = {
+            "run": self._run.path,
+            "epoch, split": f"{self.epoch}, {self.split}",
+            "rows": str(self.rows),
+            "features": f"{self.dim} of {self.dtype}",
+            "logits": "stored" if record.has_logits else "not stored",
+            "on disk": shown_bytes(record.stored_bytes(f"{layout.LAYERS}/{self.layer}")),
+            "mode": record.mode or "not known",
+        }
+        return html_page(f"Snapshot of the layer {self.layer!r}", html_facts(facts))
 
     @property
     def labels(self) -> NDArray[np.int64]:

@@ -62,6 +62,12 @@ QUESTIONS = (
         "`rank` for the order of the splits, `course` for how far to trust it; `share` in `differentiation` for each "
         "node's part",
     ),
+    (
+        "What does a linear classifier of each layer tell apart, the classes or only their hypernyms?",
+        ("probes",),
+        "featlab show run.results probes --sort=-epoch,layer",
+        "`accuracy` above `control_high`, that of random groups, after `featlab analyze run.zarr --measure probes`",
+    ),
 )
 INTRODUCTION = """\
 # What is measured

@@ -233,7 +233,11 @@ class _Graph:
         self._levels = [_by_request(first), _by_request(second)]
         self._slabs = {
             (level, request): cut_slabs(
-                run, request.epoch, request.split, request.array, sum(self._part_bytes(look) for look in shared)
+                run,
+                request.epoch,
+                request.split,
+                request.array,
+                sum(self._bytes(look, "part_bytes") for look in shared),
             )
             for level, by_request in enumerate(self._levels)
             for request, shared in by_request.items()
@@ -249,19 +253,21 @@ class _Graph:
     def footprint(self) -> Footprint:
         """Memory of a slab's task, and of all parts that wait to be merged and finished."""
         tasks, waiting = [0], 1
-        for by_request in self._levels:
+        for level, by_request in enumerate(self._levels):
             for request, shared in by_request.items():
                 info = self.run.record(request.epoch, request.split).inventory[request.array]
                 chunk = info.chunk_rows * info.shape[1] * (2 if info.dtype == "float16" else 4)
-                parts = sum(self._part_bytes(look) for look in shared)
+                parts = sum(self._bytes(look, "part_bytes") for look in shared)
+                finished = sum(self._bytes(look, "finish_bytes") for look in shared)
                 tasks.append(4 * max(chunk, block_bytes(self.run)) + 2 * BLOCK_BYTES + 2 * parts)
-                waiting += (FAN_IN if len(self._slabs[int(shared[0].before is not None), request]) > 1 else 1) * parts
+                several = len(self._slabs[level, request]) > 1
+                waiting += max(FAN_IN * parts if several else parts, finished)
         return Footprint(max(tasks), waiting)
 
-    def _part_bytes(self, look: Look) -> int:
+    def _bytes(self, look: Look, kind: str) -> int:
         request = look.request
         width = self.run.record(request.epoch, request.split).inventory[request.array].shape[1]
-        size = look.loaded.call("part_bytes", width, len(self.run.classes))
+        size = look.loaded.call(kind, width, len(self.run.classes))
         return size if isinstance(size, int) else 0
 
     def nodes(self) -> list[Any]:

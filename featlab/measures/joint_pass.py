@@ -326,7 +326,7 @@ def _slab_parts(
         pieces = read_slab(
             run, slab, scratch, finite_only=finite_only, keeping=NOTHING_KEPT, again=True, counted=counted
         )
-        for features, index in _joined((values, index) for values, _, index in pieces):
+        for features, index in _joined(((values, index) for values, _, index in pieces), scratch):
             for number, (look, mask, before) in enumerate(zip(looks, masks, befores, strict=True)):
                 if isinstance(parts[number], Failed):
                     continue
@@ -369,14 +369,15 @@ def _heard(slab: Slab, masks: Sequence[Bools | None]) -> Slab:
     return replace(slab, blocks=tuple(blocks))
 
 
-def _joined(pieces: Iterator[tuple[NDArray[np.floating], Ints]]) -> Iterator[tuple[NDArray[np.float32], Ints]]:
+def _joined(
+    pieces: Iterator[tuple[NDArray[np.floating], Ints]], scratch: Scratch
+) -> Iterator[tuple[NDArray[np.float32], Ints]]:
     """Gather pieces of rows into float32 blocks of about `BLOCK_BYTES`; each is there until the next is asked for."""
-    scratch = Scratch()
     held, indices = 0, []
     rows = 0
     for values, index in pieces:
         rows = rows or max(1, BLOCK_BYTES // (4 * max(1, values.shape[1])))
-        buffer: NDArray[np.float32] = scratch.array("block", (rows, values.shape[1]))
+        buffer: NDArray[np.float32] = scratch.array("measured", (rows, values.shape[1]))
         zero = np.zeros(values.shape[1], np.float32)
         start = 0
         while start < len(values):

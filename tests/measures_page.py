@@ -75,6 +75,12 @@ QUESTIONS = (
         "featlab show run.results level_onset --where \"fraction == 0.5 and series == 'class_ratio'\" --sort rank",
         "`rank` and `course` of the levels; `class_ratio`, `cdnv` and `etf` in `level_collapse`, `z` for random trees",
     ),
+    (
+        "What does a linear classifier of each layer tell apart, the classes or only their hypernyms?",
+        ("probes",),
+        "featlab show run.results probes --sort=-epoch,layer",
+        "`accuracy` above `control_high`, that of random groups, after `featlab analyze run.zarr --measure probes`",
+    ),
 )
 INTRODUCTION = """\
 # What is measured

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 from scipy.spatial.distance import pdist
 
@@ -86,3 +87,5 @@ def test_help_of_analyze_names_featlabs_own():
     outcome = CliRunner().invoke(main, ["analyze", "--help"])
     (text,) = re.findall(r"--measure TEXT(.*?)--permutations", outcome.output, flags=re.DOTALL)
     assert ", ".join(loaded.BUILTIN) in " ".join(text.split())
+    complete = ShellComplete(main, {}, "featlab", "_FEATLAB_COMPLETE").get_completions
+    assert [item.value for item in complete(["analyze", "run.zarr", "--measure"], "pro")] == ["probes"]

@@ -15,7 +15,7 @@ from featlab.errors import FeatlabWarning
 from featlab.measures.class_means import ClassMeans
 from featlab.measures.frames import checked
 from featlab.measures.joint_pass import Counting, Finished, JointPass
-from featlab.measures.loaded import Failed, Loaded
+from featlab.measures.loaded import BUILTIN, Failed, Loaded
 from featlab.measures.measure import ClassMeasure, RowMeasure, stacked
 from featlab.measures.setting import Setting
 from featlab.results.foreign import PARAMETER
@@ -23,6 +23,8 @@ from featlab.statistics.engine import Engine
 from featlab.statistics.gather import Request
 from featlab.statistics.regroup import ClassStatistics
 from featlab.store.reader import Run
+
+UNASKED = "it is made only when it is asked for, as by `featlab analyze RUN --measure {}`."
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,9 @@ class AskedTables:
 
     def finish(self) -> tuple[dict[str, pd.DataFrame], dict[str, str], dict[str, Any]]:
         """Return the tables, notes on those that lack something, and parameters of the results."""
-        tables, notes = {}, {}
+        tables, notes = {}, {name: UNASKED.format(name) for name in BUILTIN}
         for loaded in self.measures:
+            notes.pop(loaded.name, None)
             tables[loaded.name], failed = _table(loaded, self._given.get(loaded.name, {}), self.setting)
             if failed is not None:
                 warnings.warn(failed.sentence, FeatlabWarning, stacklevel=3)

@@ -233,7 +233,11 @@ class _Graph:
         self._levels = [_by_request(first), _by_request(second)]
         self._slabs = {
             (level, request): cut_slabs(
-                run, request.epoch, request.split, request.array, sum(self._part_bytes(look) for look in shared)
+                run,
+                request.epoch,
+                request.split,
+                request.array,
+                sum(self._bytes(look, "part_bytes") for look in shared),
             )
             for level, by_request in enumerate(self._levels)
             for request, shared in by_request.items()
@@ -249,19 +253,21 @@ class _Graph:
     def footprint(self) -> Footprint:
         """Memory of a slab's task, and of all parts that wait to be merged and finished."""
         tasks, waiting = [0], 1
-        for by_request in self._levels:
+        for level, by_request in enumerate(self._levels):
             for request, shared in by_request.items():
                 info = self.run.record(request.epoch, request.split).inventory[request.array]
                 chunk = info.chunk_rows * info.shape[1] * (2 if info.dtype == "float16" else 4)
-                parts = sum(self._part_bytes(look) for look in shared)
+                parts = sum(self._bytes(look, "part_bytes") for look in shared)
+                finished = sum(self._bytes(look, "finish_bytes") for look in shared)
                 tasks.append(4 * max(chunk, block_bytes(self.run)) + 2 * BLOCK_BYTES + 2 * parts)
-                waiting += (FAN_IN if len(self._slabs[int(shared[0].before is not None), request]) > 1 else 1) * parts
+                several = len(self._slabs[level, request]) > 1
+                waiting += max(FAN_IN * parts if several else parts, finished)
         return Footprint(max(tasks), waiting)
 
-    def _part_bytes(self, look: Look) -> int:
+    def _bytes(self, look: Look, kind: str) -> int:
         request = look.request
         width = self.run.record(request.epoch, request.split).inventory[request.array].shape[1]
-        size = look.loaded.call("part_bytes", width, len(self.run.classes))
+        size = look.loaded.call(kind, width, len(self.run.classes))
         return size if isinstance(size, int) else 0
 
     def nodes(self) -> list[Any]:
@@ -320,7 +326,7 @@ def _slab_parts(
         pieces = read_slab(
             run, slab, scratch, finite_only=finite_only, keeping=NOTHING_KEPT, again=True, counted=counted
         )
-        for features, index in _joined((values, index) for values, _, index in pieces):
+        for features, index in _joined(((values, index) for values, _, index in pieces), scratch):
             for number, (look, mask, before) in enumerate(zip(looks, masks, befores, strict=True)):
                 if isinstance(parts[number], Failed):
                     continue
@@ -363,14 +369,15 @@ def _heard(slab: Slab, masks: Sequence[Bools | None]) -> Slab:
     return replace(slab, blocks=tuple(blocks))
 
 
-def _joined(pieces: Iterator[tuple[NDArray[np.floating], Ints]]) -> Iterator[tuple[NDArray[np.float32], Ints]]:
+def _joined(
+    pieces: Iterator[tuple[NDArray[np.floating], Ints]], scratch: Scratch
+) -> Iterator[tuple[NDArray[np.float32], Ints]]:
     """Gather pieces of rows into float32 blocks of about `BLOCK_BYTES`; each is there until the next is asked for."""
-    scratch = Scratch()
     held, indices = 0, []
     rows = 0
     for values, index in pieces:
         rows = rows or max(1, BLOCK_BYTES // (4 * max(1, values.shape[1])))
-        buffer: NDArray[np.float32] = scratch.array("block", (rows, values.shape[1]))
+        buffer: NDArray[np.float32] = scratch.array("measured", (rows, values.shape[1]))
         zero = np.zeros(values.shape[1], np.float32)
         start = 0
         while start < len(values):

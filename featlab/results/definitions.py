@@ -1030,8 +1030,8 @@ _COLUMNS = {
     ),
     "depth_law.p": Definition(
         "Share of the orders of these layers, their own among them, in which the line falls as steeply, or of "
-        "ncc_accuracy and alignment rises so. It says that depth matters; neighbouring layers are not independent, and "
-        "it does not say so.",
+        "ncc_accuracy and alignment rises so. Each layer is computed from the one before, so what "
+        "drifts at random from layer to layer is often steep too.",
         "(b + 1) / n, b of the other n - 1 orders at least as steep",
         unit="share",
         range="0 to 1",

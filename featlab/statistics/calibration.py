@@ -112,7 +112,8 @@ class GroupProbabilities:
 
     def _add(self, logits: NDArray[np.floating], true: Ints, out: CalibrationSums) -> None:
         each = np.arange(len(logits))
-        shifted = logits - logits.max(axis=1, keepdims=True)
+        with np.errstate(over="ignore"):  # what lies beyond float32 below another is impossible beside it
+            shifted = logits - logits.max(axis=1, keepdims=True)
         classes = np.empty(shifted.shape[::-1])
         classes[...] = np.exp(shifted).T
         classes *= GRAIN
@@ -126,15 +127,16 @@ class GroupProbabilities:
             hit = own == highest
             tied = np.flatnonzero(hit & (np.count_nonzero(groups == highest, axis=0) > 1))
             hit[tied] = groups[:, tied].argmax(axis=0) == right[tied]
-            self._count(space, highest / total, hit, out)
+            self._count(space, highest, total, hit, out)
             squares = np.einsum("ij,ij->j", groups, groups) - own**2
             out.brier[space] += ((squares + (total - own) ** 2) / total**2).sum()
             out.log_loss[space] -= self._log(space, own, right, shifted, total).sum()
 
-    def _count(self, space: int, confidence: Floats, hit: NDArray[np.bool_], out: CalibrationSums) -> None:
-        bins = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    def _count(self, space: int, highest: Floats, total: Floats, hit: NDArray[np.bool_], out: CalibrationSums) -> None:
+        # Of whole numbers, a quotient at an edge is exact: a third is 5 fifteenths and no more.
+        bins = np.clip(np.ceil(highest * BINS / total).astype(np.int64) - 1, 0, BINS - 1)
         out.rows[space] += np.bincount(bins, minlength=BINS)
-        out.confidence[space] += np.bincount(bins, confidence, BINS)
+        out.confidence[space] += np.bincount(bins, highest / total, BINS)
         out.hits[space] += np.bincount(bins[hit], minlength=BINS)
 
     def _log(self, space: int, own: Floats, right: Ints, shifted: NDArray[np.floating], total: Floats) -> Floats:

@@ -39,7 +39,9 @@ def analyzed(path, spaces=SPACES, **options):
 
 def judged(logits, labels, spaces):
     sums = CalibrationSums.zero(len(spaces))
-    GroupProbabilities({name: np.array(groups) for name, groups in spaces.items()}).add(logits, labels, sums)
+    GroupProbabilities({name: np.array(groups) for name, groups in spaces.items()}).add(
+        np.asarray(logits, np.float32), labels, np.argmax(logits, axis=1), sums
+    )
     parts = zip(*vars(sums).values(), strict=True)
     return pd.DataFrame([calibration_of(*each[:3], *map(float, each[3:])) for each in parts])
 
@@ -139,7 +141,7 @@ def test_equal_probabilities_are_tied_exactly():
         assert row["brier"] == pytest.approx(1 - 1 / groups)
         assert row["log_loss"] == pytest.approx(np.log(groups))
     sums = CalibrationSums.zero(1)
-    GroupProbabilities({"thirds": np.array(thirds)}).add(np.zeros((1, 12), np.float32), np.array([0]), sums)
+    GroupProbabilities({"thirds": np.array(thirds)}).add(np.zeros((1, 12), np.float32), *np.zeros((2, 1), int), sums)
     assert sums.rows[0].argmax() == 4
 
 

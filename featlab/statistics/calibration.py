@@ -78,7 +78,7 @@ class GroupProbabilities:
     --------
     >>> spaces = GroupProbabilities({"hyponym": np.arange(3), "two": np.array([0, 1, 1])})
     >>> sums = CalibrationSums.zero(2)
-    >>> spaces.add(np.log(np.array([[0.4, 0.3, 0.3]], np.float32)), np.array([2]), sums)
+    >>> spaces.add(np.log(np.array([[0.4, 0.3, 0.3]], np.float32)), np.array([2]), np.array([0]), sums)
     >>> sums.hits.sum(axis=1), sums.confidence.sum(axis=1).round(6), sums.brier.round(6)
     (array([0, 1]), array([0.4, 0.6]), array([0.74, 0.32]))
     """
@@ -105,28 +105,45 @@ class GroupProbabilities:
             matrix = scipy.sparse.csr_matrix(ones, (sizes[space], len(of_source)))
             self._steps.append((space, source, matrix))
 
-    def add(self, logits: NDArray[np.floating], true: Ints, out: CalibrationSums) -> None:
-        """Add rows of logits, shape (n_rows, n_classes), of which each has a finite maximum, with their classes."""
-        for start in range(0, len(logits), ROWS):
-            self._add(logits[start : start + ROWS], true[start : start + ROWS], out)
+    def add(self, logits: NDArray[np.floating], true: Ints, chosen: Ints, out: CalibrationSums) -> None:
+        """Add rows of logits, shape (n_rows, n_classes).
 
-    def _add(self, logits: NDArray[np.floating], true: Ints, out: CalibrationSums) -> None:
+        Parameters
+        ----------
+        logits
+            float32; the largest of each row is finite.
+        true, chosen
+            Right and most probable class of each row, shape (n_rows,).
+        out
+            Sums that are added to.
+        """
+        for start in range(0, len(logits) if self.names else 0, ROWS):
+            rows = slice(start, start + ROWS)
+            self._add(logits[rows], true[rows], chosen[rows], out)
+
+    def _add(self, logits: NDArray[np.floating], true: Ints, chosen: Ints, out: CalibrationSums) -> None:
         each = np.arange(len(logits))
         with np.errstate(over="ignore"):  # what lies beyond float32 below another is impossible beside it
-            shifted = logits - logits.max(axis=1, keepdims=True)
+            shifted = logits - logits[each, chosen][:, None]
+        grains = np.exp(shifted)
+        grains *= np.float32(GRAIN)  # exact, as is what follows
+        np.rint(grains, out=grains)
         classes = np.empty(shifted.shape[::-1])
-        classes[...] = np.exp(shifted).T
-        classes *= GRAIN
-        np.rint(classes, out=classes)
-        total = classes.sum(axis=0)
+        classes[...] = grains.T
         by_space: dict[int | None, Floats] = {None: classes}
         for space, source, matrix in self._steps:
-            groups = by_space[space] = by_space[source] if matrix is None else matrix @ by_space[source]
-            right = self._labels[space][true]
-            highest, own = groups.max(axis=0), groups[right, each]
-            hit = own == highest
-            tied = np.flatnonzero(hit & (np.count_nonzero(groups == highest, axis=0) > 1))
-            hit[tied] = groups[:, tied].argmax(axis=0) == right[tied]
+            by_space[space] = classes if matrix is None else matrix @ by_space[source]
+        total = by_space[self._steps[-1][0]].sum(axis=0)
+        for space, _, matrix in self._steps:
+            groups, right = by_space[space], self._labels[space][true]
+            own = groups[right, each]
+            if matrix is None:
+                highest, hit = groups[chosen, each], chosen == true
+            else:
+                highest = groups.max(axis=0)
+                hit = own == highest
+                tied = np.flatnonzero(hit & (np.count_nonzero(groups == highest, axis=0) > 1))
+                hit[tied] = groups[:, tied].argmax(axis=0) == right[tied]
             self._count(space, highest, total, hit, out)
             squares = np.einsum("ij,ij->j", groups, groups) - own**2
             out.brier[space] += ((squares + (total - own) ** 2) / total**2).sum()

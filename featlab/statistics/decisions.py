@@ -169,7 +169,7 @@ def _slab_decisions(
             predictions.append(np.where(decided, chosen, -1))
             if not decided.all():
                 logits, true, chosen = logits[decided], true[decided], chosen[decided]
-            grouped.add(logits, true, calibration)
+            grouped.add(logits, true, chosen, calibration)
             if correct is None or excess is None or spaces is None:
                 continue
             by_class = _by_class(logits)

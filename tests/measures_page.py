@@ -51,6 +51,12 @@ QUESTIONS = (
         "`recall` and `precision` of a group; `confusion` for what its rows were taken for",
     ),
     (
+        "Does the classifier know what it knows, at which level?",
+        ("calibration",),
+        "featlab show run.results calibration --sort=-epoch,ece",
+        "`confidence` beside `accuracy`, `ece` for how far they part, `brier` and `log_loss` for both together",
+    ),
+    (
         "Are the classes that are confused near each other, in the hierarchy and in each layer?",
         ("confusion_alignment",),
         "featlab show run.results confusion_alignment --where \"metric != 'euclidean'\" --sort=-epoch,value",

@@ -86,8 +86,9 @@ def test_another_hierarchy_reads_rows_only_for_its_nearest_means(tmp_path, reads
     featlab.analyze(tmp_path / "run.zarr", hierarchy=tree.taxonomy, **OPTIONS)
     reads.clear()
     again = featlab.analyze(tmp_path / "run.zarr", spaces=HALVES, **OPTIONS)
-    # decisions among new groups need the rows, once for all spaces; the classifier's own do not
-    assert sorted(set(reads)) == [f"epochs/00000{epoch}/val/r000/layers/layer{n}" for epoch in range(3) for n in (1, 2)]
+    # decisions among new groups need the rows, and their probabilities the logits, once for all spaces
+    arrays = ["layers/layer1", "layers/layer2", "logits"]
+    assert sorted(set(reads)) == [f"epochs/00000{epoch}/val/r000/{array}" for epoch in range(3) for array in arrays]
     assert len(reads) == len(set(reads))
     same(again, featlab.analyze(tmp_path / "run.zarr", spaces=HALVES, cache=False, **OPTIONS))
 

@@ -137,7 +137,7 @@ def test_what_is_no_text_is_a_sentence_too(run, results):
 def test_compare_knows_near_tables(results):
     error = call("compare", results, results, "--label", "a", "--label", "b", "--table", "colapse").exception
     assert isinstance(error, FeatlabError)
-    assert "'colapse' to compare (near names: 'collapse')" in str(error)
+    assert "'colapse' to compare (near names: 'collapse', " in str(error)
 
 
 def test_linkage_names_its_leaves(results):

@@ -230,8 +230,8 @@ def test_any_tree_in_bands(foreign, monkeypatch):
     np.testing.assert_allclose(drawn.ratio[[0, 2, 3, 4], 0], siblings.spread.ratio[[0, 2, 3, 4]], rtol=1e-10)
     assert distances[0] == pytest.approx(found.frame_distance(), rel=1e-10)
     assert drawn.ratio[2, 1] != pytest.approx(drawn.ratio[2, 0])
-    for node, children in below.items():
-        children = [kept for child in children if (kept := [label for label in child if held[label]])]
+    for node, all_children in below.items():
+        children = [kept for child in all_children if (kept := [label for label in child if held[label]])]
         sizes = np.array([weights[child].sum() for child in children])
         centres = np.stack([weights[child] @ all_means[child] / weights[child].sum() for child in children])
         inside = [

@@ -16,10 +16,11 @@ from featlab.analysis.accuracy import accuracy_table
 from featlab.analysis.alignment_change import LeftOut, alignment_change, left_out, missing, siblings
 from featlab.analysis.alignment_table import Scored, align, corrected, steps
 from featlab.analysis.asked_tables import AskedTables
+from featlab.analysis.calibration_table import calibration_table
 from featlab.analysis.class_order import Comparison, best_shifts, warn_class_order
 from featlab.analysis.common_rank import with_common_rank
 from featlab.analysis.confusion_alignment import ConfusionAlignment, confusion_alignment_rows
-from featlab.analysis.confusion_tables import confusion_tables, count_decisions
+from featlab.analysis.confusion_tables import UNDECIDED, confusion_tables, count_decisions
 from featlab.analysis.depth_table import DepthTable
 from featlab.analysis.differentiation_tables import DifferentiationTables
 from featlab.analysis.evolution import evolution
@@ -339,6 +340,7 @@ class _Tables:
             **self.differentiation.frames(),
             "orthogonality": self.orthogonality.frame(),
             **self.nested.frames(),
+            "calibration": calibration_table(self.plan, self.decisions),
             "groups": confused.groups,
             "confusion": confused.confusion,
             "confusion_alignment": pd.DataFrame(confusion_alignment),
@@ -349,7 +351,12 @@ class _Tables:
             **{name: pd.DataFrame(rows) for name, rows in {**self.rows, **onsets}.items()},
             **asked,
         }
-        said = {"confusion_alignment": self.confused.note(confusion_alignment), "node_onset": nodes.note}
+        unknown = "" if self.decisions else UNDECIDED
+        said = {
+            "calibration": unknown,
+            "confusion_alignment": self.confused.note(confusion_alignment),
+            "node_onset": nodes.note,
+        }
         notes = {
             **self._notes(alignment, change),
             **confused.notes,

@@ -14,7 +14,7 @@ from featlab.metrics.differentiation import children_of
 from featlab.typing import Bools, Floats, Ints
 
 KEPT = 5_793  # classes up to which all pairs of them are held in memory, 134 MB of numbers
-BAND_ROWS = 256  # of the square of all pairs of classes that are worked on at once
+BAND_ROWS = 128  # of the square of all pairs of classes that are worked on at once
 
 
 def sums_at(places: Ints, values: NDArray[np.generic], n_places: int) -> Floats:

@@ -80,6 +80,7 @@ _HESTERBERG = "Hesterberg 2015, What teachers should know about the bootstrap, T
 _KLEIN = "Klein, Wright, Wieczorek 2020, A joint confidence region for an overall ranking of populations, JRSS C"
 _SAXE = "Saxe, McClelland, Ganguli 2019, A mathematical theory of semantic development in deep neural networks, PNAS"
 _PARK = "Park et al. 2024, The geometry of categorical and hierarchical concepts in large language models, arXiv"
+_GUO = "Guo et al. 2017, On calibration of modern neural networks, ICML"
 _TUKEY = "Tukey 1958, Bias and confidence in not-quite large samples, Annals of Mathematical Statistics"
 _HE = "He, Su 2023, A law of data separation in deep learning, PNAS (arXiv 2210.17020)"
 _MASARCZYK = (
@@ -1284,6 +1285,56 @@ _COLUMNS = {
         unit="share",
         range="0 to 1",
         unknown=_NO_FRAMES,
+    ),
+    # calibration
+    "calibration.accuracy": Definition(
+        "Share of rows whose most probable group is the right one, where a group's probability is the sum over its "
+        'classes; that of the "sum" rule.',
+        "share with argmax_g p_g = g(y), p_g = sum of softmax(z)_k over the classes k of g",
+        unit="share",
+        range="0 to 1",
+        direction="rises",
+    ),
+    "calibration.confidence": Definition(
+        "Mean probability of the most probable group; above the accuracy, the classifier is too sure of itself.",
+        "mean of max_g p_g",
+        unit="probability",
+        range="0 to 1",
+    ),
+    "calibration.ece": Definition(
+        "Expected calibration error: rows are put into 15 bins of equal width by the probability of their most "
+        "probable group, and the gaps between accuracy and mean confidence in these averaged by rows. By chance alone "
+        "it is about 1 / sqrt(rows of a bin) for a calibrated classifier, so compare equally many rows; and gaps "
+        "within a bin may make up for each other.",
+        "sum_b (n_b / N) |accuracy_b - confidence_b|",
+        unit="probability",
+        range="0 to 1",
+        source=f"after {_GUO}",
+    ),
+    "calibration.mce": Definition(
+        "Largest gap between accuracy and mean confidence in a bin, be there a single row in it.",
+        "max_b |accuracy_b - confidence_b|",
+        unit="probability",
+        range="0 to 1",
+        source=f"after {_GUO}",
+    ),
+    "calibration.brier": Definition(
+        "Brier score: mean squared distance of the groups' probabilities from 1 for the right group and 0 for all "
+        "others, least for true probabilities. It compares runs in one label space: with fewer groups it is lower by "
+        "itself.",
+        "mean of sum_g (p_g - [g = g(y)])^2",
+        unit="squared probability",
+        range="0 to 2",
+        source="Brier 1950, Verification of forecasts expressed in terms of probability, Monthly Weather Review",
+        null="1 - 1 / G: all G groups as probable as each other",
+    ),
+    "calibration.log_loss": Definition(
+        "Mean negative log probability of the right group; infinite where it has none, as where all its classes are "
+        "masked.",
+        "mean of -log p_g(y)",
+        unit="nats",
+        range=">= 0",
+        null="log G: all G groups as probable as each other",
     ),
     # groups, confusion
     "groups.classes": Definition("Number of classes in the group.", unit="classes", range=">= 1", kind="whole"),

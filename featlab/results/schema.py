@@ -192,6 +192,12 @@ TABLES: dict[str, Schema] = {
         ("classes", "distance", "null_mean", "null_std", "z", "p"),
         added=True,
     ),
+    "calibration": Schema(
+        "whether probabilities of groups come true",
+        ("epoch", "split", "space"),
+        ("groups", "rows", "accuracy", "confidence", "ece", "mce", "brier", "log_loss"),
+        added=True,
+    ),
     "groups": Schema(
         "how well each group of each label space is told",
         ("epoch", "split", "space", "group"),

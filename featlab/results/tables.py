@@ -80,6 +80,7 @@ class Results:
     level_collapse: pd.DataFrame
     level_onset: pd.DataFrame
     tree_frame: pd.DataFrame
+    calibration: pd.DataFrame
     groups: pd.DataFrame
     confusion: pd.DataFrame
     confusion_alignment: pd.DataFrame

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from featlab.progress import progress_bar
 from featlab.statistics import cache, random_groups
+from featlab.statistics.calibration import ROWS, CalibrationSums, GroupProbabilities
 from featlab.statistics.engine import Engine, Footprint
 from featlab.statistics.scratch import borrowed
 from featlab.statistics.slabs import Slab, cut_slabs, decoded, read_labels
@@ -33,11 +34,14 @@ class Decisions:
     luck
         With the "sum" rule, by label space, what it adds to the greedy rule's accuracy in random groups of the same
         sizes, and the standard error of that, shape (2,); None with the greedy rule.
+    calibration
+        Sums over the rows by which probabilities are judged, of the label spaces in their order.
     """
 
     predictions: Ints
     correct: Mapping[str, Ints] | None = None
     luck: Mapping[str, Floats] | None = None
+    calibration: CalibrationSums | None = None
 
 
 def decide(
@@ -59,7 +63,7 @@ def decide(
     pairs
         The (epoch, split) to look at; those with neither logits nor a layer that feeds the classifier are left out.
     spaces
-        Group of each class, shape (n_classes,), by label space; for the "sum" rule.
+        Group of each class, shape (n_classes,), by label space; for calibration, and the "sum" rule.
     rule
         "greedy": the group of the most probable class; "sum": the group whose members' probabilities sum highest.
     seed
@@ -69,9 +73,11 @@ def decide(
     """
     rows = rows or {}
     summed = dict(spaces) if rule == "sum" else None
-    digests = None if summed is None else [seed, *map(cache.array_digest, summed.values())]
+    of_spaces = [cache.array_digest(labels) for labels in spaces.values()]
+    digests = None if summed is None else [seed, *of_spaces]
     kept = engine.cache.names()
-    node, shared = delayed(run, pure=False), delayed(summed, pure=False, traverse=False)
+    node, nothing = delayed(run, pure=False), delayed(None, pure=False)
+    shared, grouped = (delayed(each, pure=False, traverse=False) for each in (summed, GroupProbabilities(spaces)))
     decisions: dict[tuple[int, str], Decisions] = {}
     tasks: dict[tuple[int, str], Any] = {}
     steps, footprint = 0, Footprint(0, 0)
@@ -84,14 +90,20 @@ def decide(
         mask = None if counted is None else cache.array_digest(counted)
         content = cache.content(run, epoch, split, array)
         name = cache.digest("decisions, -1 for none", cache.VERSION, content, classifier, digests, mask)
+        sums_name = cache.digest("calibration", cache.VERSION, content, classifier, mask)
         held = engine.cache.load(name) if name in kept else None
-        if held is not None:
-            decisions[epoch, split] = _named(held["predictions"].astype(np.int64), held, summed)
+        sums = _kept_sums(engine.cache, kept, sums_name, of_spaces)
+        if held is not None and sums is not None:
+            known = _named(held["predictions"].astype(np.int64), held, summed)
+            decisions[epoch, split] = replace(known, calibration=sums)
             continue
         slabs = cut_slabs(run, epoch, split, array)
         task = engine.task(_slab_decisions, counted=True)
-        parts = [task(node, slab, array, shared, counted, seed) for slab in slabs]
-        tasks[epoch, split] = engine.task(_joined)(parts, shared, engine.cache, name)
+        # In other label spaces than before, rows are looked at once more for the probabilities there, and no more.
+        again = shared if held is None else nothing
+        parts = [task(node, slab, array, again, grouped, counted, seed) for slab in slabs]
+        keeping = _Keeping(engine.cache, name, held, sums_name, of_spaces)
+        tasks[epoch, split] = engine.task(_joined)(parts, shared, keeping)
         steps += len(slabs)
         footprint |= _footprint(run, epoch, split, array)
     if tasks:
@@ -112,7 +124,8 @@ def _source(run: Run, epoch: int, split: str) -> str | None:
 def _footprint(run: Run, epoch: int, split: str, array: str) -> Footprint:
     info = run.record(epoch, split).inventory[array]
     row_bytes = info.shape[1] * (2 if info.dtype == "float16" else 4)
-    return Footprint(task=info.chunk_rows * (5 * row_bytes + 12 * len(run.classes)), snapshot=1)
+    probabilities = 32 * ROWS * len(run.classes)  # of classes and groups, logits and masks of them
+    return Footprint(task=info.chunk_rows * (5 * row_bytes + 12 * len(run.classes)) + probabilities, snapshot=1)
 
 
 @dataclass(frozen=True)
@@ -122,15 +135,23 @@ class _Part:
     predictions: Ints
     correct: Ints | None
     excess: Ints | None
+    calibration: CalibrationSums
 
 
 def _slab_decisions(
-    run: Run, slab: Slab, array: str, spaces: Mapping[str, Ints] | None, counted: Bools | None, seed: int
+    run: Run,
+    slab: Slab,
+    array: str,
+    spaces: Mapping[str, Ints] | None,
+    grouped: GroupProbabilities,
+    counted: Bools | None,
+    seed: int,
 ) -> _Part:
     labels = read_labels(run, slab.epoch, slab.split)
     classifier = None if array == "logits" else run.classifier(slab.epoch)
     predictions = []
     correct = excess = None
+    calibration = CalibrationSums.zero(len(grouped.names))
     if spaces is not None:
         correct = np.zeros((len(spaces), len(run.classes)), np.int64)
         blocks = -(-len(labels) // random_groups.ROWS)
@@ -147,16 +168,17 @@ def _slab_decisions(
             if counted is not None:
                 decided &= counted[block.offset : block.offset + block.rows]
             predictions.append(np.where(decided, chosen, -1))
-            if correct is None or excess is None or spaces is None:
-                continue
             if not decided.all():
                 logits, true, chosen = logits[decided], true[decided], chosen[decided]
+            grouped.add(logits, true, chosen, calibration)
+            if correct is None or excess is None or spaces is None:
+                continue
             by_class = _by_class(logits)
             for index, groups in enumerate(spaces.values()):
                 right = random_groups.right_by_sum(by_class, true, groups)
                 correct[index] += np.bincount(true[right], minlength=len(by_class))
             random_groups.excess(by_class, true, chosen, list(spaces.values()), block.offset, excess, seed)
-    return _Part(np.concatenate(predictions), correct, excess)
+    return _Part(np.concatenate(predictions), correct, excess, calibration)
 
 
 def _by_class(logits: NDArray[np.floating]) -> Floats:
@@ -166,7 +188,24 @@ def _by_class(logits: NDArray[np.floating]) -> Floats:
     return np.ascontiguousarray(chances.T)
 
 
-def _joined(parts: list[_Part], spaces: Mapping[str, Ints] | None, kept: cache.StatisticsCache, name: str) -> Decisions:
+@dataclass(frozen=True)
+class _Keeping:
+    """Where decisions and sums over their probabilities are kept, and what is kept of them already."""
+
+    kept: cache.StatisticsCache
+    name: str
+    held: cache.Arrays | None
+    sums_name: str
+    spaces: Sequence[str]
+
+
+def _joined(parts: list[_Part], spaces: Mapping[str, Ints] | None, keeping: _Keeping) -> Decisions:
+    sums = sum((part.calibration for part in parts), CalibrationSums.zero(len(keeping.spaces)))
+    arrays = {"spaces": np.array(keeping.spaces), **vars(sums)}
+    keeping.kept.save(cache.decisions_name(keeping.sums_name, keeping.spaces), arrays)
+    held = keeping.held
+    if held is not None:
+        return replace(_named(held["predictions"].astype(np.int64), held, spaces), calibration=sums)
     predictions = np.concatenate([part.predictions for part in parts])
     correct = [part.correct for part in parts if part.correct is not None]
     excess = [part.excess for part in parts if part.excess is not None]
@@ -174,12 +213,26 @@ def _joined(parts: list[_Part], spaces: Mapping[str, Ints] | None, kept: cache.S
     if correct:
         luck = random_groups.mean_excess(np.sum(excess, axis=0), int((predictions >= 0).sum()))
         counts = {"correct": np.sum(correct, axis=0), "luck": luck}
-    kept.save(name, {"predictions": predictions.astype(np.int32), **counts})
-    return _named(predictions, counts, spaces)
+    keeping.kept.save(keeping.name, {"predictions": predictions.astype(np.int32), **counts})
+    return replace(_named(predictions, counts, spaces), calibration=sums)
+
+
+def _kept_sums(
+    kept: cache.StatisticsCache, names: set[str], name: str, spaces: Sequence[str]
+) -> CalibrationSums | None:
+    """Sums over probabilities that an entry of the cache holds for all of these label spaces; None where none does."""
+    entry = cache.find_decisions(kept, names, name, spaces)
+    held = None if entry is None else kept.load(entry)
+    if held is None:
+        return None
+    # An entry may hold more spaces, and in another order.
+    row_of = {space: row for row, space in enumerate(held.pop("spaces").tolist())}
+    return CalibrationSums(**held).of([row_of[space] for space in spaces])
 
 
 def _named(predictions: Ints, counts: Mapping[str, NDArray[Any]], spaces: Mapping[str, Ints] | None) -> Decisions:
     """Give each label space its row of the counts; the rows stand in the order of the spaces, in the cache as well."""
     if spaces is None:
         return Decisions(predictions)
-    return Decisions(predictions, *(dict(zip(spaces, counts[kind], strict=True)) for kind in ("correct", "luck")))
+    correct, luck = (dict(zip(spaces, counts[kind], strict=True)) for kind in ("correct", "luck"))
+    return Decisions(predictions, correct, luck)

@@ -83,6 +83,13 @@ def test_a_label_space_may_bear_the_name_of_a_control(tmp_path):
         )
 
 
+def test_a_name_that_stands_alone_is_one(tmp_path):
+    rng, labels = np.random.default_rng(0), np.repeat(np.arange(5), 4)
+    path = store(tmp_path / "run.zarr", rng.normal(size=(20, 6)), labels, 5)
+    alone = featlab.analyze(path, metrics="cosine", linkages="ward", distances="path", permutations=0, controls=0)
+    assert set(alone.linkage.metric) == {"cosine"} and set(alone.linkage.linkage) == {"ward"}
+
+
 @pytest.mark.filterwarnings("ignore:2 of 5 classes have no row:featlab.FeatlabWarning")
 def test_a_space_whose_present_classes_are_one_group_has_no_scores(tmp_path):
     rng, labels = np.random.default_rng(0), np.repeat([0, 1, 2], 20)

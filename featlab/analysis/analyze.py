@@ -41,6 +41,7 @@ from featlab.analysis.plan import (
     choose_references,
     choose_snapshots,
     make_plan,
+    one_or_several,
 )
 from featlab.analysis.population import choose_population
 from featlab.analysis.reference import make_reference
@@ -86,9 +87,9 @@ def analyze(
     splits: str | Sequence[str] | None = None,
     layers: str | Sequence[str] | None = None,
     layers_order: Sequence[str] | None = None,
-    metrics: Sequence[str] = ("euclidean", "cosine"),
-    linkages: Sequence[Method] = ("average", "ward"),
-    distances: Sequence[str] = ("path", "lca_height"),
+    metrics: str | Sequence[str] = ("euclidean", "cosine"),
+    linkages: Method | Sequence[Method] = ("average", "ward"),
+    distances: str | Sequence[str] = ("path", "lca_height"),
     measures: str | Measure | Sequence[str | Measure] = (),
     permutations: int = 999,
     controls: int = 20,
@@ -190,9 +191,9 @@ def analyze(
     asked_measures = find_measures(measures)
     warn_uncommitted(run)
     options = Options(
-        metrics=tuple(metrics),
-        linkages=tuple(linkages),
-        distances=tuple(distances),
+        metrics=one_or_several(metrics),
+        linkages=one_or_several(linkages),
+        distances=one_or_several(distances),
         permutations=permutations,
         controls=controls,
         means_from=means_from,

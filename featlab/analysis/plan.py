@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from featlab.errors import DataError, FeatlabWarning, OptionError
 from featlab.globs import match_names
@@ -24,6 +24,7 @@ from featlab.typing import Ints
 Hierarchy = Taxonomy | Mapping[str, Any] | str | os.PathLike[str]
 Senses = Mapping[str, str] | str | os.PathLike[str]
 Spaces = Sequence[str | LabelSpace] | Mapping[str, Sequence[str | int]]
+T = TypeVar("T", bound=str)
 RULES = ("greedy", "sum")
 TRAIN = "train"  # the split whose class means others are compared with, where it was captured
 FAR_BEYOND = 1.25  # times the groups that were asked for, above which a cut is not what its name says
@@ -172,6 +173,17 @@ def make_plan(
         for space in chosen_spaces
     }
     return Plan(requests, tuple(chosen_spaces), controls, taxonomy, options)
+
+
+def one_or_several(given: T | Sequence[T]) -> tuple[T, ...]:
+    """Make a tuple of a name that stands alone, or of several.
+
+    Examples
+    --------
+    >>> one_or_several("cosine"), one_or_several(["cosine", "euclidean"])
+    (('cosine',), ('cosine', 'euclidean'))
+    """
+    return cast("tuple[T, ...]", (given,) if isinstance(given, str) else tuple(given))
 
 
 def _known(what: str, given: Sequence[str], known: Sequence[str]) -> None:

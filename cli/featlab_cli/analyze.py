@@ -111,6 +111,13 @@ class Size(Bytes):
     help="Between classes in the hierarchy; also lca_depth, wup, lch, jcn, lin, resnik.",
     shell_complete=completion.among(completion.distances),
 )
+@click.option(
+    "--measure",
+    "measures",
+    multiple=True,
+    help="A further table: one that an installed package offers.",
+    shell_complete=completion.among(completion.measures),
+)
 @click.option("--permutations", type=click.IntRange(0), default=999, show_default=True, help="Of classes, for nulls.")
 @click.option("--controls", type=click.IntRange(0), default=20, show_default=True, help="Random spaces for each space.")
 @click.option(
@@ -161,6 +168,7 @@ def command(
     if cache and no_cache:
         raise click.UsageError("--cache and --no-cache are both given: choose one of them.")
     chosen: dict[str, Any] = {name: value if value != () else None for name, value in options.items()}
+    chosen["measures"] = options["measures"]
     chosen |= {"spaces": spaces or None, "cache": cache or not no_cache}
     target = out or default_target(run)
     check_target(Path(target))

@@ -141,5 +141,12 @@ def distances(ctx: click.Context) -> Sequence[str]:
     return DISTANCES
 
 
+def measures(ctx: click.Context) -> Sequence[str]:
+    """Names of measures that can be asked for."""
+    from featlab.measures.loaded import measure_names
+
+    return measure_names()
+
+
 _UNCOMPARED = ("classes", "spaces")
 _SPACES = (("cut", 2), ("cut", 4), ("cut", 8), ("cut", 16), ("depth", 1), ("depth", 2), ("height", 1), ("height", 2))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from featlab.messages import joined
 from featlab_cli.tables import Choice, print_frame
 
 if TYPE_CHECKING:
+    import pandas as pd
     from rich.console import Console
 
 LONGEST = 100  # line that is easily read
@@ -18,7 +19,7 @@ _LABELS = {
 }  # fmt: skip
 
 
-def print_description(name: str | None, choice: Choice) -> None:
+def print_description(name: str | None, choice: Choice, describe: Callable[..., pd.DataFrame]) -> None:
     """Print the definitions of a table's columns, of a column, score or other name, or the list of tables.
 
     Parameters
@@ -27,10 +28,11 @@ def print_description(name: str | None, choice: Choice) -> None:
         As for `featlab.results.describe`.
     choice
         From the command's options; its columns and conditions are those of the definitions.
+    describe
+        Of the results, which may hold tables of other packages.
     """
     from rich.console import Console
 
-    from featlab.results import describe
     from featlab.results.definitions import SYMBOLS
 
     whole = describe(name)

@@ -37,16 +37,16 @@ def command(results: str, table: str | None, described: bool, choice: Choice) ->
     featlab show run.results collapse --describe
     """
     import featlab
-    from featlab.results.schema import COMPUTED, TABLES, VERDICT
+    from featlab.results.schema import COMPUTED, VERDICT
 
     loaded = featlab.load_results(results)
     if described:
-        print_description(table, choice)
+        print_description(table, choice, loaded.describe)
         return
     if table is None:
         click.echo(printable(repr(loaded)))
         for name, schema in COMPUTED.items():
-            click.echo(f"  {name:<{max(map(len, TABLES))}}               {schema.about}")
+            click.echo(f"  {name:<{max(map(len, loaded.tables))}}               {schema.about}")
         return
     if table == VERDICT:
         verdict = loaded.verdict()
@@ -56,8 +56,8 @@ def command(results: str, table: str | None, described: bool, choice: Choice) ->
         else:
             print_frame(frame, table, choice, ("split", "layer", "series", "space"))
         return
-    if table not in TABLES and (near := near_names(table, [VERDICT])):
-        raise OptionError(f"there is no table {table!r}{near}: choose from {', '.join(TABLES)}, {VERDICT}.")
+    if table not in loaded.tables and (near := near_names(table, [VERDICT])):
+        raise OptionError(f"there is no table {table!r}{near}: choose from {', '.join(loaded.tables)}, {VERDICT}.")
     frame = choice.of(loaded[table], table)
     said = (loaded.parameters.get("notes") or {}).get(table)
     if said:
@@ -67,4 +67,4 @@ def command(results: str, table: str | None, described: bool, choice: Choice) ->
     if choice.style == "table" and hidden and not choice.whole:
         frame = frame.drop(columns=hidden)
         notes.append(f"{len(hidden)} control columns are hidden")
-    print_frame(frame, table, choice, TABLES[table].keys, notes=notes)
+    print_frame(frame, table, choice, loaded.schema(table).keys, notes=notes)

@@ -15,6 +15,7 @@ import pandas as pd
 from featlab.analysis.accuracy import accuracy_table
 from featlab.analysis.alignment_change import LeftOut, alignment_change, left_out, missing, siblings
 from featlab.analysis.alignment_table import Scored, align, corrected, steps
+from featlab.analysis.asked_tables import AskedTables
 from featlab.analysis.class_order import Comparison, best_shifts, warn_class_order
 from featlab.analysis.common_rank import with_common_rank
 from featlab.analysis.confusion_alignment import ConfusionAlignment, confusion_alignment_rows
@@ -48,6 +49,9 @@ from featlab.analysis.snapshots import (
     warn_ties,
 )
 from featlab.hierarchy.load import load_taxonomy
+from featlab.measures.joint_pass import Counting
+from featlab.measures.loaded import find_measures
+from featlab.measures.measure import Measure
 from featlab.metrics.rsa.ranks import SORTED_AT_ONCE
 from featlab.metrics.trees.draws import name_keys
 from featlab.metrics.trees.linkage import Method
@@ -79,6 +83,7 @@ def analyze(
     metrics: Sequence[str] = ("euclidean", "cosine"),
     linkages: Sequence[Method] = ("average", "ward"),
     distances: Sequence[str] = ("path", "lca_height"),
+    measures: str | Measure | Sequence[str | Measure] = (),
     permutations: int = 999,
     controls: int = 20,
     means_from: str | None = None,
@@ -117,6 +122,9 @@ def analyze(
     distances
         Between classes in the hierarchy, to compare with: path, lca_height (the defaults), lca_depth, wup,
         lch, jcn, lin, resnik; see `featlab.hierarchy.taxonomy_distances`.
+    measures
+        Further ones, each with a table of its name: names of featlab's own or of those that an installed package
+        offers, or `featlab.measures.Measure` objects. Those that need the rows share one more reading of them.
     permutations
         Of classes, for the null of each alignment score.
     controls
@@ -170,6 +178,7 @@ def analyze(
     [1.0]
     """
     run = run if isinstance(run, Run) else open_run(run)
+    asked_measures = find_measures(measures)
     warn_uncommitted(run)
     options = Options(
         metrics=tuple(metrics),
@@ -193,7 +202,8 @@ def analyze(
         taxonomy = data_driven_taxonomy(engine, run, requests, str(hierarchy), finite_only=allow_nonfinite)
     plan = make_plan(run, requests, taxonomy, spaces, options)
     decisions, rows = _decide(engine, run, plan)
-    tables = _Tables(run, plan, decisions)
+    asked = AskedTables.of(asked_measures, plan, run.classes)
+    tables = _Tables(run, plan, decisions, asked)
     groups = [list(group) for _, group in groupby(plan.requests, key=lambda request: (request.split, request.layer))]
     per_snapshot = steps(tables.reference, len(options.metrics), len(options.linkages))
     references = choose_references(run, requests, options)
@@ -203,7 +213,13 @@ def analyze(
         groups,
         plan.partitions,
         snapshot_measures(plan.families, options.metrics, options.linkages, debias, name_keys(run.classes, seed)),
-        partial(join_measures, n_classes=len(run.classes), means_from=means_from, references=references),
+        partial(
+            join_measures,
+            n_classes=len(run.classes),
+            means_from=means_from,
+            references=references,
+            further=asked.of_classes,
+        ),
         decisions=decisions,
         means_from=means_from,
         references=references,
@@ -212,6 +228,7 @@ def analyze(
         further_steps=per_snapshot * len(plan.requests),
     ):
         tables.add(summaries, advance)
+    asked.read_rows(engine, run, plan.requests, Counting(allow_nonfinite, rows))
     return tables.results()
 
 
@@ -234,8 +251,8 @@ def _decide(engine: Engine, run: Run, plan: Plan) -> tuple[dict[Pair, Decisions]
 class _Tables:
     """Gathers the rows of every table, one layer of one split at a time."""
 
-    def __init__(self, run: Run, plan: Plan, decisions: Mapping[Pair, Decisions]) -> None:
-        self.run, self.plan, self.decisions = run, plan, decisions
+    def __init__(self, run: Run, plan: Plan, decisions: Mapping[Pair, Decisions], asked: AskedTables) -> None:
+        self.run, self.plan, self.decisions, self.asked = run, plan, decisions, asked
         self.rows: dict[str, list[Row]] = {name: [] for name in ("geometry", "collapse", "linkage", "evolution")}
         self.onsets: dict[str, list[Row]] = {"onset": [], "precedence": [], "trend": []}
         self.scored: list[Scored] = []
@@ -276,6 +293,7 @@ class _Tables:
         self.rows["evolution"] += evolution(summaries)
         self.differentiation.add(summaries)
         self.orthogonality.add(summaries)
+        self.asked.add(summaries)
         found = onset_rows(layer_series(summaries, self.plan), self.sampled, self.plan.options.seed)
         self.onsets = {name: rows + found[name] for name, rows in self.onsets.items()}
         self.scored += align(summaries, self.reference, advance)
@@ -294,6 +312,7 @@ class _Tables:
         nodes = node_onset_table(self.run, self.plan, self.decisions)
         onsets = onset_rows(accuracy_series(answers, self.plan), self.sampled, self.plan.options.seed)
         onsets = {name: rows + self.onsets[name] for name, rows in onsets.items()}  # the classifier before the layers
+        asked, lacking, measured = self.asked.finish()
         tables = {
             "classes": self._classes(),
             "spaces": self._spaces(),
@@ -308,6 +327,7 @@ class _Tables:
             "alignment": pd.DataFrame(alignment),
             "alignment_change": pd.DataFrame(change),
             **{name: pd.DataFrame(rows) for name, rows in {**self.rows, **onsets}.items()},
+            **asked,
         }
         said = {"confusion_alignment": self.confused.note(confusion_alignment), "node_onset": nodes.note}
         notes = {
@@ -316,8 +336,9 @@ class _Tables:
             **{name: note for name, note in said.items() if note},
             **self.differentiation.notes(),
             **self.orthogonality.notes(),
+            **lacking,
         }
-        return Results(tables, {**self._parameters(), "notes": notes})
+        return Results(tables, {**self._parameters(), **measured, "notes": notes})
 
     def _notes(self, alignment: Sequence[Row], change: Sequence[Row]) -> dict[str, str]:
         """Say of tables that lack what one would look for in them why they do."""

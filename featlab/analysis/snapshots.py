@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -80,6 +80,8 @@ class SnapshotSummary:
         By label space, each collapse column in its random controls, shape (n_controls,).
     nc1
         By label space, the terms of `nc1_pinv`, and of that of each control behind it.
+    asked
+        What further measures of class statistics gave, by their names.
     """
 
     request: Request
@@ -96,6 +98,7 @@ class SnapshotSummary:
     tied: frozenset[str] = frozenset()
     controls: dict[str, dict[str, Floats]] = field(default_factory=dict)
     nc1: dict[str, tuple[PartialSums, ...]] = field(default_factory=dict)
+    asked: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -233,8 +236,9 @@ def join_measures(
     n_classes: int,
     means_from: str | None = None,
     references: Mapping[Request, Request] | None = None,
+    further: Callable[[Request, ClassStatistics], dict[str, Any]] = lambda request, statistics: {},
 ) -> SnapshotSummary:
-    """One snapshot's summary from its pieces; the last two as for `featlab.statistics.gather.gather`."""
+    """One snapshot's summary from its pieces and what is asked for beside them; the rest as for `gather`."""
     compared = (references or {}).get(request)
     split = means_from if compared is None else compared.split
     means = LEAVE_ONE_OUT if split in (None, request.split) else split
@@ -262,6 +266,7 @@ def join_measures(
         tied=frozenset(part.metric for part in trees if part.tied),
         controls={part.space: part.controls for part in measured},
         nc1={part.space: part.nc1 for part in measured},
+        asked=further(request, statistics),
     )
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 from featlab.errors import OptionError
 from featlab.messages import near_names
 from featlab.results.definitions import COLUMNS, CONTROLS, Definition
+from featlab.results.foreign import ForeignTable
 from featlab.results.named_values import NAMED_VALUES
 from featlab.results.saved import Needed
 from featlab.results.schema import COMPUTED, TABLES, Schema, later_columns, table_columns
@@ -20,9 +21,11 @@ from featlab.results.schema import COMPUTED, TABLES, Schema, later_columns, tabl
 ATTRIBUTE = "featlab"  # key of the definitions in `DataFrame.attrs`, and in the metadata of a Parquet file's schema
 _FIELDS = tuple(field.name for field in fields(Definition) if field.name != "kind")
 EARLIER = "results of releases that lacked the column"
+Foreign = Mapping[str, ForeignTable]
+_NONE: Foreign = {}
 
 
-def describe(name: str | None = None) -> pd.DataFrame:
+def describe(name: str | None = None, *, foreign: Foreign = _NONE) -> pd.DataFrame:
     """Describe the tables, the columns and named values of one table, or one column, score or other name.
 
     Parameters
@@ -30,6 +33,8 @@ def describe(name: str | None = None) -> pd.DataFrame:
     name
         A table ("collapse"); a column ("nc1_pinv", or "groups.recall" of one table); a score ("rsa_spearman"), series,
         distance or linkage. None for the list of tables. A name that a table and a column share is the table's.
+    foreign
+        Tables that other packages added to results, by name.
 
     Returns
     -------
@@ -53,32 +58,33 @@ def describe(name: str | None = None) -> pd.DataFrame:
     ['epoch', 'split', 'layer', 'space', 'groups']
     """
     if name is None:
-        rows = [(table, schema.about, ", ".join(schema.keys)) for table, schema in _schemas().items()]
+        rows = [(table, schema.about, ", ".join(schema.keys)) for table, schema in _schemas(foreign).items()]
         return pd.DataFrame(rows, columns=["table", "meaning", "key"])
-    if name in _schemas():
-        return pd.DataFrame([_row(*entry) for entry in _entries(name)])
+    if name in _schemas(foreign):
+        return pd.DataFrame([_row(*entry) for entry in _entries_of(name, foreign)])
     table, _, column = str(name).rpartition(".")
     held: dict[Definition, tuple[dict[str, str], list[str]]] = {}
-    for each in _schemas():
-        for known, role, definition in _entries(each):
+    for each in _schemas(foreign):
+        for known, role, definition in _entries_of(each, foreign):
             if known == column and table in ("", each):
                 held.setdefault(definition, (_row(known, role, definition), []))[1].append(each)
     if not held:
         raise OptionError(
-            f"nothing is called {name!r}{near_names(name, known_names())}: give a table "
-            f"({', '.join(_schemas())}), or a column or score of one."
+            f"nothing is called {name!r}{near_names(name, known_names(foreign))}: give a table "
+            f"({', '.join(_schemas(foreign))}), or a column or score of one."
         )
     return pd.DataFrame([{"table": ", ".join(tables), **row} for row, tables in held.values()])
 
 
-def known_names() -> list[str]:
+def known_names(foreign: Foreign = _NONE) -> list[str]:
     """Names that `describe` knows: tables, columns, scores, series, distances and linkages, each once."""
-    return list(dict.fromkeys([*_schemas(), *(entry[0] for table in _schemas() for entry in _entries(table))]))
+    tables = _schemas(foreign)
+    return list(dict.fromkeys([*tables, *(entry[0] for table in tables for entry in _entries_of(table, foreign))]))
 
 
-def defined_columns(table: str) -> dict[str, Definition]:
+def defined_columns(table: str, foreign: Foreign = _NONE) -> dict[str, Definition]:
     """Definitions of a table's columns, in order."""
-    return {name: definition for name, role, definition in _entries(table) if role in _ROLES}
+    return {name: definition for name, role, definition in _entries_of(table, foreign) if role in _ROLES}
 
 
 def random_control_columns(table: str) -> list[str]:
@@ -89,19 +95,20 @@ def random_control_columns(table: str) -> list[str]:
     >>> random_control_columns("collapse")[0], random_control_columns("precedence")
     ('nc1_pinv_control', [])
     """
-    return [name for name, role, _ in _entries(table) if role == "control"]
+    return [name for name, role, _ in _entries(table) if role == "control"] if table in _schemas() else []
 
 
-def needed_columns(table: str) -> Needed:
+def needed_columns(table: str, foreign: Foreign = _NONE) -> Needed:
     """Columns that a saved table must have, those added since results were first saved left out."""
-    later = later_columns(table)
-    columns = {name: definition for name, definition in defined_columns(table).items() if name not in later}
+    later = [] if table in foreign else later_columns(table)
+    columns = {name: definition for name, definition in defined_columns(table, foreign).items() if name not in later}
     told = [name for name, definition in columns.items() if definition.unknown == "never"]
+    keys = _schemas(foreign)[table].keys
     return Needed(
         columns=tuple(columns),
-        keys=TABLES[table].keys,
+        keys=keys,
         text=frozenset(name for name, definition in columns.items() if definition.kind == "text"),
-        told=frozenset(name for name in told if name in TABLES[table].keys or columns[name].kind == "whole"),
+        told=frozenset(name for name in told if name in keys or columns[name].kind == "whole"),
     )
 
 
@@ -117,10 +124,15 @@ def column_attributes(table: str) -> Mapping[str, dict[str, str]]:
     return _Shared((name, _texts(definition)) for name, definition in defined_columns(table).items())
 
 
-def parquet_metadata(table: str) -> str:
+def foreign_attributes(table: str, foreign: Foreign) -> Mapping[str, dict[str, str]]:
+    """Definitions of the columns of a table of another package, as `column_attributes`."""
+    return _Shared((name, _texts(definition)) for name, definition in defined_columns(table, foreign).items())
+
+
+def parquet_metadata(table: str, foreign: Foreign = _NONE) -> str:
     """Definitions of a table, its columns and its named values as JSON, without what a definition leaves empty."""
-    known: dict[str, Any] = {"table": table, "meaning": _schemas()[table].about, "columns": {}}
-    for name, role, definition in _entries(table):
+    known: dict[str, Any] = {"table": table, "meaning": _schemas(foreign)[table].about, "columns": {}}
+    for name, role, definition in _entries_of(table, foreign):
         place = known["columns"] if role in _ROLES else known.setdefault("values", {}).setdefault(role, {})
         place[name] = {field: text for field, text in _texts(definition).items() if text}
     return json.dumps(known)
@@ -136,8 +148,20 @@ class _Shared(dict[str, dict[str, str]]):
         return self
 
 
-def _schemas() -> dict[str, Schema]:
-    return {**TABLES, **COMPUTED}
+def _schemas(foreign: Foreign = _NONE) -> dict[str, Schema]:
+    return {**TABLES, **{name: table.schema for name, table in foreign.items()}, **COMPUTED}
+
+
+def _entries_of(table: str, foreign: Foreign) -> tuple[tuple[str, str, Definition], ...]:
+    """Columns of a table of featlab's or of another package, as `_entries`."""
+    if table not in foreign:
+        return _entries(table)
+    told = foreign[table]
+    keys = told.schema.keys
+    return tuple(
+        (name, "key" if name in keys else "measure", told.columns.get(name) or COLUMNS[name])
+        for name in (*keys, *told.schema.columns)
+    )
 
 
 @cache

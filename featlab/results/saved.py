@@ -27,6 +27,7 @@ _UNREADABLE = (OSError, ValueError, KeyError, TypeError, OverflowError)  # what 
 _KINDS: dict[str, type | tuple[type, ...]] = {
     "run": str, "epochs": list, "splits": list, "layers": list, "spaces": list, "hierarchy": (dict, type(None)),
     "metrics": list, "linkages": list, "distances": list, "permutations": int, "controls": int, "seed": int,
+    "measure_tables": dict,
 }  # fmt: skip
 
 
@@ -111,7 +112,10 @@ def save_tables(
 
 
 def read_tables(
-    source: Path, schemas: Mapping[str, Needed], added: Collection[str] = ()
+    source: Path,
+    schemas: Mapping[str, Needed],
+    added: Collection[str] = (),
+    others: Callable[[Mapping[str, Any]], Mapping[str, Needed]] = lambda parameters: {},
 ) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
     """Read what `save_tables` wrote.
 
@@ -123,6 +127,8 @@ def read_tables(
         Names of the tables, each with the columns that it must have.
     added
         Those of them that results of earlier releases lack, and then are not returned.
+    others
+        Tells of the parameters what further tables there are.
 
     Raises
     ------
@@ -132,14 +138,14 @@ def read_tables(
     for _ in range(_LOOKS - 1):
         before = _identity(source)
         try:
-            found = _read(standing(source), source, schemas, added)
+            found = _read(standing(source), source, schemas, added, others)
         except ResultsError:
             if _identity(source) == before:
                 raise
         else:
             if _identity(source) == before:
                 return found
-    return _read(standing(source), source, schemas, added)
+    return _read(standing(source), source, schemas, added, others)
 
 
 def _write_table(file: Path, table: pd.DataFrame, metadata: str) -> None:
@@ -162,10 +168,15 @@ def _identity(source: Path) -> tuple[int, ...] | None:
 
 
 def _read(
-    place: Path, source: Path, schemas: Mapping[str, Needed], added: Collection[str]
+    place: Path,
+    source: Path,
+    schemas: Mapping[str, Needed],
+    added: Collection[str],
+    others: Callable[[Mapping[str, Any]], Mapping[str, Needed]],
 ) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
     parameters = _read_parameters(place, source)
     digests = parameters.pop("tables", {})
+    schemas = {**schemas, **others(parameters)}
     schemas = {name: columns for name, columns in schemas.items() if name not in added or name in digests}
     missing = [name for name in schemas if not _is_file(place / f"{name}.parquet")]
     if missing:
@@ -182,12 +193,30 @@ def _read(
 
 def _check_keys(table: pd.DataFrame, name: str, source: Path, needed: Needed) -> None:
     """Check that a table has each key once, and no key without a value where every row has one."""
-    told = [key for key in needed.keys if key in needed.told]
-    if table.duplicated(list(needed.keys)).any() or table[told].isna().any(axis=None):
+    if not keys_hold(table, needed):
         raise ResultsError(
             f"the table {name!r} in {str(source)!r} has several rows for one key, or a row without one: analyse "
             "the run again."
         )
+
+
+def keys_hold(table: pd.DataFrame, needed: Needed) -> bool:
+    """Tell whether each key is there once, and none lacks a value where every row has one."""
+    told = [key for key in needed.keys if key in needed.told]
+    return not (table.duplicated(list(needed.keys)).any() or table[told].isna().any(axis=None))
+
+
+def column_fault(values: pd.Series, *, text: bool, told: bool) -> str | None:
+    """Say why a column is none of a table that can be saved and read; None where it is one."""
+    if text:
+        known = values.dropna()
+        whole = types.is_string_dtype(known.dtype) or all(isinstance(value, str) for value in known)
+        return None if whole else f"holds {values.dtype} in place of text"
+    if len(values) and not types.is_numeric_dtype(values.dtype) and values.notna().any():
+        return f"holds {values.dtype} in place of numbers"
+    if told and values.isna().any():
+        return "has a row without a number"
+    return None
 
 
 def _read_parameters(place: Path, source: Path) -> dict[str, Any]:
@@ -259,25 +288,12 @@ def _read_table(file: Path, name: str, source: Path, needed: Needed, digest: str
             "copy."
         )
     for column in needed.columns:
-        reason = _fault(table[column], text=column in needed.text, told=column in needed.told)
+        reason = column_fault(table[column], text=column in needed.text, told=column in needed.told)
         if reason:
             raise ResultsError(
                 f"the column {column!r} of the table {name!r} in {str(source)!r} {reason}: analyse the run again."
             )
     return table
-
-
-def _fault(values: pd.Series, *, text: bool, told: bool) -> str | None:
-    """Say why a column cannot be what was saved."""
-    if text:
-        known = values.dropna()
-        whole = types.is_string_dtype(known.dtype) or all(isinstance(value, str) for value in known)
-        return None if whole else f"holds {values.dtype} in place of text"
-    if len(values) and not types.is_numeric_dtype(values.dtype) and values.notna().any():
-        return f"holds {values.dtype} in place of numbers"
-    if told and values.isna().any():
-        return "has a row without a number"
-    return None
 
 
 def _digest(document: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,18 @@ import pandas as pd
 from featlab.errors import OptionError, ResultsError
 from featlab.hierarchy.labelspace import HYPONYM
 from featlab.messages import near_names
-from featlab.results.registry import ATTRIBUTE, column_attributes, describe, needed_columns, parquet_metadata
-from featlab.results.saved import read_tables, save_tables
-from featlab.results.schema import TABLES, VERDICT, later_columns, table_columns
+from featlab.results.foreign import ForeignTable, foreign_tables
+from featlab.results.registry import (
+    ATTRIBUTE,
+    column_attributes,
+    defined_columns,
+    describe,
+    foreign_attributes,
+    needed_columns,
+    parquet_metadata,
+)
+from featlab.results.saved import Needed, read_tables, save_tables
+from featlab.results.schema import TABLES, VERDICT, Schema, later_columns, table_columns
 from featlab.results.verdict import Tables as VerdictTables
 from featlab.results.verdict import make_verdict
 
@@ -79,25 +89,43 @@ class Results:
                 ordered = table.assign(**dict.fromkeys(lacking, float("nan")))[columns]
             ordered.attrs[ATTRIBUTE] = column_attributes(name)
             setattr(self, name, ordered)
+        self._foreign: dict[str, ForeignTable] = foreign_tables(parameters)
+        for name in self._foreign:
+            given, columns = tables.get(name), list(defined_columns(name, self._foreign))
+            ordered = pd.DataFrame(columns=columns) if given is None or given.empty else given[columns].copy(deep=False)
+            ordered.attrs[ATTRIBUTE] = foreign_attributes(name, self._foreign)
+            setattr(self, name, ordered)
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Names of all tables; those of other packages' measures come last."""
+        return (*TABLES, *self._foreign)
 
     def __getitem__(self, name: str) -> pd.DataFrame:
         if name == VERDICT:
             return self.verdict()
-        if name not in TABLES:
-            raise OptionError(f"there is no table {name!r}{near_names(name, TABLES)}: choose from {', '.join(TABLES)}.")
+        if name not in self.tables:
+            known = self.tables
+            raise OptionError(f"there is no table {name!r}{near_names(name, known)}: choose from {', '.join(known)}.")
         table: pd.DataFrame = getattr(self, name)
         return table
 
     def __iter__(self) -> Iterator[str]:
-        return iter(TABLES)
+        return iter(self.tables)
 
     def __repr__(self) -> str:
-        width = max(map(len, TABLES))
+        width = max(map(len, self.tables))
         lines = [f"Results of {self.parameters.get('run', 'a run')}"]
-        lines += [f"  {name:<{width}} {len(self[name]):>8} rows  {schema.about}" for name, schema in TABLES.items()]
+        lines += [f"  {name:<{width}} {len(self[name]):>8} rows  {self.schema(name).about}" for name in self.tables]
         return "\n".join(lines)
 
-    describe = staticmethod(describe)
+    def schema(self, name: str) -> Schema:
+        """Return the schema of a saved table."""
+        return TABLES[name] if name in TABLES else self._foreign[name].schema
+
+    def describe(self, name: str | None = None) -> pd.DataFrame:
+        """Describe the tables, or a table, column, score or other name, as `featlab.results.describe` does."""
+        return describe(name, foreign=self._foreign)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the tables as Parquet and the parameters as JSON into a directory, replacing earlier results there.
@@ -109,7 +137,8 @@ class Results:
         ResultsError
             When the path holds something that is not featlab results, or cannot be written to. Earlier results stay.
         """
-        save_tables(Path(path), {name: self[name] for name in self}, self.parameters, parquet_metadata)
+        metadata = partial(parquet_metadata, foreign=self._foreign)
+        save_tables(Path(path), {name: self[name] for name in self}, self.parameters, metadata)
 
     def verdict(self) -> pd.DataFrame:
         """List what the tables carry of each question, one claim a row; the same as `results["verdict"]`.
@@ -157,5 +186,11 @@ def load_results(path: str | os.PathLike[str]) -> Results:
         When the path holds none, some of another format, or what is not as it was saved.
     """
     needed = {name: needed_columns(name) for name in TABLES}
-    tables, parameters = read_tables(Path(path), needed, [name for name, schema in TABLES.items() if schema.added])
+    added = [name for name, schema in TABLES.items() if schema.added]
+    tables, parameters = read_tables(Path(path), needed, added, _needed_of_others)
     return Results(tables, parameters)
+
+
+def _needed_of_others(parameters: Mapping[str, Any]) -> dict[str, Needed]:
+    foreign = foreign_tables(parameters)
+    return {name: needed_columns(name, foreign) for name in foreign}

@@ -271,10 +271,10 @@ class _Graph:
         return request.epoch if self._feeds(request) else None, predictions
 
     def _tree(self, parts: list[Any], join: Callable[[list[Any]], Any]) -> Any:
-        return _reduced(parts, self.engine.task(join))
+        return reduced(parts, self.engine.task(join))
 
 
-def _reduced(parts: list[Any], join: Callable[[list[Any]], Any]) -> Any:
+def reduced(parts: list[Any], join: Callable[[list[Any]], Any]) -> Any:
     """Join parts as a tree, whose shape depends on their number alone."""
     while len(parts) > 1:
         parts = [join(parts[start : start + FAN_IN]) for start in range(0, len(parts), FAN_IN)]
@@ -364,7 +364,7 @@ class _Again:
         def first_pass(source: Request, slabs: Sequence[Slab]) -> moments.Moments:
             rows, n_classes = self._counted(source), len(run.classes)
             parts = [_slab_moments(run, slab, n_classes, self.finite_only, rows, nothing) for slab in slabs]
-            joined: moments.Moments = _reduced(parts, moments.merge_all)
+            joined: moments.Moments = reduced(parts, moments.merge_all)
             return joined
 
         reference = plan.reference
@@ -373,7 +373,7 @@ class _Again:
         sums = [
             _slab_coordinates(run, slab, prepared, predictions, self.finite_only, counted, nothing) for slab in second
         ]
-        joined = _reduced(sums, coordinates.add_all)
+        joined = reduced(sums, coordinates.add_all)
         return _finish(run, epoch, prepared, joined, self.cache, plan.name, self.digests)
 
     def _counted(self, request: Request) -> Bools | None:

@@ -264,3 +264,13 @@ def read_labels(run: Run, epoch: int, split: str) -> Ints:
 @lru_cache(maxsize=4)
 def _read_labels(column: _Labels) -> Ints:
     return column.run.labels(column.epoch, column.split)
+
+
+def read_sample_ids(run: Run, epoch: int, split: str) -> Ints:
+    """Read the sample of each row, as `read_labels` does the class."""
+    return _read_sample_ids(_Labels(run, epoch, split))
+
+
+@lru_cache(maxsize=4)
+def _read_sample_ids(column: _Labels) -> Ints:
+    return column.run.sample_ids(column.epoch, column.split)

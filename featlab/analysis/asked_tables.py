@@ -1,0 +1,112 @@
+"""Tables that are made only when they are asked for: of further measures, featlab's own or those of other packages."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from featlab.analysis.plan import Plan
+from featlab.analysis.snapshots import SnapshotSummary
+from featlab.errors import FeatlabWarning
+from featlab.measures.class_means import ClassMeans
+from featlab.measures.frames import checked
+from featlab.measures.joint_pass import Counting, Finished, joint_pass
+from featlab.measures.loaded import Failed, Loaded
+from featlab.measures.measure import ClassMeasure, RowMeasure, stacked
+from featlab.measures.setting import Setting
+from featlab.results.foreign import PARAMETER
+from featlab.statistics.engine import Engine
+from featlab.statistics.gather import Request
+from featlab.statistics.regroup import ClassStatistics
+from featlab.store.reader import Run
+
+
+@dataclass(frozen=True)
+class ClassMeasuring:
+    """Lets measures of class statistics see those of a snapshot, where they are; picklable."""
+
+    measures: tuple[Loaded, ...]
+    setting: Setting
+
+    def __call__(self, request: Request, statistics: ClassStatistics) -> dict[str, Any]:
+        """What each gives, or `Failed`, by name."""
+        given = {}
+        for loaded in self.measures:
+            assert isinstance(loaded.measure, ClassMeasure)  # noqa: S101 - chosen so
+            means = ClassMeans.of(request, statistics, self.setting)
+            given[loaded.name] = loaded.call(loaded.measure.measure, means, at=request)
+        return given
+
+
+@dataclass
+class AskedTables:
+    """Gathers what further measures give.
+
+    Attributes
+    ----------
+    measures
+        Those that are asked for.
+    setting
+        What all their snapshots share.
+    """
+
+    measures: Sequence[Loaded]
+    setting: Setting
+    _given: dict[str, Finished | Failed] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, measures: Sequence[Loaded], plan: Plan, classes: Sequence[str]) -> AskedTables:
+        """Prepare for the measures of one analysis."""
+        controls = {name: tuple(each.labels for each in drawn) for name, drawn in plan.controls.items()}
+        options = plan.options
+        setting = Setting(tuple(classes), plan.groups, controls, plan.taxonomy, options.permutations, options.seed)
+        return cls(measures, setting)
+
+    @property
+    def of_classes(self) -> ClassMeasuring:
+        """Measures of class statistics, to be called where these are."""
+        chosen = tuple(loaded for loaded in self.measures if isinstance(loaded.measure, ClassMeasure))
+        return ClassMeasuring(chosen, self.setting)
+
+    def add(self, summaries: Sequence[SnapshotSummary]) -> None:
+        """Take up what measures of class statistics gave."""
+        for summary in summaries:
+            for name, given in summary.asked.items():
+                held = self._given.setdefault(name, {})
+                if not isinstance(held, Failed):
+                    held[summary.request] = given
+
+    def read_rows(self, engine: Engine, run: Run, requests: Sequence[Request], counting: Counting) -> None:
+        """Let the measures that need rows hear them, all in one reading."""
+        of_rows = [loaded for loaded in self.measures if isinstance(loaded.measure, RowMeasure)]
+        if of_rows:
+            self._given.update(joint_pass(engine, run, of_rows, requests, self.setting, counting))
+
+    def finish(self) -> tuple[dict[str, pd.DataFrame], dict[str, str], dict[str, Any]]:
+        """Return the tables, notes on those that lack something, and parameters of the results."""
+        tables, notes = {}, {}
+        for loaded in self.measures:
+            tables[loaded.name], failed = _table(loaded, self._given.get(loaded.name, {}), self.setting)
+            if failed is not None:
+                warnings.warn(failed.sentence, FeatlabWarning, stacklevel=3)
+                notes[loaded.name] = failed.sentence
+        foreign = {loaded.name: loaded.foreign.to_json() for loaded in self.measures if not loaded.builtin}
+        return tables, notes, {"measures": [loaded.name for loaded in self.measures], PARAMETER: foreign}
+
+
+def _table(loaded: Loaded, given: Finished | Failed, setting: Setting) -> tuple[pd.DataFrame, Failed | None]:
+    """Return the table of a measure, and the first of its failures."""
+    if isinstance(given, Failed):
+        return pd.DataFrame(), given
+    failures = [each for each in given.values() if isinstance(each, Failed)]
+    good = {request: each for request, each in given.items() if not isinstance(each, Failed)}
+    measure = loaded.measure
+    made = loaded.call(measure.table, good, setting) if isinstance(measure, RowMeasure) else loaded.call(stacked, good)
+    frame = made if isinstance(made, Failed) else checked(made, loaded)
+    if isinstance(frame, Failed):
+        return pd.DataFrame(), frame
+    return frame, failures[0] if failures else None

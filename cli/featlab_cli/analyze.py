@@ -115,8 +115,13 @@ class Size(Bytes):
     "--measure",
     "measures",
     multiple=True,
-    help="A further table: one that an installed package offers.",
+    help="A further table: neighbours, similarity, or one that an installed package offers.",
     shell_complete=completion.among(completion.measures),
+)
+@click.option(
+    "--against",
+    multiple=True,
+    help="Another run of the same data, such as another seed, for --measure similarity.",
 )
 @click.option("--permutations", type=click.IntRange(0), default=999, show_default=True, help="Of classes, for nulls.")
 @click.option("--controls", type=click.IntRange(0), default=20, show_default=True, help="Random spaces for each space.")
@@ -168,7 +173,7 @@ def command(
     if cache and no_cache:
         raise click.UsageError("--cache and --no-cache are both given: choose one of them.")
     chosen: dict[str, Any] = {name: value if value != () else None for name, value in options.items()}
-    chosen["measures"] = options["measures"]
+    chosen |= {name: options[name] for name in ("measures", "against")}
     chosen |= {"spaces": spaces or None, "cache": cache or not no_cache}
     target = out or default_target(run)
     check_target(Path(target))

@@ -19,7 +19,10 @@ from featlab.statistics.gather import Request
 
 GROUP = "featlab.measures"
 # Those that come with featlab, by the place of their class.
-BUILTIN: Mapping[str, tuple[str, str]] = {}
+BUILTIN: Mapping[str, tuple[str, str]] = {
+    "neighbours": ("featlab.measures.neighbours", "Neighbours"),
+    "similarity": ("featlab.measures.similarity", "Similarity"),
+}
 SNAPSHOT = ("epoch", "split", "layer")
 
 

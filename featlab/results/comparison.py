@@ -26,6 +26,7 @@ _DESCRIBING = {"groups", "rows", "rule", "permutations", "left", "right", "size"
 _DESCRIBING |= {"population", "sampled", "needed", "interval", "missing", "start", "course", "resolution", "spaces"}
 _DESCRIBING |= {"ncc_means", "nc1_rank"}
 _DESCRIBING |= {"group_name", "predicted_name", "classes", "parent", "depth"}
+_DESCRIBING |= {"k", "samples"}
 _MEASURED = {"confusion": {"rows"}}  # what is measured there, and describes a row elsewhere
 _UNREPEATED = {"p", "p_corrected", "control_p"}
 _UNREPEATED |= {"change_p", "low", "high", "change_low", "change_high", "behind_low", "behind_high"}

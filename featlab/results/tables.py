@@ -72,6 +72,8 @@ class Results:
     differentiation: pd.DataFrame
     split_onset: pd.DataFrame
     orthogonality: pd.DataFrame
+    neighbours: pd.DataFrame
+    similarity: pd.DataFrame
     groups: pd.DataFrame
     confusion: pd.DataFrame
     confusion_alignment: pd.DataFrame

@@ -1,4 +1,4 @@
-"""Tables `neighbours` and `similarity`: subsamples, label spaces, epochs, layers and runs, against their definitions."""
+"""Tables `neighbours` and `similarity`: subsamples, spaces, epochs, layers and runs, against their definitions."""
 
 from __future__ import annotations
 

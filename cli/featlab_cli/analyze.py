@@ -115,7 +115,7 @@ class Size(Bytes):
     "--measure",
     "measures",
     multiple=True,
-    help="A further table: neighbours, similarity, or one that an installed package offers.",
+    help="A further table, at a cost of its own: probes, neighbours, similarity, or one of an installed package.",
     shell_complete=completion.among(completion.measures),
 )
 @click.option(

@@ -131,7 +131,10 @@ class AskedTables:
                 warnings.warn(failed.sentence, FeatlabWarning, stacklevel=3)
                 notes[loaded.name] = failed.sentence
         foreign = {loaded.name: loaded.foreign.to_json() for loaded in self.measures if not loaded.builtin}
-        return tables, notes, {"measures": [loaded.name for loaded in self.measures], PARAMETER: foreign}
+        parameters: dict[str, Any] = {"measures": [loaded.name for loaded in self.measures], PARAMETER: foreign}
+        if self.others:
+            parameters["against"] = [other.name for other in self.others]
+        return tables, notes, parameters if self.measures else {}
 
 
 def _table(loaded: Loaded, given: Finished | Failed, setting: Setting) -> tuple[pd.DataFrame, Failed | None]:

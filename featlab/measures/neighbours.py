@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from featlab.measures.builtin import table_of
 from featlab.measures.measure import RowMeasure, Rows
 from featlab.measures.setting import Setting
 from featlab.measures.subsample import Subsample, rows_of
@@ -19,8 +20,7 @@ from featlab.metrics.neighbours import (
     overlap_interval,
     vote_accuracy,
 )
-from featlab.results.registry import defined_columns
-from featlab.results.schema import TABLES, control_columns, control_place_columns
+from featlab.results.schema import control_columns, control_place_columns
 from featlab.statistics.gather import Request
 from featlab.store.hashes import smallest_hashes
 from featlab.typing import Bools, Floats, Ints
@@ -28,8 +28,6 @@ from featlab.typing import Bools, Floats, Ints
 NAME = "neighbours"
 SAMPLES = 10_000
 NEIGHBOURS = 10
-SNAPSHOT = ("epoch", "split", "layer")
-COLUMNS = {name: what for name, what in defined_columns(NAME).items() if name not in SNAPSHOT}
 
 
 class Neighbours(RowMeasure):
@@ -44,9 +42,7 @@ class Neighbours(RowMeasure):
     """
 
     name = NAME
-    about = TABLES[NAME].about
-    keys = TABLES[NAME].keys[len(SNAPSHOT) :]
-    columns = COLUMNS
+    about, keys, columns = table_of(NAME)
     version = 1
 
     def __init__(self) -> None:

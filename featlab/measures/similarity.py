@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.spatial.distance import squareform
 
+from featlab.measures.builtin import table_of
 from featlab.measures.measure import RowMeasure, Rows
 from featlab.measures.setting import Setting
 from featlab.measures.subsample import Subsample
@@ -30,8 +31,6 @@ from featlab.metrics.sample_similarity import (
     unit_centred,
     unit_gram,
 )
-from featlab.results.registry import defined_columns
-from featlab.results.schema import TABLES
 from featlab.statistics.cache import array_digest
 from featlab.statistics.gather import Request
 from featlab.store.hashes import smallest_hashes
@@ -47,8 +46,6 @@ MOST_SNAPSHOTS = 200  # of 2 MB at 1,000 samples and classes
 FAMILY = 24  # snapshots that are compared with each other at a time
 SAME = 1e-5  # difference up to which two values are one: products are kept in float16
 ROUNDED = 1e-9  # spread up to which all orders give the same
-SNAPSHOT = ("epoch", "split", "layer")
-COLUMNS = {name: what for name, what in defined_columns(NAME).items() if name not in SNAPSHOT}
 OWN = ""  # in place of another run
 
 Halves = NDArray[np.float16]
@@ -130,9 +127,7 @@ class Similarity(RowMeasure):
     """
 
     name = NAME
-    about = TABLES[NAME].about
-    keys = TABLES[NAME].keys[len(SNAPSHOT) :]
-    columns = COLUMNS
+    about, keys, columns = table_of(NAME)
     version = 1
 
     def __init__(self) -> None:

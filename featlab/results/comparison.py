@@ -26,8 +26,15 @@ _DESCRIBING = {"groups", "rows", "rule", "permutations", "left", "right", "size"
 _DESCRIBING |= {"population", "sampled", "needed", "interval", "missing", "start", "course", "resolution", "spaces"}
 _DESCRIBING |= {"ncc_means", "nc1_rank"}
 _DESCRIBING |= {"group_name", "predicted_name", "classes", "parent", "depth"}
-_DESCRIBING |= {"k", "samples"}
+_DESCRIBING |= {"chance", "fitted_on", "fitted_rows", "dimensions", "k", "samples"}
 _MEASURED = {"confusion": {"rows"}}  # what is measured there, and describes a row elsewhere
+_UNSHAPING = (
+    "run",
+    "notes",
+    "measures",
+    "measure_tables",
+    "against",
+)  # parameters that say nothing of the tables that all have
 _UNREPEATED = {"p", "p_corrected", "control_p"}
 _UNREPEATED |= {"change_p", "low", "high", "change_low", "change_high", "behind_low", "behind_high"}
 _UNREPEATED |= {"control_low", "control_high", "rank_low", "rank_high"}  # one run's interval, of another population
@@ -199,7 +206,7 @@ def _short_names(paths: Sequence[Path]) -> list[str]:
 
 
 def _differing(results: Sequence[Results]) -> dict[str, tuple[Any, ...]]:
-    names = dict.fromkeys(name for result in results for name in result.parameters if name not in ("run", "notes"))
+    names = dict.fromkeys(name for result in results for name in result.parameters if name not in _UNSHAPING)
     values_of = {name: tuple(result.parameters.get(name) for result in results) for name in names}
     return {name: values for name, values in values_of.items() if any(value != values[0] for value in values)}
 

@@ -94,6 +94,13 @@ _RANDOM_SPACES = "random label spaces of the same group sizes"
 _CLASS_PERMUTATIONS = "permutations of the classes"
 _NO_TREES = "no random trees, or no cosine in one of them"
 _ONE_CHILD = "fewer than two children of the node have rows"
+_UNPROBED = "no row to fit on, or none to score"
+_UNDRAWN = f"{_UNPROBED}, or fewer than two random label spaces, as for the classes"
+_PHIPSON = (
+    "Phipson, Smyth 2010, Permutation p-values should never be zero, Statistical Applications in Genetics and "
+    "Molecular Biology"
+)
+_ALAIN = "Alain, Bengio 2016, Understanding intermediate layers using linear classifier probes, arXiv"
 _ONE_GROUP = "one group alone, or means that coincide"
 _NO_CLASSIFIER = "the layer does not feed a classifier that the run stores"
 _TOO_FEW = "fewer than `needed` classes or groups"
@@ -1244,6 +1251,84 @@ _COLUMNS = {
     "verdict.low": Definition("Lower end of its 95 % interval.", unit="epochs, or by score", unknown="no interval"),
     "verdict.high": Definition("Upper end of its 95 % interval.", unit="epochs, or by score", unknown="no interval"),
     "verdict.sentence": Definition("The claim in a sentence, with its numbers.", kind="text"),
+    # probes
+    "probes.groups": Definition(
+        "Groups of the label space that the probe was fitted on rows of.", unit="groups", range=">= 0", kind="whole"
+    ),
+    "probes.rows": Definition(
+        "Rows that are scored, none of which the probe was fitted on; one of a group without rows to fit on counts as "
+        "wrong.",
+        unit="rows",
+        range=">= 0",
+        kind="whole",
+    ),
+    "probes.accuracy": Definition(
+        "Accuracy of a linear probe of the layer: ridge regression of one-hot groups, of which the largest is named.",
+        "share of rows with g = argmax_j (W_j h + b_j), W = (X^T X + lambda I)^-1 X^T Y of centred rows",
+        unit="share",
+        range="0 to 1",
+        direction="rises",
+        source=_ALAIN,
+        null="control_accuracy, control_low, control_high and control_p: random groups of the same sizes; and chance",
+        unknown=_UNPROBED,
+    ),
+    "probes.balanced_accuracy": Definition(
+        "Mean over the groups of the share of their rows that is right: each weighs the same.",
+        unit="share",
+        range="0 to 1",
+        direction="rises",
+        null="1 / groups",
+        unknown=_UNPROBED,
+    ),
+    "probes.chance": Definition(
+        "Accuracy of naming always the group with most rows to fit on.",
+        unit="share",
+        range="0 to 1",
+        unknown=_UNPROBED,
+    ),
+    "probes.control_accuracy": Definition(
+        "Mean accuracy of probes for random groups of the same sizes, each with a lambda of its own.",
+        unit="share",
+        range="0 to 1",
+        unknown=f"{_UNPROBED}, or no random label spaces, as for the classes",
+    ),
+    "probes.control_low": Definition(
+        "2.5 % quantile of accuracy over the random groups.", unit="share", range="0 to 1", unknown=_UNDRAWN
+    ),
+    "probes.control_high": Definition(
+        "97.5 % quantile of accuracy over the random groups.", unit="share", range="0 to 1", unknown=_UNDRAWN
+    ),
+    "probes.control_p": Definition(
+        "Rank of accuracy among the random groups, as a two-sided p.",
+        "min(1, 2 (b + 1) / (n + 1)), b of n random groups beyond it on the side with fewer",
+        unit="share",
+        range="0 to 1",
+        source=_PHIPSON,
+        unknown=_UNDRAWN,
+    ),
+    "probes.regularization": Definition(
+        "Penalty lambda, chosen among decades by generalised cross-validation on the rows that the probe is fitted on.",
+        "argmin N |Y - H Y|^2 / (N - tr H)^2, lambda from 1e-7 to 10 times the largest eigenvalue of X^T X",
+        unit="that of squared features",
+        range=">= 0",
+        source="Golub, Heath, Wahba 1979, Generalized cross-validation as a method for choosing a good ridge "
+        "parameter, Technometrics",
+        unknown="features that are constant, or one group alone: the probe then names the largest",
+    ),
+    "probes.fitted_on": Definition(
+        "Rows that the probe is fitted on: the split train, or where that was not captured, half of the samples of the "
+        "split itself, by their ids, of which the other half is scored.",
+        unknown="no row to fit on",
+        kind="text",
+    ),
+    "probes.fitted_rows": Definition("Number of these rows.", unit="rows", range=">= 0", kind="whole"),
+    "probes.dimensions": Definition(
+        "Features that the probe uses; beyond 8,192 that many random sums of them, each in one with a random sign.",
+        unit="features",
+        range=">= 0",
+        source="Weinberger et al. 2009, Feature hashing for large scale multitask learning, ICML",
+        kind="whole",
+    ),
 }
 
 # Keys that say nothing of some rows, by the tables in which that is so.
@@ -1312,8 +1397,7 @@ CONTROLS: Mapping[str, Definition] = {
         "min(1, 2 (b + 1) / (n + 1)), b of n random label spaces beyond it on the side with fewer",
         unit="share",
         range="0 to 1",
-        source="Phipson, Smyth 2010, Permutation p-values should never be zero, Statistical Applications in Genetics "
-        "and Molecular Biology",
+        source=_PHIPSON,
         unknown="fewer than two random label spaces, or one without a value",
     ),
 }

@@ -194,6 +194,17 @@ TABLES: dict[str, Schema] = {
         ),
         added=True,
     ),
+    # Made only when they are asked for, and empty otherwise.
+    "probes": Schema(
+        "linear probes of each layer; only when asked for",
+        (*_SNAPSHOT, "space"),
+        (
+            *("groups", "rows", "accuracy", "balanced_accuracy", "chance"),
+            *("control_accuracy", "control_low", "control_high", "control_p"),
+            *("regularization", "fitted_on", "fitted_rows", "dimensions"),
+        ),
+        added=True,
+    ),
 }
 
 # Tables that are made of the others when they are asked for, and not saved.

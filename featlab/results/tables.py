@@ -78,6 +78,7 @@ class Results:
     confusion: pd.DataFrame
     confusion_alignment: pd.DataFrame
     alignment_change: pd.DataFrame
+    probes: pd.DataFrame
 
     def __init__(self, tables: Mapping[str, pd.DataFrame], parameters: Mapping[str, Any]) -> None:
         self.parameters = dict(parameters)

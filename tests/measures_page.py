@@ -62,6 +62,18 @@ QUESTIONS = (
         "`rank` for the order of the splits, `course` for how far to trust it; `share` in `differentiation` for each "
         "node's part",
     ),
+    (
+        "Do the nearest samples belong together, in which layer, and in which label space first?",
+        ("neighbours",),
+        'featlab show run.results neighbours --where "epoch == 9" --sort layer,space',
+        "`overlap` between `expected` and `ceiling`, and `overlap_difference` for what groups have beyond their classes",
+    ),
+    (
+        "Which layers, epochs and runs are alike?",
+        ("similarity",),
+        "featlab show run.results similarity --where \"score == 'cka'\" --sort=-value",
+        "`value`, and `z` for how far it is beyond samples in other orders",
+    ),
 )
 INTRODUCTION = """\
 # What is measured

@@ -222,6 +222,7 @@ def test_rows_that_are_not_finite_and_layers_at_one_place(tmp_path):
     nowhere = table.loc[[(0, "bb"), (1, "bb")]]
     assert nowhere[["overlap", "low", "high", "accuracy"]].isna().all(axis=None)
     assert np.isfinite(nowhere[["expected", "ceiling"]]).all(axis=None)
+    assert len(found.similarity) == 3 * 4
     assert (found.similarity.query("score != 'class_cka'").samples == N - 7).all()
     with_nowhere = found.similarity.query("score != 'class_cka' and (layer == 'bb' or other_layer == 'bb')")
     assert with_nowhere[["value", "null_mean", "null_std", "z", "p"]].isna().all(axis=None)

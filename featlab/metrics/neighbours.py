@@ -16,6 +16,7 @@ from featlab.typing import NAN, Floats, Ints
 
 BLOCK = 1024  # samples whose products are taken at a time: 4 MB of them in float32
 EXACT_BLOCK = 256  # samples that are looked at again in float64 at a time: 20 MB among 10,000
+MOSTLY = 0.25  # share of samples that float32 does not tell about, above which float64 begins anew
 QUANTILE = 1.959963984540054  # of the normal distribution, for 95 % between its ends
 
 
@@ -52,15 +53,28 @@ def nearest_samples(features: NDArray[np.floating], k: int) -> Ints:
     if k == n_samples - 1:
         return np.argsort(np.eye(n_samples), axis=1, kind="stable")[:, :-1]
     origin = _Origin.of(features)
-    centred = origin.centred(features, np.float32)
-    best = _Nearest(n_samples, k + 1)
+    found, doubtful = _by_products(features, origin, k, np.float32)
+    if len(doubtful) > MOSTLY * n_samples:
+        found, doubtful = _by_products(features, origin, k, np.float64)
+    if len(doubtful):
+        found[doubtful] = _nearest_exactly(features, origin, doubtful, k)
+    return np.asarray(np.sort(found, axis=1))
+
+
+def _by_products(
+    features: NDArray[np.floating], origin: _Origin, k: int, dtype: type[np.floating]
+) -> tuple[Ints, Ints]:
+    """Nearest samples of each, shape (n_samples, k), and the samples of which rounding may have mistaken one."""
+    n_samples, n_dimensions = features.shape
+    centred = origin.centred(features, dtype)
+    best = _Nearest(n_samples, k + 1, dtype)
     norms = np.einsum("ij,ij->i", centred, centred, dtype=np.float64)
-    squares = norms.astype(np.float32)
+    squares = norms.astype(dtype)
     blocks = [slice(start, min(start + BLOCK, n_samples)) for start in range(0, n_samples, BLOCK)]
     pairs = [(rows, rows) for rows in blocks] + list(combinations(blocks, 2))
     for rows, columns in pairs:
         distances = centred[rows] @ centred[columns].T
-        distances *= np.float32(-2)
+        distances *= dtype(-2)
         distances += squares[rows, None]
         distances += squares[columns]
         if rows == columns:
@@ -68,11 +82,8 @@ def nearest_samples(features: NDArray[np.floating], k: int) -> Ints:
             best.begin(rows, distances)
         else:  # a distance counts for either of its samples
             best.take(rows, columns, distances)
-    doubtful = np.flatnonzero(best.gaps() <= 2 * _rounding(norms, best.reached(), centred.shape[1], np.float32))
-    found = best.nearest()
-    if len(doubtful):
-        found[doubtful] = _nearest_exactly(features, origin, doubtful, k)
-    return np.asarray(np.sort(found, axis=1))
+    doubtful = best.gaps() <= 2 * _rounding(norms, best.reached(), n_dimensions, dtype)
+    return best.nearest(), np.flatnonzero(doubtful)
 
 
 @dataclass(frozen=True)
@@ -109,18 +120,18 @@ def _rounding(norms: Floats, reached: Floats, n_dimensions: int, dtype: type[np.
 class _Nearest:
     """The nearest candidates of each sample among those that were seen."""
 
-    def __init__(self, n_samples: int, size: int) -> None:
-        self._distances = np.full((n_samples, size), np.inf, np.float32)
+    def __init__(self, n_samples: int, size: int, dtype: type[np.floating]) -> None:
+        self._distances: NDArray[np.floating] = np.full((n_samples, size), np.inf, dtype)
         self._samples = np.zeros((n_samples, size), np.int64)
 
-    def begin(self, rows: slice, distances: NDArray[np.float32]) -> None:
+    def begin(self, rows: slice, distances: NDArray[np.floating]) -> None:
         """Take up the distances of some samples to each other, before any others of theirs."""
         size = min(self._distances.shape[1], len(distances))
         kept = np.argpartition(distances, size - 1, axis=1)[:, :size]
         self._distances[rows, :size] = np.take_along_axis(distances, kept, axis=1)
         self._samples[rows, :size] = rows.start + kept
 
-    def take(self, rows: slice, columns: slice, distances: NDArray[np.float32]) -> None:
+    def take(self, rows: slice, columns: slice, distances: NDArray[np.floating]) -> None:
         """Take up the distances of some samples to others, shape (n_rows, n_columns)."""
         near = distances < self._distances[rows].max(axis=1)[:, None]  # few, once there are some to compare with
         row, column = np.divmod(np.flatnonzero(near), distances.shape[1])
@@ -131,7 +142,7 @@ class _Nearest:
         row, column = row[order], column[order]
         self._add(columns.start, column, rows.start + row, distances[row, column])
 
-    def _add(self, first: int, line: Ints, samples: Ints, distances: NDArray[np.float32]) -> None:
+    def _add(self, first: int, line: Ints, samples: Ints, distances: NDArray[np.floating]) -> None:
         """Add candidates: for sample `first + line`, ascending, another sample at a distance."""
         if not len(line):
             return
@@ -142,7 +153,7 @@ class _Nearest:
         own, size = first + changed, self._distances.shape[1]
         of_line = np.repeat(np.arange(len(changed)), counts)
         place = size + np.arange(len(line)) - np.repeat(np.cumsum(counts) - counts, counts)
-        known = np.full((len(changed), size + counts.max()), np.inf, np.float32)
+        known = np.full((len(changed), size + counts.max()), np.inf, distances.dtype)
         numbers = np.zeros(known.shape, np.int64)
         known[:, :size], numbers[:, :size] = self._distances[own], self._samples[own]
         known[of_line, place], numbers[of_line, place] = distances, samples

@@ -958,7 +958,7 @@ _COLUMNS = {
     "neighbours.overlap": Definition(
         "Mean share of a sample's nearest others, in Euclidean distance, that are of its own group. Of samples equally "
         "far, those count that follow in a random order.",
-        "mean_i #{j among the k nearest of i: g(j) = g(i)} / k",
+        "mean_i of the share of the k nearest j of i with g(j) = g(i)",
         unit="share",
         range="0 to 1",
         direction="rises",

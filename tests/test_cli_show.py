@@ -10,6 +10,7 @@ from click.testing import CliRunner
 import featlab
 from featlab.demo.planted import planted_tree
 from featlab.errors import FeatlabError, OptionError, ResultsError, TaxonomyError
+from featlab.measures.loaded import BUILTIN
 from featlab_cli.main import main
 
 OPTIONS = {"permutations": 9, "controls": 0}
@@ -211,7 +212,8 @@ def test_nothing_is_noted_where_all_is_there(tmp_path):
             tmp_path / "run.zarr", epoch=epoch, features={"fc": tree.features}, labels=tree.labels,
             logits=tree.features @ tree.means.T, classes=["a.b", "a.c", "d.e", "d.f"],
         )  # fmt: skip
-    assert featlab.analyze(tmp_path / "run.zarr", hierarchy="dotted", **OPTIONS).parameters["notes"].keys() == {
+    results = featlab.analyze(tmp_path / "run.zarr", hierarchy="dotted", measures=list(BUILTIN), **OPTIONS)
+    assert results.parameters["notes"].keys() == {
         "alignment_change",  # the classes are too few for intervals
         "confusion_alignment",  # no row is mistaken
     }

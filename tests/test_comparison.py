@@ -13,6 +13,7 @@ import featlab
 from featlab.demo.planted import planted_tree
 from featlab.errors import FeatlabWarning, OptionError, ResultsError
 from featlab.hierarchy.labelspace import LabelSpace
+from featlab.measures.loaded import BUILTIN
 from featlab.results.comparison import COMPARED
 from featlab.results.tables import Results
 
@@ -44,7 +45,11 @@ def seeds(tmp_path_factory):
             )
         pairs = LabelSpace.from_groups("pairs", [name[:1] + str(int(name[-1]) // 2) for name in tree.classes])
         spaces = ["level1", pairs]
-        found.append(featlab.analyze(path, hierarchy=tree.taxonomy, spaces=spaces, permutations=9, controls=2))
+        found.append(
+            featlab.analyze(
+                path, hierarchy=tree.taxonomy, spaces=spaces, measures=list(BUILTIN), permutations=9, controls=2
+            )
+        )
     return found
 
 

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
+import pickle
 from importlib.metadata import EntryPoint
 
 import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from dask.delayed import delayed
 from distributed import Client, LocalCluster
 
 import featlab
+from featlab.analysis.asked_tables import AskedTables
 from featlab.demo.planted import planted_tree
 from featlab.errors import FeatlabWarning, OptionError, ResultsError
 from featlab.measures import ClassMeasure, Definition, RowMeasure, joint_pass, loaded
 from featlab.statistics import slabs
 from featlab_cli.main import main
 
-TREE = planted_tree(depth=2, branching=3, dim=12, samples_per_class=8, noise=0.3)
+# Of the tables of every analysis as little as there can be.
+QUICK = {"permutations": 0, "metrics": ("euclidean",), "linkages": ("average",), "distances": ("path",)}
+TREE = planted_tree(depth=2, branching=3, dim=12, samples_per_class=6, noise=0.3)
 NUMBER = Definition("A number.", unit="1")
 LENGTHS = {"class_name": Definition("Name of the class.", kind="text"), "length": NUMBER, "trace": NUMBER}
 SUMS = {"space": Definition("Label space.", kind="text"), "total": NUMBER, "largest": NUMBER, "heard": NUMBER}
@@ -147,7 +152,7 @@ def path(tmp_path_factory):
 
 
 def analyzed(path, measures=EVERY, **options):
-    chosen = {"hierarchy": TREE.taxonomy, "permutations": 0, "controls": 0, "cache": False, **options}
+    chosen = {"hierarchy": TREE.taxonomy, **QUICK, "controls": 0, "cache": False, **options}
     return featlab.analyze(path, measures=[each() if isinstance(each, type) else each for each in measures], **chosen)
 
 
@@ -164,7 +169,7 @@ def test_class_measures_see_means_and_scatter(results):
         squares = np.square(features - means[TREE.labels]).sum(axis=1)
         assert found.class_name.tolist() == list(TREE.classes)
         np.testing.assert_allclose(found.length, np.linalg.norm(means - means.mean(axis=0), axis=1), rtol=1e-5)
-        np.testing.assert_allclose(found.trace, np.bincount(TREE.labels, squares) / 8, rtol=1e-5)
+        np.testing.assert_allclose(found.trace, np.bincount(TREE.labels, squares) / 6, rtol=1e-5)
 
 
 def test_row_measures_hear_every_row_or_those_they_want(results):
@@ -204,7 +209,7 @@ def test_tables_are_saved_read_and_described_without_the_package(results, tmp_pa
         assert found[name].attrs == results[name].attrs
     assert found.spread.equals(found["spread"])
     assert found.describe("spread").column.tolist() == ["epoch", "split", "layer", "class_name", "length", "trace"]
-    assert found.describe("other_epoch")["table"].tolist() == ["change"]
+    assert "change" in found.describe("other_epoch")["table"].tolist()
     assert "lengths of the class means" in repr(found)
     shown = CliRunner().invoke(main, ["show", str(tmp_path / "a.results"), "sums", "--where", "epoch == 1"])
     assert shown.output.splitlines()[0] == "epoch,split,layer,space,total,largest,heard"
@@ -331,6 +336,32 @@ def test_a_measure_that_fails_costs_its_own_table_alone(path, tmp_path):
     assert len(found["collapse"])
     found.save(tmp_path / "a.results")
     assert featlab.load_results(tmp_path / "a.results")["raises"].empty
+
+
+def test_a_worker_without_the_package_costs_its_tables_alone(path, monkeypatch):
+    def sent(node, **options):
+        return delayed(pickle.loads(pickle.dumps(node)), **options)
+
+    monkeypatch.setattr(loaded.cloudpickle, "dumps", lambda measure: b"cno_such_module\nMeasure\n.")
+    monkeypatch.setattr(joint_pass, "delayed", sent)
+    of_classes = AskedTables.of_classes.fget
+    monkeypatch.setattr(AskedTables, "of_classes", property(lambda self: pickle.loads(pickle.dumps(of_classes(self)))))
+    with pytest.warns(FeatlabWarning, match="a worker cannot load it.*no_such_module") as warned:
+        found = analyzed(path, [Spread, Sums], epochs=0, splits="val")
+    assert len([each for each in warned if "cannot load" in str(each.message)]) == 2
+    assert found["spread"].empty
+    assert found["sums"].empty
+    assert len(found["collapse"])
+
+
+def test_memory_that_is_too_small_is_known_before_anything_is_computed(path, monkeypatch):
+    class Large(Sums):
+        def part_bytes(self, n_features, n_classes):
+            return 10**12
+
+    monkeypatch.setattr("featlab.analysis.analyze.gather", None)
+    with pytest.raises(OptionError, match="memory limit of 2,000 MB cannot hold"):
+        analyzed(path, [Large], memory_limit=2_000_000_000)
 
 
 class Named(Sums):

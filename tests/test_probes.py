@@ -17,6 +17,8 @@ from featlab.metrics.ridge import Ridge
 from featlab.statistics import slabs
 from featlab.statistics.products import ProductSums
 
+# Of the tables of every analysis as little as there can be.
+QUICK = {"permutations": 0, "metrics": ("euclidean",), "linkages": ("average",), "distances": ("path",)}
 TREE = planted_tree(depth=2, branching=4, dim=24, samples_per_class=20, noise=0.5)
 GENERATOR = np.random.default_rng(3)
 LABELS = {"train": GENERATOR.permutation(TREE.labels)[:230], "val": GENERATOR.permutation(TREE.labels)[:150]}
@@ -38,7 +40,7 @@ def write(path, given, labels=LABELS):
 
 
 def probed(path, **options):
-    chosen = {"hierarchy": TREE.taxonomy, "splits": "val", "permutations": 0, "controls": 6, "cache": False, **options}
+    chosen = {"hierarchy": TREE.taxonomy, "splits": "val", **QUICK, "controls": 6, "cache": False, **options}
     return featlab.analyze(path, measures="probes", **chosen)
 
 
@@ -76,18 +78,33 @@ def test_accuracy_is_that_of_scikit_learn_with_the_same_penalty(run, features):
     assert 0.2 < table.accuracy[0] < 0.95
 
 
+def by_cross_validation(x, y):
+    """Penalty by generalised cross-validation, from the hat matrix of each."""
+    x, y = x - x.mean(axis=0), y - y.mean(axis=0)
+    scores = {}
+    for penalty in 10.0 ** np.arange(-7, 2) * np.linalg.eigvalsh(x.T @ x).max():
+        hat = x @ np.linalg.solve(x.T @ x + penalty * np.eye(x.shape[1]), x.T) + 1 / len(x)
+        scores[penalty] = np.square(y - hat @ y).sum() / (len(x) - np.trace(hat)) ** 2
+    return min(scores, key=scores.get)
+
+
 def test_penalty_is_that_of_generalised_cross_validation(run, features):
     for row in run[1].probes.to_dict("records"):
         groups = grouped(run[1], row["space"])
-        x = features["train"].astype(np.float64)
-        x -= x.mean(axis=0)
         y = np.eye(groups.max() + 1)[groups[LABELS["train"]]]
-        y -= y.mean(axis=0)
-        scores = {}
-        for penalty in 10.0 ** np.arange(-7, 2) * np.linalg.eigvalsh(x.T @ x).max():
-            hat = x @ np.linalg.solve(x.T @ x + penalty * np.eye(24), x.T) + 1 / len(x)
-            scores[penalty] = np.square(y - hat @ y).sum() / (len(x) - np.trace(hat)) ** 2
-        assert row["regularization"] == pytest.approx(min(scores, key=scores.get), rel=1e-5)
+        chosen = by_cross_validation(features["train"].astype(np.float64), y)
+        assert row["regularization"] == pytest.approx(chosen, rel=1e-5)
+
+
+@pytest.mark.parametrize("n_rows", [7, 12, 30])
+def test_penalty_is_right_for_few_rows_too(n_rows):
+    generator = np.random.default_rng(n_rows)
+    for _ in range(40):
+        labels = np.concatenate([np.arange(3), generator.integers(0, 3, n_rows - 3)])
+        x = generator.normal(size=(n_rows, 5)) + np.eye(3, 5)[labels]
+        y, centred = np.eye(3)[labels], x - x.mean(axis=0)
+        ridge = Ridge.of(centred.T @ centred, centred.T @ y, np.bincount(labels))
+        assert ridge.choose(np.arange(3)) == pytest.approx(by_cross_validation(x, y))
 
 
 def test_penalty_and_weights_are_those_of_ridge_cv():

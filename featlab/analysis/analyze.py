@@ -214,6 +214,7 @@ def analyze(
     plan = make_plan(run, requests, taxonomy, spaces, options)
     decisions, rows = _decide(engine, run, plan)
     asked = AskedTables.of(asked_measures, plan, run.classes, others)
+    asked.prepare(engine, run, plan.requests, Counting(allow_nonfinite, rows))
     tables = _Tables(run, plan, decisions, asked)
     groups = [list(group) for _, group in groupby(plan.requests, key=lambda request: (request.split, request.layer))]
     per_snapshot = steps(tables.reference, len(options.metrics), len(options.linkages))
@@ -239,7 +240,7 @@ def analyze(
         further_steps=per_snapshot * len(plan.requests),
     ):
         tables.add(summaries, advance)
-    asked.read_rows(engine, run, plan.requests, Counting(allow_nonfinite, rows))
+    asked.read_rows(engine)
     return tables.results()
 
 

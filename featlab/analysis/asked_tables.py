@@ -16,8 +16,8 @@ from featlab.analysis.snapshots import SnapshotSummary
 from featlab.errors import FeatlabWarning
 from featlab.measures.class_means import ClassMeans
 from featlab.measures.frames import checked
-from featlab.measures.joint_pass import Counting, Finished, joint_pass
-from featlab.measures.loaded import Failed, Loaded
+from featlab.measures.joint_pass import Counting, Finished, JointPass
+from featlab.measures.loaded import BUILTIN, Failed, Loaded
 from featlab.measures.measure import ClassMeasure, RowMeasure, stacked
 from featlab.measures.setting import Setting
 from featlab.measures.similarity import Similarity
@@ -26,6 +26,8 @@ from featlab.statistics.engine import Engine
 from featlab.statistics.gather import Request
 from featlab.statistics.regroup import ClassStatistics
 from featlab.store.reader import Run
+
+UNASKED = "it is made only when it is asked for, as by `featlab analyze RUN --measure {}`."
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,8 @@ class ClassMeasuring:
         """What each gives, or `Failed`, by name."""
         given = {}
         for loaded in self.measures:
-            assert isinstance(loaded.measure, ClassMeasure)  # noqa: S101 - chosen so
             means = ClassMeans.of(request, statistics, self.setting)
-            given[loaded.name] = loaded.call(loaded.measure.measure, means, at=request)
+            given[loaded.name] = loaded.call("measure", means, at=request)
         return given
 
 
@@ -66,6 +67,8 @@ class AskedTables:
     plan: Plan
     others: Sequence[OtherRun] = ()
     _given: dict[str, Finished | Failed] = field(default_factory=dict)
+    _pass: JointPass | None = None
+    _counted: Sequence[tuple[OtherRun, Counting]] = ()
 
     @classmethod
     def of(
@@ -101,19 +104,24 @@ class AskedTables:
                 if not isinstance(held, Failed):
                     held[summary.request] = given
 
-    def read_rows(self, engine: Engine, run: Run, requests: Sequence[Request], counting: Counting) -> None:
-        """Let the measures that need rows hear them, all in one reading."""
+    def prepare(self, engine: Engine, run: Run, requests: Sequence[Request], counting: Counting) -> None:
+        """Plan the reading of the rows, before anything is computed: OptionError where memory is too small for it."""
         of_rows = [loaded for loaded in self.measures if isinstance(loaded.measure, RowMeasure)]
-        others = [(other, count_rows(engine, other, self.plan.options)) for other in self.others]
+        self._counted = [(other, count_rows(engine, other, self.plan.options)) for other in self.others]
         if self._comparing is not None:
             _, measure, compared = self._comparing
             chosen = [request for request in requests if request in compared]
-            measure.shared = shared_samples(run, chosen, counting, others, self.setting.seed)
+            measure.shared = shared_samples(run, chosen, counting, self._counted, self.setting.seed)
         if of_rows:
-            self._given.update(joint_pass(engine, run, of_rows, requests, self.setting, counting))
+            self._pass = JointPass(engine, run, of_rows, requests, self.setting, counting)
+
+    def read_rows(self, engine: Engine) -> None:
+        """Let the measures that need rows hear them, all in one reading."""
+        if self._pass is not None:
+            self._given.update(self._pass.compute())
         if self._comparing is not None:
             loaded, measure, _ = self._comparing
-            for other, counted in others:
+            for other, counted in self._counted:
                 held = hear_other(engine, other, counted, loaded, self.setting)
                 if isinstance(held, Failed):
                     self._given[loaded.name] = held
@@ -122,8 +130,9 @@ class AskedTables:
 
     def finish(self) -> tuple[dict[str, pd.DataFrame], dict[str, str], dict[str, Any]]:
         """Return the tables, notes on those that lack something, and parameters of the results."""
-        tables, notes = {}, {}
+        tables, notes = {}, {name: UNASKED.format(name) for name in BUILTIN}
         for loaded in self.measures:
+            notes.pop(loaded.name, None)
             tables[loaded.name], failed = _table(loaded, self._given.get(loaded.name, {}), self.setting)
             if isinstance(loaded.measure, Similarity) and (said := loaded.measure.note(self.plan.requests)):
                 notes[loaded.name] = said
@@ -144,7 +153,7 @@ def _table(loaded: Loaded, given: Finished | Failed, setting: Setting) -> tuple[
     failures = [each for each in given.values() if isinstance(each, Failed)]
     good = {request: each for request, each in given.items() if not isinstance(each, Failed)}
     measure = loaded.measure
-    made = loaded.call(measure.table, good, setting) if isinstance(measure, RowMeasure) else loaded.call(stacked, good)
+    made = loaded.call("table", good, setting) if isinstance(measure, RowMeasure) else loaded.call(stacked, good)
     frame = made if isinstance(made, Failed) else checked(made, loaded)
     if isinstance(frame, Failed):
         return pd.DataFrame(), frame

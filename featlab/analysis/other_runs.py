@@ -15,7 +15,7 @@ from featlab.analysis.plan import Options, choose_snapshots
 from featlab.errors import DataError, OptionError
 from featlab.hierarchy.labelspace import HYPONYM
 from featlab.measures import similarity
-from featlab.measures.joint_pass import Counting, joint_pass
+from featlab.measures.joint_pass import Counting, JointPass
 from featlab.measures.loaded import Failed, Loaded
 from featlab.measures.setting import Setting
 from featlab.measures.similarity import NAME, Held, Similarity
@@ -153,7 +153,7 @@ def hear_other(engine: Engine, other: OtherRun, counting: Counting, loaded: Load
     """Read another run, as the run under analysis was read."""
     measure = loaded.measure
     assert isinstance(measure, Similarity)  # noqa: S101 - the only measure that compares runs
-    found = joint_pass(engine, other.run, [loaded], other.requests, setting, counting)[NAME]
+    found = JointPass(engine, other.run, [loaded], other.requests, setting, counting).compute()[NAME]
     if isinstance(found, Failed):
         return found
     failed = [each for each in found.values() if isinstance(each, Failed)]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from dask.delayed import delayed
@@ -53,8 +53,7 @@ class Look:
     @property
     def measure(self) -> RowMeasure:
         """The measure."""
-        assert isinstance(self.loaded.measure, RowMeasure)  # noqa: S101 - only they have rows to look at
-        return self.loaded.measure
+        return cast(RowMeasure, self.loaded.measure)
 
     @property
     def identity(self) -> str:
@@ -82,57 +81,95 @@ class Counting:
         return (self.rows or {}).get((request.epoch, request.split)) if self.finite_only else None
 
 
-def joint_pass(
-    engine: Engine,
-    run: Run,
-    measures: Sequence[Loaded],
-    requests: Sequence[Request],
-    setting: Setting,
-    counting: Counting,
-) -> dict[str, Finished | Failed]:
-    """Let measures hear the rows of snapshots, all of them in one reading.
+class JointPass:
+    """Lets measures hear the rows of snapshots, all of them in one reading.
 
-    Returns
-    -------
-    dict
-        What each measure finished, or `Failed`, by snapshot in the order of `requests`; `Failed` alone where it could
-        not even say what it wants to look at. Snapshots without rows that it wants are left out.
+    Parameters
+    ----------
+    engine, run
+        As for `featlab.statistics.gather.gather`.
+    measures
+        Those of rows.
+    requests
+        The snapshots that are analysed.
+    setting, counting
+        What all of them share, and the rows that count.
+
+    Raises
+    ------
+    OptionError
+        When the memory limit is too small for it: nothing is computed before that is known.
     """
-    looks: list[Look] = []
-    results: dict[str, Finished | Failed] = {}
-    for loaded in measures:
-        found = loaded.call(_looks, loaded, run, requests)
-        results[loaded.name] = found if isinstance(found, Failed) else {}
-        looks += [] if isinstance(found, Failed) else found
-    kept = engine.cache.names()
-    names = {look.identity: _cache_name(run, look, setting, counting) for look in looks if _is_kept(look)}
-    missing = []
-    for look in looks:
-        name = names.get(look.identity)
-        arrays = engine.cache.load(name) if name in kept and name is not None else None
-        if arrays is None:
-            missing.append(look)
-        else:
-            _take(results, look, arrays)
-    if missing:
-        for look, finished in _computed(engine, run, missing, setting, counting, names):
-            _take(results, look, finished)
-    order = {request: number for number, request in enumerate(requests)}
-    return {
-        name: found if isinstance(found, Failed) else dict(sorted(found.items(), key=lambda item: order[item[0]]))
-        for name, found in results.items()
-    }
 
+    def __init__(
+        self,
+        engine: Engine,
+        run: Run,
+        measures: Sequence[Loaded],
+        requests: Sequence[Request],
+        setting: Setting,
+        counting: Counting,
+    ) -> None:
+        self._engine, self._requests = engine, requests
+        self._given: dict[str, Finished | Failed] = {}
+        looks: list[Look] = []
+        for loaded in measures:
+            found = loaded.call(_looks, loaded, run, requests)
+            self._given[loaded.name] = found if isinstance(found, Failed) else {}
+            looks += [] if isinstance(found, Failed) else found
+        kept = engine.cache.names()
+        names = {look.identity: _cache_name(run, look, setting, counting) for look in looks if _is_kept(look)}
+        missing = []
+        for look in looks:
+            name = names.get(look.identity)
+            arrays = engine.cache.load(name) if name in kept and name is not None else None
+            if arrays is None:
+                missing.append(look)
+            else:
+                self._take(look, arrays)
+        # The looks at one layer of an epoch go together, so that what comes before one is not made twice.
+        groups = [list(group) for _, group in groupby(sorted(missing, key=_of_group), key=_of_group)]
+        self._graphs = [_Graph(engine, run, group, setting, counting, names) for group in groups]
+        if self._graphs:
+            footprints = [graph.footprint for graph in self._graphs]
+            task, snapshot = (max(getattr(each, kind) for each in footprints) for kind in ("task", "snapshot"))
+            self._schedule = engine.schedule(Footprint(task, snapshot))
 
-def _take(results: dict[str, Finished | Failed], look: Look, finished: Any) -> None:
-    held = results[look.loaded.name]
-    if finished is not None and not isinstance(held, Failed):
-        held[look.request] = finished
+    def compute(self) -> dict[str, Finished | Failed]:
+        """Read.
+
+        Returns
+        -------
+        dict
+            What each measure finished, or `Failed`, by snapshot in the order of the requests; `Failed` alone where it
+            could not even say what it wants to look at. Snapshots without rows that it wants are left out.
+        """
+        if self._graphs:
+            self._read()
+        order = {request: number for number, request in enumerate(self._requests)}
+        return {
+            name: found if isinstance(found, Failed) else dict(sorted(found.items(), key=lambda item: order[item[0]]))
+            for name, found in self._given.items()
+        }
+
+    def _read(self) -> None:
+        steps = sum(graph.steps for graph in self._graphs)
+        with progress_bar("measures", steps, show=self._engine.progress) as advance:
+            for start in range(0, len(self._graphs), self._schedule.snapshots):
+                some = self._graphs[start : start + self._schedule.snapshots]
+                nodes = [node for graph in some for node in graph.nodes()]
+                made = self._engine.compute(nodes, advance, self._schedule.workers)
+                for look, finished in zip([look for graph in some for look in graph.finished], made, strict=True):
+                    self._take(look, finished)
+
+    def _take(self, look: Look, finished: Any) -> None:
+        held = self._given[look.loaded.name]
+        if finished is not None and not isinstance(held, Failed):
+            held[look.request] = finished
 
 
 def _looks(loaded: Loaded, run: Run, requests: Sequence[Request]) -> list[Look]:
-    measure = loaded.measure
-    assert isinstance(measure, RowMeasure)  # noqa: S101 - only they have rows to look at
+    measure = cast(RowMeasure, loaded.measure)
     looks = []
     for request in measure.snapshots(list(requests)):
         if request not in requests:
@@ -173,23 +210,6 @@ def _cache_name(run: Run, look: Look, setting: Setting, counting: Counting) -> s
     return cache.digest("measure", *shaped)
 
 
-def _computed(
-    engine: Engine, run: Run, looks: Sequence[Look], setting: Setting, counting: Counting, names: Mapping[str, str]
-) -> Iterator[tuple[Look, Any]]:
-    """Make looks, some epochs of a layer at a time, so that what comes before one is not made twice."""
-    groups = [list(group) for _, group in groupby(sorted(looks, key=_of_group), key=_of_group)]
-    graphs = [_Graph(engine, run, group, setting, counting, names) for group in groups]
-    task = max(graph.footprint.task for graph in graphs)
-    schedule = engine.schedule(Footprint(task, max(graph.footprint.snapshot for graph in graphs)))
-    steps = sum(graph.steps for graph in graphs)
-    with progress_bar("measures", steps, show=engine.progress) as advance:
-        for start in range(0, len(graphs), schedule.snapshots):
-            some = graphs[start : start + schedule.snapshots]
-            nodes = [node for graph in some for node in graph.nodes()]
-            made = engine.compute(nodes, advance, schedule.workers)
-            yield from zip([look for graph in some for look in graph.finished], made, strict=True)
-
-
 def _of_group(look: Look) -> tuple[str, int]:
     return look.request.layer, look.request.epoch
 
@@ -213,7 +233,11 @@ class _Graph:
         self._levels = [_by_request(first), _by_request(second)]
         self._slabs = {
             (level, request): cut_slabs(
-                run, request.epoch, request.split, request.array, sum(self._part_bytes(look) for look in shared)
+                run,
+                request.epoch,
+                request.split,
+                request.array,
+                sum(self._bytes(look, "part_bytes") for look in shared),
             )
             for level, by_request in enumerate(self._levels)
             for request, shared in by_request.items()
@@ -229,19 +253,21 @@ class _Graph:
     def footprint(self) -> Footprint:
         """Memory of a slab's task, and of all parts that wait to be merged and finished."""
         tasks, waiting = [0], 1
-        for by_request in self._levels:
+        for level, by_request in enumerate(self._levels):
             for request, shared in by_request.items():
                 info = self.run.record(request.epoch, request.split).inventory[request.array]
                 chunk = info.chunk_rows * info.shape[1] * (2 if info.dtype == "float16" else 4)
-                parts = sum(self._part_bytes(look) for look in shared)
+                parts = sum(self._bytes(look, "part_bytes") for look in shared)
+                finished = sum(self._bytes(look, "finish_bytes") for look in shared)
                 tasks.append(4 * max(chunk, block_bytes(self.run)) + 2 * BLOCK_BYTES + 2 * parts)
-                waiting += (FAN_IN if len(self._slabs[int(shared[0].before is not None), request]) > 1 else 1) * parts
+                several = len(self._slabs[level, request]) > 1
+                waiting += max(FAN_IN * parts if several else parts, finished)
         return Footprint(max(tasks), waiting)
 
-    def _part_bytes(self, look: Look) -> int:
+    def _bytes(self, look: Look, kind: str) -> int:
         request = look.request
         width = self.run.record(request.epoch, request.split).inventory[request.array].shape[1]
-        size = look.loaded.call(look.measure.part_bytes, width, len(self.run.classes))
+        size = look.loaded.call(kind, width, len(self.run.classes))
         return size if isinstance(size, int) else 0
 
     def nodes(self) -> list[Any]:
@@ -300,7 +326,7 @@ def _slab_parts(
         pieces = read_slab(
             run, slab, scratch, finite_only=finite_only, keeping=NOTHING_KEPT, again=True, counted=counted
         )
-        for features, index in _joined((values, index) for values, _, index in pieces):
+        for features, index in _joined(((values, index) for values, _, index in pieces), scratch):
             for number, (look, mask, before) in enumerate(zip(looks, masks, befores, strict=True)):
                 if isinstance(parts[number], Failed):
                     continue
@@ -314,12 +340,12 @@ def _slab_parts(
                     before,
                 )
                 if len(rows.labels):
-                    parts[number] = look.loaded.call(_with, look.measure, parts[number], rows, at=look.request)
+                    parts[number] = look.loaded.call(_with, look, parts[number], rows, at=look.request)
     return parts
 
 
-def _with(measure: RowMeasure, part: Any, rows: Rows) -> Any:
-    return measure.chunk(rows) if part is None else measure.add(part, rows)
+def _with(look: Look, part: Any, rows: Rows) -> Any:
+    return look.measure.chunk(rows) if part is None else look.measure.add(part, rows)
 
 
 def _wanted(look: Look, labels: Ints, sample_ids: Ints, setting: Setting) -> Bools | None:
@@ -343,14 +369,15 @@ def _heard(slab: Slab, masks: Sequence[Bools | None]) -> Slab:
     return replace(slab, blocks=tuple(blocks))
 
 
-def _joined(pieces: Iterator[tuple[NDArray[np.floating], Ints]]) -> Iterator[tuple[NDArray[np.float32], Ints]]:
+def _joined(
+    pieces: Iterator[tuple[NDArray[np.floating], Ints]], scratch: Scratch
+) -> Iterator[tuple[NDArray[np.float32], Ints]]:
     """Gather pieces of rows into float32 blocks of about `BLOCK_BYTES`; each is there until the next is asked for."""
-    scratch = Scratch()
     held, indices = 0, []
     rows = 0
     for values, index in pieces:
         rows = rows or max(1, BLOCK_BYTES // (4 * max(1, values.shape[1])))
-        buffer: NDArray[np.float32] = scratch.array("block", (rows, values.shape[1]))
+        buffer: NDArray[np.float32] = scratch.array("measured", (rows, values.shape[1]))
         zero = np.zeros(values.shape[1], np.float32)
         start = 0
         while start < len(values):
@@ -384,7 +411,7 @@ def _merged_parts(look: Look, parts: Sequence[Any]) -> Any:
         if whole is None:
             whole = part
         elif part is not None:
-            whole = look.loaded.call(look.measure.merge, whole, part, at=look.request)
+            whole = look.loaded.call("merge", whole, part, at=look.request)
             if isinstance(whole, Failed):
                 return whole
     return whole
@@ -402,7 +429,7 @@ def _finished(
         if part is None or isinstance(part, Failed):
             finished.append(part)
             continue
-        made = look.loaded.call(look.measure.finish, part, look.request, setting, at=look.request)
+        made = look.loaded.call("finish", part, look.request, setting, at=look.request)
         if name is not None and _is_plain(made):
             kept.save(name, made)
         finished.append(made)

@@ -9,6 +9,8 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+import cloudpickle
+
 from featlab.errors import FeatlabWarning, OptionError
 from featlab.measures.measure import ClassMeasure, Measure, RowMeasure
 from featlab.messages import joined, near_names
@@ -64,10 +66,18 @@ class Loaded:
         columns = tuple(column for column in self.measure.columns if column not in keys)
         return ForeignTable(Schema(self.measure.about, keys, columns), self.measure.columns, self.package)
 
-    def call(self, function: Callable[..., Any], *arguments: Any, at: Request | None = None) -> Any:
-        """Call one of its functions; what it raises becomes `Failed`: others' mistakes cost their own table alone."""
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the measure apart, so that a worker which lacks its package still has the rest."""
+        return _unpickled, (cloudpickle.dumps(self.measure), self.name, self.package, self.builtin)
+
+    def call(self, function: str | Callable[..., Any], *arguments: Any, at: Request | None = None) -> Any:
+        """Call a method of the measure by its name, or a function about it; what it raises becomes `Failed`.
+
+        Others' mistakes cost their own table alone.
+        """
         try:
-            return function(*arguments)
+            called = getattr(self.measure, function) if isinstance(function, str) else function
+            return called(*arguments)
         except Exception as error:  # noqa: BLE001 - nobody knows what others' code may raise
             return self.failed(f"{type(error).__name__}: {error}", at)
 
@@ -79,6 +89,24 @@ class Loaded:
             f"the measure {self.name!r} of {self.package} failed{where} ({shown}): its table lacks what it would have "
             "given; mend it or tell its authors."
         )
+
+
+class Unloadable:
+    """Stands for a measure that could not be loaded here; asked for anything, it says why."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name, self._reason = name, reason
+
+    def __getattr__(self, field: str) -> Any:
+        raise ImportError(self.__dict__.get("_reason"))
+
+
+def _unpickled(pickled: bytes, name: str, package: str, builtin: bool) -> Loaded:
+    try:
+        measure: Any = cloudpickle.loads(pickled)
+    except Exception as error:  # noqa: BLE001 - a module that is not there, or one that is of another version
+        measure = Unloadable(name, f"a worker cannot load it: {error}")
+    return Loaded(measure, package, builtin)
 
 
 def measure_names() -> list[str]:

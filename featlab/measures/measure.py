@@ -96,7 +96,11 @@ class RowMeasure(Measure, ABC):
 
     @abstractmethod
     def part_bytes(self, n_features: int, n_classes: int) -> int:
-        """Memory that a part, or what is finished of it, takes at most; the analysis plans with it."""
+        """Memory that a part takes at most; the analysis plans with it."""
+
+    def finish_bytes(self, n_features: int, n_classes: int) -> int:
+        """Memory that `finish` takes at most, the part and what is finished included; by default twice a part's."""
+        return 2 * self.part_bytes(n_features, n_classes)
 
     @abstractmethod
     def chunk(self, rows: Rows) -> Any:
@@ -108,7 +112,7 @@ class RowMeasure(Measure, ABC):
 
     @abstractmethod
     def merge(self, first: Any, second: Any) -> Any:
-        """Join the parts of two disjoint sets of rows, earlier rows first; the first may be changed in place."""
+        """Join the parts of two disjoint sets of rows, earlier rows first, into another: both stay as they are."""
 
     @abstractmethod
     def finish(self, part: Any, request: Request, setting: Setting) -> Any:

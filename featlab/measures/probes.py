@@ -93,9 +93,14 @@ class ProbeFit(RowMeasure):
         return {"half": self.half}
 
     def part_bytes(self, n_features: int, n_classes: int) -> int:
-        """The Gram matrix, its eigenvectors and the weights for a few penalties."""
+        """The Gram matrix, and the sums of the classes."""
         width = min(n_features, MOST_DIMENSIONS)
-        return 32 * width * width + 24 * width * n_classes
+        return 8 * width * width + 8 * width * n_classes
+
+    def finish_bytes(self, n_features: int, n_classes: int) -> int:
+        """Besides, a centred one and LAPACK's work to decompose it; products, and weights for a few penalties."""
+        width = min(n_features, MOST_DIMENSIONS)
+        return 40 * width * width + 48 * width * n_classes
 
     def wanted(self, sample_ids: Ints, labels: Ints, request: Request, setting: Setting) -> Bools | None:
         """Rows to fit on."""
@@ -218,7 +223,7 @@ def _asked(fit: Fit, setting: Setting) -> list[tuple[float | None, int, int | No
 
     Where nothing could be chosen the penalty is None.
     """
-    asked = []
+    asked: list[tuple[float, int, int | None, Ints]] = []
     for space, (name, groups) in enumerate(setting.spaces.items()):
         asked.append((float(fit.penalties[space]), space, None, groups))
         for number, drawn in enumerate(setting.controls.get(name, ())):
@@ -233,7 +238,7 @@ def _row(
     n_groups = int(groups.max()) + 1
 
     def by_group(of_class: Ints) -> Floats:
-        return np.bincount(groups, weights=of_class, minlength=n_groups)
+        return np.bincount(groups, weights=of_class, minlength=n_groups).astype(np.float64)
 
     scored, n_rows = by_group(rows), int(rows.sum())
     fitted = np.zeros(n_groups) if facts is None else by_group(facts.counts)
@@ -286,7 +291,7 @@ def second_half(sample_ids: Ints) -> Bools:
     Examples
     --------
     >>> second_half(np.arange(8)).tolist()
-    [False, True, False, False, False, True, False, True]
+    [True, True, False, True, False, False, False, True]
     """
     mixed = sample_ids.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

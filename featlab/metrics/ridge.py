@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.linalg
 import scipy.sparse
 
 from featlab.typing import NAN, Floats, Ints
 
 # Penalties to choose from, in units of the largest eigenvalue of X^T X; below the least, an eigenvalue of products in
 # float32 is rounding.
-PENALTIES: Floats = 10.0 ** np.arange(-7, 2)
+PENALTIES: Floats = np.power(10.0, np.arange(-7, 2))
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,13 @@ class Ridge:
         Parameters
         ----------
         gram
-            X^T X about the mean of the rows, shape (n_features, n_features).
+            X^T X about the mean of the rows, shape (n_features, n_features); overwritten.
         products
             X^T Y about the mean of the rows, shape (n_features, n_classes).
         counts
             Rows of each class, shape (n_classes,).
         """
-        spectrum, vectors = np.linalg.eigh(gram)
+        spectrum, vectors = scipy.linalg.eigh(gram, overwrite_a=True, driver="evd")
         return cls(counts, np.maximum(spectrum, 0.0), vectors, vectors.T @ products)
 
     @property
@@ -84,7 +85,7 @@ class Ridge:
 
         Examples
         --------
-        >>> ridge = Ridge.of(np.diag([8.0, 2.0]), np.array([[2.0, -2.0], [0.1, -0.1]]), np.array([4, 4]))
+        >>> ridge = Ridge.of(np.diag([8.0, 2.0]), np.array([[3.5, -3.5], [0.1, -0.1]]), np.array([4, 4]))
         >>> ridge.choose(np.array([0, 1]))
         0.8
         """

@@ -82,6 +82,18 @@ QUESTIONS = (
         "`rank` and `course` of the levels; `class_ratio`, `cdnv` and `etf` in `level_collapse`, `z` for random trees",
     ),
     (
+        "Do the nearest samples belong together, in which layer, and in which label space first?",
+        ("neighbours",),
+        'featlab show run.results neighbours --where "epoch == 9" --sort layer,space',
+        "`overlap` between `expected` and `ceiling`, and `overlap_difference` for what groups have beyond classes",
+    ),
+    (
+        "Which layers, epochs and runs are alike?",
+        ("similarity",),
+        "featlab show run.results similarity --where \"score == 'cka'\" --sort=-value",
+        "`value`, and `z` for how far it is beyond samples in other orders",
+    ),
+    (
         "What does a linear classifier of each layer tell apart, the classes or only their hypernyms?",
         ("probes",),
         "featlab show run.results probes --sort=-epoch,layer",

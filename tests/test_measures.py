@@ -209,7 +209,7 @@ def test_tables_are_saved_read_and_described_without_the_package(results, tmp_pa
         assert found[name].attrs == results[name].attrs
     assert found.spread.equals(found["spread"])
     assert found.describe("spread").column.tolist() == ["epoch", "split", "layer", "class_name", "length", "trace"]
-    assert found.describe("other_epoch")["table"].tolist() == ["change"]
+    assert "change" in found.describe("other_epoch")["table"].tolist()
     assert "lengths of the class means" in repr(found)
     shown = CliRunner().invoke(main, ["show", str(tmp_path / "a.results"), "sums", "--where", "epoch == 1"])
     assert shown.output.splitlines()[0] == "epoch,split,layer,space,total,largest,heard"

@@ -16,8 +16,9 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 import featlab
 from featlab.capture.capture import Capture
 from featlab.capture.distributed import Agreement
-from featlab.capture.selection.sampling import Sampling, SmallestHashes, hash_ids
+from featlab.capture.selection.sampling import Sampling, SmallestHashes
 from featlab.errors import CaptureError, DataError, FeatlabWarning, OptionError
+from featlab.store.hashes import hash_ids
 from featlab.store.writer import SnapshotWriter
 
 PER_CLASS = {0: 40, 1: 25, 2: 3}

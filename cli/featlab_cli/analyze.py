@@ -121,8 +121,13 @@ class Size(Bytes):
     "--measure",
     "measures",
     multiple=True,
-    help="A further table, which takes time of its own: probes, or one that an installed package offers.",
+    help="A further table, at a cost of its own: probes, neighbours, similarity, or one of an installed package.",
     shell_complete=completion.among(completion.measures),
+)
+@click.option(
+    "--against",
+    multiple=True,
+    help="Another run of the same data, such as another seed, for --measure similarity.",
 )
 @click.option("--permutations", type=click.IntRange(0), default=999, show_default=True, help="Of classes, for nulls.")
 @click.option("--controls", type=click.IntRange(0), default=20, show_default=True, help="Random spaces for each space.")
@@ -174,8 +179,7 @@ def command(
     if cache and no_cache:
         raise click.UsageError("--cache and --no-cache are both given: choose one of them.")
     chosen: dict[str, Any] = {name: value if value != () else None for name, value in options.items()}
-    chosen["measures"] = options["measures"]
-
+    chosen |= {name: options[name] for name in ("measures", "against")}
     if chosen["layers_order"] is not None:
         chosen["layers_order"] = [name.strip() for name in chosen["layers_order"].split(",")]
     chosen |= {"spaces": spaces or None, "cache": cache or not no_cache}

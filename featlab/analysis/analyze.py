@@ -32,6 +32,7 @@ from featlab.analysis.nested_tables import NestedTables
 from featlab.analysis.node_onset_table import node_onset_table
 from featlab.analysis.onsets import accuracy_series, layer_series, onset_rows
 from featlab.analysis.orthogonality_table import OrthogonalityTable
+from featlab.analysis.other_runs import Against, open_others
 from featlab.analysis.plan import (
     Hierarchy,
     Options,
@@ -54,10 +55,12 @@ from featlab.analysis.snapshots import (
     warn_gaps,
     warn_ties,
 )
+from featlab.errors import OptionError
 from featlab.hierarchy.load import load_taxonomy
 from featlab.measures.joint_pass import Counting
 from featlab.measures.loaded import find_measures
 from featlab.measures.measure import Measure
+from featlab.measures.similarity import NAME as SIMILARITY
 from featlab.metrics.rsa.ranks import SORTED_AT_ONCE
 from featlab.metrics.trees.draws import name_keys
 from featlab.metrics.trees.linkage import Method
@@ -91,6 +94,7 @@ def analyze(
     linkages: Method | Sequence[Method] = ("average", "ward"),
     distances: str | Sequence[str] = ("path", "lca_height"),
     measures: str | Measure | Sequence[str | Measure] = (),
+    against: Against | Sequence[Against] = (),
     permutations: int = 999,
     controls: int = 20,
     means_from: str | None = None,
@@ -135,6 +139,8 @@ def analyze(
     measures
         Further ones, each with a table of its name: names of featlab's own or of those that an installed package
         offers, or `featlab.measures.Measure` objects. Those that need the rows share one more reading of them.
+    against
+        Other runs of the same data, such as other seeds, that the measure "similarity" compares this one with.
     permutations
         Of classes, for the null of each alignment score.
     controls
@@ -189,6 +195,10 @@ def analyze(
     """
     run = run if isinstance(run, Run) else open_run(run)
     asked_measures = find_measures(measures)
+    if against and SIMILARITY not in (loaded.name for loaded in asked_measures):
+        raise OptionError(
+            f"runs to compare with are for the measure {SIMILARITY!r}: ask for it (--measure {SIMILARITY})."
+        )
     warn_uncommitted(run)
     options = Options(
         metrics=one_or_several(metrics),
@@ -208,13 +218,14 @@ def analyze(
     if hierarchy is not None and hierarchy not in SOURCES:
         taxonomy = load_taxonomy(hierarchy, run.classes, synsets=run.synsets, senses=senses)
     requests = choose_snapshots(run, epochs=epochs, splits=splits, layers=layers, options=options)
+    others = open_others(against, run, requests, options)
     if hierarchy in SOURCES:  # only the chosen snapshots tell which is the last
         taxonomy = data_driven_taxonomy(engine, run, requests, str(hierarchy), finite_only=allow_nonfinite)
     plan = make_plan(run, requests, taxonomy, spaces, options)
     depth = choose_depth(run, sorted({request.epoch for request in requests}), layers_order)
     decisions, rows = _decide(engine, run, plan)
-    asked = AskedTables.of(asked_measures, plan, run.classes)
-    asked.plan(engine, run, plan.requests, Counting(allow_nonfinite, rows))
+    asked = AskedTables.of(asked_measures, plan, run.classes, others)
+    asked.prepare(engine, run, plan.requests, Counting(allow_nonfinite, rows))
     tables = _Tables(run, plan, decisions, depth, asked)
     groups = [list(group) for _, group in groupby(plan.requests, key=lambda request: (request.split, request.layer))]
     per_snapshot = steps(tables.reference, len(options.metrics), len(options.linkages))
@@ -241,7 +252,7 @@ def analyze(
         further_steps=per_snapshot * len(plan.requests),
     ):
         tables.add(summaries, advance)
-    asked.read_rows()
+    asked.read_rows(engine)
     return tables.results()
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
+from featlab.analysis.other_runs import OtherRun, count_rows, hear_other, shared_samples
 from featlab.analysis.plan import Plan
 from featlab.analysis.snapshots import SnapshotSummary
 from featlab.errors import FeatlabWarning
@@ -18,6 +20,7 @@ from featlab.measures.joint_pass import Counting, Finished, JointPass
 from featlab.measures.loaded import BUILTIN, Failed, Loaded
 from featlab.measures.measure import ClassMeasure, RowMeasure, stacked
 from featlab.measures.setting import Setting
+from featlab.measures.similarity import Similarity
 from featlab.results.foreign import PARAMETER
 from featlab.statistics.engine import Engine
 from featlab.statistics.gather import Request
@@ -53,20 +56,37 @@ class AskedTables:
         Those that are asked for.
     setting
         What all their snapshots share.
+    plan
+        What is analysed.
+    others
+        Runs to compare with.
     """
 
     measures: Sequence[Loaded]
     setting: Setting
+    plan: Plan
+    others: Sequence[OtherRun] = ()
     _given: dict[str, Finished | Failed] = field(default_factory=dict)
     _pass: JointPass | None = None
+    _counted: Sequence[tuple[OtherRun, Counting]] = ()
 
     @classmethod
-    def of(cls, measures: Sequence[Loaded], plan: Plan, classes: Sequence[str]) -> AskedTables:
+    def of(
+        cls, measures: Sequence[Loaded], plan: Plan, classes: Sequence[str], others: Sequence[OtherRun] = ()
+    ) -> AskedTables:
         """Prepare for the measures of one analysis."""
         controls = {name: tuple(each.labels for each in drawn) for name, drawn in plan.controls.items()}
         options = plan.options
         setting = Setting(tuple(classes), plan.groups, controls, plan.taxonomy, options.permutations, options.seed)
-        return cls(measures, setting)
+        return cls(measures, setting, plan, others)
+
+    @cached_property
+    def _comparing(self) -> tuple[Loaded, Similarity, frozenset[Request]] | None:
+        """The measure that compares snapshots with each other, and these; None where it is not asked for."""
+        for loaded in self.measures:
+            if isinstance(loaded.measure, Similarity):
+                return loaded, loaded.measure, frozenset(loaded.measure.snapshots(self.plan.requests))
+        return None
 
     @property
     def of_classes(self) -> ClassMeasuring:
@@ -77,21 +97,36 @@ class AskedTables:
     def add(self, summaries: Sequence[SnapshotSummary]) -> None:
         """Take up what measures of class statistics gave."""
         for summary in summaries:
+            if self._comparing is not None and summary.request in self._comparing[2]:
+                self._comparing[1].own.hear(summary.request, summary.classes, summary.means, self.setting.seed)
             for name, given in summary.asked.items():
                 held = self._given.setdefault(name, {})
                 if not isinstance(held, Failed):
                     held[summary.request] = given
 
-    def plan(self, engine: Engine, run: Run, requests: Sequence[Request], counting: Counting) -> None:
+    def prepare(self, engine: Engine, run: Run, requests: Sequence[Request], counting: Counting) -> None:
         """Plan the reading of the rows, before anything is computed: OptionError where memory is too small for it."""
         of_rows = [loaded for loaded in self.measures if isinstance(loaded.measure, RowMeasure)]
+        self._counted = [(other, count_rows(engine, other, self.plan.options)) for other in self.others]
+        if self._comparing is not None:
+            _, measure, compared = self._comparing
+            chosen = [request for request in requests if request in compared]
+            measure.shared = shared_samples(run, chosen, counting, self._counted, self.setting.seed)
         if of_rows:
             self._pass = JointPass(engine, run, of_rows, requests, self.setting, counting)
 
-    def read_rows(self) -> None:
+    def read_rows(self, engine: Engine) -> None:
         """Let the measures that need rows hear them, all in one reading."""
         if self._pass is not None:
             self._given.update(self._pass.compute())
+        if self._comparing is not None:
+            loaded, measure, _ = self._comparing
+            for other, counted in self._counted:
+                held = hear_other(engine, other, counted, loaded, self.setting)
+                if isinstance(held, Failed):
+                    self._given[loaded.name] = held
+                else:
+                    measure.others[other.name] = held
 
     def finish(self) -> tuple[dict[str, pd.DataFrame], dict[str, str], dict[str, Any]]:
         """Return the tables, notes on those that lack something, and parameters of the results."""
@@ -99,11 +134,15 @@ class AskedTables:
         for loaded in self.measures:
             notes.pop(loaded.name, None)
             tables[loaded.name], failed = _table(loaded, self._given.get(loaded.name, {}), self.setting)
+            if isinstance(loaded.measure, Similarity) and (said := loaded.measure.note(self.plan.requests)):
+                notes[loaded.name] = said
             if failed is not None:
                 warnings.warn(failed.sentence, FeatlabWarning, stacklevel=3)
                 notes[loaded.name] = failed.sentence
         foreign = {loaded.name: loaded.foreign.to_json() for loaded in self.measures if not loaded.builtin}
-        parameters = {"measures": [loaded.name for loaded in self.measures], PARAMETER: foreign}
+        parameters: dict[str, Any] = {"measures": [loaded.name for loaded in self.measures], PARAMETER: foreign}
+        if self.others:
+            parameters["against"] = [other.name for other in self.others]
         return tables, notes, parameters if self.measures else {}
 
 

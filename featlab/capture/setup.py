@@ -17,10 +17,10 @@ from featlab.capture.model.loss_graph import LossEvidence
 from featlab.capture.model.padding import MaskChoices
 from featlab.capture.options import CaptureOptions
 from featlab.capture.selection.estimate import Estimate
-from featlab.capture.selection.sampling import Ids
 from featlab.capture.staging.pinned import PinnedRing
 from featlab.capture.staging.stats import Meter
 from featlab.store.files import AnyPath, StorePath
+from featlab.store.hashes import Ids
 
 GIVEN = "give the epoch that the model is at, choose another store, or replace what it holds with overwrite=True"
 COUNTED = (

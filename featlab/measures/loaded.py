@@ -23,6 +23,8 @@ GROUP = "featlab.measures"
 # Those that come with featlab, by the place of their class.
 BUILTIN: Mapping[str, tuple[str, str]] = {
     "probes": ("featlab.measures.probes", "Probes"),
+    "neighbours": ("featlab.measures.neighbours", "Neighbours"),
+    "similarity": ("featlab.measures.similarity", "Similarity"),
 }
 SNAPSHOT = ("epoch", "split", "layer")
 

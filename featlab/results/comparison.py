@@ -26,10 +26,16 @@ _DESCRIBING = {"groups", "rows", "rule", "permutations", "left", "right", "size"
 _DESCRIBING |= {"population", "sampled", "needed", "interval", "missing", "start", "course", "resolution", "spaces"}
 _DESCRIBING |= {"ncc_means", "nc1_rank"}
 _DESCRIBING |= {"group_name", "predicted_name", "classes", "parent", "depth"}
-_DESCRIBING |= {"chance", "fitted_on", "fitted_rows", "dimensions"}
+_DESCRIBING |= {"chance", "fitted_on", "fitted_rows", "dimensions", "k", "samples"}
 _DESCRIBING |= {"layers", "first_layer", "last_layer", "orders", "reached_layer"}
 _MEASURED = {"confusion": {"rows"}}  # what is measured there, and describes a row elsewhere
-_UNSHAPING = ("run", "notes", "measures", "measure_tables")  # parameters that say nothing of the tables that all have
+_UNSHAPING = (
+    "run",
+    "notes",
+    "measures",
+    "measure_tables",
+    "against",
+)  # parameters that say nothing of the tables that all have
 _UNREPEATED = {"p", "p_corrected", "control_p"}
 _UNREPEATED |= {"change_p", "low", "high", "change_low", "change_high", "behind_low", "behind_high"}
 _UNREPEATED |= {"control_low", "control_high", "rank_low", "rank_high"}  # one run's interval, of another population

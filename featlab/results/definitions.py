@@ -77,6 +77,14 @@ _FIELLER = "Fieller 1954, Some problems in interval estimation, JRSS B"
 _YOUDEN = "Youden 1950, Index for rating diagnostic tests, Cancer"
 _KISH = "Kish 1965, Survey sampling"
 _HESTERBERG = "Hesterberg 2015, What teachers should know about the bootstrap, The American Statistician"
+_DOIMO = "Doimo, Glielmo, Ansuini, Laio 2020, Hierarchical nucleation in deep neural networks, NeurIPS"
+_JAECKEL = "Jaeckel 1972, The infinitesimal jackknife, Bell Laboratories"
+_MANTEL = "Mantel 1967, The detection of disease clustering and a generalized regression approach, Cancer Research"
+_RIZZO = (
+    "Székely, Rizzo 2013, The distance correlation t-test of independence in high dimension, Journal of Multivariate "
+    "Analysis"
+)
+_NO_COMPANY = "no sample has another one in its group, or all are at one place"
 _KLEIN = "Klein, Wright, Wieczorek 2020, A joint confidence region for an overall ranking of populations, JRSS C"
 _SAXE = "Saxe, McClelland, Ganguli 2019, A mathematical theory of semantic development in deep neural networks, PNAS"
 _PARK = "Park et al. 2024, The geometry of categorical and hierarchical concepts in large language models, arXiv"
@@ -1335,6 +1343,121 @@ _COLUMNS = {
         unit="nats",
         range=">= 0",
         null="log G: all G groups as probable as each other",
+    ),
+    # neighbours
+    "neighbours.groups": Definition(
+        "Number of groups that the samples are of.", unit="groups", range=">= 1", kind="whole"
+    ),
+    "neighbours.rows": Definition(
+        "Samples that are looked at: of the split, those whose ids have the smallest hashes, at most 10,000, the same "
+        "at every epoch and layer; fewer of layers so wide that they would take more than half a gigabyte.",
+        unit="rows",
+        range=">= 1",
+        kind="whole",
+    ),
+    "neighbours.k": Definition(
+        "Number of nearest samples; all others where there are fewer.", unit="rows", range=">= 0", kind="whole"
+    ),
+    "neighbours.overlap": Definition(
+        "Mean share of a sample's nearest others, in Euclidean distance, that are of its own group. Of samples equally "
+        "far, those count that follow in a random order.",
+        "mean_i of the share of the k nearest j of i with g(j) = g(i)",
+        unit="share",
+        range="0 to 1",
+        direction="rises",
+        source=_DOIMO,
+        null="expected, and random label spaces of the same group sizes",
+        unknown=_NO_COMPANY,
+    ),
+    "neighbours.low": Definition(
+        "Lower end of a 95 % interval of the overlap for other samples of the same classes, as many of each.",
+        "overlap - 1.96 standard errors, from what each sample adds as a centre and as a neighbour, less the mean of "
+        "its class",
+        unit="share",
+        range="0 to 1",
+        source=_JAECKEL,
+        unknown=f"{_NO_COMPANY}, or no class has two",
+    ),
+    "neighbours.high": Definition(
+        "Upper end of that interval.",
+        unit="share",
+        range="0 to 1",
+        unknown=f"{_NO_COMPANY}, or no class has two",
+    ),
+    "neighbours.expected": Definition(
+        "Overlap where samples have nothing to do with groups: the mean share of the other samples that are of the own "
+        "group.",
+        "mean_i (N_g(i) - 1) / (N - 1), N_g rows in group g",
+        unit="share",
+        range="0 to 1",
+        unknown=_NO_COMPANY,
+    ),
+    "neighbours.ceiling": Definition(
+        "Largest overlap there can be, where groups have no more than k samples.",
+        "mean_i min(1, (N_g(i) - 1) / k)",
+        unit="share",
+        range="0 to 1",
+        unknown=_NO_COMPANY,
+    ),
+    "neighbours.accuracy": Definition(
+        "Accuracy of the majority vote of the k nearest others; where several groups have most votes, each counts its "
+        "share.",
+        unit="share",
+        range="0 to 1",
+        direction="rises",
+        source="Fix, Hodges 1951, Discriminatory analysis: nonparametric discrimination",
+        null="random label spaces of the same group sizes",
+        unknown=_NO_COMPANY,
+    ),
+    # similarity
+    "similarity.other_run": Definition(
+        "Run that is compared with, as it was given; empty for the same run.", kind="text"
+    ),
+    "similarity.other_epoch": Definition("Epoch that is compared with.", unit="epochs", range=">= 0", kind="whole"),
+    "similarity.other_layer": Definition("Layer that is compared with.", kind="text"),
+    "similarity.value": Definition(
+        "Likeness of the two layers, by the score.",
+        unit="that of the score",
+        null="null_mean, null_std and p: the samples of one side in other orders",
+        unknown="fewer than four samples in common, or all at one place",
+    ),
+    "similarity.null_mean": Definition(
+        "Mean of the value over all orders of the samples of one side, exactly: 0 for cka and class_cka.",
+        "k / (n - 1) for mutual_neighbours",
+        unit="that of the score",
+        source=_MANTEL,
+        unknown="fewer than four samples in common, or all at one place",
+    ),
+    "similarity.null_std": Definition(
+        "Standard deviation of the value over all orders of the samples of one side, exactly.",
+        "sqrt(2 / (n (n - 3))) for cka and class_cka, whatever the layers",
+        unit="that of the score",
+        range=">= 0",
+        source=f"{_MANTEL}; for cka: {_RIZZO}",
+        unknown="fewer than four samples in common, or all at one place",
+    ),
+    "similarity.z": Definition(
+        "Value less its mean over all orders, in their standard deviations.",
+        "(value - null_mean) / null_std",
+        unit="standard deviations",
+        null="0",
+        unknown="the value is unknown, or all orders give the same",
+    ),
+    "similarity.p": Definition(
+        "Share of drawn orders of the samples, the own one among them, with a value as high.",
+        "(b + 1) / (n + 1), b of n orders at least as high",
+        unit="share",
+        range="0 to 1",
+        unknown="the value is unknown, or no orders were drawn",
+    ),
+    "similarity.samples": Definition(
+        "Samples that both sides share and that are compared, at most 1,000; for class_cka, classes.",
+        unit="rows",
+        range=">= 0",
+        kind="whole",
+    ),
+    "similarity.permutations": Definition(
+        "Number of orders drawn for p, at most 99.", unit="orders", range=">= 0", kind="whole"
     ),
     # groups, confusion
     "groups.classes": Definition("Number of classes in the group.", unit="classes", range=">= 1", kind="whole"),

@@ -361,6 +361,41 @@ CONFUSION_SCORES: Mapping[str, Definition] = {
     ),
 }
 
+SIMILARITY_SCORES: Mapping[str, Definition] = {
+    "cka": Definition(
+        "Linear CKA over samples, with the unbiased estimate of HSIC: 1 for the same geometry up to rotation and "
+        "scale, 0 on average for independent ones.",
+        "HSIC(X, Y) / sqrt(HSIC(X, X) HSIC(Y, Y))",
+        unit="correlation",
+        range="-1 to 1",
+        source="Kornblith et al. 2019, Similarity of neural network representations revisited, ICML; Song et al. 2012, "
+        "Feature selection via dependence maximization, JMLR; Murphy, Zylberberg, Fyshe 2024, Correcting biased "
+        "centered kernel alignment measures in biological and artificial neural networks, Re-Align",
+        null="0, exactly; null_std and p",
+        unknown="fewer than four samples in common, or all at one place",
+    ),
+    "class_cka": Definition(
+        "The same over class means, each class a sample; of all rows.",
+        "HSIC(M, M') / sqrt(HSIC(M, M) HSIC(M', M'))",
+        unit="correlation",
+        range="-1 to 1",
+        source="Kornblith et al. 2019, Similarity of neural network representations revisited, ICML; Song et al. 2012, "
+        "Feature selection via dependence maximization, JMLR",
+        null="0, exactly; null_std and p",
+        unknown="fewer than four classes in common, or all means at one place",
+    ),
+    "mutual_neighbours": Definition(
+        "Mean share of the 10 nearest samples of a sample that both sides have in common; it tells who is near to "
+        "whom, however far apart groups are.",
+        "mean_i #(the k nearest of i on either side) / k",
+        unit="share",
+        range="0 to 1",
+        source="Doimo, Glielmo, Ansuini, Laio 2020, Hierarchical nucleation in deep neural networks, NeurIPS",
+        null="k / (n - 1), exactly; null_std and p",
+        unknown="fewer than four samples in common, or all at one place",
+    ),
+}
+
 CLAIMS: Mapping[str, Definition] = {
     "broad_first": Definition(
         "The label space was learned before what it is compared with; of a trend, the fewer groups the earlier."
@@ -394,6 +429,7 @@ NAMED_VALUES: Mapping[str, Mapping[str, Mapping[str, Definition]]] = {
     "confusion_alignment": {
         "score": CONFUSION_SCORES, "taxonomy_distance": TAXONOMY_DISTANCES, "metric": METRICS
     },
+    "similarity": {"score": SIMILARITY_SCORES},
     "alignment_change": {
         "score": ALIGNMENT_SCORES, "taxonomy_distance": TAXONOMY_DISTANCES, "metric": METRICS, "linkage": LINKAGES
     },

@@ -14,6 +14,7 @@ class Schema:
     columns: tuple[str, ...]
     later: tuple[str, ...] = ()  # added since results were first saved; NaN in those that lack them
     controlled: bool = False  # each measured column has its distribution over random controls beside it
+    uncontrolled: tuple[str, ...] = ("groups", "rows")  # columns that have not
     added: bool = False  # since results were first saved; empty in those that lack it
 
 
@@ -198,6 +199,20 @@ TABLES: dict[str, Schema] = {
         ("groups", "rows", "accuracy", "confidence", "ece", "mce", "brier", "log_loss"),
         added=True,
     ),
+    "neighbours": Schema(
+        "nearest samples of the own group; only when asked for",
+        (*_SNAPSHOT, "space"),
+        ("groups", "rows", "k", "overlap", "low", "high", "expected", "ceiling", "accuracy"),
+        controlled=True,
+        uncontrolled=("groups", "rows", "k", "low", "high", "expected", "ceiling"),
+        added=True,
+    ),
+    "similarity": Schema(
+        "likeness of layers, epochs and runs; only when asked for",
+        (*_SNAPSHOT, "other_run", "other_epoch", "other_layer", "score"),
+        ("value", "null_mean", "null_std", "z", "p", "samples", "permutations"),
+        added=True,
+    ),
     "groups": Schema(
         "how well each group of each label space is told",
         ("epoch", "split", "space", "group"),
@@ -262,7 +277,7 @@ def control_place_columns(measure: str) -> tuple[str, str, str]:
 def later_columns(name: str) -> list[str]:
     """Columns of a table that were added since results were first saved; NaN in those that lack them."""
     schema = TABLES.get(name) or COMPUTED[name]
-    return [*schema.later, *(column for measure in _controlled(schema) for column in control_place_columns(measure))]
+    return [*schema.later, *([] if schema.added else _places(schema))]
 
 
 def table_columns(name: str) -> list[str]:
@@ -275,9 +290,13 @@ def table_columns(name: str) -> list[str]:
     """
     schema = TABLES.get(name) or COMPUTED[name]
     controls = [column for measure in _controlled(schema) for column in control_columns(measure)]
-    return [*schema.keys, *schema.columns, *controls, *later_columns(name)]
+    return [*schema.keys, *schema.columns, *controls, *(_places(schema) if schema.added else []), *later_columns(name)]
 
 
 def _controlled(schema: Schema) -> list[str]:
     """Measures of a table that have random controls beside them."""
-    return [column for column in schema.columns if column not in ("groups", "rows")] if schema.controlled else []
+    return [column for column in schema.columns if column not in schema.uncontrolled] if schema.controlled else []
+
+
+def _places(schema: Schema) -> list[str]:
+    return [column for measure in _controlled(schema) for column in control_place_columns(measure)]

@@ -81,6 +81,8 @@ class Results:
     level_onset: pd.DataFrame
     tree_frame: pd.DataFrame
     calibration: pd.DataFrame
+    neighbours: pd.DataFrame
+    similarity: pd.DataFrame
     groups: pd.DataFrame
     confusion: pd.DataFrame
     confusion_alignment: pd.DataFrame

@@ -7,43 +7,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from featlab.capture.selection.spill import Spill
 from featlab.capture.staging.batch import Rows
 from featlab.errors import OptionError
+from featlab.store.hashes import Ids, hash_ids
 from featlab.store.layout import base_split
 from featlab.store.reader import Run
 from featlab.store.rows import check_labels
 
-Ids = NDArray[np.int64]
 _EVERY_HASH = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
-
-
-def hash_ids(ids: Ids) -> NDArray[np.uint64]:
-    """Hash sample ids, the same in every process, on every machine and in every version.
-
-    The finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), one to one on 64 bits: no two ids tie.
-
-    Parameters
-    ----------
-    ids
-        Shape (rows,).
-
-    Returns
-    -------
-    ndarray of uint64, shape (rows,)
-
-    Examples
-    --------
-    >>> hash_ids(np.array([0])).tolist() == [0xE220A8397B1DCDAF]
-    True
-    """
-    value = ids.astype(np.int64).view(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    hashed: NDArray[np.uint64] = value ^ (value >> np.uint64(31))
-    return hashed
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,96 @@
+"""Nodes of WordNet that a network's layers split first and last, and what probes of its layers tell, over seeds.
+
+    python -m benchmarks.glosses [--seeds 3] [--out FOLDER] [--layer hidden3]
+
+Each seed is `featlab demo --data wordnet-glosses`, analysed with `--measure probes`. What is in the folder already is
+taken from there.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+import featlab
+from featlab.demo.story import run_demo
+from featlab.metrics.concordance import kendall_w
+from featlab.results.tables import Results
+
+FRACTION = 0.5  # of a node's way
+ENDS = 10  # nodes that are shown from either end of the order
+LEVEL = 0.95
+
+
+def analysed(folder: Path, seed: int) -> Results:
+    """Train, capture and analyse one seed."""
+    path = folder / f"seed{seed}"
+    if not (path / "probed.results").exists():
+        story = run_demo("wordnet-glosses", path, seed=seed)
+        hierarchy = story.results.parameters["hierarchy"]
+        featlab.analyze(story.store, hierarchy=hierarchy, seed=seed, measures=("probes",)).save(path / "probed.results")
+    return featlab.load_results(path / "probed.results")
+
+
+def splits_over_seeds(results: Sequence[Results], layer: str) -> tuple[pd.DataFrame, float, float]:
+    """Onset of each node's split in a layer: mean over seeds with Student's interval, and Kendall's W with its p.
+
+    Nodes that have no onset at some seed are left out.
+    """
+    tables = [each.split_onset.query("layer == @layer and fraction == @FRACTION") for each in results]
+    onsets = pd.concat([table.set_index("node")["onset"].astype(float) for table in tables], axis=1).dropna()
+    children = results[0].differentiation.query("layer == @layer").groupby("node")["classes"].max()
+    half = stats.t.ppf((1 + LEVEL) / 2, len(results) - 1) * onsets.std(axis=1, ddof=1) / np.sqrt(len(results))
+    found = pd.DataFrame({"classes": children.reindex(onsets.index).astype(int), "onset": onsets.mean(axis=1)})
+    found = found.assign(low=found["onset"] - half, high=found["onset"] + half).sort_values("onset")
+    w, p = kendall_w(onsets.to_numpy().T)
+    return found, w, p
+
+
+def probed(results: Sequence[Results]) -> pd.DataFrame:
+    """Mean accuracy over seeds of probes at the last epoch, layers by label spaces."""
+    tables = [each["probes"].query("epoch == epoch.max()") for each in results]
+    joined = (
+        pd.concat(tables).groupby(["layer", "space"], sort=False)[["groups", "accuracy", "control_accuracy"]].mean()
+    )
+    joined = joined.reset_index().sort_values("groups", ascending=False, kind="stable")
+    beside = [f"{own:.3f} ({drawn:.3f})" for own, drawn in zip(joined.accuracy, joined.control_accuracy, strict=True)]
+    named = joined.assign(
+        space=[f"{n} ({g:.0f})" for n, g in zip(joined.space, joined.groups, strict=True)], told=beside
+    )
+    return named.set_index(["layer", "space"])["told"].unstack()[list(dict.fromkeys(named.space))]  # noqa: PD010
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """Write a table in Markdown."""
+    columns = [table.index.name or "", *map(str, table.columns)]
+    rows = [
+        [str(index), *(f"{v:.2f}" if isinstance(v, float) else str(v) for v in row)]
+        for index, *row in table.itertuples()
+    ]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [columns, ["---"] * len(columns), *rows])
+
+
+def main() -> None:
+    """Print both tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path("glosses"))
+    parser.add_argument("--layer", default="hidden3")
+    options = parser.parse_args()
+    results = [analysed(options.out, seed) for seed in range(options.seeds)]
+    found, w, p = splits_over_seeds(results, options.layer)
+    broad = stats.spearmanr(found["classes"], found["onset"])
+    print(f"{len(found)} nodes with an onset in {options.layer} at every one of {options.seeds} seeds; Kendall's W")
+    print(f"{w:.2f} (p = {p:.2g}); rank correlation of onset with the classes below a node {broad.statistic:.2f}.\n")
+    print("First:\n", markdown(found.head(ENDS)), "\nLast:\n", markdown(found.tail(ENDS)), sep="\n")
+    print("\nAccuracy of linear probes at the last epoch (of random groups):\n")
+    print(markdown(probed(results)))
+
+
+if __name__ == "__main__":
+    main()

@@ -19,7 +19,7 @@ from featlab.typing import Bools, Ints
 
 
 class Measure:
-    """What every measure says of itself.
+    """A measure, as it describes itself.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Measure:
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """What shapes the numbers, beside the rows and the setting."""
+        """Parameters that shape the numbers, beside the rows and the setting."""
         return {}
 
 

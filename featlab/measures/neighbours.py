@@ -50,7 +50,7 @@ class Neighbours(RowMeasure):
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """What shapes the numbers, beside the rows and the setting."""
+        """Parameters that shape the numbers, beside the rows and the setting."""
         return {"k": self.k, "samples": self.samples}
 
     def part_bytes(self, n_features: int, n_classes: int) -> int:

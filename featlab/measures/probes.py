@@ -64,7 +64,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the table says of a fit; see `Fit`."""
+    """The facts of a fit that the table has; see `Fit`."""
 
     on: str
     dimensions: int

@@ -85,7 +85,7 @@ class Products:
 
 @dataclass
 class Held:
-    """What is kept of the snapshots of one run.
+    """The part of one run's snapshots that is kept.
 
     Attributes
     ----------
@@ -141,7 +141,7 @@ class Similarity(RowMeasure):
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """What shapes the numbers, beside the rows and the setting."""
+        """Parameters that shape the numbers, beside the rows and the setting."""
         return {"shared": {split: array_digest(ids) for split, ids in self.shared.items()}, "k": NEIGHBOURS}
 
     def snapshots(self, requests: Sequence[Request]) -> list[Request]:

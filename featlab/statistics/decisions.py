@@ -190,7 +190,7 @@ def _by_class(logits: NDArray[np.floating]) -> Floats:
 
 @dataclass(frozen=True)
 class _Keeping:
-    """Where decisions and sums over their probabilities are kept, and what is kept of them already."""
+    """A place where decisions and sums over their probabilities are kept, and what is kept of them already."""
 
     kept: cache.StatisticsCache
     name: str

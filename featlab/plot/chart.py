@@ -18,7 +18,7 @@ from featlab.plot.palette import SYMBOLS, UNKNOWN, Role, group_style, scale_colo
 from featlab.typing import Floats
 
 LEGEND_MOST = 12  # entries of a legend; of more series, an even choice is named
-_LEGEND_LINE = 75  # characters of a legend that stands in one line below the panels
+_LEGEND_LETTERS = 11.5  # letters of a legend to an inch
 _LONGEST = 32  # characters of a label on an axis; the rest is told on hover
 
 
@@ -358,7 +358,13 @@ class Chart:
 
     def legend_below(self) -> bool:
         """Tell whether the legend is so short that it stands below the panels, and leaves them their width."""
-        return sum(len(self.series[key].label) + 6 for key in self.legend()) <= _LEGEND_LINE and not self.legend_title
+        room = _LEGEND_LETTERS * self.panel_size[0] * self.columns
+        return sum(len(self.series[key].label) + 6 for key in self.legend()) <= room and not self.legend_title
+
+    def legend_mark(self, key: str) -> Mark:
+        """Mark whose look stands in the legend for a series: the first that draws it, bands last."""
+        drawn = [mark for mark in self.marks if mark.series and (mark.data[mark.series] == key).any()]
+        return next((mark for mark in drawn if not isinstance(mark, Band | Text)), drawn[0])
 
     def _drawn(self, key: str) -> bool:
         return any(mark.series and (mark.data[mark.series] == key).any() for mark in self.marks)

@@ -11,6 +11,7 @@ import pandas as pd
 from featlab.errors import DataError, OptionError
 from featlab.hierarchy.labelspace import HYPONYM
 from featlab.messages import listed, near_names
+from featlab.plot.chart import evenly
 
 EPOCHS = "epoch (completed training passes)"  # title of an axis of epochs
 
@@ -190,3 +191,14 @@ def some_hypernym_space(results: Tables, most: int = 10) -> str | None:
     coarse = sorted((count, name) for name, count in groups.items() if 1 < count < classes)
     few = [name for count, name in coarse if count <= min(most, classes // 2)]
     return few[-1] if few else coarse[0][1] if coarse else None
+
+
+def some_of(names: Sequence[str], most: int) -> list[str]:
+    """At most so many of names in order, at equal steps, both ends among them.
+
+    Examples
+    --------
+    >>> some_of(["a", "b", "c"], 2)
+    ['a', 'c']
+    """
+    return [names[place] for place in evenly(len(names), most)]

@@ -146,8 +146,12 @@ def _new_figure(chart: Chart) -> tuple[Figure, list[Axes]]:
     extra = (0.5 if chart.subtitle else 0.3) + (0.25 if below and chart.legend() else 0.0)
     size = (width * chart.columns + beside, height * chart.rows + extra)
     figure = Shown(figsize=size, layout="constrained")
-    axes = [figure.add_subplot(chart.rows, chart.columns, index + 1) for index in range(len(chart.panels))]
-    heading = figure.suptitle(_plain(chart.title), x=0.01, ha="left", fontsize=10.5, fontweight="bold")
+    axes: list[Any] = []
+    for index, panel in enumerate(chart.panels):
+        first = axes[0] if axes and not chart.equal else None
+        shared = {"sharex": None if panel.x else first, "sharey": None if panel.y else first}
+        axes.append(figure.add_subplot(chart.rows, chart.columns, index + 1, **shared))
+    heading = figure.suptitle(_plain(chart.title), x=0.01, ha="left", fontsize=10.5, fontweight="bold", linespacing=1.6)
     if chart.subtitle:
         # A line of its own below the title: bold and plain words cannot stand in one text.
         heading.set_text(_plain(chart.title) + "\n")
@@ -346,34 +350,25 @@ def _legend(figure: Figure, axes: Sequence[Axes], chart: Chart, *, own: bool) ->
 
     handles: list[Any] = []
     for key in keys:
-        series, marks = chart.series[key], [m for m in chart.marks if m.series and (m.data[m.series] == key).any()]
-        tint = colour(series.role, series.place)
-        if all(isinstance(mark, Band) for mark in marks):
-            handles.append(Patch(color=tint, alpha=BAND_SHARE, linewidth=0, label=_plain(series.label)))
-        elif all(isinstance(mark, Bar | Rectangle | Polygon) for mark in marks):
-            handles.append(Patch(color=tint, label=_plain(series.label)))
+        series, mark = chart.series[key], chart.legend_mark(key)
+        tint, label = colour(series.role, series.place), _plain(series.label)
+        if isinstance(mark, Band):
+            handles.append(Patch(color=tint, alpha=BAND_SHARE, linewidth=0, label=label))
+        elif isinstance(mark, Bar | Rectangle | Polygon):
+            handles.append(Patch(color=tint, label=label))
         else:
-            lines = [mark for mark in marks if isinstance(mark, Line | Segment)]
-            pointed = any(isinstance(mark, Point) or (isinstance(mark, Line) and mark.markers) for mark in marks)
-            handles.append(
-                Line2D(
-                    [],
-                    [],
-                    color=tint,
-                    linewidth=1.8,
-                    linestyle=("--" if series.dashed else "-") if lines else "none",
-                    marker=_MARKERS[series.symbol] if pointed else "none",
-                    markersize=4,
-                    label=_plain(series.label),
-                )
-            )
-    look: dict[str, Any] = {"frameon": False, "title": _plain(chart.legend_title) or None, "alignment": "left"}
+            stroke = ("--" if series.dashed else "-") if isinstance(mark, Line | Segment) else "none"
+            pointed = isinstance(mark, Point) or (isinstance(mark, Line) and mark.markers)
+            marker = _MARKERS[series.symbol] if pointed else "none"
+            look = {"linewidth": 1.8, "linestyle": stroke, "marker": marker, "markersize": 4}
+            handles.append(Line2D([], [], color=tint, label=label, **look))
+    frame: dict[str, Any] = {"frameon": False, "title": _plain(chart.legend_title) or None, "alignment": "left"}
     if own and chart.legend_below():
-        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), **look)
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), **frame)
     elif own:
-        figure.legend(handles=handles, loc="outside right upper", **look)
+        figure.legend(handles=handles, loc="outside right upper", **frame)
     else:
-        axes[-1].legend(handles=handles, **look)
+        axes[-1].legend(handles=handles, **frame)
 
 
 def _colour_bar(figure: Figure, axes: Sequence[Axes], chart: Chart) -> None:

@@ -69,13 +69,14 @@ def draw_plotly(chart: Chart, *, on_page: bool = False) -> go.Figure:
 
     figure = go.Figure()
     named = set(chart.legend())
+    ranks = {key: 1001 + place for place, key in enumerate(chart.series)}
     for mark in chart.marks:
         for panel, key, rows in parts(chart, mark):
             number = chart.panels.index(panel) + 1
             place = {"xaxis": f"x{number if number > 1 else ''}", "yaxis": f"y{number if number > 1 else ''}"}
             for trace in _traces(chart, panel, mark, key, rows):
-                trace.update(place)
-                _enter(trace, chart.series.get(key), key in named)
+                trace.update(place | ({"legendrank": ranks[key]} if key else {}))
+                _enter(trace, chart.series.get(key), key in named and chart.legend_mark(key) is mark)
                 named -= {key} if trace.showlegend else set()
                 figure.add_trace(trace)
     _layout(figure, chart, on_page=on_page)
@@ -145,7 +146,7 @@ def _band(mark: Band, rows: pd.DataFrame, ends: Ends, series: Series, tints: lis
             outline_x += gap + _clean(np.concatenate([x[inside], x[inside][::-1]]))
             outline_y += gap + _clean(np.concatenate([high[inside], low[inside][::-1]]))
     look = {"mode": "lines", "line": {"width": 0}, "fill": "toself", "fillcolor": _faint(tints[0])}
-    area = go.Scatter(x=outline_x, y=outline_y, hoverinfo="skip", **look, **shared)
+    area = go.Scatter(x=outline_x or [None], y=outline_y or [None], hoverinfo="skip", **look, **shared)
     return [area, *_hover_points(mark, rows, x, high, shared)]
 
 
@@ -338,7 +339,7 @@ def _layout(figure: go.Figure, chart: Chart, *, on_page: bool) -> None:
         **LAYOUT,
         height=total + top + foot,
         margin={"l": _SIDE, "r": beside, "t": top, "b": foot},
-        legend={"tracegroupgap": 0, "font": {"size": 12}, "title": {"text": escape(chart.legend_title)}}
+        legend={"tracegroupgap": 0, "font_size": 12, "title": {"text": escape(chart.legend_title), "font_size": 12}}
         | ({"orientation": "h", "x": 0, "y": -_FOOT / total, "yanchor": "top"} if below else {}),
         barmode="overlay",
         bargap=0,
@@ -367,6 +368,8 @@ def _layout(figure: go.Figure, chart: Chart, *, on_page: bool) -> None:
         number = str(index + 1) if index else ""
         for which, other, axis, domain in zip("xy", "yx", chart.axes_of(panel), domains, strict=True):
             look = _axis(axis, which) | {"domain": domain, "anchor": other + number}
+            if index and (panel.x, panel.y)["xy".index(which)] is None and not chart.equal:
+                look |= {"matches": which}
             if chart.equal and which == "y":
                 look |= {"scaleanchor": f"x{number}", "scaleratio": 1}
             figure.update_layout({f"{which}axis{number}": look})
@@ -423,7 +426,7 @@ def _axis(axis: Axis, which: str) -> dict[str, Any]:
     elif axis.ticks is not None:
         look |= {"tickmode": "array", "tickvals": list(axis.ticks)}
     if axis.scale == "log" and axis.order is None:
-        look |= {"exponentformat": "power", "dtick": 1}
+        look |= {"tickformat": axis.tick_format or "~g", "dtick": 1}
     return look
 
 

@@ -27,6 +27,8 @@ class Kind:
 # Each is the function `make_chart(results, *, ...)` of the module of its name in `featlab.plot.kinds`.
 KINDS: dict[str, Kind] = {
     "accuracy": Kind("accuracy by label space over the epochs, beside random groups", ("split", "space")),
+    "collapse": Kind("NC1 to NC4 by label space over the epochs", ("split", "layer", "space", "score")),
+    "heatmap": Kind("one measure of every layer at every epoch", ("split", "space", "score")),
 }
 
 

@@ -16,6 +16,8 @@ from featlab.plot.onset_marks import onset_marks
 
 _FEW = 6  # lines that have their names at their ends, and their onsets marked
 
+_MOST_RANDOM = 12  # lines of more would hide those of the label spaces; what they say is told on hover
+
 
 def make_chart(results: Tables, *, split: str | None = None, space: str | Sequence[str] | None = None) -> Chart:
     """Describe the figure.
@@ -45,7 +47,7 @@ def make_chart(results: Tables, *, split: str | None = None, space: str | Sequen
             hover="{label}, epoch {epoch}\naccuracy {accuracy:.1%}\nrandom groups {random_expected:.1%}",
         )
     ]
-    random, chance = _random_groups(table, series)
+    random, chance = _random_groups(table, series) if len(spaces) <= _MOST_RANDOM else ({}, [])
     marks = [*chance, *marks]
     if len(spaces) <= _FEW:
         marks += onset_marks(results, table, spaces, split=split, series="accuracy", value="accuracy")

@@ -87,6 +87,14 @@ def drawn_by_plotly(chart: Chart, figure: Any = None) -> dict[str, list[Any]]:
         elif kind == "band":
             known = [(x, y) for x, y in zip(trace.x, trace.y, strict=True) if x is not None]
             held[name] = [sorted(known)]
+        elif kind == "segment":  # a trace for each colour
+            for place in range(0, len(trace.x), 3):
+                ends = (*trace.x[place : place + 2], *trace.y[place : place + 2])
+                held.setdefault(name, [[], []])[0].append(ends)
+                held[name][1].append(trace.line.color)
+        elif kind == "rectangle":
+            x, wide, y, high = map(numbers, (trace.x, trace.width, trace.base, trace.y))
+            held[name] = [list(zip(x - wide / 2, x + wide / 2, y, y + high, strict=True)), list(trace.marker.color)]
     return held
 
 
@@ -106,6 +114,15 @@ def drawn_by_matplotlib(figure: Any) -> dict[str, list[Any]]:
             elif name.startswith("band/"):
                 corners = [tuple(point) for path in artist.get_paths() for point in path.vertices]
                 held[name] = [sorted(set(corners))]
+            elif name.startswith(("segment", "rectangle")):
+                boxes = [path.vertices for path in artist.get_paths()]
+                if name.startswith("segment"):
+                    places = [(*box[:2, 0], *box[:2, 1]) for box in boxes]
+                    shades = artist.get_colors()
+                else:
+                    places = [(*np.sort(box[:3:2, 0]), *np.sort(box[:3:2, 1])) for box in boxes]
+                    shades = artist.get_facecolors()
+                held[name] = [places, [to_hex(each) for each in shades] * (len(boxes) if len(shades) == 1 else 1)]
         for words in axes.texts:
             held.setdefault(words.get_gid(), [[], [], []])
             for kept, value in zip(held[words.get_gid()], (*words.get_position(), words.get_text()), strict=True):
@@ -131,14 +148,27 @@ def numbers(values: Any) -> np.ndarray:
     return np.array([np.nan if value is None else value for value in values], dtype=float)
 
 
+READ = ("line", "point", "text", "cell", "band", "segment", "rectangle")
+
+
+def same_boxes(held: list[Any], other: list[Any]) -> None:
+    """Assert that the same places have the same colours, in whatever order they are drawn."""
+    known = [sorted(zip(np.round(places, 4).tolist(), shades, strict=True)) for places, shades in (held, other)]
+    assert [shade.lower() for _, shade in known[0]] == [shade.lower() for _, shade in known[1]]
+    np.testing.assert_allclose([place for place, _ in known[0]], [place for place, _ in known[1]], atol=2e-4)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_both_libraries_draw_the_same(by_kind: Any, kind: str) -> None:
     chart, page, paper = by_kind(kind)
     by_plotly, by_matplotlib = drawn_by_plotly(chart, page), drawn_by_matplotlib(paper)
-    told = {name for name in by_matplotlib if name.partition("/")[0] in ("line", "point", "text", "cell", "band")}
+    told = {name for name in by_matplotlib if name.partition("/")[0] in READ}
     assert told == set(by_plotly)
     for name, held in by_plotly.items():
         other = by_matplotlib[name]
+        if name.startswith(("segment", "rectangle")):
+            same_boxes(held, other)
+            continue
         if name.startswith("band/"):
             np.testing.assert_allclose(sorted(set(held[0])), other[0] or np.empty((0,)), rtol=1e-5, atol=1e-9)
             continue

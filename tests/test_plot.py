@@ -74,7 +74,7 @@ def drawn_by_plotly(chart: Chart, figure: Any = None) -> dict[str, list[Any]]:
     for trace in (figure or draw_plotly(chart)).data:
         name = trace.meta
         kind = name.partition("/")[0]
-        if name.endswith("/hover"):
+        if name.endswith(("/hover", "/interval")):
             continue
         if kind == "line":
             held[name] = [trace.x, trace.y, trace.line.color, trace.line.dash == "dash"]
@@ -438,7 +438,7 @@ def test_every_mark_is_drawn_by_both_and_names_stay_words(tmp_path: Path) -> Non
     chart = zoo()
     names = {mark_name(mark, panel, key) for mark in chart.marks for panel, key, _ in parts(chart, mark)}
     page = draw_plotly(chart)
-    assert {trace.meta.removesuffix("/hover") for trace in page.data} == names
+    assert {re.sub("/(hover|interval)$", "", trace.meta) for trace in page.data} == names
     assert not re.search(r"<(script|b>a|i>one|marks|u>groups)", page.to_json().replace("\\u003c", "<"))
     paper = draw_matplotlib(chart)
     (axes, *_) = paper.axes

@@ -215,7 +215,8 @@ def test_accuracy_runs_from_coarse_to_fine_beside_random_groups(planted: Results
     assert expected[1] == pytest.approx(table["random_expected"], rel=1e-5)
     assert (expected[2], expected[3]) == (lines["line/level1"][2], True)
     assert "line/random hyponym" not in lines
-    assert lines["text/level1"][2] == ["\u00a0\u00a0level1 (2)"]
+    assert lines["text"][2] == ["classes (8)", "level2 (4)", "level1 (2)"]
+    assert lines["segment/level1"][1] == [lines["line/level1"][2]]
     onset = planted.onset.query("series == 'accuracy' and fraction == 0.5 and space == 'level1'")
     assert lines["point/level1"][0] == pytest.approx(onset["onset"], rel=1e-5)
     assert chart.subtitle == "split val"

@@ -164,13 +164,13 @@ class ColourScale:
 
         Examples
         --------
-        >>> ColourScale("", 0.07, 20.0, log=True).ticks()
-        {-1.0: '0.1', 0.0: '1', 1.0: '10'}
+        >>> list(ColourScale("", 0.07, 200.0, log=True).ticks().values())
+        ['0.1', '1', '10', '100']
         """
         if not self.log:
             return None
         low, high = self.ends()
-        steps = (1.0,) if high - low > 1.5 else (1.0, 2.0, 5.0)
+        steps = (1.0,) if high - low > 3 else (1.0, 2.0, 5.0)
         known = [step * 10.0**power for power in range(math.floor(low), math.ceil(high) + 1) for step in steps]
         return {math.log10(each): f"{each:g}" for each in known if low <= math.log10(each) <= high}
 

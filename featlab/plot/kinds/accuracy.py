@@ -57,7 +57,7 @@ def make_chart(results: Tables, *, split: str | None = None, space: str | Sequen
     marks = [*chance, *marks]
     if len(spaces) <= _FEW:
         marks += onset_marks(results, table, spaces, split=split, series="accuracy", value="accuracy")
-        marks += line_ends(table, "epoch", "accuracy", "space", labels, limits=(0.0, 1.02))
+        marks += line_ends(table, "epoch", "accuracy", "space", labels, limits=(0.0, 1.0))
         series = {key: replace(each, legend=False) for key, each in series.items()}
     rules = sorted(table["rule"].unique()) if "rule" in table else []
     return Chart(

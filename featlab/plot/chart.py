@@ -419,7 +419,7 @@ class Chart:
             spare = 0.04 * ((ends[1] if high is None else high) - (ends[0] if low is None else low))
             low = ends[0] - spare if low is None else low
             high = ends[1] + spare if high is None else high
-        return low, high
+        return low, high if high != low else low + 1.0
 
     def _places(self, panel: Panel, which: Which) -> Iterator[Floats]:
         axis = self.axes_of(panel)["xy".index(which)]

@@ -108,7 +108,8 @@ class Series:
     label
         Name for people.
     role
-        Which colours it takes: "ordered" (coarse to fine, shallow to deep), "group" (no order), "mixed", "band", "ink".
+        Which colours it takes: "ordered" (coarse to fine, shallow to deep), "group" (no order), "mixed", "band",
+        "ink", or "light" and "dark", for words on colours.
     place
         Of an ordered one, from 0 to 1; of a group, its number.
     dashed

@@ -16,6 +16,7 @@ from featlab.plot.chart import (
     Bar,
     Cell,
     Chart,
+    ColourScale,
     Line,
     Mark,
     Panel,
@@ -80,6 +81,8 @@ def draw_plotly(chart: Chart, *, on_page: bool = False) -> go.Figure:
                 _enter(trace, chart.series.get(key), key in named and chart.legend_mark(key) is mark)
                 named -= {key} if trace.showlegend else set()
                 figure.add_trace(trace)
+    if any(mark.value for mark in chart.marks) and not any(isinstance(mark, Cell) for mark in chart.marks):
+        figure.add_trace(_colour_bar(chart))
     _layout(figure, chart, on_page=on_page)
     return figure
 
@@ -217,15 +220,38 @@ def _cells(chart: Chart, mark: Cell, rows: pd.DataFrame, ends: Ends, shared: Sha
         zmax=scale.high,
         colorscale=[list(stop) for stop in scale_stops(scale.kind)],
         hoverongaps=False,
-        colorbar={
-            "title": {"text": escape(scale.title), "side": "right", "font": {"size": 12}},
-            "tickformat": scale.tick_format,
-            "outlinewidth": 0,
-            "thickness": 12,
-            "tickfont": {"size": 11},
-        },
+        colorbar=_bar_look(scale),
         **shared,
         **told,
+    )
+
+
+def _bar_look(scale: ColourScale) -> dict[str, Any]:
+    return {
+        "title": {"text": escape(scale.title), "side": "right", "font": {"size": 12}},
+        "tickformat": scale.tick_format,
+        "outlinewidth": 0,
+        "thickness": 12,
+        "tickfont": {"size": 11},
+    }
+
+
+def _colour_bar(chart: Chart) -> Any:
+    """Unseen points whose colour bar is that of marks which are coloured one by one."""
+    import plotly.graph_objects as go
+
+    scale = chart.colours
+    assert scale is not None  # noqa: S101 - the chart refuses values without colours
+    ends = {"cmin": scale.low, "cmax": scale.high, "color": [scale.low]}
+    look = {"colorscale": [list(stop) for stop in scale_stops(scale.kind)], "showscale": True, "opacity": 0}
+    return go.Scatter(
+        x=[None],
+        y=[None],
+        mode="markers",
+        marker=ends | look | {"colorbar": _bar_look(scale)},
+        showlegend=False,
+        hoverinfo="skip",
+        meta="colours",
     )
 
 
@@ -325,7 +351,10 @@ def _layout(figure: go.Figure, chart: Chart, *, on_page: bool) -> None:
     width, height = (inches * _INCH for inches in chart.panel_size)
     top = (_PANEL_TITLE if on_page else _TITLE) + (_PANEL_TITLE if chart.panels[0].title else 0)
     below = chart.legend_lines()
-    between = _FOOT + round(4.2 * chart.slanted_letters())
+    # Axes that are not drawn leave their room to the plot.
+    axis_foot = 20 if all(chart.axes_of(panel)[0].hidden for panel in chart.panels) else _FOOT
+    side = 20 if all(chart.axes_of(panel)[1].hidden for panel in chart.panels) else _SIDE
+    between = axis_foot + round(4.2 * chart.slanted_letters())
     beside = max(
         20,
         _LEGEND if chart.legend() and not below else 0,
@@ -333,14 +362,14 @@ def _layout(figure: go.Figure, chart: Chart, *, on_page: bool) -> None:
         _room_for_labels(chart),
     )
     foot = between + _LEGEND_LINE * below
-    inner_height = height - _FOOT
+    inner_height = height - axis_foot
     total = inner_height * chart.rows + (chart.rows - 1) * (between + _PANEL_TITLE)
-    inner_width = width - _SIDE
-    across = inner_width * chart.columns + (chart.columns - 1) * _SIDE
+    inner_width = width - side
+    across = inner_width * chart.columns + (chart.columns - 1) * side
     figure.update_layout(
         **LAYOUT,
         height=total + top + foot,
-        margin={"l": _SIDE, "r": beside, "t": top, "b": foot},
+        margin={"l": side, "r": beside, "t": top, "b": foot},
         legend={"tracegroupgap": 0, "font_size": 12, "title": {"text": escape(chart.legend_title), "font_size": 12}}
         | ({"orientation": "h", "x": 0, "y": -between / total, "yanchor": "top"} if below else {}),
         barmode="overlay",
@@ -351,7 +380,7 @@ def _layout(figure: go.Figure, chart: Chart, *, on_page: bool) -> None:
             f"<br><span style='font-size:12px;color:{SOFT}'>{escape(chart.subtitle)}</span>" if chart.subtitle else ""
         )
         figure.update_layout(
-            width=across + _SIDE + beside,
+            width=across + side + beside,
             title={
                 "text": f"<b>{escape(chart.title)}</b>{told}",
                 "x": 0.01,
@@ -364,7 +393,7 @@ def _layout(figure: go.Figure, chart: Chart, *, on_page: bool) -> None:
         )
     for index, panel in enumerate(chart.panels):
         row, column = divmod(index, chart.columns)
-        left = column * (inner_width + _SIDE) / across
+        left = column * (inner_width + side) / across
         bottom = 1 - (row * (inner_height + between + _PANEL_TITLE) + inner_height) / total
         domains = ((left, min(left + inner_width / across, 1)), (max(bottom, 0), min(bottom + inner_height / total, 1)))
         number = str(index + 1) if index else ""
@@ -393,6 +422,8 @@ def _layout(figure: go.Figure, chart: Chart, *, on_page: bool) -> None:
 
 def _room_for_labels(chart: Chart) -> int:
     """Pixels to the right that the longest label at a line's end takes."""
+    if all(chart.axes_of(panel)[0].hidden for panel in chart.panels):
+        return 0  # a plot without axes has all its words inside
     ends = [str(text) for m in chart.marks if isinstance(m, Text) and m.anchor == "left" for text in m.data[m.text]]
     return min(24 + 7 * max(map(len, ends), default=0), 240)
 

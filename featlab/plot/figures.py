@@ -65,6 +65,21 @@ class Figures:
         """Accuracy by label space over the epochs, beside random groups of the same sizes."""
         return self._draw("accuracy", backend, ax, split=split, space=space)
 
+    def nodes(
+        self,
+        *,
+        split: str | None = None,
+        layer: str | None = None,
+        score: str | None = None,
+        backend: Backend | None = None,
+        ax: Any = None,
+    ) -> Any:
+        """The hierarchy, its nodes coloured by when the classifier told them apart, or `layer` split them.
+
+        `score` is "told_apart" or "told_from_siblings".
+        """
+        return self._draw("nodes", backend, ax, split=split, layer=layer, score=score)
+
     def _draw(self, kind: str, backend: Backend | None, ax: Any, **options: Any) -> Any:
         return draw(make_chart(self._results, kind, **options), backend, ax)
 

@@ -32,6 +32,7 @@ KINDS: dict[str, Kind] = {
     "alignment": Kind("agreement of the layers with the hierarchy", ("split", "layer", "space", "score")),
     "heatmap": Kind("one measure of every layer at every epoch", ("split", "space", "score")),
     "layers": Kind("measures over the layers at one epoch", ("split", "epoch", "space", "score")),
+    "nodes": Kind("the hierarchy, coloured by when each node was learned", ("split", "layer", "score")),
 }
 
 

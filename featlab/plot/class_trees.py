@@ -165,16 +165,3 @@ def choose_groups(results: Tables, space: str | None = None, *, mixed: str = "se
     places = taxonomy_places(results)
     groups = list(dict.fromkeys(of[name] for name in sorted(of, key=lambda name: places.get(name, len(places)))))
     return Groups(str(chosen), of, {**group_series(groups), **look})
-
-
-def runs(keys: Sequence[str]) -> pd.DataFrame:
-    """Stretches of equal keys: `key`, `start` and `stop`.
-
-    Examples
-    --------
-    >>> runs(["a", "a", "b"]).to_numpy().tolist()
-    [['a', 0, 2], ['b', 2, 3]]
-    """
-    starts = [place for place, key in enumerate(keys) if place == 0 or key != keys[place - 1]]
-    stops = [*starts[1:], len(keys)]
-    return pd.DataFrame({"key": [keys[start] for start in starts], "start": starts, "stop": stops})

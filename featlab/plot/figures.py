@@ -65,6 +65,38 @@ class Figures:
         """Accuracy by label space over the epochs, beside random groups of the same sizes."""
         return self._draw("accuracy", backend, ax, split=split, space=space)
 
+    def dendrogram(
+        self,
+        *,
+        split: str | None = None,
+        layer: str | None = None,
+        epoch: int | None = None,
+        space: str | None = None,
+        metric: str | None = None,
+        linkage: str | None = None,
+        backend: Backend | None = None,
+        ax: Any = None,
+    ) -> Any:
+        """The tree of a layer's class means at one epoch, its branches coloured by a label space."""
+        chosen = {"split": split, "layer": layer, "epoch": epoch, "space": space, "metric": metric, "linkage": linkage}
+        return self._draw("dendrogram", backend, ax, **chosen)
+
+    def distances(
+        self,
+        *,
+        split: str | None = None,
+        layer: str | None = None,
+        epoch: int | None = None,
+        space: str | None = None,
+        metric: str | None = None,
+        linkage: str | None = None,
+        backend: Backend | None = None,
+        ax: Any = None,
+    ) -> Any:
+        """Distances of a layer's class means at one epoch, in the order of their tree, beside groups of `space`."""
+        chosen = {"split": split, "layer": layer, "epoch": epoch, "space": space, "metric": metric, "linkage": linkage}
+        return self._draw("distances", backend, ax, **chosen)
+
     def nodes(
         self,
         *,

@@ -11,6 +11,7 @@ from featlab.metrics.courses import UNTOLD
 from featlab.plot.chart import Axis, Chart, ColourScale, Mark, Rectangle, Series, Text, shortened
 from featlab.plot.choose import Tables, choose_layer, choose_split, filled_table, one_of, said
 from featlab.plot.class_trees import taxonomy_tree
+from featlab.plot.margins import bounded_scale
 from featlab.plot.palette import reads_dark, scale_colour
 from featlab.plot.tree_layout import Tree
 
@@ -22,7 +23,6 @@ _FOOT, _LETTER = 0.65, 0.068  # inches below and above the rows, and of a letter
 _COLUMN, _WIDTH, _WIDE = 1.25, 6.4, 13.0  # inches of a level, and of the figure
 _LETTERS = 28  # of a name beside its class
 _EDGED = 0.04  # inches that a node needs to be outlined
-_LATE = 2.0  # the scale ends at the 98 % quantile where the last onset is later than so many times that
 
 
 def make_chart(
@@ -159,7 +159,7 @@ def _chart(found: _Found) -> Chart:
     room = _LETTER * (min(max(map(len, tree.leaves)), _LETTERS) + 2) if named else 0.0
     width = min(max(_COLUMN * columns + room, _WIDTH), _WIDE)
     column = (width - room) / columns
-    scale = _scale(nodes["onset"])
+    scale = bounded_scale("epoch of onset", nodes["onset"])
     marks: list[Mark] = []
     nodes = nodes.assign(none=_NONE, high=nodes["classes"] * row)
     nodes["shade"] = [_shade(onset, scale) for onset in nodes["onset"]]
@@ -189,18 +189,6 @@ def _chart(found: _Found) -> Chart:
         panel_size=(width, height),
         how=found.how + " From the root at the left to the classes at the right. Zoom in to see small ones.",
     )
-
-
-def _scale(onset: pd.Series) -> ColourScale:
-    """Colours from the first onset to the last; far ones beyond nearly all others share the last colour."""
-    known = onset.dropna()
-    if known.empty:
-        return ColourScale("epoch of onset", 0.0, 1.0)
-    low, high = float(known.min()), float(known.max())
-    nearly = float(known.quantile(0.98))
-    if high > _LATE * nearly > 0:
-        return ColourScale(f"epoch of onset (later than {nearly:.3g}: as that)", low, nearly)
-    return ColourScale("epoch of onset", low, max(high, low + 1e-9))
 
 
 def _shade(onset: float, scale: ColourScale) -> str:

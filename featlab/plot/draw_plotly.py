@@ -355,12 +355,8 @@ def _layout(figure: go.Figure, chart: Chart, *, on_page: bool) -> None:
     axis_foot = 20 if all(chart.axes_of(panel)[0].hidden for panel in chart.panels) else _FOOT
     side = 20 if all(chart.axes_of(panel)[1].hidden for panel in chart.panels) else _SIDE
     between = axis_foot + round(4.2 * chart.slanted_letters())
-    beside = max(
-        20,
-        _LEGEND if chart.legend() and not below else 0,
-        _COLOUR_BAR if any(mark.value for mark in chart.marks) else 0,
-        _room_for_labels(chart),
-    )
+    bar = _COLOUR_BAR if any(mark.value for mark in chart.marks) else 0
+    beside = max(20, bar + (_LEGEND if chart.legend() and not below else 0), _room_for_labels(chart))
     foot = between + _LEGEND_LINE * below
     inner_height = height - axis_foot
     total = inner_height * chart.rows + (chart.rows - 1) * (between + _PANEL_TITLE)
@@ -371,7 +367,7 @@ def _layout(figure: go.Figure, chart: Chart, *, on_page: bool) -> None:
         height=total + top + foot,
         margin={"l": side, "r": beside, "t": top, "b": foot},
         legend={"tracegroupgap": 0, "font_size": 12, "title": {"text": escape(chart.legend_title), "font_size": 12}}
-        | ({"orientation": "h", "x": 0, "y": -between / total, "yanchor": "top"} if below else {}),
+        | ({"orientation": "h", "x": 0, "y": -between / total, "yanchor": "top"} if below else {"x": 1.02 + bar / across}),
         barmode="overlay",
         bargap=0,
     )

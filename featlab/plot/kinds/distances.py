@@ -16,7 +16,7 @@ from featlab.typing import Floats
 
 _MOST_NAMED = 60  # classes whose names stand at both sides
 _TOLD = 200  # classes of which each pair is told in words on hover
-_MOST_CELLS = 1000  # along each side; cells of more classes are means over neighbours
+_MOST_CELLS = 500  # along each side; cells of more classes are means over neighbours
 _GAP, _STRIP, _TREE, _NAMES = 0.01, 0.025, 0.22, 0.2  # of the cells' width
 _CELL, _LEAST, _MOST = 0.135, 3.6, 8.0  # inches of a named class; ends of the height
 
@@ -33,7 +33,7 @@ def make_chart(
 ) -> Chart:
     """Describe the figure; `space` colours the strip of groups, and a dendrogram stands beside where there is one."""
     remedy = "it takes features of a layer and two classes; analyse fewer classes, or draw 'dendrogram', which needs none"
-    table = filled_table(results, "distances", "distances", remedy)
+    table = filled_table(results, "distances", "map of distances", remedy)
     split = choose_split(table, split)
     table = table[table["split"] == split]
     layer = choose_layer(results, table, layer)
@@ -67,14 +67,16 @@ def make_chart(
             marks += stretch_names(keys, left - _GAP * count, but=MIXED)
             left -= _NAMES * count
     right = count - 0.5
-    told = "in the order of the hierarchy"
+    told = "ordered by the hierarchy"
     if found is not None and layout is not None:
-        told = f"in the order of the dendrogram ({found[1]} linkage)"
+        told = f"ordered by the dendrogram ({found[1]} linkage)"
         marks += _tree_beside(found[0], layout, groups, len(classes), count)
         right += (_GAP + _TREE) * count
     height = min(max(_CELL * count + 1.4, _LEAST), _MOST)
     wide = (height - 0.9) * (right - left) / count + 0.85
-    merged = f" · a cell is the mean over {int((block == 0).sum())} by {int((block == 0).sum())} classes"
+    size = int((block == 0).sum())
+    merged = f" · a cell is the mean over {size} by {size} classes" if size > 1 else ""
+    groups_told = f" · strip: {groups.space}" if groups.space else ""
     axis = Axis(
         "" if named else f"{len(classes):,} classes (names on hover)",
         order=tuple(shown),
@@ -83,13 +85,12 @@ def make_chart(
     )
     return Chart(
         title="Distances between class means",
-        subtitle=said(split=split, layer=layer, epoch=epoch) + f" · {told}" + (merged if count < len(classes) else ""),
+        subtitle=said(split=split, layer=layer, epoch=epoch) + f" · {told}{groups_told}{merged}",
         marks=tuple(marks),
         x=Axis(axis.title, order=axis.order, most=_MOST_NAMED, thin=False, limits=(left, right)),
         y=Axis(axis.title, order=axis.order, most=_MOST_NAMED, thin=False, limits=(count - 0.5, -0.5)),
         series=groups.series,
         colours=bounded_scale(f"{metric} distance", cells.data["value"]),
-        legend_title=groups.space or "",
         panel_size=(max(wide, 4.8), height),
         how="Dark cells are near pairs. Dark squares along the diagonal are clusters of classes; where the strip beside "
         "them has one colour, the cluster is a group of the hierarchy.",

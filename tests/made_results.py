@@ -180,7 +180,9 @@ def _confusion(spaces: pd.DataFrame, epochs: tuple[int, ...], rng: np.random.Gen
         names = part.drop_duplicates("group").sort_values("group")["group_name"].to_numpy()
         group = np.arange(len(names))
         wrong = np.repeat(group, 3)
-        taken = (wrong + rng.integers(1, max(len(names), 2), len(wrong))) % len(names)
+        near = len(KINDS) * rng.integers(1, 4, len(wrong))  # kinds come round
+        far = rng.integers(1, max(len(names), 2), len(wrong))
+        taken = (wrong + np.where(rng.uniform(size=len(wrong)) < 0.7, near, far)) % len(names)
         pairs = pd.DataFrame({"group": [*group, *wrong], "predicted_group": [*group, *taken]})
         pairs["rows"] = [*([40] * len(group)), *rng.integers(1, 6, len(wrong))]
         pairs = pairs.groupby(["group", "predicted_group"], as_index=False)["rows"].sum()

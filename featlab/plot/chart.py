@@ -318,6 +318,9 @@ class Chart:
         Width and height of one panel in inches; on a page, 96 pixels each.
     equal
         Give both axes the same unit.
+    film
+        What the panels go through, such as "epoch", where plotly shows them one after the other with a slider; an
+        empty text where they stand side by side, as they do in print.
     how
         One or two sentences that tell how to read it, for a page or a caption.
 
@@ -342,6 +345,7 @@ class Chart:
     legend_title: str = ""
     panel_size: tuple[float, float] = (6.4, 3.8)
     equal: bool = False
+    film: str = ""
     how: str = ""
 
     def __post_init__(self) -> None:

@@ -69,6 +69,10 @@ def draw_plotly(chart: Chart, *, on_page: bool = False) -> go.Figure:
     """
     import plotly.graph_objects as go
 
+    if chart.film and len(chart.panels) > 1:
+        from featlab.plot.film import draw_film
+
+        return draw_film(chart, on_page=on_page)
     figure = go.Figure()
     named = set(chart.legend())
     ranks = {key: 1001 + place for place, key in enumerate(chart.series)}

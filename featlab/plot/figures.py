@@ -65,6 +65,18 @@ class Figures:
         """Accuracy by label space over the epochs, beside random groups of the same sizes."""
         return self._draw("accuracy", backend, ax, split=split, space=space)
 
+    def confusion(
+        self,
+        *,
+        split: str | None = None,
+        epoch: int | None = None,
+        space: str | None = None,
+        backend: Backend | None = None,
+        ax: Any = None,
+    ) -> Any:
+        """Which group of a label space is taken for which at one epoch, as shares of each row."""
+        return self._draw("confusion", backend, ax, split=split, epoch=epoch, space=space)
+
     def dendrogram(
         self,
         *,
@@ -111,6 +123,21 @@ class Figures:
         `score` is "told_apart" or "told_from_siblings".
         """
         return self._draw("nodes", backend, ax, split=split, layer=layer, score=score)
+
+    def trajectory(
+        self,
+        *,
+        split: str | None = None,
+        layer: str | None = None,
+        epoch: int | None = None,
+        space: str | None = None,
+        metric: str | None = None,
+        backend: Backend | None = None,
+        ax: Any = None,
+    ) -> Any:
+        """Class means of a layer in two dimensions over the epochs: a film in plotly, and a row of maps in print."""
+        chosen = {"split": split, "layer": layer, "epoch": epoch, "space": space, "metric": metric}
+        return self._draw("trajectory", backend, ax, **chosen)
 
     def _draw(self, kind: str, backend: Backend | None, ax: Any, **options: Any) -> Any:
         return draw(make_chart(self._results, kind, **options), backend, ax)

@@ -36,6 +36,10 @@ KINDS: dict[str, Kind] = {
     "distances": Kind(
         "distances of class means, as their tree orders them", ("split", "layer", "epoch", "space", "metric", "linkage")
     ),
+    "confusion": Kind("which group is taken for which", ("split", "epoch", "space")),
+    "trajectory": Kind(
+        "class means in two dimensions over the epochs", ("split", "layer", "epoch", "space", "metric")
+    ),
     "nodes": Kind("the hierarchy, coloured by when each node was learned", ("split", "layer", "score")),
 }
 

@@ -124,6 +124,22 @@ class Figures:
         """
         return self._draw("nodes", backend, ax, split=split, layer=layer, score=score)
 
+    def tanglegram(
+        self,
+        *,
+        split: str | None = None,
+        layer: str | None = None,
+        epoch: int | None = None,
+        space: str | None = None,
+        metric: str | None = None,
+        linkage: str | None = None,
+        backend: Backend | None = None,
+        ax: Any = None,
+    ) -> Any:
+        """The hierarchy face to face with the tree of a layer's class means, each class linked with itself."""
+        chosen = {"split": split, "layer": layer, "epoch": epoch, "space": space, "metric": metric, "linkage": linkage}
+        return self._draw("tanglegram", backend, ax, **chosen)
+
     def trajectory(
         self,
         *,

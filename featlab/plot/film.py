@@ -83,4 +83,4 @@ def _single(chart: Chart, panel: Panel) -> Chart:
         inside = mark.data[mark.data[mark.panel] == panel.key]
         marks.append(replace(mark, data=inside))
     size = max(chart.panel_size[0], 6.4), max(chart.panel_size[1], 5.6)
-    return replace(chart, marks=tuple(marks), panels=(panel,), columns=1, panel_size=size, film="")
+    return replace(chart, marks=tuple(marks), panels=(replace(panel, title=""),), columns=1, panel_size=size, film="")

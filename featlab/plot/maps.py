@@ -10,6 +10,9 @@ import numpy as np
 from featlab.typing import Floats
 
 
+_ALL_VALUES = 200  # classes up to which all eigenvalues are found; of more, the two largest
+
+
 @dataclass(frozen=True)
 class Map:
     """Classes in two dimensions.
@@ -19,39 +22,54 @@ class Map:
     points
         Shape (n_classes, 2), centred.
     share
-        Share of the variance of the classes that these two dimensions hold: their eigenvalues by the sum of all that
-        are above 0.
+        Share of the variance of the classes that these two dimensions hold: their eigenvalues by the sum of all.
     """
 
     points: Floats
     share: float
 
 
-def classical_map(distances: Floats) -> Map:
-    """Map distances by classical scaling (Torgerson 1952): the two dimensions with most variance.
+def squared(distances: Floats, metric: str) -> Floats:
+    """Squares of Euclidean distances: those of the means, or for cosine distances, of means brought to unit length.
 
-    It is principal components of the points, where distances are Euclidean.
-
-    Parameters
-    ----------
-    distances
-        Symmetric, shape (n_classes, n_classes).
+    |u - v|^2 = 2 (1 - cos(u, v)) for unit vectors, so a map of either is one of principal components.
 
     Examples
     --------
-    >>> found = classical_map(np.array([[0.0, 3, 5], [3, 0, 4], [5, 4, 0]]))
+    >>> squared(np.array([2.0]), "cosine"), squared(np.array([2.0]), "euclidean")
+    (array([4.]), array([4.]))
+    """
+    return 2 * distances if metric == "cosine" else distances**2
+
+
+def classical_map(squares: Floats) -> Map:
+    """Map squared distances by classical scaling (Torgerson 1952): the two dimensions with most variance.
+
+    Parameters
+    ----------
+    squares
+        Squared Euclidean distances, shape (n_classes, n_classes).
+
+    Examples
+    --------
+    >>> found = classical_map(np.array([[0.0, 3, 5], [3, 0, 4], [5, 4, 0]]) ** 2)
     >>> np.linalg.norm(found.points[0] - found.points[2]).round(6), round(found.share, 6)
     (np.float64(5.0), 1.0)
     """
-    squares = distances**2
+    count = len(squares)
     means = squares.mean(axis=0)
     inner = -0.5 * (squares - means[:, None] - means[None, :] + means.mean())
-    values, vectors = np.linalg.eigh(inner)
-    values, vectors = values[::-1], vectors[:, ::-1]
-    most = np.maximum(values[:2], 0.0)
-    points = np.zeros((len(distances), 2))
-    points[:, : len(most)] = vectors[:, :2] * np.sqrt(most)
-    total = float(values[values > 0].sum())
+    if count <= _ALL_VALUES:
+        values, vectors = np.linalg.eigh(inner)
+    else:
+        from scipy.sparse.linalg import eigsh
+
+        values, vectors = eigsh(inner, 2, which="LA", v0=np.sin(np.arange(1.0, count + 1)))  # the same at each call
+    largest = np.argsort(-values, kind="stable")[:2]
+    most = np.maximum(values[largest], 0.0)
+    points = np.zeros((count, 2))
+    points[:, : len(most)] = vectors[:, largest] * np.sqrt(most)
+    total = max(float(np.trace(inner)), float(most.sum()))  # all variance, as long as distances are Euclidean
     return Map(points, float(most.sum()) / total if total > 0 else np.nan)
 
 
@@ -70,10 +88,10 @@ def turned(points: Floats, onto: Floats) -> Floats:
     return np.asarray(points @ (left @ right))
 
 
-def aligned_maps(distances: Sequence[Floats]) -> list[Map]:
-    """Map each epoch's distances; from the last back to the first, each map is turned onto the one after it."""
+def aligned_maps(squares: Sequence[Floats]) -> list[Map]:
+    """Map each epoch's squared distances; from the last back to the first, each map is turned onto the one after it."""
     maps: list[Map] = []
-    for matrix in reversed(distances):
+    for matrix in reversed(squares):
         found = classical_map(matrix)
         maps.append(Map(turned(found.points, maps[-1].points), found.share) if maps else found)
     return maps[::-1]

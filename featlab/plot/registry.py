@@ -37,6 +37,9 @@ KINDS: dict[str, Kind] = {
         "distances of class means, as their tree orders them", ("split", "layer", "epoch", "space", "metric", "linkage")
     ),
     "confusion": Kind("which group is taken for which", ("split", "epoch", "space")),
+    "tanglegram": Kind(
+        "the hierarchy against the tree of class means", ("split", "layer", "epoch", "space", "metric", "linkage")
+    ),
     "trajectory": Kind(
         "class means in two dimensions over the epochs", ("split", "layer", "epoch", "space", "metric")
     ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
@@ -44,11 +46,10 @@ def make_chart(
     table = table[table["metric"] == metric]
     groups = choose_groups(results, space)
     found = _tree(results, split, layer, epoch, metric, linkage)
-    names = set(table["class_a"]) | set(table["class_b"])
     places = taxonomy_places(results)
-    classes = sorted(map(str, names), key=lambda name: places.get(name, len(places)))
+    classes = classes_in(table, places)
     layout: Layout | None = None
-    if found is not None and set(found[0].leaves) == names:
+    if found is not None and set(found[0].leaves) == set(classes):
         layout = found[0].lay_out(np.array([places.get(name, len(places)) for name in found[0].leaves], float))
         classes = [found[0].leaves[leaf] for leaf in layout.order]
     matrix = distance_matrix(table, classes)
@@ -95,6 +96,12 @@ def make_chart(
         how="Dark cells are near pairs. Dark squares along the diagonal are clusters of classes; where the strip beside "
         "them has one colour, the cluster is a group of the hierarchy.",
     )
+
+
+def classes_in(table: pd.DataFrame, places: Mapping[str, int]) -> list[str]:
+    """Classes of the pairs of a table, in the order of their places in the hierarchy."""
+    names = {str(name) for side in ("class_a", "class_b") for name in table[side].unique()}
+    return sorted(names, key=lambda name: (places.get(name, len(places)), name))
 
 
 def distance_matrix(table: pd.DataFrame, classes: list[str]) -> Floats:

@@ -8,8 +8,8 @@ import pandas as pd
 from featlab.plot.chart import Axis, Chart, Mark, Panel, Point, Text, evenly
 from featlab.plot.choose import Tables, choose_layer, choose_split, filled_table, one_of, said
 from featlab.plot.class_trees import choose_groups, choose_metric, taxonomy_places
-from featlab.plot.kinds.distances import distance_matrix
-from featlab.plot.maps import Map, aligned_maps
+from featlab.plot.kinds.distances import classes_in, distance_matrix
+from featlab.plot.maps import Map, aligned_maps, squared
 
 _MOST_EPOCHS = 9  # maps of one figure
 _MOST_NAMED = 12  # classes whose names stand beside their points
@@ -46,8 +46,8 @@ def make_chart(
     table = table[table["epoch"].isin(some)]
     groups = choose_groups(results, space)
     places = taxonomy_places(results)
-    names = sorted({*table["class_a"], *table["class_b"]}, key=lambda name: places.get(name, len(places)))
-    matrices = [_filled(distance_matrix(table[table["epoch"] == each], names)) for each in some]
+    names = classes_in(table, places)
+    matrices = [squared(_filled(distance_matrix(table[table["epoch"] == each], names)), metric) for each in some]
     rows = _rows(aligned_maps(matrices), some, names, groups.keys(names))
     shares = rows.groupby("epoch")["share"].first()
     marks: list[Mark] = [
@@ -62,12 +62,12 @@ def make_chart(
         )
     ]
     if len(names) <= _MOST_NAMED:
-        last = rows[rows["epoch"] == some[-1]].assign(words=lambda t: "\u00a0\u00a0" + t["name"])
-        marks.append(Text(data=last, x="x", y="y", text="words", panel="panel", anchor="left", size=7.5))
+        words = rows.assign(words="\u00a0\u00a0" + rows["name"])
+        marks.append(Text(data=words, x="x", y="y", text="words", panel="panel", anchor="left", size=7.5))
     limit = 1.08 * float(np.abs(rows[["x", "y"]].to_numpy()).max() or 1.0)
     told = f" · two dimensions hold {_percent(shares)} of the variance"
     kept = len(there) == 1 and len(results.parameters.get("epochs") or ()) > 1
-    columns = 1 if len(some) == 1 else min(len(some), 3)
+    columns = {1: 1, 2: 2, 4: 2}.get(len(some), 3)
     return Chart(
         title="Class means in two dimensions",
         subtitle=said(split=split, layer=layer, epoch=some[0] if len(some) == 1 else None, distance=metric) + told,

@@ -32,7 +32,7 @@ def analysed(folder: Path, seed: int) -> Results:
     if not (path / "probed.results").exists():
         story = run_demo("wordnet-glosses", path, seed=seed)
         hierarchy = story.results.parameters["hierarchy"]
-        featlab.analyze(story.store, hierarchy=hierarchy, seed=seed, measures=("probes",)).save(path / "probed.results")
+        featlab.analyze(story.run, hierarchy=hierarchy, seed=seed, measures=("probes",)).save(path / "probed.results")
     return featlab.load_results(path / "probed.results")
 
 

@@ -49,8 +49,10 @@ def write(path, epochs=(0, 1, 2), seed=0, order=None, features=features_of, labe
 
 
 def analyzed(path, measures=("neighbours", "similarity"), **options):
-    chosen = {"hierarchy": TREE.taxonomy, "permutations": 5, "controls": 4, "cache": False, **options}
-    return featlab.analyze(path, measures=measures, metrics=["euclidean"], linkages=["average"], **chosen)
+    # Of the tables of every analysis as little as there can be.
+    chosen = {"permutations": 5, "controls": 4, "cache": False, **options}
+    quick = {"metrics": ["euclidean"], "linkages": ["average"], "distances": ["path"]}
+    return featlab.analyze(path, measures=measures, **quick, **chosen)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +66,7 @@ def results(paths):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(neighbours, "SAMPLES", 120)
         patch.setattr(similarity, "SAMPLES", 90)
-        return analyzed(paths[0], against=paths[1])
+        return analyzed(paths[0], hierarchy=TREE.taxonomy, against=paths[1])
 
 
 def subsample(most):

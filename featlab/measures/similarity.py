@@ -156,8 +156,8 @@ class Similarity(RowMeasure):
         return [request for request in requests if (request.split, request.epoch) in kept]
 
     def part_bytes(self, n_features: int, n_classes: int) -> int:
-        """Memory of the subsample, and of its products while they are centred."""
-        return 4 * SAMPLES * (4 * n_features + 16) + 24 * SAMPLES**2
+        """Memory of the subsample, and of its products while they are centred, as a quarter: no parts overlap."""
+        return SAMPLES * (6 * n_features + 16) + 6 * SAMPLES**2
 
     def wanted(self, sample_ids: Ints, labels: Ints, request: Request, setting: Setting) -> Bools:
         """Choose the samples that all epochs share."""
@@ -324,12 +324,13 @@ def _mutual(
 ) -> list[Row]:
     """Mutual neighbours of pairs."""
     near = [adjacency(each) for each in second]
+    orders = {size: _orders(size, setting) for size in set(map(len, first))}
 
     def of_pair(pair: tuple[int, int]) -> Row:
         one, two = first[pair[0]], second[pair[1]]
         if not one.size or not two.size:
             return _row(len(one), np.array([NAN]), Moments(NAN, NAN))
-        found = mutual_of_orders(one, near[pair[1]], _orders(len(one), setting))
+        found = mutual_of_orders(one, near[pair[1]], orders[len(one)])
         return _row(len(one), found, mutual_moments(one, two))
 
     return over_threads(of_pair, pairs)

@@ -371,7 +371,11 @@ def _layout(figure: go.Figure, chart: Chart, *, on_page: bool) -> None:
         height=total + top + foot,
         margin={"l": side, "r": beside, "t": top, "b": foot},
         legend={"tracegroupgap": 0, "font_size": 12, "title": {"text": escape(chart.legend_title), "font_size": 12}}
-        | ({"orientation": "h", "x": 0, "y": -between / total, "yanchor": "top"} if below else {"x": 1.02 + bar / across}),
+        | (
+            {"orientation": "h", "x": 0, "y": -between / total, "yanchor": "top"}
+            if below
+            else {"x": 1.02 + bar / across}
+        ),
         barmode="overlay",
         bargap=0,
     )

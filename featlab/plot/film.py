@@ -30,13 +30,9 @@ def draw_film(chart: Chart, *, on_page: bool = False) -> go.Figure:
 
     drawn = [draw_plotly(_single(chart, panel), on_page=on_page) for panel in chart.panels]
     figure = drawn[-1]
-    figure.frames = [
-        go.Frame(data=each.data, name=panel.key) for each, panel in zip(drawn, chart.panels, strict=True)
-    ]
+    figure.frames = [go.Frame(data=each.data, name=panel.key) for each, panel in zip(drawn, chart.panels, strict=True)]
     move = {"mode": "immediate", "transition": {"duration": _MOVE}, "frame": {"duration": _STEP, "redraw": False}}
-    steps = [
-        {"method": "animate", "label": escape(panel.key), "args": [[panel.key], move]} for panel in chart.panels
-    ]
+    steps = [{"method": "animate", "label": escape(panel.key), "args": [[panel.key], move]} for panel in chart.panels]
     below = figure.layout.margin.b
     height = figure.layout.height - figure.layout.margin.t - below
     slider = {

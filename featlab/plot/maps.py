@@ -9,7 +9,6 @@ import numpy as np
 
 from featlab.typing import Floats
 
-
 _ALL_VALUES = 200  # classes up to which all eigenvalues are found; of more, the two largest
 
 

@@ -67,7 +67,9 @@ def stretch_names(keys: Sequence[str], at: float, *, but: str = "", letters: int
     return [Text(data=found.assign(at=at, middle=middle, text=words), x="at", y="middle", text="text", anchor="right")]
 
 
-def bounded_scale(title: str, values: pd.Series[float], *, low: float | None = None, tick_format: str = "") -> ColourScale:
+def bounded_scale(
+    title: str, values: pd.Series[float], *, low: float | None = None, tick_format: str = ""
+) -> ColourScale:
     """Colours from the lowest value to the highest; values far beyond nearly all others share the last colour.
 
     Examples

@@ -40,9 +40,7 @@ KINDS: dict[str, Kind] = {
     "tanglegram": Kind(
         "the hierarchy against the tree of class means", ("split", "layer", "epoch", "space", "metric", "linkage")
     ),
-    "trajectory": Kind(
-        "class means in two dimensions over the epochs", ("split", "layer", "epoch", "space", "metric")
-    ),
+    "trajectory": Kind("class means in two dimensions over the epochs", ("split", "layer", "epoch", "space", "metric")),
     "nodes": Kind("the hierarchy, coloured by when each node was learned", ("split", "layer", "score")),
 }
 

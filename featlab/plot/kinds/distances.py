@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,8 +12,8 @@ from featlab.errors import DataError
 from featlab.plot.chart import Axis, Cell, Chart, Mark
 from featlab.plot.choose import Tables, choose_epoch, choose_layer, choose_split, filled_table, said
 from featlab.plot.class_trees import MIXED, Groups, choose_groups, choose_metric, mean_tree, taxonomy_places
-from featlab.plot.margins import block_means, block_names, blocks, bounded_scale, strip, stretch_names
 from featlab.plot.kinds.dendrogram import branch_marks
+from featlab.plot.margins import block_means, block_names, blocks, bounded_scale, stretch_names, strip
 from featlab.plot.tree_layout import Layout, Tree
 from featlab.typing import Floats
 
@@ -34,7 +35,9 @@ def make_chart(
     linkage: str | None = None,
 ) -> Chart:
     """Describe the figure; `space` colours the strip of groups, and a dendrogram stands beside where there is one."""
-    remedy = "it takes features of a layer and two classes; analyse fewer classes, or draw 'dendrogram', which needs none"
+    remedy = (
+        "it takes features of a layer and two classes; analyse fewer classes, or draw 'dendrogram', which needs none"
+    )
     table = filled_table(results, "distances", "map of distances", remedy)
     split = choose_split(table, split)
     table = table[table["split"] == split]
@@ -88,13 +91,13 @@ def make_chart(
         title="Distances between class means",
         subtitle=said(split=split, layer=layer, epoch=epoch) + f" · {told}{groups_told}{merged}",
         marks=tuple(marks),
-        x=Axis(axis.title, order=axis.order, most=_MOST_NAMED, thin=False, limits=(left, right)),
-        y=Axis(axis.title, order=axis.order, most=_MOST_NAMED, thin=False, limits=(count - 0.5, -0.5)),
+        x=replace(axis, limits=(left, right)),
+        y=replace(axis, limits=(count - 0.5, -0.5)),
         series=groups.series,
         colours=bounded_scale(f"{metric} distance", cells.data["value"]),
         panel_size=(max(wide, 4.8), height),
-        how="Dark cells are near pairs. Dark squares along the diagonal are clusters of classes; where the strip beside "
-        "them has one colour, the cluster is a group of the hierarchy.",
+        how="Dark cells are near pairs. Dark squares along the diagonal are clusters of classes; where the strip "
+        "beside them has one colour, the cluster is a group of the hierarchy.",
     )
 
 
@@ -126,13 +129,12 @@ def _tree(
 ) -> tuple[Tree, str] | None:
     """The dendrogram of the same distances, and its linkage; None where the results hold none of them."""
     held = results["linkage"]
-    wanted = {"split": split, "layer": layer, "epoch": epoch, "metric": metric}
-    for column, value in wanted.items():
+    for column, value in {"split": split, "layer": layer, "epoch": epoch, "metric": metric}.items():
         held = held[held[column] == value] if len(held) else held
     if held.empty and linkage is None:
         return None
     try:
-        found = mean_tree(results, **wanted, linkage=linkage)
+        found = mean_tree(results, split=split, layer=layer, epoch=epoch, metric=metric, linkage=linkage)
     except DataError:
         return None
     return found.tree, found.linkage

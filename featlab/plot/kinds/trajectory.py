@@ -31,7 +31,9 @@ def make_chart(
 
     Maps are of classical scaling, each turned onto the next; all have the same unit.
     """
-    remedy = "it takes features of a layer and two classes; analyse fewer classes, or draw 'dendrogram', which needs none"
+    remedy = (
+        "it takes features of a layer and two classes; analyse fewer classes, or draw 'dendrogram', which needs none"
+    )
     table = filled_table(results, "distances", "map of class means", remedy)
     split = choose_split(table, split)
     table = table[table["split"] == split]

@@ -85,8 +85,9 @@ def draw_plotly(chart: Chart, *, on_page: bool = False) -> go.Figure:
                 _enter(trace, chart.series.get(key), key in named and chart.legend_mark(key) is mark)
                 named -= {key} if trace.showlegend else set()
                 figure.add_trace(trace)
-    if any(mark.value for mark in chart.marks) and not any(isinstance(mark, Cell) for mark in chart.marks):
-        figure.add_trace(_colour_bar(chart))
+    valued = [mark for mark in chart.marks if mark.value]
+    if chart.colours is not None and valued and not any(isinstance(mark, Cell) for mark in valued):
+        figure.add_trace(_colours_alone(chart.colours))  # cells bring the bar of colours themselves
     _layout(figure, chart, on_page=on_page)
     return figure
 
@@ -170,15 +171,20 @@ def _points(mark: Point, rows: pd.DataFrame, ends: Ends, series: Series, tints: 
         "color": tints[0] if single else tints,
         "line": {"width": 1.6 if mark.hollow else 0},
     }
-    bars: dict[str, Any] = {}
-    if mark.low and mark.high:
-        low, high = (rows[name].to_numpy(dtype=np.float64) for name in (mark.low, mark.high))
-        at = x if mark.along == "x" else y
-        bar: dict[str, Any] = {"type": "data", "symmetric": False, "thickness": 1.8, "width": 0}
-        bar |= {"array": np.nan_to_num(high - at).tolist(), "arrayminus": np.nan_to_num(at - low).tolist()}
-        bars = {f"error_{mark.along}": bar | ({"color": tints[0]} if single else {})}
     place = {"x": _clean(x), "y": _clean(y), "cliponaxis": False}
-    return [go.Scatter(**place, mode="markers", marker=look, **bars, **shared, **_told(mark, rows))]
+    told = _told(mark, rows)
+    if not (mark.low and mark.high):
+        return [go.Scatter(**place, mode="markers", marker=look, **shared, **told)]
+    low, high = (rows[name].to_numpy(dtype=np.float64) for name in (mark.low, mark.high))
+    if single:
+        at = x if mark.along == "x" else y
+        bar: dict[str, Any] = {"type": "data", "symmetric": False, "thickness": 1.8, "width": 0, "color": tints[0]}
+        bar |= {"array": np.nan_to_num(high - at).tolist(), "arrayminus": np.nan_to_num(at - low).tolist()}
+        return [go.Scatter(**place, mode="markers", marker=look, **{f"error_{mark.along}": bar}, **shared, **told)]
+    # Error bars of one trace have one colour: those of values are lines.
+    ends = [low, y, high, y] if mark.along == "x" else [x, low, x, high]
+    bars = _broken_lines(ends, tints, 1.8, {"meta": f"{shared['meta']}/interval", "showlegend": False})
+    return [*bars, go.Scatter(**place, mode="markers", marker=look, **shared, **told)]
 
 
 def _bars(mark: Bar, rows: pd.DataFrame, ends: Ends, series: Series, tints: list[str], shared: Shared) -> list[Any]:
@@ -210,8 +216,9 @@ def _cells(chart: Chart, mark: Cell, rows: pd.DataFrame, ends: Ends, shared: Sha
     columns, lines = np.unique(x), np.unique(y)
     at = (np.searchsorted(lines, y), np.searchsorted(columns, x))
     grid = np.full((len(lines), len(columns)), np.nan)
-    grid[at] = rows[str(mark.value)].to_numpy(dtype=np.float64)
+    grid[at] = scale.places(rows[str(mark.value)])
     told: dict[str, Any] = {"hovertemplate": "%{y}, %{x}: %{z:.4g}<extra></extra>"}
+    low, high = scale.ends()
     if mark.hover and grid.size <= _TOLD_CELLS:
         texts = np.full(grid.shape, "", dtype=object)
         texts[at] = _hover(mark, rows)
@@ -220,18 +227,20 @@ def _cells(chart: Chart, mark: Cell, rows: pd.DataFrame, ends: Ends, shared: Sha
         x=columns,
         y=lines,
         z=grid.astype(np.float32),
-        zmin=scale.low,
-        zmax=scale.high,
+        zmin=low,
+        zmax=high,
         colorscale=[list(stop) for stop in scale_stops(scale.kind)],
         hoverongaps=False,
-        colorbar=_bar_look(scale),
+        colorbar=_colour_bar(scale),
         **shared,
         **told,
     )
 
 
-def _bar_look(scale: ColourScale) -> dict[str, Any]:
-    return {
+def _colour_bar(scale: ColourScale) -> dict[str, Any]:
+    ticks = scale.ticks()
+    look = {"tickvals": list(ticks), "ticktext": list(ticks.values())} if ticks is not None else {}
+    return look | {
         "title": {"text": escape(scale.title), "side": "right", "font": {"size": 12}},
         "tickformat": scale.tick_format,
         "outlinewidth": 0,
@@ -240,43 +249,48 @@ def _bar_look(scale: ColourScale) -> dict[str, Any]:
     }
 
 
-def _colour_bar(chart: Chart) -> Any:
-    """Unseen points whose colour bar is that of marks which are coloured one by one."""
+def _colours_alone(scale: ColourScale) -> Any:
+    """A trace without a point, which brings the bar of colours."""
     import plotly.graph_objects as go
 
-    scale = chart.colours
-    assert scale is not None  # noqa: S101 - the chart refuses values without colours
-    ends = {"cmin": scale.low, "cmax": scale.high, "color": [scale.low]}
-    look = {"colorscale": [list(stop) for stop in scale_stops(scale.kind)], "showscale": True, "opacity": 0}
-    return go.Scatter(
-        x=[None],
-        y=[None],
-        mode="markers",
-        marker=ends | look | {"colorbar": _bar_look(scale)},
-        showlegend=False,
-        hoverinfo="skip",
-        meta="colours",
-    )
+    low, high = scale.ends()
+    look = {
+        "color": [low],
+        "cmin": low,
+        "cmax": high,
+        "colorscale": [list(stop) for stop in scale_stops(scale.kind)],
+        "showscale": True,
+        "colorbar": _colour_bar(scale),
+    }
+    place = {"x": [None], "y": [None], "mode": "markers", "hoverinfo": "skip", "showlegend": False}
+    return go.Scatter(**place, marker=look, meta="colours")
 
 
 def _segments(
     mark: Segment, rows: pd.DataFrame, ends: Ends, series: Series, tints: list[str], shared: Shared
 ) -> list[Any]:
     """Draw the segments of one colour as one broken line, and what is told of them at their middles."""
+
+    x, y, x2, y2 = ends
+    lines = _broken_lines(ends, tints, mark.width * 1.2, shared)
+    return lines + _hover_points(mark, rows, (x + x2) / 2, (y + y2) / 2, shared)
+
+
+def _broken_lines(ends: Ends, tints: list[str], width: float, shared: Shared) -> list[Any]:
     import plotly.graph_objects as go
 
     x, y, x2, y2 = ends
     traces = []
-    for tint, members in pd.Series(range(len(rows))).groupby(pd.Series(tints), sort=False):
+    for tint, members in pd.Series(range(len(tints))).groupby(pd.Series(tints), sort=False):
         inside = members.to_numpy()
         gap = np.full(len(inside), np.nan)
         line_x = np.column_stack([x[inside], x2[inside], gap]).ravel()[:-1]
         line_y = np.column_stack([y[inside], y2[inside], gap]).ravel()[:-1]
-        look = {"color": tint, "width": mark.width * 1.2}
+        look = {"color": tint, "width": width}
         traces.append(
             go.Scatter(x=_clean(line_x), y=_clean(line_y), mode="lines", line=look, hoverinfo="skip", **shared)
         )
-    return traces + _hover_points(mark, rows, (x + x2) / 2, (y + y2) / 2, shared)
+    return traces
 
 
 def _rectangles(
@@ -360,7 +374,8 @@ def _layout(figure: go.Figure, chart: Chart, *, on_page: bool) -> None:
     side = 20 if all(chart.axes_of(panel)[1].hidden for panel in chart.panels) else _SIDE
     between = axis_foot + round(4.2 * chart.slanted_letters())
     bar = _COLOUR_BAR if any(mark.value for mark in chart.marks) else 0
-    beside = max(20, bar + (_LEGEND if chart.legend() and not below else 0), _room_for_labels(chart))
+    legend = _LEGEND if chart.legend() and not below else 0
+    beside = max(20, legend + bar, _room_for_labels(chart))
     foot = between + _LEGEND_LINE * below
     inner_height = height - axis_foot
     total = inner_height * chart.rows + (chart.rows - 1) * (between + _PANEL_TITLE)
@@ -371,11 +386,8 @@ def _layout(figure: go.Figure, chart: Chart, *, on_page: bool) -> None:
         height=total + top + foot,
         margin={"l": side, "r": beside, "t": top, "b": foot},
         legend={"tracegroupgap": 0, "font_size": 12, "title": {"text": escape(chart.legend_title), "font_size": 12}}
-        | (
-            {"orientation": "h", "x": 0, "y": -between / total, "yanchor": "top"}
-            if below
-            else {"x": 1.02 + bar / across}
-        ),
+        | ({"orientation": "h", "x": 0, "y": -between / total, "yanchor": "top"} if below else {})
+        | ({"x": 1.02 + bar / across} if bar and not below else {}),
         barmode="overlay",
         bargap=0,
     )

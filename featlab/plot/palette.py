@@ -9,7 +9,7 @@ Role = Literal["ordered", "group", "mixed", "band", "ink", "light", "dark"]
 
 # For groups without an order. No two of them, nor one of them and MIXED, look alike to any of the common colour
 # deficiencies, on white or near-black: tests/test_palette.py measures it.
-GROUPS = ("#48B4FC", "#E4480C", "#B448FC", "#F09C00", "#00606C", "#A8240C", "#6C78A8", "#9000C0")
+GROUPS = ("#48B4FC", "#E4480C", "#B448FC", "#F09C00", "#00606C", "#A8240C", "#9000C0", "#6C78A8")
 MIXED = "#9AA0A6"
 UNKNOWN = "#d5d9de"  # of a value that nobody knows
 BAND = "rgba(128, 128, 128, 0.18)"
@@ -18,8 +18,8 @@ INK, SOFT = "#1f2328", "#59636e"  # of words and axes on paper; a page lends its
 LIGHT = "#ffffff"  # of words on dark colours, where INK is that of words on light ones
 
 # For things with an order (coarse to fine, shallow to deep): blue to orange, the axis that every common colour
-# deficiency keeps, at a lightness that reads on white and on near-black.
-_RAMP = ((63, 111, 216), (142, 91, 208), (198, 79, 158), (224, 100, 79), (229, 149, 15))
+# deficiency keeps, and from dark to light, as far as both read on white and on near-black.
+_RAMP = ((59, 91, 219), (118, 80, 196), (191, 90, 153), (234, 138, 92), (224, 163, 30))
 
 # For numbers: dark to light with one hue after the other, and from one hue over pale to the other.
 _SCALES = {
@@ -47,7 +47,7 @@ def colour(role: Role, place: float = 0.0) -> str:
     Examples
     --------
     >>> colour("ordered", 1.0), colour("group", 1), colour("mixed")
-    ('#e5950f', '#E4480C', '#9AA0A6')
+    ('#e0a31e', '#E4480C', '#9AA0A6')
     """
     if role == "ordered":
         return _between(_RAMP, place)
@@ -109,7 +109,7 @@ def ordered_colours(count: int) -> list[str]:
     Examples
     --------
     >>> ordered_colours(2)
-    ['#3f6fd8', '#e5950f']
+    ['#3b5bdb', '#e0a31e']
     """
     return [_between(_RAMP, index / max(count - 1, 1)) for index in range(count)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,6 +22,8 @@ from featlab.plot.choose import (
     space_labels,
 )
 from featlab.plot.labels import few
+from featlab.plot.measures import LOGARITHMIC, SHARES
+from featlab.results.registry import defined_columns
 from featlab.results.schema import TABLES, control_place_columns
 
 # Of each property the column to begin with, and what its panel is called.
@@ -30,10 +33,8 @@ _PROPERTIES = {
     "nc3_duality": "NC3 · means against the classifier",
     "nc4_agreement": "NC4 · classifier is nearest mean",
 }
-_LOGARITHMIC = ("nc1_pinv", "nc1_trace_ratio", "nc1_cdnv")
-_SHARES = ("nc4_agreement", "ncc_accuracy")
 _MOST_SPACES = 6  # bands of more would cover each other
-_NO_CLASSIFIER = "unknown: the layer does not feed\na classifier that the run stores"
+_WORDS_WIDE = 36  # letters of a line of words in a panel
 
 
 def make_chart(
@@ -106,15 +107,17 @@ def _panel(column: str, rows: pd.DataFrame) -> Panel:
     positive = len(rows) > 0 and bool((rows["value"] > 0).all())
     if rows.empty:
         axis = Axis(column, hidden=True, limits=(0.0, 1.0))
-    elif column in _SHARES:
+    elif column in SHARES:
         axis = Axis(column, tick_format=".0%", limits=(0.0, 1.02), grid=True)
     else:
-        axis = Axis(column, scale="log" if column in _LOGARITHMIC and positive else "linear", grid=True)
+        axis = Axis(column, scale="log" if column in LOGARITHMIC and positive else "linear", grid=True)
     return Panel(column, title, y=axis)
 
 
 def _unknown(column: str, table: pd.DataFrame) -> Text:
+    """Words in place of a property that is unknown: the reason that its definition gives."""
+    lines = textwrap.wrap(f"unknown: {defined_columns('collapse')[column].unknown}", _WORDS_WIDE)
     middle = (table["epoch"].min() + table["epoch"].max()) / 2
-    where = [0.58, 0.46]
-    data = pd.DataFrame({"epoch": middle, "value": where, "text": _NO_CLASSIFIER.split("\n"), "column": column})
+    heights = 0.5 + 0.12 * (len(lines) / 2 - np.arange(len(lines)))
+    data = pd.DataFrame({"epoch": middle, "value": heights, "text": lines, "column": column})
     return Text(data=data, x="epoch", y="value", text="text", panel="column")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from featlab.errors import DataError
+from featlab.errors import DataError, OptionError
 from featlab.hierarchy.labelspace import HYPONYM
 from featlab.metrics.courses import UNTOLD
 from featlab.plot.chart import Axis, Chart, Line, Mark, Point, Segment, Series, Text
@@ -23,7 +23,7 @@ from featlab.plot.choose import (
     space_labels,
 )
 
-_ACCURACY = "accuracy"
+_ACCURACY, _NEAREST = "accuracy", "ncc_accuracy"  # series to begin with, of the classifier and of a layer
 _STEP = 0.16  # rows of one label space stand this far above and below its middle
 _LOOKS = {
     0.5: Series("half of its way", "ordered", 0.0),
@@ -45,15 +45,14 @@ def make_chart(
     split = choose_split(table, split)
     table = table[table["split"] == split]
     known = list(table["series"].unique())
-    series = str(one_of("series", score, known, _ACCURACY if _ACCURACY in known and layer is None else known[-1]))
-    if score is None and layer is not None and "ncc_accuracy" in known:
-        series = "ncc_accuracy"
+    first = (_ACCURACY, _NEAREST) if layer is None else (_NEAREST, _ACCURACY)
+    series = str(one_of("series", score, known, next((name for name in first if name in known), known[0])))
     table = table[table["series"] == series]
     if table["layer"].notna().any():
         layer = choose_layer(results, table, layer)
         table = table[table["layer"] == layer]
     elif layer is not None:
-        one_of("layer", layer, [f"none: {series} is of the classifier"])
+        raise OptionError(f"the series {series!r} is of the classifier, and layer is {layer!r}: leave one of them out.")
     spaces = choose_spaces(results, table, space)[::-1]  # from the bottom: the broadest on top
     labels = space_labels(results, spaces)
     rows = _placed(table[table["space"].isin(spaces) & table["fraction"].isin(_LOOKS)], spaces, labels)

@@ -258,21 +258,18 @@ def untangle(one: Tree, other: Tree, sweeps: int = 12) -> tuple[Layout, Layout]:
     number = {name: leaf for leaf, name in enumerate(one.leaves)}
     partner = np.array([number[name] for name in other.leaves])  # leaf of `one` that each leaf of `other` is
     left = one.lay_out()
-    best: tuple[int, Layout, Layout] | None = None
-    before = -1
+    tried: list[tuple[int, Layout, Layout]] = []
     for _ in range(sweeps):
         right = other.lay_out(left.starts[: len(one.leaves)][partner].astype(np.float64))
+        tried.append((crossings(linked_places(one, other, left, right)), left, right))
         key = np.empty(len(one.leaves))
         key[partner] = right.starts[: len(one.leaves)]
-        for sides in ((left, right), (left := one.lay_out(key), right)):
-            count = crossings(linked_places(one, other, *sides))
-            if best is None or count < best[0]:
-                best = count, *sides
-        if count == before or best[0] == 0:
+        left = one.lay_out(key)
+        tried.append((crossings(linked_places(one, other, left, right)), left, right))
+        if tried[-1][0] == 0 or (len(tried) > 2 and tried[-1][0] == tried[-3][0]):
             break
-        before = count
-    assert best is not None  # noqa: S101 - there is at least one sweep
-    return best[1], best[2]
+    _, left, right = min(tried, key=lambda each: each[0])
+    return left, right
 
 
 def linked_places(one: Tree, other: Tree, left: Layout, right: Layout) -> Ints:

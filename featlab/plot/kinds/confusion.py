@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -145,7 +147,8 @@ def _chart(
             left -= _NAMES * count
     height = min(max(_CELL * count + 1.4, _LEAST), _MOST)
     unnamed = f"{total:,} groups (names on hover)"
-    look = {"order": tuple(names), "most": _MOST_NAMED, "thin": False}
+    axis = Axis(order=tuple(names), most=_MOST_NAMED, thin=False)
+    x_title, y_title = ("taken for", "") if named else (f"taken for: {unnamed}", f"true: {unnamed}")
     series = {
         _RIGHT: Series("right", "mixed"),
         **({key: value for key, value in groups.series.items() if key in set(keys)} if groups else {}),
@@ -158,8 +161,8 @@ def _chart(
         title="What is taken for what",
         subtitle=subtitle + merged + (f" · strip: {groups.space}" if groups else ""),
         marks=tuple(marks),
-        x=Axis("taken for" if named else f"taken for: {unnamed}", limits=(left, count - 0.5), **look),
-        y=Axis("" if named else f"true: {unnamed}", limits=(count - 0.5, -0.5), **look),
+        x=replace(axis, title=x_title, limits=(left, count - 0.5)),
+        y=replace(axis, title=y_title, limits=(count - 0.5, -0.5)),
         series=series,
         colours=scale,
         panel_size=(max((height - 0.9) * (count - 0.5 - left) / count + 0.85, 4.8), height),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from featlab.plot.chart import Axis, Chart, Mark, Point, Segment
@@ -34,7 +35,7 @@ def make_chart(
     tree = found.tree
     groups = choose_groups(results, space)
     places = taxonomy_places(results)
-    layout = tree.lay_out(pd.Series([places.get(name, len(places)) for name in tree.leaves]).to_numpy(float))
+    layout = tree.lay_out(np.array([places.get(name, len(places)) for name in tree.leaves], np.float64))
     classes = [tree.leaves[leaf] for leaf in layout.order]
     named = len(classes) <= _MOST_NAMED
     top = float(tree.heights.max()) or 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -90,13 +91,13 @@ def make_chart(
         title="Distances between class means",
         subtitle=said(split=split, layer=layer, epoch=epoch) + f" · {told}{groups_told}{merged}",
         marks=tuple(marks),
-        x=Axis(axis.title, order=axis.order, most=_MOST_NAMED, thin=False, limits=(left, right)),
-        y=Axis(axis.title, order=axis.order, most=_MOST_NAMED, thin=False, limits=(count - 0.5, -0.5)),
+        x=replace(axis, limits=(left, right)),
+        y=replace(axis, limits=(count - 0.5, -0.5)),
         series=groups.series,
         colours=bounded_scale(f"{metric} distance", cells.data["value"]),
         panel_size=(max(wide, 4.8), height),
-        how="Dark cells are near pairs. Dark squares along the diagonal are clusters of classes; where the strip beside "
-        "them has one colour, the cluster is a group of the hierarchy.",
+        how="Dark cells are near pairs. Dark squares along the diagonal are clusters of classes; where the strip "
+        "beside them has one colour, the cluster is a group of the hierarchy.",
     )
 
 
@@ -128,13 +129,12 @@ def _tree(
 ) -> tuple[Tree, str] | None:
     """The dendrogram of the same distances, and its linkage; None where the results hold none of them."""
     held = results["linkage"]
-    wanted = {"split": split, "layer": layer, "epoch": epoch, "metric": metric}
-    for column, value in wanted.items():
+    for column, value in {"split": split, "layer": layer, "epoch": epoch, "metric": metric}.items():
         held = held[held[column] == value] if len(held) else held
     if held.empty and linkage is None:
         return None
     try:
-        found = mean_tree(results, **wanted, linkage=linkage)
+        found = mean_tree(results, split=split, layer=layer, epoch=epoch, metric=metric, linkage=linkage)
     except DataError:
         return None
     return found.tree, found.linkage

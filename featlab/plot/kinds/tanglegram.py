@@ -89,11 +89,12 @@ def make_chart(
         )
     elif groups.space is not None:
         marks += stretch_names(groups.keys(classes), begin - 0.05, but=MIXED)
+    told = f"entanglement {entanglement(places):.2f} · {crossed:.1%} of the pairs of links cross"
     height = max(_ROW * count + _FOOT, _HEIGHT) if named else _TALL
     return Chart(
         title="The hierarchy against the dendrogram of class means",
         subtitle=said(split=found.split, layer=found.layer, epoch=found.epoch, distance=found.metric)
-        + f" · linkage {found.linkage} · entanglement {entanglement(places):.2f} · {crossed:.1%} of the links cross",
+        + f" · linkage {found.linkage} · {told}",
         marks=tuple(marks),
         x=Axis(hidden=True, limits=(-0.05, float(ends[-1]) + 0.05)),
         y=Axis(hidden=True, limits=(count - 0.4, -0.6)),

@@ -13,10 +13,10 @@ import pytest
 from scipy.cluster.hierarchy import linkage as scipy_linkage
 
 from featlab.errors import DataError, OptionError
+from featlab.plot.palette import GROUPS, group_style, ordered_colours
 from featlab.report.dendrogram import dendrogram_figure
 from featlab.report.figures import accuracy_figure, alignment_figure
 from featlab.report.html import render_report, write_report
-from featlab.report.palette import GROUPS, group_style, ordered_colours
 
 LIBRARIES = ("dask", "numpy", "scipy")
 

@@ -82,6 +82,13 @@ def tables(ctx: click.Context) -> Sequence[str]:
     return [*(name for name in TABLES if ctx.command.name == "show" or name not in _UNCOMPARED), *COMPUTED]
 
 
+def kinds(ctx: click.Context) -> Sequence[str]:
+    """Names of the kinds of figures."""
+    from featlab.plot.registry import KINDS
+
+    return list(KINDS)
+
+
 def columns(ctx: click.Context) -> Sequence[str]:
     """Columns of the table that the arguments name, or of its definitions."""
     from featlab.results.registry import describe

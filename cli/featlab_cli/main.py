@@ -32,6 +32,7 @@ COMMANDS = {
     "hierarchy": "Look at a hierarchy and its label spaces, or build one.",
     "analyze": "Compute every table for a stored run.",
     "show": "Print a table of results.",
+    "plot": "Draw one figure, for a paper or a page.",
     "compare": "Put results side by side, or average repeated runs.",
     "report": "Write results as one HTML page.",
 }

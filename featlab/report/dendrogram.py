@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featlab.errors import DataError
-from featlab.report.palette import GRID, LAYOUT, MIXED, group_style
+from featlab.plot.palette import GRID, LAYOUT, MIXED, group_style
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featlab.errors import DataError
-from featlab.report.palette import BAND, GRID, LAYOUT, SYMBOLS, ordered_colours
+from featlab.plot.palette import BAND, GRID, LAYOUT, SYMBOLS, ordered_colours
 from featlab.results.default_score import DEFAULT_SCORE
 
 if TYPE_CHECKING:

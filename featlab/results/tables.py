@@ -22,6 +22,8 @@ from featlab.results.verdict import make_verdict
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from featlab.plot.figures import Figures
+
 
 TOLD = (0.5, 0.9)  # fractions of its way at which each onset is given
 
@@ -140,6 +142,13 @@ class Results:
         verdict = make_verdict(VerdictTables(**{each.name: self[each.name] for each in fields(VerdictTables)}))
         verdict.attrs[ATTRIBUTE] = column_attributes(VERDICT)
         return verdict
+
+    @property
+    def plot(self) -> Figures:
+        """Figures of these results, a method a kind: `results.plot.accuracy()`."""
+        from featlab.plot.figures import Figures
+
+        return Figures(self)
 
     def report(self, path: str | os.PathLike[str]) -> None:
         """Write one self-contained HTML page with the figures."""

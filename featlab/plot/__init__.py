@@ -1,0 +1,1 @@
+"""Figures as objects: one description of what is drawn, and two libraries that draw it."""

@@ -1,0 +1,447 @@
+"""Charts drawn by plotly, for pages and notebooks: what a point is, is told on hover."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from featlab.plot.chart import (
+    Axis,
+    Band,
+    Bar,
+    Cell,
+    Chart,
+    Line,
+    Mark,
+    Panel,
+    Point,
+    Polygon,
+    Rectangle,
+    Segment,
+    Series,
+    Text,
+    hover_texts,
+    mark_name,
+    parts,
+    value_colours,
+)
+from featlab.plot.palette import BAND_SHARE, GRID, INK, LAYOUT, SOFT, colour, scale_stops
+from featlab.typing import Floats
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+Ends = list[Floats]  # places of a mark's rows along both axes, and those of its other channels
+Shared = dict[str, Any]
+
+_INCH = 96
+_TITLE, _PANEL_TITLE, _FOOT, _SIDE, _LEGEND, _LEGEND_LINE, _COLOUR_BAR = 64, 26, 62, 78, 190, 26, 110  # pixels
+_TOLD_CELLS = 40_000  # of more, a page would carry more words than numbers
+
+
+def draw_plotly(chart: Chart, *, on_page: bool = False) -> go.Figure:
+    """Draw a chart.
+
+    Parameters
+    ----------
+    chart
+        Description of what is drawn.
+    on_page
+        Leave out title and paper: a page has headings, and lends its own ink and paper.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+
+    Examples
+    --------
+    >>> frame = pd.DataFrame({"epoch": [0, 1], "share": [0.1, 0.9], "space": "kind"})
+    >>> line = Line(data=frame, x="epoch", y="share", series="space")
+    >>> figure = draw_plotly(Chart("Accuracy", marks=(line,), series={"kind": Series("kinds")}))
+    >>> figure.data[0].name, figure.data[0].meta, list(figure.data[0].y)
+    ('kinds', 'line/kind', [0.1, 0.9])
+    """
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    named = set(chart.legend())
+    ranks = {key: 1001 + place for place, key in enumerate(chart.series)}
+    for mark in chart.marks:
+        for panel, key, rows in parts(chart, mark):
+            number = chart.panels.index(panel) + 1
+            place = {"xaxis": f"x{number if number > 1 else ''}", "yaxis": f"y{number if number > 1 else ''}"}
+            for trace in _traces(chart, panel, mark, key, rows):
+                trace.update(place | ({"legendrank": ranks[key]} if key else {}))
+                _enter(trace, chart.series.get(key), key in named and chart.legend_mark(key) is mark)
+                named -= {key} if trace.showlegend else set()
+                figure.add_trace(trace)
+    _layout(figure, chart, on_page=on_page)
+    return figure
+
+
+def _enter(trace: Any, series: Series | None, named: bool) -> None:
+    """Name a trace in the legend, where its series has no entry yet."""
+    if series is None:
+        trace.update(showlegend=False) if trace.type != "heatmap" else None
+        return
+    trace.update(name=escape(series.label), legendgroup=escape(series.label))
+    trace.update(showlegend=bool(named and trace.showlegend is not False))
+
+
+def _traces(chart: Chart, panel: Panel, mark: Mark, key: str, rows: pd.DataFrame) -> list[Any]:
+    x_axis, y_axis = chart.axes_of(panel)
+    ends = [x_axis.positions(rows[mark.x]), y_axis.positions(rows[mark.y])]
+    if isinstance(mark, Segment | Rectangle):
+        ends += [x_axis.positions(rows[mark.x2]), y_axis.positions(rows[mark.y2])]
+    if isinstance(mark, Band):
+        ends.append(y_axis.positions(rows[mark.high]))
+    series = chart.series.get(key, Series("", "ink"))
+    shared: dict[str, Any] = {"meta": mark_name(mark, panel, key)}
+    if isinstance(mark, Cell):
+        return [_cells(chart, mark, rows, ends, shared)]
+    tints = value_colours(chart, mark, rows) or [colour(series.role, series.place)] * len(rows)
+    draw = _DRAWN[type(mark)]
+    traces: list[Any] = draw(mark, rows, ends, series, tints, shared)
+    return traces
+
+
+def _told(mark: Mark, rows: pd.DataFrame) -> dict[str, Any]:
+    """What a trace tells on hover: a text a row, or nothing."""
+    if not mark.hover:
+        return {"hoverinfo": "skip"}
+    return {"customdata": _hover(mark, rows), "hovertemplate": "%{customdata}<extra></extra>"}
+
+
+def _hover(mark: Mark, rows: pd.DataFrame) -> list[str]:
+    return [escape(text).replace("\n", "<br>") for text in hover_texts(mark, rows)]
+
+
+def _line(mark: Line, rows: pd.DataFrame, ends: Ends, series: Series, tints: list[str], shared: Shared) -> list[Any]:
+    import plotly.graph_objects as go
+
+    tint = tints[0]
+    look = {"color": tint, "width": mark.width * 1.2, "dash": "dash" if series.dashed else "solid"}
+    symbol = {"symbol": series.symbol, "size": 6, "color": tint}
+    mode = "lines+markers" if mark.markers else "lines"
+    place = {"x": _clean(ends[0]), "y": _clean(ends[1])}
+    return [go.Scatter(**place, mode=mode, line=look, marker=symbol, **shared, **_told(mark, rows))]
+
+
+def _band(mark: Band, rows: pd.DataFrame, ends: Ends, series: Series, tints: list[str], shared: Shared) -> list[Any]:
+    """An outline for each stretch without a gap: forth along the upper end, and back along the lower one."""
+    import plotly.graph_objects as go
+
+    x, low, high = ends
+    known = np.isfinite(low) & np.isfinite(high)
+    outline_x: list[float | None] = []
+    outline_y: list[float | None] = []
+    for stretch in np.split(np.arange(len(x)), np.flatnonzero(~known[1:] | ~known[:-1]) + 1):
+        inside = stretch[known[stretch]]
+        if len(inside):
+            gap: list[float | None] = [None] if outline_x else []
+            outline_x += gap + _clean(np.concatenate([x[inside], x[inside][::-1]]))
+            outline_y += gap + _clean(np.concatenate([high[inside], low[inside][::-1]]))
+    look = {"mode": "lines", "line": {"width": 0}, "fill": "toself", "fillcolor": _faint(tints[0])}
+    area = go.Scatter(x=outline_x or [None], y=outline_y or [None], hoverinfo="skip", **look, **shared)
+    return [area, *_hover_points(mark, rows, x, high, shared)]
+
+
+def _points(mark: Point, rows: pd.DataFrame, ends: Ends, series: Series, tints: list[str], shared: Shared) -> list[Any]:
+    import plotly.graph_objects as go
+
+    x, y = ends
+    symbol = f"{series.symbol}-open" if mark.hollow else series.symbol
+    single = len(set(tints)) == 1
+    look = {
+        "symbol": symbol,
+        "size": mark.size * 1.4,
+        "color": tints[0] if single else tints,
+        "line": {"width": 1.6 if mark.hollow else 0},
+    }
+    bars: dict[str, Any] = {}
+    if mark.low and mark.high:
+        low, high = (rows[name].to_numpy(dtype=np.float64) for name in (mark.low, mark.high))
+        at = x if mark.along == "x" else y
+        bar: dict[str, Any] = {"type": "data", "symmetric": False, "thickness": 1.8, "width": 0}
+        bar |= {"array": np.nan_to_num(high - at).tolist(), "arrayminus": np.nan_to_num(at - low).tolist()}
+        bars = {f"error_{mark.along}": bar | ({"color": tints[0]} if single else {})}
+    place = {"x": _clean(x), "y": _clean(y), "cliponaxis": False}
+    return [go.Scatter(**place, mode="markers", marker=look, **bars, **shared, **_told(mark, rows))]
+
+
+def _bars(mark: Bar, rows: pd.DataFrame, ends: Ends, series: Series, tints: list[str], shared: Shared) -> list[Any]:
+    import plotly.graph_objects as go
+
+    place = {"x": _clean(ends[0]), "y": _clean(ends[1]), "width": mark.thickness}
+    way = "h" if mark.along == "x" else "v"
+    return [go.Bar(**place, orientation=way, marker={"color": tints}, **shared, **_told(mark, rows))]
+
+
+def _words(mark: Text, rows: pd.DataFrame, ends: Ends, series: Series, tints: list[str], shared: Shared) -> list[Any]:
+    import plotly.graph_objects as go
+
+    font: dict[str, Any] = {"size": mark.size * 1.33} | ({"color": tints[0]} if mark.series else {})
+    side = {"left": "middle right", "middle": "middle center", "right": "middle left"}[mark.anchor]
+    words = [escape(str(text)) for text in rows[mark.text]]
+    place = {"x": _clean(ends[0]), "y": _clean(ends[1]), "cliponaxis": False, "showlegend": False}
+    return [
+        go.Scatter(**place, mode="text", text=words, textposition=side, textfont=font, **shared, **_told(mark, rows))
+    ]
+
+
+def _cells(chart: Chart, mark: Cell, rows: pd.DataFrame, ends: Ends, shared: Shared) -> Any:
+    import plotly.graph_objects as go
+
+    scale = chart.colours
+    assert scale is not None  # noqa: S101 - the chart refuses values without colours
+    x, y = ends
+    columns, lines = np.unique(x), np.unique(y)
+    at = (np.searchsorted(lines, y), np.searchsorted(columns, x))
+    grid = np.full((len(lines), len(columns)), np.nan)
+    grid[at] = rows[str(mark.value)].to_numpy(dtype=np.float64)
+    told: dict[str, Any] = {"hovertemplate": "%{y}, %{x}: %{z:.4g}<extra></extra>"}
+    if mark.hover and grid.size <= _TOLD_CELLS:
+        texts = np.full(grid.shape, "", dtype=object)
+        texts[at] = _hover(mark, rows)
+        told = {"customdata": texts.tolist(), "hovertemplate": "%{customdata}<extra></extra>"}
+    return go.Heatmap(
+        x=columns,
+        y=lines,
+        z=grid.astype(np.float32),
+        zmin=scale.low,
+        zmax=scale.high,
+        colorscale=[list(stop) for stop in scale_stops(scale.kind)],
+        hoverongaps=False,
+        colorbar={
+            "title": {"text": escape(scale.title), "side": "right", "font": {"size": 12}},
+            "tickformat": scale.tick_format,
+            "outlinewidth": 0,
+            "thickness": 12,
+            "tickfont": {"size": 11},
+        },
+        **shared,
+        **told,
+    )
+
+
+def _segments(
+    mark: Segment, rows: pd.DataFrame, ends: Ends, series: Series, tints: list[str], shared: Shared
+) -> list[Any]:
+    """Draw the segments of one colour as one broken line, and what is told of them at their middles."""
+    import plotly.graph_objects as go
+
+    x, y, x2, y2 = ends
+    traces = []
+    for tint, members in pd.Series(range(len(rows))).groupby(pd.Series(tints), sort=False):
+        inside = members.to_numpy()
+        gap = np.full(len(inside), np.nan)
+        line_x = np.column_stack([x[inside], x2[inside], gap]).ravel()[:-1]
+        line_y = np.column_stack([y[inside], y2[inside], gap]).ravel()[:-1]
+        look = {"color": tint, "width": mark.width * 1.2}
+        traces.append(
+            go.Scatter(x=_clean(line_x), y=_clean(line_y), mode="lines", line=look, hoverinfo="skip", **shared)
+        )
+    return traces + _hover_points(mark, rows, (x + x2) / 2, (y + y2) / 2, shared)
+
+
+def _rectangles(
+    mark: Rectangle, rows: pd.DataFrame, ends: Ends, series: Series, tints: list[str], shared: Shared
+) -> list[Any]:
+    import plotly.graph_objects as go
+
+    x, y, x2, y2 = ends
+    edge = {"color": "rgba(255,255,255,0.9)", "width": 1 if mark.edge else 0}
+    place = {
+        "x": _clean((x + x2) / 2),
+        "width": np.abs(x2 - x).tolist(),
+        "base": _clean(np.minimum(y, y2)),
+        "y": _clean(np.abs(y2 - y)),
+    }
+    return [go.Bar(**place, marker={"color": tints, "line": edge}, **shared, **_told(mark, rows))]
+
+
+def _polygons(
+    mark: Polygon, rows: pd.DataFrame, ends: Ends, series: Series, tints: list[str], shared: Shared
+) -> list[Any]:
+    """Fill the areas of one colour as one outline, and tell of each at its middle."""
+    import plotly.graph_objects as go
+
+    x, y = ends
+    shapes = list(rows.groupby(mark.shape, sort=False).indices.values())
+    outlines: dict[str, tuple[list[float | None], list[float | None]]] = {}
+    for members in shapes:
+        path = outlines.setdefault(tints[members[0]], ([], []))
+        for corners, line in zip((x[members], y[members]), path, strict=True):
+            line.extend(([None] if line else []) + _clean(np.append(corners, corners[0])))
+    look = {"width": 0.8 if mark.edge else 0, "color": "rgba(255,255,255,0.9)"}
+    traces = [
+        go.Scatter(
+            x=line_x, y=line_y, mode="lines", line=look, fill="toself", fillcolor=tint, hoverinfo="skip", **shared
+        )
+        for tint, (line_x, line_y) in outlines.items()
+    ]
+    firsts = rows.iloc[[members[0] for members in shapes]]
+    middles = [np.array([values[members].mean() for members in shapes]) for values in (x, y)]
+    return traces + _hover_points(mark, firsts, middles[0], middles[1], shared)
+
+
+_DRAWN: dict[type[Mark], Callable[..., list[Any]]] = {
+    Line: _line,
+    Band: _band,
+    Point: _points,
+    Bar: _bars,
+    Segment: _segments,
+    Rectangle: _rectangles,
+    Polygon: _polygons,
+    Text: _words,
+}
+
+
+def _hover_points(mark: Mark, rows: pd.DataFrame, x: Any, y: Any, shared: dict[str, Any]) -> list[Any]:
+    """Unseen points that tell what a line or an area is."""
+    import plotly.graph_objects as go
+
+    if not mark.hover:
+        return []
+    return [
+        go.Scatter(
+            x=_clean(x),
+            y=_clean(y),
+            mode="markers",
+            marker={"size": 9, "opacity": 0},
+            showlegend=False,
+            meta=shared["meta"] + "/hover",
+            **_told(mark, rows),
+        )
+    ]
+
+
+def _layout(figure: go.Figure, chart: Chart, *, on_page: bool) -> None:
+    width, height = (inches * _INCH for inches in chart.panel_size)
+    top = (_PANEL_TITLE if on_page else _TITLE) + (_PANEL_TITLE if chart.panels[0].title else 0)
+    below = bool(chart.legend()) and chart.legend_below()
+    beside = max(
+        20,
+        _LEGEND if chart.legend() and not below else 0,
+        _COLOUR_BAR if any(mark.value for mark in chart.marks) else 0,
+        _room_for_labels(chart),
+    )
+    foot = _FOOT + (_LEGEND_LINE if below else 0)
+    inner_height = height - _FOOT
+    total = inner_height * chart.rows + (chart.rows - 1) * (_FOOT + _PANEL_TITLE)
+    inner_width = width - _SIDE
+    across = inner_width * chart.columns + (chart.columns - 1) * _SIDE
+    figure.update_layout(
+        **LAYOUT,
+        height=total + top + foot,
+        margin={"l": _SIDE, "r": beside, "t": top, "b": foot},
+        legend={"tracegroupgap": 0, "font_size": 12, "title": {"text": escape(chart.legend_title), "font_size": 12}}
+        | ({"orientation": "h", "x": 0, "y": -_FOOT / total, "yanchor": "top"} if below else {}),
+        barmode="overlay",
+        bargap=0,
+    )
+    if not on_page:
+        told = (
+            f"<br><span style='font-size:12px;color:{SOFT}'>{escape(chart.subtitle)}</span>" if chart.subtitle else ""
+        )
+        figure.update_layout(
+            width=across + _SIDE + beside,
+            title={
+                "text": f"<b>{escape(chart.title)}</b>{told}",
+                "x": 0.01,
+                "y": 1 - 24 / (total + top + foot),
+                "yanchor": "top",
+            },
+            title_font_size=15,
+            font_color=INK,
+            paper_bgcolor="white",
+        )
+    for index, panel in enumerate(chart.panels):
+        row, column = divmod(index, chart.columns)
+        left = column * (inner_width + _SIDE) / across
+        bottom = 1 - (row * (inner_height + _FOOT + _PANEL_TITLE) + inner_height) / total
+        domains = ((left, min(left + inner_width / across, 1)), (max(bottom, 0), min(bottom + inner_height / total, 1)))
+        number = str(index + 1) if index else ""
+        for which, other, axis, domain in zip("xy", "yx", chart.axes_of(panel), domains, strict=True):
+            look = _axis(axis, which) | {"domain": domain, "anchor": other + number}
+            if index and (panel.x, panel.y)["xy".index(which)] is None and not chart.equal:
+                look |= {"matches": which}
+            if chart.equal and which == "y":
+                look |= {"scaleanchor": f"x{number}", "scaleratio": 1}
+            figure.update_layout({f"{which}axis{number}": look})
+        if panel.title:
+            figure.add_annotation(
+                text=escape(panel.title),
+                x=domains[0][0],
+                y=domains[1][1],
+                xref="paper",
+                yref="paper",
+                xanchor="left",
+                yanchor="bottom",
+                showarrow=False,
+                font={"size": 13},
+            )
+
+
+def _room_for_labels(chart: Chart) -> int:
+    """Pixels to the right that the longest label at a line's end takes."""
+    ends = [str(text) for m in chart.marks if isinstance(m, Text) and m.anchor == "left" for text in m.data[m.text]]
+    return min(24 + 7 * max(map(len, ends), default=0), 240)
+
+
+def _axis(axis: Axis, which: str) -> dict[str, Any]:
+    if axis.hidden:
+        return {"visible": False, "range": _range(axis), "zeroline": False, "showgrid": False}
+    look: dict[str, Any] = {
+        "title": {"text": escape(axis.title), "font": {"size": 13}, "standoff": 10},
+        "zeroline": False,
+        "showgrid": axis.grid,
+        "gridcolor": GRID,
+        "showline": True,
+        "linecolor": "#8c959f",
+        "ticks": "outside",
+        "tickcolor": "#8c959f",
+        "tickfont": {"size": 11},
+        "automargin": True,
+        "tickformat": axis.tick_format,
+        "range": _range(axis),
+        "type": "log" if axis.scale == "log" and axis.order is None else "linear",
+    }
+    if axis.order is not None:
+        written = axis.written()
+        look |= {
+            "tickmode": "array",
+            "tickvals": [place for place, _ in written],
+            "ticktext": [escape(text) for _, text in written],
+        }
+        if not written:  # names are told on hover
+            names = [escape(name) for name in axis.all_labels()]
+            look |= {"tickvals": list(range(len(names))), "ticktext": names, "showticklabels": False, "ticks": ""}
+        if which == "x" and max((len(text) for _, text in written), default=0) > 4:
+            look["tickangle"] = -40
+    elif axis.ticks is not None:
+        look |= {"tickmode": "array", "tickvals": list(axis.ticks)}
+    if axis.scale == "log" and axis.order is None:
+        look |= {"tickformat": axis.tick_format or "~g", "dtick": 1}
+    return look
+
+
+def _range(axis: Axis) -> list[float | None] | None:
+    span = axis.span()
+    if span is None:
+        return None
+    return [None if end is None else float(np.log10(end)) if axis.scale == "log" else end for end in span]
+
+
+def _faint(tint: str) -> str:
+    red, green, blue = (int(tint[place : place + 2], 16) for place in (1, 3, 5))
+    return f"rgba({red}, {green}, {blue}, {BAND_SHARE})"
+
+
+def _clean(values: Any) -> list[float | None]:
+    """Numbers without float noise, gaps as None: what a person would want to find in the page's source."""
+    return [float(f"{value:.6g}") if np.isfinite(value) else None for value in np.asarray(values, dtype=np.float64)]

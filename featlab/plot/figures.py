@@ -1,0 +1,90 @@
+"""`results.plot`: a method for each kind of figure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from featlab.errors import OptionError
+from featlab.plot.registry import KINDS, make_chart
+
+if TYPE_CHECKING:
+    from featlab.plot.chart import Chart
+    from featlab.plot.choose import Tables
+
+Backend = Literal["matplotlib", "plotly"]
+
+
+class Figures:
+    """Figures of results.
+
+    Each method returns a figure: of plotly, which tells what a point is on hover, or with `backend="matplotlib"` or
+    `ax=`, of matplotlib, for papers: `figure.savefig("figure.pdf")`. Both are drawn from one description, `chart()`.
+    What is not asked for is chosen: the split is validation where there is one, the layer the penultimate, the epoch
+    the last; the subtitle says so.
+
+    A figure of matplotlib shows itself in a notebook and is not known to `pyplot`; give `ax=plt.gca()` for one that is.
+
+    Parameters
+    ----------
+    results
+        Tables of an analysis.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> class Held(dict):
+    ...     parameters = {}
+    >>> row = {"split": "val", "space": "hyponym", "groups": 4, "rule": "greedy", "random_expected": 0.5}
+    >>> table = pd.DataFrame([row | {"epoch": t, "accuracy": t / 2} for t in (0, 1)])
+    >>> empty = pd.DataFrame({"space": [], "groups": []})
+    >>> figure = Figures(Held(accuracy=table, spaces=empty, onset=pd.DataFrame())).accuracy()
+    >>> [list(trace.y) for trace in figure.data][:1]
+    [[0.0, 0.5]]
+    """
+
+    def __init__(self, results: Tables) -> None:
+        self._results = results
+
+    def __repr__(self) -> str:
+        width = max(map(len, KINDS))
+        return "\n".join(["Figures", *(f"  {name:<{width}}  {kind.about}" for name, kind in KINDS.items())])
+
+    def chart(self, kind: str, **options: Any) -> Chart:
+        """Describe what the figure of a kind draws, as frames and encodings, without drawing it."""
+        return make_chart(self._results, kind, **options)
+
+    def accuracy(
+        self,
+        *,
+        split: str | None = None,
+        space: str | Sequence[str] | None = None,
+        backend: Backend | None = None,
+        ax: Any = None,
+    ) -> Any:
+        """Accuracy by label space over the epochs, beside random groups of the same sizes."""
+        return self._draw("accuracy", backend, ax, split=split, space=space)
+
+    def _draw(self, kind: str, backend: Backend | None, ax: Any, **options: Any) -> Any:
+        return draw(make_chart(self._results, kind, **options), backend, ax)
+
+
+def draw(chart: Chart, backend: Backend | None = None, ax: Any = None) -> Any:
+    """Draw a chart with a library: plotly, or matplotlib where axes are given.
+
+    Raises
+    ------
+    OptionError
+        For another library, or axes of matplotlib for plotly.
+    """
+    if backend not in (None, "matplotlib", "plotly"):
+        raise OptionError(f"backend is {backend!r}: give 'matplotlib' or 'plotly'.")
+    if backend == "plotly" and ax is not None:
+        raise OptionError("`ax` belongs to matplotlib, and backend is 'plotly': leave one of them out.")
+    if backend == "matplotlib" or ax is not None:
+        from featlab.plot.draw_matplotlib import draw_matplotlib
+
+        return draw_matplotlib(chart, ax)
+    from featlab.plot.draw_plotly import draw_plotly
+
+    return draw_plotly(chart)

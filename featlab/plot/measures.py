@@ -1,0 +1,142 @@
+"""Measures of a layer at an epoch, whichever table holds them: scores of alignment and evolution, and columns of
+collapse and geometry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from featlab.errors import DataError
+from featlab.hierarchy.labelspace import HYPONYM
+from featlab.plot.choose import Tables, choose_split, one_of
+from featlab.results.default_score import DEFAULT_SCORE
+from featlab.results.named_values import NAMED_VALUES
+from featlab.results.registry import defined_columns
+from featlab.results.schema import TABLES, control_place_columns
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A measure of layers at epochs.
+
+    Attributes
+    ----------
+    name
+        Of the score or column.
+    title
+        The same with what it was measured by, such as the distance.
+    rows
+        One row a layer and epoch: layer, epoch, value, low and high, the ends of the range of what it is compared
+        with; NaN where there is none.
+    against
+        What that range is of; an empty text where there is none.
+    split, space
+        Of which; space None where it needs none.
+    signed
+        Values may be on both sides of zero.
+    """
+
+    name: str
+    title: str
+    rows: pd.DataFrame
+    against: str
+    split: str
+    space: str | None
+    signed: bool
+
+
+def measure_names(results: Tables) -> list[str]:
+    """Names of all measures that results hold, the default score of alignment first."""
+    names: dict[str, None] = {}
+    for table in ("alignment", "evolution"):
+        names |= dict.fromkeys(results[table]["score"] if len(results[table]) else [])
+    for table in ("collapse", "geometry"):
+        held = results[table]
+        names |= dict.fromkeys(column for column in _columns(table) if len(held) and held[column].notna().any())
+    default = DEFAULT_SCORE["score"]
+    return [default, *(name for name in names if name != default)] if default in names else list(names)
+
+
+def find_measure(
+    results: Tables, score: str | None = None, *, split: str | None = None, space: str | None = None
+) -> Measure:
+    """Take one measure of all layers and epochs.
+
+    Parameters
+    ----------
+    results
+        Tables of an analysis.
+    score
+        A score of the tables `alignment` or `evolution`, or a column of `collapse` or `geometry`; by default
+        `rsa_spearman`, or without a hierarchy the first that there is.
+    split
+        By default validation.
+    space
+        Label space of a column, or of a score that needs one; by default the classes, or the finest that has it.
+
+    Raises
+    ------
+    OptionError
+        When there is no such score, split or space.
+    DataError
+        When no table holds a measure.
+    """
+    names = measure_names(results)
+    if not names:
+        raise DataError("There is no measure of a layer to draw: the run holds no layer; capture one, and analyse it.")
+    name = str(one_of("score", score, names, names[0]))
+    source = next(table for table in ("alignment", "evolution", "collapse", "geometry") if _holds(results, table, name))
+    table = results[source]
+    column = name if source in ("collapse", "geometry") else "value"
+    rows = table if column == name else table[table["score"] == name]
+    rows = rows.dropna(subset=[column])
+    chosen_split = choose_split(rows, split)
+    rows = rows[rows["split"] == chosen_split]
+    told = []
+    for key in ("metric", "taxonomy_distance", "linkage", "reference"):
+        if key in rows and rows[key].notna().any():
+            there = list(rows[key].dropna().unique())
+            wanted = DEFAULT_SCORE.get(key)
+            told.append(wanted if wanted in there else there[0])
+            rows = rows[rows[key] == told[-1]]
+    chosen_space = None
+    if "space" in rows and rows["space"].notna().any():
+        groups = rows.groupby("space")["groups"].first() if "groups" in rows else None
+        there = sorted(rows["space"].unique(), key=lambda each: groups[each] if groups is not None else 0)
+        chosen_space = str(one_of("label space", space, there, HYPONYM if HYPONYM in there else there[-1]))
+        rows = rows[rows["space"] == chosen_space]
+    elif space is not None:
+        one_of("label space", space, ["none: the score needs none"])
+    title = name + (f" ({', '.join(map(str, told))})" if told else "")
+    tidy, against = _compared(rows, source, column)
+    definition = NAMED_VALUES[source]["score"][name] if column == "value" else defined_columns(source)[name]
+    signed = definition.range in ("-1 to 1", "<= 1")
+    return Measure(name, title, tidy, against, chosen_split, chosen_space, signed)
+
+
+def _columns(table: str) -> list[str]:
+    return [column for column in TABLES[table].columns if column not in ("groups", "rows")]
+
+
+def _holds(results: Tables, table: str, name: str) -> bool:
+    held = results[table]
+    if table in ("collapse", "geometry"):
+        return len(held) > 0 and name in _columns(table)
+    return len(held) > 0 and bool((held["score"] == name).any())
+
+
+def _compared(rows: pd.DataFrame, source: str, column: str) -> tuple[pd.DataFrame, str]:
+    """Rows with the range of what they are compared with, and the name of that."""
+    tidy = rows[["layer", "epoch"]].assign(
+        value=rows[column].replace([np.inf, -np.inf], np.nan), low=np.nan, high=np.nan
+    )
+    if source == "alignment" and rows["null_mean"].notna().any():
+        spread = 2 * rows["null_std"]
+        return tidy.assign(low=rows["null_mean"] - spread, high=rows["null_mean"] + spread), "shuffled classes"
+    if source in ("collapse", "geometry"):
+        low, high, _ = control_place_columns(column)
+        if rows[low].notna().any():
+            return tidy.assign(low=rows[low], high=rows[high]), "random groups"
+    return tidy, ""

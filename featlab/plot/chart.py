@@ -17,8 +17,11 @@ import pandas as pd
 from featlab.plot.palette import SYMBOLS, UNKNOWN, Role, group_style, scale_colour
 from featlab.typing import Floats
 
+Which = Literal["x", "y"]
+
 LEGEND_MOST = 12  # entries of a legend; of more series, an even choice is named
-_LEGEND_LETTERS = 11.5  # letters of a legend to an inch
+_LEGEND_LETTERS, _LEGEND_MOST_LINES = 11.5, 2  # letters of a legend to an inch; lines of one below the panels
+_TICK_LETTERS = 10.0  # letters of labels side by side along x, to an inch of a panel
 _LONGEST = 32  # characters of a label on an axis; the rest is told on hover
 
 
@@ -95,12 +98,6 @@ class Axis:
         step = math.ceil(len(texts) / self.most)
         return [(float(place), shortened(texts[place])) for place in range(0, len(texts), max(step, 1))]
 
-    def span(self) -> tuple[float | None, float | None] | None:
-        """Lowest and highest value to show; half a category is left free beyond the outermost."""
-        if self.limits is not None or self.order is None:
-            return self.limits
-        return -0.5, len(self.order) - 0.5
-
 
 @dataclass(frozen=True)
 class Series:
@@ -174,6 +171,10 @@ class Mark:
         """Columns that the channels name."""
         return [name for name in (self.x, self.y, self.series, self.value, self.panel) if name]
 
+    def places(self, which: Which) -> list[str]:
+        """Columns of places along an axis."""
+        return [self.x if which == "x" else self.y]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Line(Mark):
@@ -192,6 +193,9 @@ class Band(Mark):
     def columns(self) -> list[str]:
         return [*super().columns(), self.high]
 
+    def places(self, which: Which) -> list[str]:
+        return [*super().places(which), *([self.high] if which == "y" else [])]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Point(Mark):
@@ -199,19 +203,23 @@ class Point(Mark):
 
     low: str | None = None
     high: str | None = None
-    along: Literal["x", "y"] = "y"
+    along: Which = "y"
     size: float = 6.0
     hollow: bool = False
 
     def columns(self) -> list[str]:
         return [*super().columns(), *(name for name in (self.low, self.high) if name)]
 
+    def places(self, which: Which) -> list[str]:
+        ends = (self.low, self.high) if which == self.along else ()
+        return [*super().places(which), *(name for name in ends if name)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bar(Mark):
     """Bars from zero to `y` at `x`, or along x from zero to `x` at `y`."""
 
-    along: Literal["x", "y"] = "y"
+    along: Which = "y"
     thickness: float = 0.7
 
 
@@ -231,6 +239,9 @@ class Segment(Mark):
     def columns(self) -> list[str]:
         return [*super().columns(), self.x2, self.y2]
 
+    def places(self, which: Which) -> list[str]:
+        return [*super().places(which), self.x2 if which == "x" else self.y2]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rectangle(Mark):
@@ -242,6 +253,9 @@ class Rectangle(Mark):
 
     def columns(self) -> list[str]:
         return [*super().columns(), self.x2, self.y2]
+
+    def places(self, which: Which) -> list[str]:
+        return [*super().places(which), self.x2 if which == "x" else self.y2]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -351,15 +365,50 @@ class Chart:
         """Axes of a panel: its own, or the chart's."""
         return panel.x or self.x, panel.y or self.y
 
-    def legend(self) -> list[str]:
-        """Keys of the series that the legend names, in order; of too many, some at equal steps with both ends."""
-        named = [key for key, series in self.series.items() if series.legend and self._drawn(key)]
-        return [named[place] for place in evenly(len(named), LEGEND_MOST)]
+    def span(self, panel: Panel, which: Which) -> tuple[float, float] | None:
+        """Lowest and highest value of an axis; None leaves both to the library.
 
-    def legend_below(self) -> bool:
-        """Tell whether the legend is so short that it stands below the panels, and leaves them their width."""
+        Half a category is left free beyond the outermost. Where one end is given, the other lies a little beyond the
+        data.
+        """
+        axis = self.axes_of(panel)["xy".index(which)]
+        if axis.limits is None:
+            return None if axis.order is None else (-0.5, len(axis.order) - 0.5)
+        low, high = axis.limits
+        if low is None or high is None:
+            held = np.concatenate([np.array([]), *self._places(panel, which)])
+            held = held[np.isfinite(held) & ((held > 0) | (axis.scale != "log"))]
+            ends = (float(held.min()), float(held.max())) if len(held) else (0.0, 1.0)
+            spare = 0.04 * ((ends[1] if high is None else high) - (ends[0] if low is None else low))
+            low = ends[0] - spare if low is None else low
+            high = ends[1] + spare if high is None else high
+        return low, high
+
+    def _places(self, panel: Panel, which: Which) -> Iterator[Floats]:
+        axis = self.axes_of(panel)["xy".index(which)]
+        for mark in self.marks:
+            rows = mark.data[mark.data[mark.panel] == panel.key] if mark.panel else mark.data
+            yield from (axis.positions(rows[name]) for name in mark.places(which))
+
+    def legend(self) -> list[str]:
+        """Keys of the series that the legend names, in order; of too many with an order or of groups, some at equal
+        steps with both ends."""
+        named = [key for key, series in self.series.items() if series.legend and self._drawn(key)]
+        many = [key for key in named if self.series[key].role in ("ordered", "group")]
+        kept = {many[place] for place in evenly(len(many), LEGEND_MOST)}
+        return [key for key in named if key in kept or key not in many]
+
+    def legend_lines(self) -> int:
+        """Lines of a legend that is so short that it stands below the panels, and leaves them their width; else 0."""
         room = _LEGEND_LETTERS * self.panel_size[0] * self.columns
-        return sum(len(self.series[key].label) + 6 for key in self.legend()) <= room and not self.legend_title
+        lines = math.ceil(sum(len(self.series[key].label) + 6 for key in self.legend()) / room)
+        return 0 if self.legend_title or lines > _LEGEND_MOST_LINES else lines
+
+    def slanted_letters(self) -> int:
+        """Letters of the longest label along x, where labels are too long to stand side by side; else 0."""
+        room = _TICK_LETTERS * self.panel_size[0]
+        lengths = [[len(text) for _, text in self.axes_of(panel)[0].written()] for panel in self.panels]
+        return max((max(each) for each in lengths if sum(each) + 2 * len(each) > room), default=0)
 
     def legend_mark(self, key: str) -> Mark:
         """Mark whose look stands in the legend for a series: the first that draws it, bands last."""

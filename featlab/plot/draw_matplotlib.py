@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -141,9 +142,9 @@ def _new_figure(chart: Chart) -> tuple[Figure, list[Axes]]:
             return held.getvalue()
 
     width, height = chart.panel_size
-    below = chart.legend_below()
-    beside = 0.0 if below else _LEGEND_INCHES
-    extra = (0.5 if chart.subtitle else 0.3) + (0.25 if below and chart.legend() else 0.0)
+    lines = chart.legend_lines()
+    beside = _LEGEND_INCHES if chart.legend() and not lines else 0.0
+    extra = (0.5 if chart.subtitle else 0.3) + 0.22 * lines + 0.05 * chart.slanted_letters() * chart.rows
     size = (width * chart.columns + beside, height * chart.rows + extra)
     figure = Shown(figsize=size, layout="constrained")
     axes: list[Any] = []
@@ -209,8 +210,7 @@ def _dress(place: Axes, chart: Chart, panel: Panel) -> None:
             line.set_major_formatter(lambda value, _, how=axis.tick_format: format(value, how))
         if axis.grid:
             line.grid(visible=True, color="#808080", alpha=0.25, linewidth=0.6)
-    x = chart.axes_of(panel)[0]
-    if x.order is not None and max((len(text) for _, text in x.written()), default=0) > 4:
+    if chart.slanted_letters():
         place.tick_params(axis="x", labelrotation=40)
         for label in place.get_xticklabels():
             label.set(ha="right", rotation_mode="anchor")
@@ -219,9 +219,10 @@ def _dress(place: Axes, chart: Chart, panel: Panel) -> None:
 
 def _bound(place: Axes, chart: Chart, panel: Panel) -> None:
     """Set the limits, last: what is drawn stretches the axes."""
-    for which, axis in zip("xy", chart.axes_of(panel), strict=True):
-        if span := axis.span():
-            getattr(place, f"set_{which}lim")(*span)
+    if span := chart.span(panel, "x"):
+        place.set_xlim(*span)
+    if span := chart.span(panel, "y"):
+        place.set_ylim(*span)
     if chart.equal:
         place.set_aspect("equal")
 
@@ -363,8 +364,9 @@ def _legend(figure: Figure, axes: Sequence[Axes], chart: Chart, *, own: bool) ->
             look = {"linewidth": 1.8, "linestyle": stroke, "marker": marker, "markersize": 4}
             handles.append(Line2D([], [], color=tint, label=label, **look))
     frame: dict[str, Any] = {"frameon": False, "title": _plain(chart.legend_title) or None, "alignment": "left"}
-    if own and chart.legend_below():
-        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), **frame)
+    if own and (lines := chart.legend_lines()):
+        columns = math.ceil(len(handles) / lines)
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns, **frame)
     elif own:
         figure.legend(handles=handles, loc="outside right upper", **frame)
     else:
@@ -375,7 +377,14 @@ def _colour_bar(figure: Figure, axes: Sequence[Axes], chart: Chart) -> None:
     if chart.colours is None or not any(mark.value for mark in chart.marks):
         return
     scale = chart.colours
-    bar = figure.colorbar(_norm(chart), ax=list(axes), label=_plain(scale.title), fraction=0.05, pad=0.02, aspect=30)
+    bar = figure.colorbar(
+        _norm(chart),
+        ax=list(axes),
+        label=_plain(scale.title),
+        fraction=0.05,
+        pad=0.02,
+        aspect=max(20, 11 * chart.panel_size[1] * chart.rows),
+    )
     bar.outline.set_visible(False)
     if scale.tick_format:
         bar.ax.yaxis.set_major_formatter(lambda value, _: format(value, scale.tick_format))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -323,16 +324,17 @@ def _hover_points(mark: Mark, rows: pd.DataFrame, x: Any, y: Any, shared: dict[s
 def _layout(figure: go.Figure, chart: Chart, *, on_page: bool) -> None:
     width, height = (inches * _INCH for inches in chart.panel_size)
     top = (_PANEL_TITLE if on_page else _TITLE) + (_PANEL_TITLE if chart.panels[0].title else 0)
-    below = bool(chart.legend()) and chart.legend_below()
+    below = chart.legend_lines()
+    between = _FOOT + round(4.2 * chart.slanted_letters())
     beside = max(
         20,
         _LEGEND if chart.legend() and not below else 0,
         _COLOUR_BAR if any(mark.value for mark in chart.marks) else 0,
         _room_for_labels(chart),
     )
-    foot = _FOOT + (_LEGEND_LINE if below else 0)
+    foot = between + _LEGEND_LINE * below
     inner_height = height - _FOOT
-    total = inner_height * chart.rows + (chart.rows - 1) * (_FOOT + _PANEL_TITLE)
+    total = inner_height * chart.rows + (chart.rows - 1) * (between + _PANEL_TITLE)
     inner_width = width - _SIDE
     across = inner_width * chart.columns + (chart.columns - 1) * _SIDE
     figure.update_layout(
@@ -340,7 +342,7 @@ def _layout(figure: go.Figure, chart: Chart, *, on_page: bool) -> None:
         height=total + top + foot,
         margin={"l": _SIDE, "r": beside, "t": top, "b": foot},
         legend={"tracegroupgap": 0, "font_size": 12, "title": {"text": escape(chart.legend_title), "font_size": 12}}
-        | ({"orientation": "h", "x": 0, "y": -_FOOT / total, "yanchor": "top"} if below else {}),
+        | ({"orientation": "h", "x": 0, "y": -between / total, "yanchor": "top"} if below else {}),
         barmode="overlay",
         bargap=0,
     )
@@ -363,11 +365,13 @@ def _layout(figure: go.Figure, chart: Chart, *, on_page: bool) -> None:
     for index, panel in enumerate(chart.panels):
         row, column = divmod(index, chart.columns)
         left = column * (inner_width + _SIDE) / across
-        bottom = 1 - (row * (inner_height + _FOOT + _PANEL_TITLE) + inner_height) / total
+        bottom = 1 - (row * (inner_height + between + _PANEL_TITLE) + inner_height) / total
         domains = ((left, min(left + inner_width / across, 1)), (max(bottom, 0), min(bottom + inner_height / total, 1)))
         number = str(index + 1) if index else ""
         for which, other, axis, domain in zip("xy", "yx", chart.axes_of(panel), domains, strict=True):
-            look = _axis(axis, which) | {"domain": domain, "anchor": other + number}
+            slant = {"tickangle": -40 if chart.slanted_letters() else 0} if which == "x" else {}
+            span = chart.span(panel, "x" if which == "x" else "y")
+            look = _axis(axis, span) | slant | {"domain": domain, "anchor": other + number}
             if index and (panel.x, panel.y)["xy".index(which)] is None and not chart.equal:
                 look |= {"matches": which}
             if chart.equal and which == "y":
@@ -393,9 +397,9 @@ def _room_for_labels(chart: Chart) -> int:
     return min(24 + 7 * max(map(len, ends), default=0), 240)
 
 
-def _axis(axis: Axis, which: str) -> dict[str, Any]:
+def _axis(axis: Axis, span: tuple[float, float] | None) -> dict[str, Any]:
     if axis.hidden:
-        return {"visible": False, "range": _range(axis), "zeroline": False, "showgrid": False}
+        return {"visible": False, "range": _range(axis, span), "zeroline": False, "showgrid": False}
     look: dict[str, Any] = {
         "title": {"text": escape(axis.title), "font": {"size": 13}, "standoff": 10},
         "zeroline": False,
@@ -408,7 +412,7 @@ def _axis(axis: Axis, which: str) -> dict[str, Any]:
         "tickfont": {"size": 11},
         "automargin": True,
         "tickformat": axis.tick_format,
-        "range": _range(axis),
+        "range": _range(axis, span),
         "type": "log" if axis.scale == "log" and axis.order is None else "linear",
     }
     if axis.order is not None:
@@ -421,8 +425,6 @@ def _axis(axis: Axis, which: str) -> dict[str, Any]:
         if not written:  # names are told on hover
             names = [escape(name) for name in axis.all_labels()]
             look |= {"tickvals": list(range(len(names))), "ticktext": names, "showticklabels": False, "ticks": ""}
-        if which == "x" and max((len(text) for _, text in written), default=0) > 4:
-            look["tickangle"] = -40
     elif axis.ticks is not None:
         look |= {"tickmode": "array", "tickvals": list(axis.ticks)}
     if axis.scale == "log" and axis.order is None:
@@ -430,11 +432,9 @@ def _axis(axis: Axis, which: str) -> dict[str, Any]:
     return look
 
 
-def _range(axis: Axis) -> list[float | None] | None:
-    span = axis.span()
-    if span is None:
-        return None
-    return [None if end is None else float(np.log10(end)) if axis.scale == "log" else end for end in span]
+def _range(axis: Axis, span: tuple[float, float] | None) -> list[float] | None:
+    logarithmic = axis.scale == "log" and axis.order is None
+    return None if span is None else [math.log10(end) if logarithmic else end for end in span]
 
 
 def _faint(tint: str) -> str:

@@ -27,8 +27,11 @@ class Kind:
 # Each is the function `make_chart(results, *, ...)` of the module of its name in `featlab.plot.kinds`.
 KINDS: dict[str, Kind] = {
     "accuracy": Kind("accuracy by label space over the epochs, beside random groups", ("split", "space")),
+    "onsets": Kind("when each label space was learned, beside random groups", ("split", "layer", "space", "score")),
     "collapse": Kind("NC1 to NC4 by label space over the epochs", ("split", "layer", "space", "score")),
+    "alignment": Kind("agreement of the layers with the hierarchy", ("split", "layer", "space", "score")),
     "heatmap": Kind("one measure of every layer at every epoch", ("split", "space", "score")),
+    "layers": Kind("measures over the layers at one epoch", ("split", "epoch", "space", "score")),
 }
 
 

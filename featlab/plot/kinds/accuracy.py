@@ -18,6 +18,11 @@ _FEW = 6  # lines that have their names at their ends, and their onsets marked
 
 _MOST_RANDOM = 12  # lines of more would hide those of the label spaces; what they say is told on hover
 
+_HOW_RANDOM = (
+    " The hierarchy is in the decisions as far as a line stands above the dashed one of its colour, which random "
+    "groups of the same sizes would reach."
+)
+
 
 def make_chart(results: Tables, *, split: str | None = None, space: str | Sequence[str] | None = None) -> Chart:
     """Describe the figure.
@@ -43,7 +48,8 @@ def make_chart(results: Tables, *, split: str | None = None, space: str | Sequen
             x="epoch",
             y="accuracy",
             series="space",
-            markers=table["epoch"].nunique() <= 30,
+            markers=table["epoch"].nunique() <= 30 and len(spaces) <= _MOST_RANDOM,
+            width=1.8 if len(spaces) <= _MOST_RANDOM else 1.0,
             hover="{label}, epoch {epoch}\naccuracy {accuracy:.1%}\nrandom groups {random_expected:.1%}",
         )
     ]
@@ -62,8 +68,7 @@ def make_chart(results: Tables, *, split: str | None = None, space: str | Sequen
         y=Axis("accuracy (share of samples)", tick_format=".0%", limits=(0.0, 1.02), grid=True),
         series=series | random,
         legend_title="label space (groups)" if len(spaces) > _FEW else "",
-        how="A line that rises earlier is learned earlier. The hierarchy is in the decisions as far as a line stands "
-        "above the dashed one of its colour, which random groups of the same sizes would reach.",
+        how="A line that rises earlier is learned earlier." + (_HOW_RANDOM if chance else ""),
     )
 
 

@@ -6,7 +6,7 @@ from featlab.plot.chart import Axis, Cell, Chart, ColourScale
 from featlab.plot.choose import EPOCHS, Tables, layers_in_order, said
 from featlab.plot.measures import find_measure
 
-_ROW_INCHES, _FEWEST, _MOST = 0.19, 2.4, 9.0
+_ROW_INCHES, _FEWEST, _MOST = 0.18, 2.4, 11.0
 
 
 def make_chart(
@@ -27,7 +27,7 @@ def make_chart(
         subtitle=said(split=measure.split, space=measure.space),
         marks=(Cell(data=rows, x="epoch", y="layer", value="value", hover="{layer}, epoch {epoch}\n{value:.4g}"),),
         x=Axis(EPOCHS, order=tuple(epochs), most=16),
-        y=Axis("layer", order=tuple(layers), most=40),
+        y=Axis("layer", order=tuple(layers), most=60),
         colours=ColourScale(measure.name, *ends, "diverging" if crossing else "sequential"),
         panel_size=(6.4, height),
         how="A row is a layer, the deepest on top; a column is an epoch, at equal steps. Empty cells are unknown.",

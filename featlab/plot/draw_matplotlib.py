@@ -264,6 +264,8 @@ def _draw(place: Axes, chart: Chart, panel: Panel, mark: Mark, key: str, rows: p
         _draw_areas(place, mark, rows, (x_axis, y_axis), tints or [tint] * len(rows), gid)
     elif isinstance(mark, Text):
         shade = INK if key == "" else tint
+        place.update_datalim(np.column_stack([x, y]))
+        place.autoscale_view()
         for at_x, at_y, words in zip(x, y, rows[mark.text], strict=True):
             place.text(
                 at_x,

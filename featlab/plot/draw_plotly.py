@@ -16,6 +16,7 @@ from featlab.plot.chart import (
     Bar,
     Cell,
     Chart,
+    ColourScale,
     Line,
     Mark,
     Panel,
@@ -80,6 +81,9 @@ def draw_plotly(chart: Chart, *, on_page: bool = False) -> go.Figure:
                 _enter(trace, chart.series.get(key), key in named and chart.legend_mark(key) is mark)
                 named -= {key} if trace.showlegend else set()
                 figure.add_trace(trace)
+    valued = [mark for mark in chart.marks if mark.value]
+    if chart.colours is not None and valued and not any(isinstance(mark, Cell) for mark in valued):
+        figure.add_trace(_colours_alone(chart.colours))  # cells bring the bar of colours themselves
     _layout(figure, chart, on_page=on_page)
     return figure
 
@@ -163,15 +167,20 @@ def _points(mark: Point, rows: pd.DataFrame, ends: Ends, series: Series, tints: 
         "color": tints[0] if single else tints,
         "line": {"width": 1.6 if mark.hollow else 0},
     }
-    bars: dict[str, Any] = {}
-    if mark.low and mark.high:
-        low, high = (rows[name].to_numpy(dtype=np.float64) for name in (mark.low, mark.high))
-        at = x if mark.along == "x" else y
-        bar: dict[str, Any] = {"type": "data", "symmetric": False, "thickness": 1.8, "width": 0}
-        bar |= {"array": np.nan_to_num(high - at).tolist(), "arrayminus": np.nan_to_num(at - low).tolist()}
-        bars = {f"error_{mark.along}": bar | ({"color": tints[0]} if single else {})}
     place = {"x": _clean(x), "y": _clean(y), "cliponaxis": False}
-    return [go.Scatter(**place, mode="markers", marker=look, **bars, **shared, **_told(mark, rows))]
+    told = _told(mark, rows)
+    if not (mark.low and mark.high):
+        return [go.Scatter(**place, mode="markers", marker=look, **shared, **told)]
+    low, high = (rows[name].to_numpy(dtype=np.float64) for name in (mark.low, mark.high))
+    if single:
+        at = x if mark.along == "x" else y
+        bar: dict[str, Any] = {"type": "data", "symmetric": False, "thickness": 1.8, "width": 0, "color": tints[0]}
+        bar |= {"array": np.nan_to_num(high - at).tolist(), "arrayminus": np.nan_to_num(at - low).tolist()}
+        return [go.Scatter(**place, mode="markers", marker=look, **{f"error_{mark.along}": bar}, **shared, **told)]
+    # Error bars of one trace have one colour: those of values are lines.
+    ends = [low, y, high, y] if mark.along == "x" else [x, low, x, high]
+    bars = _broken_lines(ends, tints, 1.8, {"meta": f"{shared['meta']}/interval", "showlegend": False})
+    return [*bars, go.Scatter(**place, mode="markers", marker=look, **shared, **told)]
 
 
 def _bars(mark: Bar, rows: pd.DataFrame, ends: Ends, series: Series, tints: list[str], shared: Shared) -> list[Any]:
@@ -217,36 +226,63 @@ def _cells(chart: Chart, mark: Cell, rows: pd.DataFrame, ends: Ends, shared: Sha
         zmax=scale.high,
         colorscale=[list(stop) for stop in scale_stops(scale.kind)],
         hoverongaps=False,
-        colorbar={
-            "title": {"text": escape(scale.title), "side": "right", "font": {"size": 12}},
-            "tickformat": scale.tick_format,
-            "outlinewidth": 0,
-            "thickness": 12,
-            "tickfont": {"size": 11},
-        },
+        colorbar=_colour_bar(scale),
         **shared,
         **told,
     )
+
+
+def _colour_bar(scale: ColourScale) -> dict[str, Any]:
+    return {
+        "title": {"text": escape(scale.title), "side": "right", "font": {"size": 12}},
+        "tickformat": scale.tick_format,
+        "outlinewidth": 0,
+        "thickness": 12,
+        "tickfont": {"size": 11},
+    }
+
+
+def _colours_alone(scale: ColourScale) -> Any:
+    """A trace without a point, which brings the bar of colours."""
+    import plotly.graph_objects as go
+
+    look = {
+        "color": [scale.low],
+        "cmin": scale.low,
+        "cmax": scale.high,
+        "colorscale": [list(stop) for stop in scale_stops(scale.kind)],
+        "showscale": True,
+        "colorbar": _colour_bar(scale),
+    }
+    place = {"x": [None], "y": [None], "mode": "markers", "hoverinfo": "skip", "showlegend": False}
+    return go.Scatter(**place, marker=look, meta="colours")
 
 
 def _segments(
     mark: Segment, rows: pd.DataFrame, ends: Ends, series: Series, tints: list[str], shared: Shared
 ) -> list[Any]:
     """Draw the segments of one colour as one broken line, and what is told of them at their middles."""
+
+    x, y, x2, y2 = ends
+    lines = _broken_lines(ends, tints, mark.width * 1.2, shared)
+    return lines + _hover_points(mark, rows, (x + x2) / 2, (y + y2) / 2, shared)
+
+
+def _broken_lines(ends: Ends, tints: list[str], width: float, shared: Shared) -> list[Any]:
     import plotly.graph_objects as go
 
     x, y, x2, y2 = ends
     traces = []
-    for tint, members in pd.Series(range(len(rows))).groupby(pd.Series(tints), sort=False):
+    for tint, members in pd.Series(range(len(tints))).groupby(pd.Series(tints), sort=False):
         inside = members.to_numpy()
         gap = np.full(len(inside), np.nan)
         line_x = np.column_stack([x[inside], x2[inside], gap]).ravel()[:-1]
         line_y = np.column_stack([y[inside], y2[inside], gap]).ravel()[:-1]
-        look = {"color": tint, "width": mark.width * 1.2}
+        look = {"color": tint, "width": width}
         traces.append(
             go.Scatter(x=_clean(line_x), y=_clean(line_y), mode="lines", line=look, hoverinfo="skip", **shared)
         )
-    return traces + _hover_points(mark, rows, (x + x2) / 2, (y + y2) / 2, shared)
+    return traces
 
 
 def _rectangles(
@@ -326,12 +362,9 @@ def _layout(figure: go.Figure, chart: Chart, *, on_page: bool) -> None:
     top = (_PANEL_TITLE if on_page else _TITLE) + (_PANEL_TITLE if chart.panels[0].title else 0)
     below = chart.legend_lines()
     between = _FOOT + round(4.2 * chart.slanted_letters())
-    beside = max(
-        20,
-        _LEGEND if chart.legend() and not below else 0,
-        _COLOUR_BAR if any(mark.value for mark in chart.marks) else 0,
-        _room_for_labels(chart),
-    )
+    bar = _COLOUR_BAR if any(mark.value for mark in chart.marks) else 0
+    legend = _LEGEND if chart.legend() and not below else 0
+    beside = max(20, legend + bar, _room_for_labels(chart))
     foot = between + _LEGEND_LINE * below
     inner_height = height - _FOOT
     total = inner_height * chart.rows + (chart.rows - 1) * (between + _PANEL_TITLE)
@@ -342,7 +375,8 @@ def _layout(figure: go.Figure, chart: Chart, *, on_page: bool) -> None:
         height=total + top + foot,
         margin={"l": _SIDE, "r": beside, "t": top, "b": foot},
         legend={"tracegroupgap": 0, "font_size": 12, "title": {"text": escape(chart.legend_title), "font_size": 12}}
-        | ({"orientation": "h", "x": 0, "y": -between / total, "yanchor": "top"} if below else {}),
+        | ({"orientation": "h", "x": 0, "y": -between / total, "yanchor": "top"} if below else {})
+        | ({"x": 1.02 + bar / across} if bar and not below else {}),
         barmode="overlay",
         bargap=0,
     )

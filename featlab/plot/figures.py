@@ -65,6 +65,79 @@ class Figures:
         """Accuracy by label space over the epochs, beside random groups of the same sizes."""
         return self._draw("accuracy", backend, ax, split=split, space=space)
 
+    def onsets(
+        self,
+        *,
+        split: str | None = None,
+        layer: str | None = None,
+        space: str | Sequence[str] | None = None,
+        score: str | None = None,
+        backend: Backend | None = None,
+        ax: Any = None,
+    ) -> Any:
+        """By when each label space was learned, with intervals, beside the classes and random groups.
+
+        `score` is a series of the table `onset`: accuracy, or a column of `collapse`, of `layer`.
+        """
+        return self._draw("onsets", backend, ax, split=split, layer=layer, space=space, score=score)
+
+    def collapse(
+        self,
+        *,
+        split: str | None = None,
+        layer: str | None = None,
+        space: str | Sequence[str] | None = None,
+        score: str | Sequence[str] | None = None,
+        backend: Backend | None = None,
+        ax: Any = None,
+    ) -> Any:
+        """NC1 to NC4 by label space over the epochs, with the bands of random groups.
+
+        `score` names columns of `collapse` in place of one for each property.
+        """
+        return self._draw("collapse", backend, ax, split=split, layer=layer, space=space, score=score)
+
+    def alignment(
+        self,
+        *,
+        split: str | None = None,
+        layer: str | None = None,
+        space: str | None = None,
+        score: str | None = None,
+        backend: Backend | None = None,
+        ax: Any = None,
+    ) -> Any:
+        """Agreement of the layers with the hierarchy over the epochs, beside shuffled classes."""
+        return self._draw("alignment", backend, ax, split=split, layer=layer, space=space, score=score)
+
+    def heatmap(
+        self,
+        *,
+        split: str | None = None,
+        space: str | None = None,
+        score: str | None = None,
+        backend: Backend | None = None,
+        ax: Any = None,
+    ) -> Any:
+        """One measure of every layer at every epoch.
+
+        `score` is a score of `alignment` or `evolution`, or a column of `collapse` or `geometry`.
+        """
+        return self._draw("heatmap", backend, ax, split=split, space=space, score=score)
+
+    def layers(
+        self,
+        *,
+        split: str | None = None,
+        epoch: int | None = None,
+        space: str | Sequence[str] | None = None,
+        score: str | Sequence[str] | None = None,
+        backend: Backend | None = None,
+        ax: Any = None,
+    ) -> Any:
+        """Measures over the layers at one epoch; `score` names them, as in `heatmap`."""
+        return self._draw("layers", backend, ax, split=split, epoch=epoch, space=space, score=score)
+
     def _draw(self, kind: str, backend: Backend | None, ax: Any, **options: Any) -> Any:
         return draw(make_chart(self._results, kind, **options), backend, ax)
 

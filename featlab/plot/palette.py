@@ -9,7 +9,7 @@ Role = Literal["ordered", "group", "mixed", "band", "ink"]
 
 # For groups without an order. No two of them, nor one of them and MIXED, look alike to any of the common colour
 # deficiencies, on white or near-black: tests/test_palette.py measures it.
-GROUPS = ("#48B4FC", "#E4480C", "#B448FC", "#F09C00", "#00606C", "#A8240C", "#6C78A8", "#9000C0")
+GROUPS = ("#48B4FC", "#E4480C", "#B448FC", "#F09C00", "#00606C", "#A8240C", "#9000C0", "#6C78A8")
 MIXED = "#9AA0A6"
 UNKNOWN = "#d5d9de"  # of a value that nobody knows
 BAND = "rgba(128, 128, 128, 0.18)"
@@ -17,8 +17,8 @@ BAND_GREY, BAND_SHARE = "#808080", 0.18  # the same, for libraries that take the
 INK, SOFT = "#1f2328", "#59636e"  # of words and axes on paper; a page lends its own
 
 # For things with an order (coarse to fine, shallow to deep): blue to orange, the axis that every common colour
-# deficiency keeps, at a lightness that reads on white and on near-black.
-_RAMP = ((63, 111, 216), (142, 91, 208), (198, 79, 158), (224, 100, 79), (229, 149, 15))
+# deficiency keeps, and from dark to light, as far as both read on white and on near-black.
+_RAMP = ((46, 64, 182), (120, 78, 194), (191, 90, 153), (232, 131, 88), (227, 168, 34))
 
 # For numbers: dark to light with one hue after the other, and from one hue over pale to the other.
 _SCALES = {
@@ -46,7 +46,7 @@ def colour(role: Role, place: float = 0.0) -> str:
     Examples
     --------
     >>> colour("ordered", 1.0), colour("group", 1), colour("mixed")
-    ('#e5950f', '#E4480C', '#9AA0A6')
+    ('#e3a822', '#E4480C', '#9AA0A6')
     """
     if role == "ordered":
         return _between(_RAMP, place)
@@ -94,7 +94,7 @@ def ordered_colours(count: int) -> list[str]:
     Examples
     --------
     >>> ordered_colours(2)
-    ['#3f6fd8', '#e5950f']
+    ['#2e40b6', '#e3a822']
     """
     return [_between(_RAMP, index / max(count - 1, 1)) for index in range(count)]
 

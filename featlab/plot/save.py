@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from featlab.errors import OptionError
+from featlab.errors import FeatlabError, OptionError
 from featlab.replacing import write_text
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ def save_chart(chart: Chart, path: str | os.PathLike[str]) -> None:
             from featlab.plot.draw_matplotlib import draw_matplotlib, save_figure
 
             save_figure(draw_matplotlib(chart), target)
+    except FeatlabError:
+        raise
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or str(error)
         raise OptionError(

@@ -283,11 +283,7 @@ def _fact(value: Any) -> str:
     if isinstance(value, Mapping) and isinstance(value.get("parents"), Mapping):
         levels = ", ".join(map(str, _sized(value.get("levels")))) or "none"
         return f"{len(_sized(value.get('classes')))} classes, {len(value['parents'])} nodes, named levels: {levels}"
-    if (
-        isinstance(value, Sequence)
-        and not isinstance(value, str)
-        and all(isinstance(v, str | int | float) for v in value)
-    ):
+    if isinstance(value, list | tuple) and all(isinstance(item, str | int | float) for item in value):
         text = ", ".join(str(item) for item in value)
     else:
         text = value if isinstance(value, str) else json.dumps(value, default=str)

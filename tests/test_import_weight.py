@@ -10,7 +10,20 @@ import pytest
 
 import featlab
 
-HEAVY = ("torch", "dask", "distributed", "pandas", "zarr", "scipy", "sklearn", "plotly", "rich", "pyarrow", "numpy")
+HEAVY = (
+    "torch",
+    "dask",
+    "distributed",
+    "pandas",
+    "zarr",
+    "scipy",
+    "sklearn",
+    "plotly",
+    "matplotlib",
+    "rich",
+    "pyarrow",
+    "numpy",
+)
 TORCH_ROOMS = ("featlab.capture", "featlab.demo")
 
 
@@ -46,10 +59,10 @@ def test_only_capture_and_demo_load_torch() -> None:
     assert "torch" not in loaded_by(f"import {', '.join(modules)}")
 
 
-@pytest.mark.parametrize("command", ["info", "analyze", "show", "report"])
+@pytest.mark.parametrize("command", ["info", "analyze", "show", "plot", "report"])
 def test_commands_that_read_load_no_torch(command: str) -> None:
     call = f"from featlab_cli.main import main; main(['{command}', '--help'], standalone_mode=False)"
-    assert not loaded_by(call) & {"torch", "dask", "pandas", "zarr", "scipy", "plotly"}
+    assert not loaded_by(call) & {"torch", "dask", "pandas", "zarr", "scipy", "plotly", "matplotlib"}
 
 
 @pytest.mark.parametrize("command", ["demo", "capture", "replay"])

@@ -82,7 +82,7 @@ def test_the_lowest_pins_are_the_bounds_of_pyproject() -> None:
     extras = project["optional-dependencies"]
     wanted = [
         *project["dependencies"],
-        *(entry for name in ("lightning", "s3", "transformers", "xarray") for entry in extras[name]),
+        *(entry for name in ("lightning", "plot", "s3", "transformers", "xarray") for entry in extras[name]),
     ]
     bounds = dict(re.fullmatch(r"([\w-]+)(?:\[.*\])?>=([\d.]+)", entry).groups() for entry in wanted)
     lines = (ROOT / "constraints-lowest.txt").read_text(encoding="utf-8").splitlines()

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from featlab.errors import OptionError
+from featlab.messages import joined
 from featlab_cli import completion
 
 SUFFIXES = (".svg", ".pdf", ".png", ".html")
@@ -15,7 +16,7 @@ SUFFIXES = (".svg", ".pdf", ".png", ".html")
 
 @click.command("plot")
 @click.argument("results", type=click.Path())
-@click.argument("kind", shell_complete=completion.among(completion.kinds))
+@click.argument("kind", required=False, shell_complete=completion.among(completion.kinds))
 @click.option(
     "-o",
     "--out",
@@ -27,16 +28,23 @@ SUFFIXES = (".svg", ".pdf", ".png", ".html")
 @click.option("--epoch", type=int, help="Which epoch.  [default: the last]")
 @click.option("--space", help="Which label space.  [default: by figure]")
 @click.option("--score", help="Which score, measure or series.  [default: by figure]")
-def command(results: str, kind: str, out: str | None, **options: Any) -> None:
-    """Draw the figure KIND of RESULTS.
+def command(results: str, kind: str | None, out: str | None, **options: Any) -> None:
+    """Draw the figure KIND of RESULTS, or without one, list the kinds.
 
     SVG, PDF and PNG take matplotlib (`pip install 'featlab[plot]'`); a page of HTML tells more on hover.
 
     \b
-    featlab plot run.results accuracy -o accuracy.svg
+    featlab plot run.results
+    featlab plot run.results accuracy -o accuracy.html
+    featlab plot run.results collapse --layer layer4 -o collapse.svg
     """
+    from featlab.plot.registry import KINDS, make_chart
+
+    if kind is None:
+        for name, entry in KINDS.items():
+            click.echo(f"{name:<{max(map(len, KINDS))}}  {entry.about}  (takes {joined(entry.takes)})")
+        return
     import featlab
-    from featlab.plot.registry import make_chart
     from featlab.plot.save import save_chart
 
     path = Path(out or f"{kind}.html")

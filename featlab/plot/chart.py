@@ -129,13 +129,50 @@ class Series:
 
 @dataclass(frozen=True)
 class ColourScale:
-    """Colours of numbers: "sequential" from low to high, or "diverging" from a middle half-way between them."""
+    """Colours of numbers: "sequential" from low to high, or "diverging" from a middle half-way between them.
+
+    On a logarithmic scale, colours go by the logarithm to base 10, and numbers that are not above 0 are unknown.
+    """
 
     title: str
     low: float
     high: float
     kind: Literal["sequential", "diverging"] = "sequential"
     tick_format: str = ""
+    log: bool = False
+
+    def places(self, values: Any) -> Floats:
+        """Numbers as they stand along the scale.
+
+        Examples
+        --------
+        >>> ColourScale("", 0.1, 10.0, log=True).places([0.1, 10.0]).tolist()
+        [-1.0, 1.0]
+        """
+        known = np.asarray(values, dtype=np.float64)
+        if not self.log:
+            return known
+        return np.log10(np.where(known > 0, known, np.nan))
+
+    def ends(self) -> tuple[float, float]:
+        """Places of the lowest and the highest number."""
+        low, high = self.places([self.low, self.high])
+        return float(low), float(high)
+
+    def ticks(self) -> dict[float, str] | None:
+        """Places and texts of the labels of a logarithmic scale; None leaves them to the library.
+
+        Examples
+        --------
+        >>> ColourScale("", 0.07, 20.0, log=True).ticks()
+        {-1.0: '0.1', 0.0: '1', 1.0: '10'}
+        """
+        if not self.log:
+            return None
+        low, high = self.ends()
+        steps = (1.0,) if high - low > 1.5 else (1.0, 2.0, 5.0)
+        known = [step * 10.0**power for power in range(math.floor(low), math.ceil(high) + 1) for step in steps]
+        return {math.log10(each): f"{each:g}" for each in known if low <= math.log10(each) <= high}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -466,9 +503,9 @@ def value_colours(chart: Chart, mark: Mark, rows: pd.DataFrame) -> list[str] | N
     """Colours of the values of rows; None for marks that take that of their series."""
     if mark.value is None or chart.colours is None:
         return None
-    scale = chart.colours
-    shares = (rows[mark.value].to_numpy(dtype=np.float64) - scale.low) / ((scale.high - scale.low) or 1.0)
-    return [UNKNOWN if np.isnan(share) else scale_colour(scale.kind, share) for share in shares.tolist()]
+    low, high = chart.colours.ends()
+    shares = (chart.colours.places(rows[mark.value]) - low) / ((high - low) or 1.0)
+    return [UNKNOWN if np.isnan(share) else scale_colour(chart.colours.kind, share) for share in shares.tolist()]
 
 
 def hover_texts(mark: Mark, rows: pd.DataFrame) -> list[str]:

@@ -250,7 +250,7 @@ def _draw(place: Axes, chart: Chart, panel: Panel, mark: Mark, key: str, rows: p
         for patch in draw(where, length, mark.thickness, color=tints or tint, label=_plain(series.label)):
             patch.set_gid(gid)
     elif isinstance(mark, Cell):
-        _draw_cells(place, chart, x, y, rows[str(mark.value)].to_numpy(dtype=np.float64), gid)
+        _draw_cells(place, chart, x, y, rows[str(mark.value)], gid)
     elif isinstance(mark, Segment):
         from matplotlib.collections import LineCollection
 
@@ -307,7 +307,8 @@ def _draw_points(
 def _draw_cells(place: Axes, chart: Chart, x: Any, y: Any, values: Any, gid: str) -> None:
     columns, lines = np.unique(x), np.unique(y)
     grid = np.full((len(lines), len(columns)), np.nan)
-    grid[np.searchsorted(lines, y), np.searchsorted(columns, x)] = values
+    assert chart.colours is not None  # noqa: S101 - the chart refuses values without colours
+    grid[np.searchsorted(lines, y), np.searchsorted(columns, x)] = chart.colours.places(values)
     extent = (columns[0] - 0.5, columns[-1] + 0.5, lines[0] - 0.5, lines[-1] + 0.5)
     image = place.imshow(grid, origin="lower", extent=extent, aspect="auto", interpolation="nearest", gid=gid)
     scale = _norm(chart)
@@ -341,7 +342,7 @@ def _norm(chart: Chart) -> Any:
     scale = chart.colours
     assert scale is not None  # noqa: S101 - the chart refuses values without colours
     stops = [(place, shade) for place, shade in scale_stops(scale.kind)]
-    return ScalarMappable(Normalize(scale.low, scale.high), LinearSegmentedColormap.from_list("featlab", stops, N=1024))
+    return ScalarMappable(Normalize(*scale.ends()), LinearSegmentedColormap.from_list("featlab", stops, N=1024))
 
 
 def _legend(figure: Figure, axes: Sequence[Axes], chart: Chart, *, own: bool) -> None:
@@ -388,7 +389,10 @@ def _colour_bar(figure: Figure, axes: Sequence[Axes], chart: Chart) -> None:
         aspect=max(20, 11 * chart.panel_size[1] * chart.rows),
     )
     bar.outline.set_visible(False)
-    if scale.tick_format:
+    if (ticks := scale.ticks()) is not None:
+        bar.set_ticks(list(ticks), labels=list(ticks.values()))
+        bar.ax.minorticks_off()
+    elif scale.tick_format:
         bar.ax.yaxis.set_major_formatter(lambda value, _: format(value, scale.tick_format))
 
 

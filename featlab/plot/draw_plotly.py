@@ -212,8 +212,9 @@ def _cells(chart: Chart, mark: Cell, rows: pd.DataFrame, ends: Ends, shared: Sha
     columns, lines = np.unique(x), np.unique(y)
     at = (np.searchsorted(lines, y), np.searchsorted(columns, x))
     grid = np.full((len(lines), len(columns)), np.nan)
-    grid[at] = rows[str(mark.value)].to_numpy(dtype=np.float64)
+    grid[at] = scale.places(rows[str(mark.value)])
     told: dict[str, Any] = {"hovertemplate": "%{y}, %{x}: %{z:.4g}<extra></extra>"}
+    low, high = scale.ends()
     if mark.hover and grid.size <= _TOLD_CELLS:
         texts = np.full(grid.shape, "", dtype=object)
         texts[at] = _hover(mark, rows)
@@ -222,8 +223,8 @@ def _cells(chart: Chart, mark: Cell, rows: pd.DataFrame, ends: Ends, shared: Sha
         x=columns,
         y=lines,
         z=grid.astype(np.float32),
-        zmin=scale.low,
-        zmax=scale.high,
+        zmin=low,
+        zmax=high,
         colorscale=[list(stop) for stop in scale_stops(scale.kind)],
         hoverongaps=False,
         colorbar=_colour_bar(scale),
@@ -233,7 +234,9 @@ def _cells(chart: Chart, mark: Cell, rows: pd.DataFrame, ends: Ends, shared: Sha
 
 
 def _colour_bar(scale: ColourScale) -> dict[str, Any]:
-    return {
+    ticks = scale.ticks()
+    look = {"tickvals": list(ticks), "ticktext": list(ticks.values())} if ticks is not None else {}
+    return look | {
         "title": {"text": escape(scale.title), "side": "right", "font": {"size": 12}},
         "tickformat": scale.tick_format,
         "outlinewidth": 0,
@@ -246,10 +249,11 @@ def _colours_alone(scale: ColourScale) -> Any:
     """A trace without a point, which brings the bar of colours."""
     import plotly.graph_objects as go
 
+    low, high = scale.ends()
     look = {
-        "color": [scale.low],
-        "cmin": scale.low,
-        "cmax": scale.high,
+        "color": [low],
+        "cmin": low,
+        "cmax": high,
         "colorscale": [list(stop) for stop in scale_stops(scale.kind)],
         "showscale": True,
         "colorbar": _colour_bar(scale),

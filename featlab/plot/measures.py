@@ -8,13 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from featlab.errors import DataError
+from featlab.errors import DataError, OptionError
 from featlab.hierarchy.labelspace import HYPONYM
-from featlab.plot.choose import Tables, choose_split, one_of
+from featlab.plot.choose import Tables, choose_split, one_of, spaces_in_order
 from featlab.results.default_score import DEFAULT_SCORE
 from featlab.results.named_values import NAMED_VALUES
 from featlab.results.registry import defined_columns
 from featlab.results.schema import TABLES, control_place_columns
+
+LOGARITHMIC = ("nc1_pinv", "nc1_trace_ratio", "nc1_cdnv")  # columns that fall over orders of magnitude
+SHARES = ("nc4_agreement", "ncc_accuracy")  # of rows
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,12 @@ class Measure:
     split: str
     space: str | None
     signed: bool
+
+    @property
+    def logarithmic(self) -> bool:
+        """Values go over orders of magnitude, and are all above 0: those of NC1."""
+        known = self.rows["value"].dropna()
+        return self.name in LOGARITHMIC and len(known) > 0 and bool((known > 0).all())
 
 
 def measure_names(results: Tables) -> list[str]:
@@ -103,12 +112,11 @@ def find_measure(
             rows = rows[rows[key] == told[-1]]
     chosen_space = None
     if "space" in rows and rows["space"].notna().any():
-        groups = rows.groupby("space")["groups"].first() if "groups" in rows else None
-        there = sorted(rows["space"].unique(), key=lambda each: groups[each] if groups is not None else 0)
+        there = spaces_in_order(results, rows)
         chosen_space = str(one_of("label space", space, there, HYPONYM if HYPONYM in there else there[-1]))
         rows = rows[rows["space"] == chosen_space]
     elif space is not None:
-        one_of("label space", space, ["none: the score needs none"])
+        raise OptionError(f"the score {name!r} is of no label space, and space is {space!r}: leave it out.")
     title = name + (f" ({', '.join(map(str, told))})" if told else "")
     tidy, against = _compared(rows, source, column)
     definition = NAMED_VALUES[source]["score"][name] if column == "value" else defined_columns(source)[name]

@@ -21,6 +21,7 @@ from featlab.plot.choose import (
     space_labels,
 )
 from featlab.plot.labels import few
+from featlab.plot.measures import LOGARITHMIC, SHARES
 from featlab.results.schema import TABLES, control_place_columns
 
 # Of each property the column to begin with, and what its panel is called.
@@ -30,8 +31,6 @@ _PROPERTIES = {
     "nc3_duality": "NC3 · means against the classifier",
     "nc4_agreement": "NC4 · classifier is nearest mean",
 }
-_LOGARITHMIC = ("nc1_pinv", "nc1_trace_ratio", "nc1_cdnv")
-_SHARES = ("nc4_agreement", "ncc_accuracy")
 _MOST_SPACES = 6  # bands of more would cover each other
 _NO_CLASSIFIER = "unknown: the layer does not feed\na classifier that the run stores"
 
@@ -106,10 +105,10 @@ def _panel(column: str, rows: pd.DataFrame) -> Panel:
     positive = len(rows) > 0 and bool((rows["value"] > 0).all())
     if rows.empty:
         axis = Axis(column, hidden=True, limits=(0.0, 1.0))
-    elif column in _SHARES:
+    elif column in SHARES:
         axis = Axis(column, tick_format=".0%", limits=(0.0, 1.02), grid=True)
     else:
-        axis = Axis(column, scale="log" if column in _LOGARITHMIC and positive else "linear", grid=True)
+        axis = Axis(column, scale="log" if column in LOGARITHMIC and positive else "linear", grid=True)
     return Panel(column, title, y=axis)
 
 

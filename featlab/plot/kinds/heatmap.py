@@ -28,7 +28,7 @@ def make_chart(
         marks=(Cell(data=rows, x="epoch", y="layer", value="value", hover="{layer}, epoch {epoch}\n{value:.4g}"),),
         x=Axis(EPOCHS, order=tuple(epochs), most=16),
         y=Axis("layer", order=tuple(layers), most=60),
-        colours=ColourScale(measure.name, *ends, "diverging" if crossing else "sequential"),
+        colours=ColourScale(measure.name, *ends, "diverging" if crossing else "sequential", log=measure.logarithmic),
         panel_size=(6.4, height),
         how="A row is a layer, the deepest on top; a column is an epoch, at equal steps. Empty cells are unknown.",
     )

@@ -18,12 +18,10 @@ from featlab.plot.choose import (
     space_labels,
     spaces_in_order,
 )
-from featlab.plot.measures import find_measure, measure_names
+from featlab.plot.measures import LOGARITHMIC, SHARES, find_measure, measure_names
 from featlab.results.schema import TABLES
 
 _DEFAULT = ("rsa_spearman", "nc1_pinv", "ncc_accuracy", "means_participation")
-_LOGARITHMIC = ("nc1_pinv", "nc1_trace_ratio", "nc1_cdnv")
-_SHARES = ("nc4_agreement", "ncc_accuracy")
 _MOST_SPACES = 5
 _HIERARCHY = "whole hierarchy"
 
@@ -105,7 +103,7 @@ def _bands(rows: pd.DataFrame) -> list[Mark]:
 
 
 def _panel(name: str, rows: pd.DataFrame) -> Panel:
-    if name in _SHARES:
+    if name in SHARES:
         return Panel(name, name, y=Axis(name, tick_format=".0%", limits=(0.0, 1.02), grid=True))
     positive = bool((rows["value"].dropna() > 0).all())
-    return Panel(name, name, y=Axis(name, scale="log" if name in _LOGARITHMIC and positive else "linear", grid=True))
+    return Panel(name, name, y=Axis(name, scale="log" if name in LOGARITHMIC and positive else "linear", grid=True))

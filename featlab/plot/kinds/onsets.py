@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from featlab.errors import DataError
+from featlab.errors import DataError, OptionError
 from featlab.hierarchy.labelspace import HYPONYM
 from featlab.metrics.courses import UNTOLD
 from featlab.plot.chart import Axis, Chart, Line, Mark, Point, Segment, Series, Text
@@ -53,7 +53,7 @@ def make_chart(
         layer = choose_layer(results, table, layer)
         table = table[table["layer"] == layer]
     elif layer is not None:
-        one_of("layer", layer, [f"none: {series} is of the classifier"])
+        raise OptionError(f"the series {series!r} is of the classifier, and layer is {layer!r}: leave one of them out.")
     spaces = choose_spaces(results, table, space)[::-1]  # from the bottom: the broadest on top
     labels = space_labels(results, spaces)
     rows = _placed(table[table["space"].isin(spaces) & table["fraction"].isin(_LOOKS)], spaces, labels)

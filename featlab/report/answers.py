@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from featlab.errors import FeatlabError
+from featlab.hierarchy.labelspace import HYPONYM
 from featlab.plot.choose import Tables, layers_in_order, some_hypernym_space
 from featlab.report.variants import Choices
 from featlab.results.default_score import default_rows
@@ -84,7 +85,7 @@ def _levels(
                "before random groups", "range")  # fmt: skip
     rows = []
     for row in table.to_dict("records"):
-        cells = [str(row["space"])]
+        cells = [_space(row["space"])]
         for name in ("onset", "earlier", "than_random"):
             low, high = ("low", "high") if name == "onset" else (f"{name}_low", f"{name}_high")
             cells += [_number(row[name]), _interval(row[low], row[high])]
@@ -116,7 +117,7 @@ def collapse_answers(results: Tables, choices: Choices) -> Iterator[Answer]:
             rows.append(
                 [
                     str(row["series"]),
-                    str(row["space"]),
+                    _space(row["space"]),
                     _number(at["onset"]),
                     _number(row["difference"]),
                     _interval(row["low"], row["high"]),
@@ -183,7 +184,8 @@ def confusion_answers(results: Tables, choices: Choices) -> Iterator[Answer]:
                 totals = mine.groupby("group")["rows"].sum()
                 wrong = mine[mine["group"] != mine["predicted_group"]].nlargest(_MOST, "rows")
                 share = 1 - wrong_rows(mine) / max(int(totals.sum()), 1)
-                told = f"At epoch {epoch}, {share:.1%} of the rows were told to the right group of {space or default}"
+                where = _space(space or default)
+                told = f"At epoch {epoch}, {share:.1%} of the rows were told to the right group of {where}"
                 rows = [
                     [
                         str(row["group_name"]),
@@ -301,6 +303,10 @@ def _rest(rows: Sequence[object], command: str) -> str:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
+
+
+def _space(name: object) -> str:
+    return "classes" if name == HYPONYM else str(name)
 
 
 def _number(value: float) -> str:

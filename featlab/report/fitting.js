@@ -1,8 +1,8 @@
 // Fits a figure of plotly to the width it has and to the page's colours.
 const NARROW = 600;
 const PANEL = 300; // least width of one of several panels
-const FOOT = 62;
 const TITLE = 26;
+const TOOLBAR = 16;
 const LETTER = 6.6;
 const INK = "#1f2328";
 const SOFT = "#59636e";
@@ -33,16 +33,17 @@ function stack(layout, width) {
   const fitting = Math.max(1, Math.floor(width / PANEL));
   if (columns <= fitting) return;
   const { t, b } = layout.margin;
+  const between = layout.meta.between + TITLE;
   const [low, high] = layout[ys[0]].domain;
   const tall = (high - low) * (layout.height - t - b);
   const rows = Math.ceil(xs.length / fitting);
-  const total = rows * tall + (rows - 1) * (FOOT + TITLE);
+  const total = rows * tall + (rows - 1) * between;
   const gap = fitting > 1 ? 0.14 : 0;
   const wide = (1 - gap * (fitting - 1)) / fitting;
   xs.forEach((name, place) => {
     const [row, column] = [Math.floor(place / fitting), place % fitting];
     const left = column * (wide + gap);
-    const bottom = Math.max(0, 1 - (row * (tall + FOOT + TITLE) + tall) / total);
+    const bottom = Math.max(0, 1 - (row * (tall + between) + tall) / total);
     const before = { x: layout[name].domain[0], y: layout[ys[place]].domain[1] };
     layout[name].domain = [left, Math.min(left + wide, 1)];
     layout[ys[place]].domain = [bottom, Math.min(bottom + tall / total, 1)];
@@ -99,8 +100,8 @@ function narrow(data, layout, width) {
     ? Math.ceil(named.reduce((sum, trace) => sum + 60 + LETTER * trace.name.length, 0) / width)
     : 0;
   const more = lines * 20 + (layout.legend.title?.text ? 22 : 0);
-  layout.height += Math.max(0, more - (layout.margin.b - FOOT));
-  layout.margin.b = FOOT + more;
+  layout.height += Math.max(0, more - (layout.margin.b - layout.meta.between));
+  layout.margin.b = layout.meta.between + more;
   for (const trace of data) {
     if (trace.colorbar) {
       const { title } = trace.colorbar;
@@ -111,12 +112,19 @@ function narrow(data, layout, width) {
   }
 }
 
+// Room above for the toolbar of plotly.
+function clear(layout) {
+  layout.margin = { ...layout.margin, t: layout.margin.t + TOOLBAR };
+  layout.height += TOOLBAR;
+}
+
 // A figure as plotly takes it, of the text of a variant.
 export function fitFigure(text, width, tones) {
   const variant = JSON.parse(recolour(text, tones));
   const { data, layout } = variant.figure;
   paint(layout, tones);
   if (isNarrow(width)) narrow(data, layout, width);
+  else clear(layout);
   layout.width = width;
   layout.autosize = false;
   return variant;

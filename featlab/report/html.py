@@ -13,6 +13,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from featlab.errors import OptionError
 from featlab.plot.choose import Tables
 from featlab.plot.registry import KINDS
@@ -59,6 +61,7 @@ def render_report(results: Tables, *, title: str = TITLE) -> str:
     """
     from plotly.offline import get_plotlyjs
 
+    results = _Held(results)
     choices, blobs = find_choices(results), Blobs()
     figures: dict[str, Figure] = {}
     wanted = [drawn for question in QUESTIONS for drawn in question.figures if drawn.kind in KINDS]
@@ -121,6 +124,20 @@ def write_report(results: Tables, path: str | PathLike[str], *, title: str = TIT
         raise OptionError(
             f"the report cannot be written to {str(path)!r} ({reason}); name a file in a folder that exists."
         ) from error
+
+
+class _Held:
+    """Results whose tables are made once: the verdict is computed whenever it is asked for."""
+
+    def __init__(self, results: Tables) -> None:
+        self.parameters = results.parameters
+        self._results = results
+        self._tables: dict[str, pd.DataFrame] = {}
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        if name not in self._tables:
+            self._tables[name] = self._results[name]
+        return self._tables[name]
 
 
 def _file(name: str) -> str:
@@ -213,7 +230,7 @@ def _figure(figure: Figure) -> str:
         f'<div class="tools">{scores}<button type="button" class="csv" '
         f'aria-label="Data as CSV: {escape(about)}">Data as CSV</button></div>\n'
         f'<p class="note soft" role="status"></p>\n'
-        f'<div class="canvas" role="img" aria-label="{escape(about)}"></div>\n'
+        '<div class="canvas"></div>\n'
         f'<figcaption>How to read: <span class="how">{escape(figure.first["how"])}</span></figcaption></figure>\n'
     )
 

@@ -43,7 +43,19 @@ function draw(kind, text, width, colours) {
     modeBarButtonsToRemove: ["lasso2d", "select2d"],
   };
   Plotly.react(canvas, variant.figure.data, variant.figure.layout, config);
+  name(canvas, `${variant.title}, ${variant.subtitle}`);
   return variant;
+}
+
+// Of the layers of a picture the first bears its name; the numbers are in the tables beside it, and in its data.
+function name(canvas, label) {
+  canvas.querySelectorAll(".main-svg").forEach((picture, place) => {
+    if (place) picture.setAttribute("aria-hidden", "true");
+    else {
+      picture.setAttribute("role", "img");
+      picture.setAttribute("aria-label", label);
+    }
+  });
 }
 
 function note(kind, fitting) {
@@ -73,7 +85,6 @@ async function show(kind) {
   figure.querySelector("h3").textContent = variant.title;
   figure.querySelector(".of").textContent = variant.subtitle;
   figure.querySelector(".how").textContent = variant.how;
-  figure.querySelector(".canvas").setAttribute("aria-label", `${variant.title}, ${variant.subtitle}. ${variant.how}`);
   figure.dataset.drawn = key;
   figure.classList.remove("waiting");
 }

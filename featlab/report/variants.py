@@ -28,6 +28,7 @@ from featlab.plot.choose import (
     space_labels,
     spaces_in_order,
 )
+from featlab.plot.draw_plotly import plotly_figure
 from featlab.plot.registry import make_chart
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ _FEWEST_EPOCHS, _MOST_EPOCHS = 5, 40
 _MOST_SPACES = 8
 _MOST_ROWS = 40_000  # of the data of one figure; of more, the browser takes the cells that are drawn
 _DROPPED = (("space",), ("layer",), ("space", "layer"))  # what a figure does without where it has no meaning
+
+_WEIGHTS = {"score": 1.5}  # other choices apply to the whole page: combinations of those come first
 
 Options = dict[str, Any]
 
@@ -173,8 +176,10 @@ def draw_figure(results: Tables, drawn: Drawn, choices: Choices, blobs: Blobs) -
         for name in drawn.follows
     ]
     starts = [scores[0][0] if name == "score" and scores else choices.start.get(name) for name in drawn.follows]
+    weights = [_WEIGHTS.get(name, 1.0) for name in drawn.follows]
     combinations = sorted(
-        itertools.product(*values), key=lambda each: sum(a != b for a, b in zip(each, starts, strict=True))
+        itertools.product(*values),
+        key=lambda each: sum(w for w, a, b in zip(weights, each, starts, strict=True) if a != b),
     )
     told: dict[tuple[tuple[str, Any], ...], int] = {}
     variants: list[tuple[tuple[Any, ...], int]] = []
@@ -247,11 +252,19 @@ def variant_text(chart: Chart) -> str:
     >>> sorted(json.loads(variant_text(Chart("Nothing"))))
     ['csv', 'figure', 'how', 'subtitle', 'title']
     """
-    from featlab.plot.draw_plotly import draw_plotly
-
+    figure = plotly_figure(chart, on_page=True)
+    del figure["layout"]["template"]  # a name that plotly.js does not know
     said = {"title": chart.title, "subtitle": chart.subtitle, "how": chart.how, "csv": _columns(chart)}
-    figure = draw_plotly(chart, on_page=True).to_json()
-    return f'{{"figure":{figure},{json.dumps(said, allow_nan=False, ensure_ascii=False)[1:]}'
+    return json.dumps({**said, "figure": figure}, default=_values, ensure_ascii=False, separators=(",", ":"))
+
+
+def _values(array: Any) -> Any:
+    """Return the values of an array, numbers with four digits, which colours do not tell apart; NaN is null."""
+    if isinstance(array, np.generic):
+        return array.item()
+    if array.ndim > 1:
+        return [_values(row) for row in array]
+    return [float(f"{value:.4g}") if np.isfinite(value) else None for value in array.tolist()]
 
 
 def _columns(chart: Chart) -> dict[str, list[Any]] | None:

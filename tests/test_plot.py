@@ -215,7 +215,8 @@ def test_accuracy_runs_from_coarse_to_fine_beside_random_groups(planted: Results
     assert expected[1] == pytest.approx(table["random_expected"], rel=1e-5)
     assert (expected[2], expected[3]) == (lines["line/level1"][2], True)
     assert "line/random hyponym" not in lines
-    assert lines["text/level1"][2] == ["\u00a0\u00a0level1 (2)"]
+    assert lines["text"][2] == ["classes (8)", "level2 (4)", "level1 (2)"]
+    assert lines["segment/level1"][1] == [lines["line/level1"][2]]
     onset = planted.onset.query("series == 'accuracy' and fraction == 0.5 and space == 'level1'")
     assert lines["point/level1"][0] == pytest.approx(onset["onset"], rel=1e-5)
     assert chart.subtitle == "split val"
@@ -245,7 +246,8 @@ def test_collapse_has_a_panel_for_each_property_with_bands(planted: Results) -> 
 
 def test_a_layer_without_a_classifier_has_words_for_nc3(planted: Results) -> None:
     chart = planted.plot.chart("collapse", layer="layer1")
-    assert "a classifier that the run stores" in drawn_by_plotly(chart)["text/nc3_duality"][2]
+    words = " ".join(drawn_by_plotly(chart)["text/nc3_duality"][2])
+    assert words.startswith("unknown: the layer does not feed a classifier that the run stores")
     assert [panel.key for panel in planted.plot.chart("collapse", score="nc1_cdnv").panels] == ["nc1_cdnv"]
 
 
@@ -266,6 +268,11 @@ def test_an_onset_that_says_nothing_is_told_in_words(planted: Results) -> None:
     drawn = drawn_by_plotly(make_chart(Results({"onset": onset, "spaces": planted.spaces}, {}), "onsets"))
     assert drawn["text"][2] == ["no onset: ended worse than it began"]
     assert len(drawn["point/0.5"][0]) == 2
+
+
+def test_a_layer_has_onsets_of_its_nearest_means(planted: Results) -> None:
+    chart = planted.plot.chart("onsets", layer="layer2")
+    assert (chart.title, chart.subtitle) == ("Onset of ncc_accuracy by label space", "split val · layer layer2")
 
 
 def test_alignment_has_a_line_a_layer_over_shuffled_classes(planted: Results) -> None:
@@ -299,6 +306,18 @@ def test_layers_show_measures_at_one_epoch(planted: Results) -> None:
     drawn = drawn_by_plotly(chart)
     rows = planted.collapse.query("epoch == 3 and space == 'level1'").sort_values("layer")
     assert drawn["line/ncc_accuracy/level1"][1] == pytest.approx(rows["ncc_accuracy"], rel=1e-5)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("column", ["epoch", "layer"])
+def test_one_epoch_or_one_layer_is_a_figure(planted: Results, kind: str, column: str) -> None:
+    tables = {name: planted[name] for name in planted}
+    one = {"epoch": 6, "layer": "layer3"}[column]
+    tables = {name: table[table[column] == one] if column in table else table for name, table in tables.items()}
+    chart = make_chart(Results(tables, planted.parameters), kind)
+    assert draw_plotly(chart).data
+    assert draw_matplotlib(chart).axes
 
 
 def test_choices_begin_with_validation_and_the_penultimate_layer(planted: Results) -> None:

@@ -164,13 +164,13 @@ class ColourScale:
 
         Examples
         --------
-        >>> ColourScale("", 0.07, 20.0, log=True).ticks()
-        {-1.0: '0.1', 0.0: '1', 1.0: '10'}
+        >>> list(ColourScale("", 0.07, 200.0, log=True).ticks().values())
+        ['0.1', '1', '10', '100']
         """
         if not self.log:
             return None
         low, high = self.ends()
-        steps = (1.0,) if high - low > 1.5 else (1.0, 2.0, 5.0)
+        steps = (1.0,) if high - low > 3 else (1.0, 2.0, 5.0)
         known = [step * 10.0**power for power in range(math.floor(low), math.ceil(high) + 1) for step in steps]
         return {math.log10(each): f"{each:g}" for each in known if low <= math.log10(each) <= high}
 
@@ -419,7 +419,7 @@ class Chart:
             spare = 0.04 * ((ends[1] if high is None else high) - (ends[0] if low is None else low))
             low = ends[0] - spare if low is None else low
             high = ends[1] + spare if high is None else high
-        return low, high
+        return low, high if high != low else low + 1.0
 
     def _places(self, panel: Panel, which: Which) -> Iterator[Floats]:
         axis = self.axes_of(panel)["xy".index(which)]

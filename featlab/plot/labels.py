@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from featlab.plot.chart import Text
+from featlab.plot.chart import Mark, Segment, Text
 
-_SPACE = "\u00a0\u00a0"  # between a line and its label; plotly drops plain spaces
+_DASH = (0.02, 0.045, 0.052)  # of the width of a panel, from the lines' end to a dash, its end and the words
 _GAP = 0.055  # of the height of a panel, between two labels
 
 
@@ -34,8 +34,10 @@ def line_ends(
     *,
     limits: tuple[float, float] | None = None,
     panel: str | None = None,
-) -> list[Text]:
-    r"""Label each line where it ends, moved apart where lines end near each other.
+) -> list[Mark]:
+    """Label each line where it ends, moved apart where lines end near each other.
+
+    A dash has the colour, and the words have that of the page, in which they can be read on any paper.
 
     Parameters
     ----------
@@ -51,9 +53,9 @@ def line_ends(
     Examples
     --------
     >>> rows = pd.DataFrame({"t": [0, 1, 1], "v": [0.0, 1.0, 1.0], "s": ["a", "a", "b"]})
-    >>> text, = line_ends(rows, "t", "v", "s", {"a": "A", "b": "B"})
-    >>> text.data.sort_values("s")[["t", "v", "text"]].values.tolist()
-    [[1, 1.0, '\xa0\xa0A'], [1, 0.945, '\xa0\xa0B']]
+    >>> dashes, words = line_ends(rows, "t", "v", "s", {"a": "A", "b": "B"})
+    >>> words.data.sort_values("s")[["v", "text"]].values.tolist()
+    [[1.0, 'A'], [0.945, 'B']]
     """
     known = rows.dropna(subset=[y])
     if known.empty:
@@ -66,8 +68,17 @@ def line_ends(
     bottom, top = limits or (float(known[y].min()), float(known[y].max()))
     groups = [part for _, part in ends.groupby(panel, sort=False)] if panel else [ends]
     data = pd.concat([_apart(part.sort_values(y, kind="stable"), y, bottom, top) for part in groups])
-    data = data.assign(**{x: known[x].max()}, text=[f"{_SPACE}{labels.get(str(key), key)}" for key in data[series]])
-    return [Text(data=data, x=x, y=y, text="text", series=series, panel=panel, anchor="left")]
+    last, width = float(known[x].max()), float(known[x].max() - known[x].min()) or 1.0
+    data = data.assign(
+        text=[labels.get(str(key), key) for key in data[series]],
+        from_=last + _DASH[0] * width,
+        to=last + _DASH[1] * width,
+        words=last + _DASH[2] * width,
+    )
+    return [
+        Segment(data=data, x="from_", y=y, x2="to", y2=y, series=series, panel=panel, width=2.2),
+        Text(data=data, x="words", y=y, text="text", panel=panel, anchor="left"),
+    ]
 
 
 def _apart(ends: pd.DataFrame, y: str, bottom: float, top: float) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from featlab.errors import DataError, OptionError
 from featlab.hierarchy.labelspace import HYPONYM
-from featlab.plot.choose import Tables, choose_split, one_of, spaces_in_order
+from featlab.plot.choose import Tables, choose_split, one_of, space_labels, spaces_in_order
 from featlab.results.default_score import DEFAULT_SCORE
 from featlab.results.named_values import NAMED_VALUES
 from featlab.results.registry import defined_columns
@@ -35,8 +35,8 @@ class Measure:
         with; NaN where there is none.
     against
         What that range is of; an empty text where there is none.
-    split, space
-        Of which; space None where it needs none.
+    split, space, space_label
+        Of which; the space, and its name for people, are None where it needs none.
     signed
         Values may be on both sides of zero.
     """
@@ -47,6 +47,7 @@ class Measure:
     against: str
     split: str
     space: str | None
+    space_label: str | None
     signed: bool
 
     @property
@@ -121,7 +122,8 @@ def find_measure(
     tidy, against = _compared(rows, source, column)
     definition = NAMED_VALUES[source]["score"][name] if column == "value" else defined_columns(source)[name]
     signed = definition.range in ("-1 to 1", "<= 1")
-    return Measure(name, title, tidy, against, chosen_split, chosen_space, signed)
+    label = space_labels(results, [chosen_space])[chosen_space] if chosen_space else None
+    return Measure(name, title, tidy, against, chosen_split, chosen_space, label, signed)
 
 
 def _columns(table: str) -> list[str]:

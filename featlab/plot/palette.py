@@ -18,7 +18,7 @@ INK, SOFT = "#1f2328", "#59636e"  # of words and axes on paper; a page lends its
 
 # For things with an order (coarse to fine, shallow to deep): blue to orange, the axis that every common colour
 # deficiency keeps, and from dark to light, as far as both read on white and on near-black.
-_RAMP = ((46, 64, 182), (120, 78, 194), (191, 90, 153), (232, 131, 88), (227, 168, 34))
+_RAMP = ((59, 91, 219), (118, 80, 196), (191, 90, 153), (234, 138, 92), (224, 163, 30))
 
 # For numbers: dark to light with one hue after the other, and from one hue over pale to the other.
 _SCALES = {
@@ -46,7 +46,7 @@ def colour(role: Role, place: float = 0.0) -> str:
     Examples
     --------
     >>> colour("ordered", 1.0), colour("group", 1), colour("mixed")
-    ('#e3a822', '#E4480C', '#9AA0A6')
+    ('#e0a31e', '#E4480C', '#9AA0A6')
     """
     if role == "ordered":
         return _between(_RAMP, place)
@@ -94,7 +94,7 @@ def ordered_colours(count: int) -> list[str]:
     Examples
     --------
     >>> ordered_colours(2)
-    ['#2e40b6', '#e3a822']
+    ['#3b5bdb', '#e0a31e']
     """
     return [_between(_RAMP, index / max(count - 1, 1)) for index in range(count)]
 

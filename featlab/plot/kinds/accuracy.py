@@ -41,6 +41,8 @@ def make_chart(results: Tables, *, split: str | None = None, space: str | Sequen
         .sort_values(["space", "epoch"])
         .assign(label=lambda t: t["space"].map(labels))
     )
+    if len(table["epoch"].unique()) == 1:
+        return _over_spaces(table, spaces, labels, split)
     series = ordered_series(spaces, labels)
     marks: list[Mark] = [
         Line(
@@ -57,7 +59,7 @@ def make_chart(results: Tables, *, split: str | None = None, space: str | Sequen
     marks = [*chance, *marks]
     if len(spaces) <= _FEW:
         marks += onset_marks(results, table, spaces, split=split, series="accuracy", value="accuracy")
-        marks += line_ends(table, "epoch", "accuracy", "space", labels, limits=(0.0, 1.02))
+        marks += line_ends(table, "epoch", "accuracy", "space", labels, limits=(0.0, 1.0))
         series = {key: replace(each, legend=False) for key, each in series.items()}
     rules = sorted(table["rule"].unique()) if "rule" in table else []
     return Chart(
@@ -69,6 +71,26 @@ def make_chart(results: Tables, *, split: str | None = None, space: str | Sequen
         series=series | random,
         legend_title="label space (groups)" if len(spaces) > _FEW else "",
         how="A line that rises earlier is learned earlier." + (_HOW_RANDOM if chance else ""),
+    )
+
+
+def _over_spaces(table: pd.DataFrame, spaces: Sequence[str], labels: dict[str, str], split: str) -> Chart:
+    """Of one epoch alone, the label spaces stand along the horizontal axis."""
+    rows = table.set_index("space").loc[list(spaces)].reset_index().assign(accuracies="accuracy", random="random")
+    hover = "{label}\naccuracy {accuracy:.1%}\nrandom groups {random_expected:.1%}"
+    accuracies = Line(data=rows, x="space", y="accuracy", series="accuracies", markers=True, hover=hover)
+    return Chart(
+        title="Accuracy by label space",
+        subtitle=said(split=split, epoch=int(rows["epoch"].iloc[0])),
+        marks=(Line(data=rows, x="space", y="random_expected", series="random", width=1.1), accuracies),
+        x=Axis("label space (groups)", order=tuple(spaces), labels=tuple(labels[name] for name in spaces), most=24),
+        y=Axis("accuracy (share of samples)", tick_format=".0%", limits=(0.0, 1.02), grid=True),
+        series={
+            "accuracy": Series("accuracy", "ordered", 0.0),
+            "random": Series("random groups of the same sizes", "ink", dashed=True),
+        },
+        how="The hierarchy is in the decisions as far as the line stands above the dashed one, which random groups of "
+        "the same sizes would reach.",
     )
 
 

@@ -69,7 +69,7 @@ def _over_layers(measure: Measure, rows: pd.DataFrame, layers: list[str]) -> Cha
     line = Line(data=rows, x="layer", y="value", series="line", markers=True, hover=_HOVER)
     return replace(
         _frame(measure),
-        subtitle=said(split=measure.split, space=measure.space, epoch=int(rows["epoch"].iloc[0])),
+        subtitle=said(split=measure.split, space=measure.space_label, epoch=int(rows["epoch"].iloc[0])),
         marks=(*_null(rows, "layer"), line),
         x=Axis("layer", order=tuple(layers)),
         series={"layers": Series("layers", "ordered", 0.0, legend=False), **_frame(measure).series},
@@ -79,7 +79,7 @@ def _over_layers(measure: Measure, rows: pd.DataFrame, layers: list[str]) -> Cha
 def _frame(measure: Measure) -> Chart:
     return Chart(
         title="Agreement of the layers with the hierarchy",
-        subtitle=said(split=measure.split, space=measure.space),
+        subtitle=said(split=measure.split, space=measure.space_label),
         y=Axis(measure.title, grid=True),
         series={"null": Series("shuffled classes, mean ± 2 SD", "band")},
         how=_HOW,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,6 +23,7 @@ from featlab.plot.choose import (
 )
 from featlab.plot.labels import few
 from featlab.plot.measures import LOGARITHMIC, SHARES
+from featlab.results.registry import defined_columns
 from featlab.results.schema import TABLES, control_place_columns
 
 # Of each property the column to begin with, and what its panel is called.
@@ -32,7 +34,7 @@ _PROPERTIES = {
     "nc4_agreement": "NC4 · classifier is nearest mean",
 }
 _MOST_SPACES = 6  # bands of more would cover each other
-_NO_CLASSIFIER = "unknown: the layer does not feed\na classifier that the run stores"
+_WORDS_WIDE = 36  # letters of a line of words in a panel
 
 
 def make_chart(
@@ -113,7 +115,9 @@ def _panel(column: str, rows: pd.DataFrame) -> Panel:
 
 
 def _unknown(column: str, table: pd.DataFrame) -> Text:
+    """Words in place of a property that is unknown: the reason that its definition gives."""
+    lines = textwrap.wrap(f"unknown: {defined_columns('collapse')[column].unknown}", _WORDS_WIDE)
     middle = (table["epoch"].min() + table["epoch"].max()) / 2
-    where = [0.58, 0.46]
-    data = pd.DataFrame({"epoch": middle, "value": where, "text": _NO_CLASSIFIER.split("\n"), "column": column})
+    heights = 0.5 + 0.12 * (len(lines) / 2 - np.arange(len(lines)))
+    data = pd.DataFrame({"epoch": middle, "value": heights, "text": lines, "column": column})
     return Text(data=data, x="epoch", y="value", text="text", panel="column")

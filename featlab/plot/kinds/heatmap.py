@@ -24,7 +24,7 @@ def make_chart(
     height = min(max(_ROW_INCHES * len(layers) + 1.3, _FEWEST), _MOST)
     return Chart(
         title=f"{measure.title} by layer and epoch",
-        subtitle=said(split=measure.split, space=measure.space),
+        subtitle=said(split=measure.split, space=measure.space_label),
         marks=(Cell(data=rows, x="epoch", y="layer", value="value", hover="{layer}, epoch {epoch}\n{value:.4g}"),),
         x=Axis(EPOCHS, order=tuple(epochs), most=16),
         y=Axis("layer", order=tuple(layers), most=60),

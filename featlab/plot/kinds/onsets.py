@@ -23,7 +23,7 @@ from featlab.plot.choose import (
     space_labels,
 )
 
-_ACCURACY = "accuracy"
+_ACCURACY, _NEAREST = "accuracy", "ncc_accuracy"  # series to begin with, of the classifier and of a layer
 _STEP = 0.16  # rows of one label space stand this far above and below its middle
 _LOOKS = {
     0.5: Series("half of its way", "ordered", 0.0),
@@ -45,9 +45,8 @@ def make_chart(
     split = choose_split(table, split)
     table = table[table["split"] == split]
     known = list(table["series"].unique())
-    series = str(one_of("series", score, known, _ACCURACY if _ACCURACY in known and layer is None else known[-1]))
-    if score is None and layer is not None and "ncc_accuracy" in known:
-        series = "ncc_accuracy"
+    first = (_ACCURACY, _NEAREST) if layer is None else (_NEAREST, _ACCURACY)
+    series = str(one_of("series", score, known, next((name for name in first if name in known), known[0])))
     table = table[table["series"] == series]
     if table["layer"].notna().any():
         layer = choose_layer(results, table, layer)

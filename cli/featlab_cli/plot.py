@@ -28,6 +28,8 @@ SUFFIXES = (".svg", ".pdf", ".png", ".html")
 @click.option("--epoch", type=int, help="Which epoch.  [default: the last]")
 @click.option("--space", help="Which label space.  [default: by figure]")
 @click.option("--score", help="Which score, measure or series.  [default: by figure]")
+@click.option("--metric", help="Which distance of class means.  [default: that of the default score]")
+@click.option("--linkage", help="Which linkage of class means.  [default: average]")
 def command(results: str, kind: str | None, out: str | None, **options: Any) -> None:
     """Draw the figure KIND of RESULTS, or without one, list the kinds.
 

@@ -108,7 +108,8 @@ class Series:
     label
         Name for people.
     role
-        Which colours it takes: "ordered" (coarse to fine, shallow to deep), "group" (no order), "mixed", "band", "ink".
+        Which colours it takes: "ordered" (coarse to fine, shallow to deep), "group" (no order), "mixed", "band",
+        "ink", or "light" and "dark", for words on colours.
     place
         Of an ordered one, from 0 to 1; of a group, its number.
     dashed
@@ -354,6 +355,9 @@ class Chart:
         Width and height of one panel in inches; on a page, 96 pixels each.
     equal
         Give both axes the same unit.
+    film
+        What the panels go through, such as "epoch", where plotly shows them one after the other with a slider; an
+        empty text where they stand side by side, as they do in print.
     how
         One or two sentences that tell how to read it, for a page or a caption.
 
@@ -378,6 +382,7 @@ class Chart:
     legend_title: str = ""
     panel_size: tuple[float, float] = (6.4, 3.8)
     equal: bool = False
+    film: str = ""
     how: str = ""
 
     def __post_init__(self) -> None:

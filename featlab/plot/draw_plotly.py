@@ -87,6 +87,10 @@ def plotly_figure(chart: Chart, *, on_page: bool = False) -> dict[str, Any]:
     >>> figure["data"], figure["layout"]["title"]["text"]
     ([], '<b>Nothing</b>')
     """
+    if chart.film and len(chart.panels) > 1:
+        from featlab.plot.film import plotly_film
+
+        return plotly_film(chart, on_page=on_page)
     data: list[Trace] = []
     named = set(chart.legend())
     ranks = {key: 1001 + place for place, key in enumerate(chart.series)}
@@ -368,21 +372,24 @@ def _layout(chart: Chart, *, on_page: bool) -> dict[str, Any]:
     width, height = (inches * _INCH for inches in chart.panel_size)
     top = (_PANEL_TITLE if on_page else _TITLE) + (_PANEL_TITLE if chart.panels[0].title else 0)
     below = chart.legend_lines()
-    between = _FOOT + round(4.2 * chart.slanted_letters())
+    # Axes that are not drawn leave their room to the plot.
+    axis_foot = 20 if all(chart.axes_of(panel)[0].hidden for panel in chart.panels) else _FOOT
+    side = 20 if all(chart.axes_of(panel)[1].hidden for panel in chart.panels) else _SIDE
+    between = axis_foot + round(4.2 * chart.slanted_letters())
     bar = _COLOUR_BAR if any(mark.value for mark in chart.marks) else 0
     aside = _LEGEND if chart.legend() and not below else 0
     beside = max(20, aside + bar, _room_for_labels(chart))
     foot = between + _LEGEND_LINE * below
-    inner_height = height - _FOOT
+    inner_height = height - axis_foot
     total = inner_height * chart.rows + (chart.rows - 1) * (between + _PANEL_TITLE)
-    inner_width = width - _SIDE
-    across = inner_width * chart.columns + (chart.columns - 1) * _SIDE
+    inner_width = width - side
+    across = inner_width * chart.columns + (chart.columns - 1) * side
     font = {"size": 12}
     legend = {"tracegroupgap": 0, "font": font, "title": {"text": escape(chart.legend_title), "font": font}}
     layout: dict[str, Any] = {
         **LAYOUT,
         "height": total + top + foot,
-        "margin": {"l": _SIDE, "r": beside, "t": top, "b": foot},
+        "margin": {"l": side, "r": beside, "t": top, "b": foot},
         "legend": legend
         | ({"orientation": "h", "x": 0, "y": -between / total, "yanchor": "top"} if below else {})
         | ({"x": 1.02 + bar / across} if bar and not below else {}),
@@ -396,7 +403,7 @@ def _layout(chart: Chart, *, on_page: bool) -> dict[str, Any]:
             f"<br><span style='font-size:12px;color:{SOFT}'>{escape(chart.subtitle)}</span>" if chart.subtitle else ""
         )
         layout |= {
-            "width": across + _SIDE + beside,
+            "width": across + side + beside,
             "title": {
                 "text": f"<b>{escape(chart.title)}</b>{told}",
                 "x": 0.01,
@@ -409,7 +416,7 @@ def _layout(chart: Chart, *, on_page: bool) -> dict[str, Any]:
         }
     for index, panel in enumerate(chart.panels):
         row, column = divmod(index, chart.columns)
-        left = column * (inner_width + _SIDE) / across
+        left = column * (inner_width + side) / across
         bottom = 1 - (row * (inner_height + between + _PANEL_TITLE) + inner_height) / total
         domains = ((left, min(left + inner_width / across, 1)), (max(bottom, 0), min(bottom + inner_height / total, 1)))
         number = str(index + 1) if index else ""
@@ -431,6 +438,8 @@ def _layout(chart: Chart, *, on_page: bool) -> dict[str, Any]:
 
 def _room_for_labels(chart: Chart) -> int:
     """Pixels to the right that the longest label at a line's end takes."""
+    if all(chart.axes_of(panel)[0].hidden for panel in chart.panels):
+        return 0  # a plot without axes has all its words inside
     ends = [str(text) for m in chart.marks if isinstance(m, Text) and m.anchor == "left" for text in m.data[m.text]]
     return min(24 + 7 * max(map(len, ends), default=0), 240)
 

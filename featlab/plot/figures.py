@@ -138,6 +138,96 @@ class Figures:
         """Measures over the layers at one epoch; `score` names them, as in `heatmap`."""
         return self._draw("layers", backend, ax, split=split, epoch=epoch, space=space, score=score)
 
+    def confusion(
+        self,
+        *,
+        split: str | None = None,
+        epoch: int | None = None,
+        space: str | None = None,
+        backend: Backend | None = None,
+        ax: Any = None,
+    ) -> Any:
+        """Which group of a label space is taken for which at one epoch, as shares of each row."""
+        return self._draw("confusion", backend, ax, split=split, epoch=epoch, space=space)
+
+    def dendrogram(
+        self,
+        *,
+        split: str | None = None,
+        layer: str | None = None,
+        epoch: int | None = None,
+        space: str | None = None,
+        metric: str | None = None,
+        linkage: str | None = None,
+        backend: Backend | None = None,
+        ax: Any = None,
+    ) -> Any:
+        """The tree of a layer's class means at one epoch, its branches coloured by a label space."""
+        chosen = {"split": split, "layer": layer, "epoch": epoch, "space": space, "metric": metric, "linkage": linkage}
+        return self._draw("dendrogram", backend, ax, **chosen)
+
+    def distances(
+        self,
+        *,
+        split: str | None = None,
+        layer: str | None = None,
+        epoch: int | None = None,
+        space: str | None = None,
+        metric: str | None = None,
+        linkage: str | None = None,
+        backend: Backend | None = None,
+        ax: Any = None,
+    ) -> Any:
+        """Distances of a layer's class means at one epoch, in the order of their tree, beside groups of `space`."""
+        chosen = {"split": split, "layer": layer, "epoch": epoch, "space": space, "metric": metric, "linkage": linkage}
+        return self._draw("distances", backend, ax, **chosen)
+
+    def nodes(
+        self,
+        *,
+        split: str | None = None,
+        layer: str | None = None,
+        score: str | None = None,
+        backend: Backend | None = None,
+        ax: Any = None,
+    ) -> Any:
+        """The hierarchy, its nodes coloured by when the classifier told them apart, or `layer` split them.
+
+        `score` is "told_apart" or "told_from_siblings".
+        """
+        return self._draw("nodes", backend, ax, split=split, layer=layer, score=score)
+
+    def tanglegram(
+        self,
+        *,
+        split: str | None = None,
+        layer: str | None = None,
+        epoch: int | None = None,
+        space: str | None = None,
+        metric: str | None = None,
+        linkage: str | None = None,
+        backend: Backend | None = None,
+        ax: Any = None,
+    ) -> Any:
+        """The hierarchy face to face with the tree of a layer's class means, each class linked with itself."""
+        chosen = {"split": split, "layer": layer, "epoch": epoch, "space": space, "metric": metric, "linkage": linkage}
+        return self._draw("tanglegram", backend, ax, **chosen)
+
+    def trajectory(
+        self,
+        *,
+        split: str | None = None,
+        layer: str | None = None,
+        epoch: int | None = None,
+        space: str | None = None,
+        metric: str | None = None,
+        backend: Backend | None = None,
+        ax: Any = None,
+    ) -> Any:
+        """Class means of a layer in two dimensions over the epochs: a film in plotly, and a row of maps in print."""
+        chosen = {"split": split, "layer": layer, "epoch": epoch, "space": space, "metric": metric}
+        return self._draw("trajectory", backend, ax, **chosen)
+
     def _draw(self, kind: str, backend: Backend | None, ax: Any, **options: Any) -> Any:
         return draw(make_chart(self._results, kind, **options), backend, ax)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-Role = Literal["ordered", "group", "mixed", "band", "ink"]
+Role = Literal["ordered", "group", "mixed", "band", "ink", "light", "dark"]
 
 # For groups without an order. No two of them, nor one of them and MIXED, look alike to any of the common colour
 # deficiencies, on white or near-black: tests/test_palette.py measures it.
@@ -15,6 +15,7 @@ UNKNOWN = "#d5d9de"  # of a value that nobody knows
 BAND = "rgba(128, 128, 128, 0.18)"
 BAND_GREY, BAND_SHARE = "#808080", 0.18  # the same, for libraries that take them apart
 INK, SOFT = "#1f2328", "#59636e"  # of words and axes on paper; a page lends its own
+LIGHT = "#ffffff"  # of words on dark colours, where INK is that of words on light ones
 
 # For things with an order (coarse to fine, shallow to deep): blue to orange, the axis that every common colour
 # deficiency keeps, and from dark to light, as far as both read on white and on near-black.
@@ -52,7 +53,7 @@ def colour(role: Role, place: float = 0.0) -> str:
         return _between(_RAMP, place)
     if role == "group":
         return group_style(int(place))[0]
-    return {"mixed": MIXED, "band": BAND_GREY, "ink": SOFT}[role]
+    return {"mixed": MIXED, "band": BAND_GREY, "ink": SOFT, "light": LIGHT, "dark": INK}[role]
 
 
 def scale_stops(kind: Literal["sequential", "diverging"]) -> list[tuple[float, str]]:
@@ -76,6 +77,20 @@ def scale_colour(kind: Literal["sequential", "diverging"], share: float) -> str:
     '#ececec'
     """
     return _between(_SCALES[kind], min(max(share, 0.0), 1.0))
+
+
+def reads_dark(tint: str) -> bool:
+    """Tell whether light words read better on a hexadecimal colour than dark ones do, by their contrast (WCAG 2).
+
+    Examples
+    --------
+    >>> reads_dark("#1b2654"), reads_dark("#fad894")
+    (True, False)
+    """
+    shares = [int(tint[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
+    # Contrast is (lighter + 0.05) / (darker + 0.05); INK has a luminance of 0.017, so both are alike at 0.215.
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] < 0.215
 
 
 def ordered_colours(count: int) -> list[str]:

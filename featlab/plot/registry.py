@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from featlab.plot.chart import Chart
     from featlab.plot.choose import Tables
 
-OPTIONS = ("split", "layer", "epoch", "space", "score")
+OPTIONS = ("split", "layer", "epoch", "space", "score", "metric", "linkage")
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,16 @@ KINDS: dict[str, Kind] = {
     "alignment": Kind("agreement of the layers with the hierarchy", ("split", "layer", "space", "score")),
     "heatmap": Kind("one measure of every layer at every epoch", ("split", "space", "score")),
     "layers": Kind("measures over the layers at one epoch", ("split", "epoch", "space", "score")),
+    "dendrogram": Kind("the tree of class means", ("split", "layer", "epoch", "space", "metric", "linkage")),
+    "distances": Kind(
+        "distances of class means, as their tree orders them", ("split", "layer", "epoch", "space", "metric", "linkage")
+    ),
+    "confusion": Kind("which group is taken for which", ("split", "epoch", "space")),
+    "tanglegram": Kind(
+        "the hierarchy against the tree of class means", ("split", "layer", "epoch", "space", "metric", "linkage")
+    ),
+    "trajectory": Kind("class means in two dimensions over the epochs", ("split", "layer", "epoch", "space", "metric")),
+    "nodes": Kind("the hierarchy, coloured by when each node was learned", ("split", "layer", "score")),
 }
 
 

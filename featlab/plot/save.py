@@ -54,7 +54,9 @@ def save_chart(chart: Chart, path: str | os.PathLike[str]) -> None:
 def _page(chart: Chart) -> str:
     from featlab.plot.draw_plotly import draw_plotly
 
-    figure = draw_plotly(chart).to_html(full_html=False, include_plotlyjs=True, config={"displaylogo": False})
+    figure = draw_plotly(chart).to_html(
+        full_html=False, include_plotlyjs=True, auto_play=False, config={"displaylogo": False}
+    )
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(chart.title)}</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'

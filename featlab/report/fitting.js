@@ -23,6 +23,20 @@ function paint(layout, tones) {
   for (const name of [...axes(layout, "x"), ...axes(layout, "y")]) {
     Object.assign(layout[name], { linecolor: tones.soft, tickcolor: tones.soft });
   }
+  paintFilm(layout, tones);
+}
+
+// The buttons and the slider of a film.
+function paintFilm(layout, tones) {
+  for (const menu of layout.updatemenus ?? []) Object.assign(menu, { bgcolor: tones.card, bordercolor: tones.soft });
+  for (const slider of layout.sliders ?? []) {
+    Object.assign(slider, {
+      bgcolor: tones.card,
+      bordercolor: tones.soft,
+      activebgcolor: tones.soft,
+      tickcolor: tones.soft,
+    });
+  }
 }
 
 // Panels of one row become rows of as many as have room.

@@ -42,7 +42,7 @@ function draw(kind, text, width, colours) {
     displayModeBar: isNarrow(width) ? false : "hover",
     modeBarButtonsToRemove: ["lasso2d", "select2d"],
   };
-  Plotly.react(canvas, variant.figure.data, variant.figure.layout, config);
+  Plotly.react(canvas, { ...variant.figure, config });
   name(canvas, `${variant.title}, ${variant.subtitle}`);
   return variant;
 }

@@ -18,7 +18,7 @@ PIP = $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -
 help:
 	@echo 'make demo     train, capture, analyse and report on this machine (ARGS="--data planted" for options)'
 	@echo 'make test     every check: lint, then the tests'
-	@echo 'make lint     ruff, mypy, import-linter'
+	@echo 'make lint     ruff, mypy, import-linter, biome for the page'
 	@echo 'make bench    the figures that the README quotes'
 	@echo 'make soak     the long tests'
 	@echo 'make fuzz     damaged and hostile input, for an hour (FUZZ_SECONDS=60 for less)'
@@ -66,8 +66,10 @@ lint: $(TESTS)
 	@$(BIN)/python -m mypy
 	@echo '==> lint-imports'
 	@$(BIN)/lint-imports --no-logo
+	@echo '==> biome check'
+	@if [ -x $(BIN)/biome ]; then $(BIN)/biome check --error-on-warnings; else echo 'no biome for this machine'; fi
 
-# WordNet and Fashion-MNIST, where they are not installed; without, some tests are skipped, and counted.
+# WordNet, Fashion-MNIST and Chromium, where they are not installed; without, some tests are skipped, and counted.
 data:
 	@$(PYTHON) tests/debian_data.py
 

@@ -6,11 +6,15 @@ import inspect
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
 from debian_data import NEEDS, REMEDY, missing, set_variables
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from browser import Browser
 
 # Thread pools are sized when NumPy and torch load, which only the test modules do.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -63,6 +67,14 @@ def object_server() -> Iterator[None]:
 
     with s3_server():
         yield
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    from browser import Browser
+
+    with Browser() as running:
+        yield running
 
 
 @pytest.fixture(params=["s3", "memory"])

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 Ends = list[Floats]  # places of a mark's rows along both axes, and those of its other channels
 Shared = dict[str, Any]
+Trace = dict[str, Any]
 
 _INCH = 96
 _TITLE, _PANEL_TITLE, _FOOT, _SIDE, _LEGEND, _LEGEND_LINE, _COLOUR_BAR = 64, 26, 62, 78, 190, 26, 110  # pixels
@@ -69,11 +70,28 @@ def draw_plotly(chart: Chart, *, on_page: bool = False) -> go.Figure:
     """
     import plotly.graph_objects as go
 
-    if chart.film and len(chart.panels) > 1:
-        from featlab.plot.film import draw_film
+    return go.Figure(plotly_figure(chart, on_page=on_page))
 
-        return draw_film(chart, on_page=on_page)
-    figure = go.Figure()
+
+def plotly_figure(chart: Chart, *, on_page: bool = False) -> dict[str, Any]:
+    """Describe what plotly draws as `data` and `layout`, in plain dictionaries: its objects take ten times as long.
+
+    Parameters
+    ----------
+    chart, on_page
+        As in `draw_plotly`.
+
+    Examples
+    --------
+    >>> figure = plotly_figure(Chart("Nothing"))
+    >>> figure["data"], figure["layout"]["title"]["text"]
+    ([], '<b>Nothing</b>')
+    """
+    if chart.film and len(chart.panels) > 1:
+        from featlab.plot.film import plotly_film
+
+        return plotly_film(chart, on_page=on_page)
+    data: list[Trace] = []
     named = set(chart.legend())
     ranks = {key: 1001 + place for place, key in enumerate(chart.series)}
     for mark in chart.marks:
@@ -83,25 +101,36 @@ def draw_plotly(chart: Chart, *, on_page: bool = False) -> go.Figure:
             for trace in _traces(chart, panel, mark, key, rows):
                 trace.update(place | ({"legendrank": ranks[key]} if key else {}))
                 _enter(trace, chart.series.get(key), key in named and chart.legend_mark(key) is mark)
-                named -= {key} if trace.showlegend else set()
-                figure.add_trace(trace)
+                named -= {key} if trace.get("showlegend") else set()
+                data.append(trace)
     valued = [mark for mark in chart.marks if mark.value]
     if chart.colours is not None and valued and not any(isinstance(mark, Cell) for mark in valued):
-        figure.add_trace(_colours_alone(chart.colours))  # cells bring the bar of colours themselves
-    _layout(figure, chart, on_page=on_page)
-    return figure
+        data.append(_colours_alone(chart.colours))  # cells bring the bar of colours themselves
+    return {"data": data, "layout": _layout(chart, on_page=on_page)}
 
 
-def _enter(trace: Any, series: Series | None, named: bool) -> None:
+def _scatter(**look: Any) -> Trace:
+    return {"type": "scatter", **look}
+
+
+def _bar(**look: Any) -> Trace:
+    return {"type": "bar", **look}
+
+
+def _heatmap(**look: Any) -> Trace:
+    return {"type": "heatmap", **look}
+
+
+def _enter(trace: Trace, series: Series | None, named: bool) -> None:
     """Name a trace in the legend, where its series has no entry yet."""
     if series is None:
-        trace.update(showlegend=False) if trace.type != "heatmap" else None
+        trace.update(showlegend=False) if trace["type"] != "heatmap" else None
         return
     trace.update(name=escape(series.label), legendgroup=escape(series.label))
-    trace.update(showlegend=bool(named and trace.showlegend is not False))
+    trace.update(showlegend=bool(named and trace.get("showlegend") is not False))
 
 
-def _traces(chart: Chart, panel: Panel, mark: Mark, key: str, rows: pd.DataFrame) -> list[Any]:
+def _traces(chart: Chart, panel: Panel, mark: Mark, key: str, rows: pd.DataFrame) -> list[Trace]:
     x_axis, y_axis = chart.axes_of(panel)
     ends = [x_axis.positions(rows[mark.x]), y_axis.positions(rows[mark.y])]
     if isinstance(mark, Segment | Rectangle):
@@ -114,7 +143,7 @@ def _traces(chart: Chart, panel: Panel, mark: Mark, key: str, rows: pd.DataFrame
         return [_cells(chart, mark, rows, ends, shared)]
     tints = value_colours(chart, mark, rows) or [colour(series.role, series.place)] * len(rows)
     draw = _DRAWN[type(mark)]
-    traces: list[Any] = draw(mark, rows, ends, series, tints, shared)
+    traces: list[Trace] = draw(mark, rows, ends, series, tints, shared)
     return traces
 
 
@@ -129,21 +158,17 @@ def _hover(mark: Mark, rows: pd.DataFrame) -> list[str]:
     return [escape(text).replace("\n", "<br>") for text in hover_texts(mark, rows)]
 
 
-def _line(mark: Line, rows: pd.DataFrame, ends: Ends, series: Series, tints: list[str], shared: Shared) -> list[Any]:
-    import plotly.graph_objects as go
-
+def _line(mark: Line, rows: pd.DataFrame, ends: Ends, series: Series, tints: list[str], shared: Shared) -> list[Trace]:
     tint = tints[0]
     look = {"color": tint, "width": mark.width * 1.2, "dash": "dash" if series.dashed else "solid"}
     symbol = {"symbol": series.symbol, "size": 6, "color": tint}
     mode = "lines+markers" if mark.markers else "lines"
     place = {"x": _clean(ends[0]), "y": _clean(ends[1])}
-    return [go.Scatter(**place, mode=mode, line=look, marker=symbol, **shared, **_told(mark, rows))]
+    return [_scatter(**place, mode=mode, line=look, marker=symbol, **shared, **_told(mark, rows))]
 
 
-def _band(mark: Band, rows: pd.DataFrame, ends: Ends, series: Series, tints: list[str], shared: Shared) -> list[Any]:
+def _band(mark: Band, rows: pd.DataFrame, ends: Ends, series: Series, tints: list[str], shared: Shared) -> list[Trace]:
     """An outline for each stretch without a gap: forth along the upper end, and back along the lower one."""
-    import plotly.graph_objects as go
-
     x, low, high = ends
     known = np.isfinite(low) & np.isfinite(high)
     outline_x: list[float | None] = []
@@ -155,13 +180,13 @@ def _band(mark: Band, rows: pd.DataFrame, ends: Ends, series: Series, tints: lis
             outline_x += gap + _clean(np.concatenate([x[inside], x[inside][::-1]]))
             outline_y += gap + _clean(np.concatenate([high[inside], low[inside][::-1]]))
     look = {"mode": "lines", "line": {"width": 0}, "fill": "toself", "fillcolor": _faint(tints[0])}
-    area = go.Scatter(x=outline_x or [None], y=outline_y or [None], hoverinfo="skip", **look, **shared)
+    area = _scatter(x=outline_x or [None], y=outline_y or [None], hoverinfo="skip", **look, **shared)
     return [area, *_hover_points(mark, rows, x, high, shared)]
 
 
-def _points(mark: Point, rows: pd.DataFrame, ends: Ends, series: Series, tints: list[str], shared: Shared) -> list[Any]:
-    import plotly.graph_objects as go
-
+def _points(
+    mark: Point, rows: pd.DataFrame, ends: Ends, series: Series, tints: list[str], shared: Shared
+) -> list[Trace]:
     x, y = ends
     symbol = f"{series.symbol}-open" if mark.hollow else series.symbol
     single = len(set(tints)) == 1
@@ -174,42 +199,34 @@ def _points(mark: Point, rows: pd.DataFrame, ends: Ends, series: Series, tints: 
     place = {"x": _clean(x), "y": _clean(y), "cliponaxis": False}
     told = _told(mark, rows)
     if not (mark.low and mark.high):
-        return [go.Scatter(**place, mode="markers", marker=look, **shared, **told)]
+        return [_scatter(**place, mode="markers", marker=look, **shared, **told)]
     low, high = (rows[name].to_numpy(dtype=np.float64) for name in (mark.low, mark.high))
     if single:
         at = x if mark.along == "x" else y
         bar: dict[str, Any] = {"type": "data", "symmetric": False, "thickness": 1.8, "width": 0, "color": tints[0]}
         bar |= {"array": np.nan_to_num(high - at).tolist(), "arrayminus": np.nan_to_num(at - low).tolist()}
-        return [go.Scatter(**place, mode="markers", marker=look, **{f"error_{mark.along}": bar}, **shared, **told)]
+        return [_scatter(**place, mode="markers", marker=look, **{f"error_{mark.along}": bar}, **shared, **told)]
     # Error bars of one trace have one colour: those of values are lines.
     ends = [low, y, high, y] if mark.along == "x" else [x, low, x, high]
     bars = _broken_lines(ends, tints, 1.8, {"meta": f"{shared['meta']}/interval", "showlegend": False})
-    return [*bars, go.Scatter(**place, mode="markers", marker=look, **shared, **told)]
+    return [*bars, _scatter(**place, mode="markers", marker=look, **shared, **told)]
 
 
-def _bars(mark: Bar, rows: pd.DataFrame, ends: Ends, series: Series, tints: list[str], shared: Shared) -> list[Any]:
-    import plotly.graph_objects as go
-
+def _bars(mark: Bar, rows: pd.DataFrame, ends: Ends, series: Series, tints: list[str], shared: Shared) -> list[Trace]:
     place = {"x": _clean(ends[0]), "y": _clean(ends[1]), "width": mark.thickness}
     way = "h" if mark.along == "x" else "v"
-    return [go.Bar(**place, orientation=way, marker={"color": tints}, **shared, **_told(mark, rows))]
+    return [_bar(**place, orientation=way, marker={"color": tints}, **shared, **_told(mark, rows))]
 
 
-def _words(mark: Text, rows: pd.DataFrame, ends: Ends, series: Series, tints: list[str], shared: Shared) -> list[Any]:
-    import plotly.graph_objects as go
-
+def _words(mark: Text, rows: pd.DataFrame, ends: Ends, series: Series, tints: list[str], shared: Shared) -> list[Trace]:
     font: dict[str, Any] = {"size": mark.size * 1.33} | ({"color": tints[0]} if mark.series else {})
     side = {"left": "middle right", "middle": "middle center", "right": "middle left"}[mark.anchor]
     words = [escape(str(text)) for text in rows[mark.text]]
     place = {"x": _clean(ends[0]), "y": _clean(ends[1]), "cliponaxis": False, "showlegend": False}
-    return [
-        go.Scatter(**place, mode="text", text=words, textposition=side, textfont=font, **shared, **_told(mark, rows))
-    ]
+    return [_scatter(**place, mode="text", text=words, textposition=side, textfont=font, **shared, **_told(mark, rows))]
 
 
-def _cells(chart: Chart, mark: Cell, rows: pd.DataFrame, ends: Ends, shared: Shared) -> Any:
-    import plotly.graph_objects as go
-
+def _cells(chart: Chart, mark: Cell, rows: pd.DataFrame, ends: Ends, shared: Shared) -> Trace:
     scale = chart.colours
     assert scale is not None  # noqa: S101 - the chart refuses values without colours
     x, y = ends
@@ -223,7 +240,7 @@ def _cells(chart: Chart, mark: Cell, rows: pd.DataFrame, ends: Ends, shared: Sha
         texts = np.full(grid.shape, "", dtype=object)
         texts[at] = _hover(mark, rows)
         told = {"customdata": texts.tolist(), "hovertemplate": "%{customdata}<extra></extra>"}
-    return go.Heatmap(
+    return _heatmap(
         x=columns,
         y=lines,
         z=grid.astype(np.float32),
@@ -249,10 +266,8 @@ def _colour_bar(scale: ColourScale) -> dict[str, Any]:
     }
 
 
-def _colours_alone(scale: ColourScale) -> Any:
+def _colours_alone(scale: ColourScale) -> Trace:
     """A trace without a point, which brings the bar of colours."""
-    import plotly.graph_objects as go
-
     low, high = scale.ends()
     look = {
         "color": [low],
@@ -263,12 +278,12 @@ def _colours_alone(scale: ColourScale) -> Any:
         "colorbar": _colour_bar(scale),
     }
     place = {"x": [None], "y": [None], "mode": "markers", "hoverinfo": "skip", "showlegend": False}
-    return go.Scatter(**place, marker=look, meta="colours")
+    return _scatter(**place, marker=look, meta="colours")
 
 
 def _segments(
     mark: Segment, rows: pd.DataFrame, ends: Ends, series: Series, tints: list[str], shared: Shared
-) -> list[Any]:
+) -> list[Trace]:
     """Draw the segments of one colour as one broken line, and what is told of them at their middles."""
 
     x, y, x2, y2 = ends
@@ -276,9 +291,7 @@ def _segments(
     return lines + _hover_points(mark, rows, (x + x2) / 2, (y + y2) / 2, shared)
 
 
-def _broken_lines(ends: Ends, tints: list[str], width: float, shared: Shared) -> list[Any]:
-    import plotly.graph_objects as go
-
+def _broken_lines(ends: Ends, tints: list[str], width: float, shared: Shared) -> list[Trace]:
     x, y, x2, y2 = ends
     traces = []
     for tint, members in pd.Series(range(len(tints))).groupby(pd.Series(tints), sort=False):
@@ -287,17 +300,13 @@ def _broken_lines(ends: Ends, tints: list[str], width: float, shared: Shared) ->
         line_x = np.column_stack([x[inside], x2[inside], gap]).ravel()[:-1]
         line_y = np.column_stack([y[inside], y2[inside], gap]).ravel()[:-1]
         look = {"color": tint, "width": width}
-        traces.append(
-            go.Scatter(x=_clean(line_x), y=_clean(line_y), mode="lines", line=look, hoverinfo="skip", **shared)
-        )
+        traces.append(_scatter(x=_clean(line_x), y=_clean(line_y), mode="lines", line=look, hoverinfo="skip", **shared))
     return traces
 
 
 def _rectangles(
     mark: Rectangle, rows: pd.DataFrame, ends: Ends, series: Series, tints: list[str], shared: Shared
-) -> list[Any]:
-    import plotly.graph_objects as go
-
+) -> list[Trace]:
     x, y, x2, y2 = ends
     edge = {"color": "rgba(255,255,255,0.9)", "width": 1 if mark.edge else 0}
     place = {
@@ -306,15 +315,13 @@ def _rectangles(
         "base": _clean(np.minimum(y, y2)),
         "y": _clean(np.abs(y2 - y)),
     }
-    return [go.Bar(**place, marker={"color": tints, "line": edge}, **shared, **_told(mark, rows))]
+    return [_bar(**place, marker={"color": tints, "line": edge}, **shared, **_told(mark, rows))]
 
 
 def _polygons(
     mark: Polygon, rows: pd.DataFrame, ends: Ends, series: Series, tints: list[str], shared: Shared
-) -> list[Any]:
+) -> list[Trace]:
     """Fill the areas of one colour as one outline, and tell of each at its middle."""
-    import plotly.graph_objects as go
-
     x, y = ends
     shapes = list(rows.groupby(mark.shape, sort=False).indices.values())
     outlines: dict[str, tuple[list[float | None], list[float | None]]] = {}
@@ -324,9 +331,7 @@ def _polygons(
             line.extend(([None] if line else []) + _clean(np.append(corners, corners[0])))
     look = {"width": 0.8 if mark.edge else 0, "color": "rgba(255,255,255,0.9)"}
     traces = [
-        go.Scatter(
-            x=line_x, y=line_y, mode="lines", line=look, fill="toself", fillcolor=tint, hoverinfo="skip", **shared
-        )
+        _scatter(x=line_x, y=line_y, mode="lines", line=look, fill="toself", fillcolor=tint, hoverinfo="skip", **shared)
         for tint, (line_x, line_y) in outlines.items()
     ]
     firsts = rows.iloc[[members[0] for members in shapes]]
@@ -334,7 +339,7 @@ def _polygons(
     return traces + _hover_points(mark, firsts, middles[0], middles[1], shared)
 
 
-_DRAWN: dict[type[Mark], Callable[..., list[Any]]] = {
+_DRAWN: dict[type[Mark], Callable[..., list[Trace]]] = {
     Line: _line,
     Band: _band,
     Point: _points,
@@ -346,14 +351,12 @@ _DRAWN: dict[type[Mark], Callable[..., list[Any]]] = {
 }
 
 
-def _hover_points(mark: Mark, rows: pd.DataFrame, x: Any, y: Any, shared: dict[str, Any]) -> list[Any]:
+def _hover_points(mark: Mark, rows: pd.DataFrame, x: Any, y: Any, shared: dict[str, Any]) -> list[Trace]:
     """Unseen points that tell what a line or an area is."""
-    import plotly.graph_objects as go
-
     if not mark.hover:
         return []
     return [
-        go.Scatter(
+        _scatter(
             x=_clean(x),
             y=_clean(y),
             mode="markers",
@@ -365,7 +368,7 @@ def _hover_points(mark: Mark, rows: pd.DataFrame, x: Any, y: Any, shared: dict[s
     ]
 
 
-def _layout(figure: go.Figure, chart: Chart, *, on_page: bool) -> None:
+def _layout(chart: Chart, *, on_page: bool) -> dict[str, Any]:
     width, height = (inches * _INCH for inches in chart.panel_size)
     top = (_PANEL_TITLE if on_page else _TITLE) + (_PANEL_TITLE if chart.panels[0].title else 0)
     below = chart.legend_lines()
@@ -374,39 +377,43 @@ def _layout(figure: go.Figure, chart: Chart, *, on_page: bool) -> None:
     side = 20 if all(chart.axes_of(panel)[1].hidden for panel in chart.panels) else _SIDE
     between = axis_foot + round(4.2 * chart.slanted_letters())
     bar = _COLOUR_BAR if any(mark.value for mark in chart.marks) else 0
-    legend = _LEGEND if chart.legend() and not below else 0
-    beside = max(20, legend + bar, _room_for_labels(chart))
+    aside = _LEGEND if chart.legend() and not below else 0
+    beside = max(20, aside + bar, _room_for_labels(chart))
     foot = between + _LEGEND_LINE * below
     inner_height = height - axis_foot
     total = inner_height * chart.rows + (chart.rows - 1) * (between + _PANEL_TITLE)
     inner_width = width - side
     across = inner_width * chart.columns + (chart.columns - 1) * side
-    figure.update_layout(
+    font = {"size": 12}
+    legend = {"tracegroupgap": 0, "font": font, "title": {"text": escape(chart.legend_title), "font": font}}
+    layout: dict[str, Any] = {
         **LAYOUT,
-        height=total + top + foot,
-        margin={"l": side, "r": beside, "t": top, "b": foot},
-        legend={"tracegroupgap": 0, "font_size": 12, "title": {"text": escape(chart.legend_title), "font_size": 12}}
+        "height": total + top + foot,
+        "margin": {"l": side, "r": beside, "t": top, "b": foot},
+        "legend": legend
         | ({"orientation": "h", "x": 0, "y": -between / total, "yanchor": "top"} if below else {})
         | ({"x": 1.02 + bar / across} if bar and not below else {}),
-        barmode="overlay",
-        bargap=0,
-    )
+        "barmode": "overlay",
+        "bargap": 0,
+        "meta": {"between": between},  # pixels below each row of panels
+        "annotations": [],
+    }
     if not on_page:
         told = (
             f"<br><span style='font-size:12px;color:{SOFT}'>{escape(chart.subtitle)}</span>" if chart.subtitle else ""
         )
-        figure.update_layout(
-            width=across + side + beside,
-            title={
+        layout |= {
+            "width": across + side + beside,
+            "title": {
                 "text": f"<b>{escape(chart.title)}</b>{told}",
                 "x": 0.01,
                 "y": 1 - 24 / (total + top + foot),
                 "yanchor": "top",
+                "font": {"size": 15},
             },
-            title_font_size=15,
-            font_color=INK,
-            paper_bgcolor="white",
-        )
+            "font": {**LAYOUT["font"], "color": INK},
+            "paper_bgcolor": "white",
+        }
     for index, panel in enumerate(chart.panels):
         row, column = divmod(index, chart.columns)
         left = column * (inner_width + side) / across
@@ -421,19 +428,12 @@ def _layout(figure: go.Figure, chart: Chart, *, on_page: bool) -> None:
                 look |= {"matches": which}
             if chart.equal and which == "y":
                 look |= {"scaleanchor": f"x{number}", "scaleratio": 1}
-            figure.update_layout({f"{which}axis{number}": look})
+            layout[f"{which}axis{number}"] = look
         if panel.title:
-            figure.add_annotation(
-                text=escape(panel.title),
-                x=domains[0][0],
-                y=domains[1][1],
-                xref="paper",
-                yref="paper",
-                xanchor="left",
-                yanchor="bottom",
-                showarrow=False,
-                font={"size": 13},
-            )
+            title = {"text": escape(panel.title), "showarrow": False, "font": {"size": 13}}
+            title |= {"xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "bottom"}
+            layout["annotations"].append(title | {"x": domains[0][0], "y": domains[1][1]})
+    return layout
 
 
 def _room_for_labels(chart: Chart) -> int:

@@ -4,37 +4,33 @@ from __future__ import annotations
 
 from dataclasses import replace
 from html import escape
-from typing import TYPE_CHECKING
+from typing import Any
 
 from featlab.plot.chart import Chart, Panel
-
-if TYPE_CHECKING:
-    import plotly.graph_objects as go
 
 _STEP, _MOVE = 900, 700  # milliseconds from one panel to the next, and of these, in motion
 
 
-def draw_film(chart: Chart, *, on_page: bool = False) -> go.Figure:
-    """Draw the panels of a chart as frames over one pair of axes, beginning with the last.
+def plotly_film(chart: Chart, *, on_page: bool = False) -> dict[str, Any]:
+    """Describe the panels of a chart as frames over one pair of axes, beginning with the last.
 
     Parameters
     ----------
     chart
         Its panels hold the same series.
     on_page
-        As for `featlab.plot.draw_plotly.draw_plotly`.
+        As for `featlab.plot.draw_plotly.plotly_figure`.
     """
-    import plotly.graph_objects as go
+    from featlab.plot.draw_plotly import plotly_figure
 
-    from featlab.plot.draw_plotly import draw_plotly
-
-    drawn = [draw_plotly(_single(chart, panel), on_page=on_page) for panel in chart.panels]
-    figure = drawn[-1]
-    figure.frames = [go.Frame(data=each.data, name=panel.key) for each, panel in zip(drawn, chart.panels, strict=True)]
+    drawn = [plotly_figure(_single(chart, panel), on_page=on_page) for panel in chart.panels]
+    data, layout = drawn[-1]["data"], drawn[-1]["layout"]
+    named = zip(drawn, chart.panels, strict=True)
+    frames = [{"name": panel.key, "data": each["data"]} for each, panel in named]
     move = {"mode": "immediate", "transition": {"duration": _MOVE}, "frame": {"duration": _STEP, "redraw": False}}
     steps = [{"method": "animate", "label": escape(panel.key), "args": [[panel.key], move]} for panel in chart.panels]
-    below = figure.layout.margin.b
-    height = figure.layout.height - figure.layout.margin.t - below
+    below = layout["margin"]["b"]
+    height = layout["height"] - layout["margin"]["t"] - below
     slider = {
         "active": len(steps) - 1,
         "steps": steps,
@@ -62,11 +58,11 @@ def draw_film(chart: Chart, *, on_page: bool = False) -> go.Figure:
         "pad": {"t": 30},
     }
     room = 92
-    figure.update_layout(sliders=[slider], updatemenus=[menu])
-    figure.update_layout(height=figure.layout.height + room, margin_b=below + room)
-    if figure.layout.title.text:
-        figure.update_layout(title_y=1 - 24 / figure.layout.height)
-    return figure
+    layout |= {"sliders": [slider], "updatemenus": [menu], "height": layout["height"] + room}
+    layout["margin"]["b"] += room
+    if "title" in layout:
+        layout["title"]["y"] = 1 - 24 / layout["height"]
+    return {"data": data, "layout": layout, "frames": frames}
 
 
 def _single(chart: Chart, panel: Panel) -> Chart:

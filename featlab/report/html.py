@@ -1,85 +1,43 @@
-"""One self-contained page: plotly.js inlined once, nothing asked of any network."""
+"""One self-contained page: the verdict, then a section for each question, nothing asked of any network.
+
+What the page looks like and does stands in `page.css` and in the JavaScript beside this file.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Iterator, Mapping
 from html import escape
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
-from featlab.errors import DataError, OptionError
+import pandas as pd
+
+from featlab.errors import OptionError
+from featlab.plot.choose import Tables
+from featlab.plot.registry import KINDS
+from featlab.progress import progress_bar
 from featlab.replacing import write_text
-from featlab.report.dendrogram import dendrogram_figure
-from featlab.report.figures import accuracy_figure, alignment_figure
+from featlab.report.answers import Answer, verdict_answers
+from featlab.report.questions import QUESTIONS, Question
+from featlab.report.variants import Blobs, Choices, Figure, draw_figure, find_choices
+from featlab.version import __version__
 
-if TYPE_CHECKING:
-    import plotly.graph_objects as go
-
+TITLE = "How the class hierarchy emerges"
+SCRIPTS = ("choices.js", "fitting.js", "csv.js", "page.js")
 _LONGEST_FACT = 160
 
 # The page may run and show what it carries, and ask for nothing else; plotly needs blob: to save a picture.
 _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:"
 )
-
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1f2328; --soft: #59636e; --paper: #ffffff; --card: #f6f8fa; --line: #d1d9e0; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6edf3; --soft: #9198a1; --paper: #0d1117; --card: #151b23; --line: #3d444d; }
-}
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 1100px; padding: 2rem 1.25rem 4rem; background: var(--paper); color: var(--ink);
-       font: 16px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.6rem; margin: 0 0 .25rem; } h2 { font-size: 1.15rem; margin: 0; }
-p { margin: .4rem 0; } .how, .lead, footer { color: var(--soft); }
-section { margin-top: 2rem; padding: 1.1rem 1.25rem; border: 1px solid var(--line); border-radius: 8px; }
-.figure { width: 100%; overflow-x: auto; } .absent { padding: .8rem 1rem; background: var(--card); border-radius: 6px; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.25rem; margin: .6rem 0 0;
-     font-size: .92rem; }
-dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
-@media (max-width: 600px) { dl { grid-template-columns: 1fr; } section { padding: .8rem; } }
-"""
-
-# Plotly draws with fixed colours; this lends it the page's own, again whenever the reader turns the lights off or on.
-_PAINT = """
-(function () {
-  var dark = window.matchMedia('(prefers-color-scheme: dark)');
-  function paint() {
-    var css = getComputedStyle(document.documentElement);
-    var tone = function (name) { return css.getPropertyValue(name).trim(); };
-    document.querySelectorAll('.plotly-graph-div').forEach(function (figure) {
-      var look = {'font.color': tone('--ink'), 'xaxis.linecolor': tone('--soft'), 'xaxis.tickcolor': tone('--soft'),
-                  'hoverlabel.bgcolor': tone('--card'), 'hoverlabel.font.color': tone('--ink')};
-      (figure.layout.updatemenus || []).forEach(function (menu, index) {
-        look['updatemenus[' + index + '].bgcolor'] = tone('--card');
-        look['updatemenus[' + index + '].bordercolor'] = tone('--line');
-      });
-      var narrow = window.innerWidth < 700;
-      look['legend.orientation'] = narrow ? 'h' : 'v';
-      look['legend.x'] = narrow ? 0 : 1.02;
-      look['legend.y'] = narrow ? -90 / figure.layout.height - 0.06 : 1;
-      Plotly.relayout(figure, look);
-    });
-  }
-  paint();
-  dark.addEventListener('change', paint);
-  window.addEventListener('resize', paint);
-})();
-"""
+_NAMES = {"split": "Split", "layer": "Layer", "epoch": "Epoch", "space": "Label space"}
 
 
-class Analysed(Protocol):
-    """Results as a page needs them: their parameters, and tables as attributes; one that is missing is said so."""
-
-    @property
-    def parameters(self) -> Mapping[str, Any]:
-        """Parameters of the analysis that made the tables."""
-
-
-def render_report(results: Analysed, *, title: str = "How the class hierarchy emerges") -> str:
-    """The report as the text of one HTML page.
+def render_report(results: Tables, *, title: str = TITLE) -> str:
+    """Write the report as the text of one HTML page.
 
     A figure whose table is absent or empty is left out, and a sentence says why.
 
@@ -96,30 +54,43 @@ def render_report(results: Analysed, *, title: str = "How the class hierarchy em
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> from types import SimpleNamespace
-    >>> page = render_report(SimpleNamespace(parameters={"seed": 0}))
-    >>> page.count("to draw:"), "<dd>0</dd>" in page
-    (3, True)
+    >>> from featlab.results.tables import Results
+    >>> page = render_report(Results({}, {"seed": 0}))
+    >>> page.count("<h2"), "<dd>0</dd>" in page
+    (10, True)
     """
     from plotly.offline import get_plotlyjs
 
-    sections = [_section(results, *content) for content in _SECTIONS]
-    facts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in _facts(results))
+    results = _Held(results)
+    choices, blobs = find_choices(results), Blobs()
+    figures: dict[str, Figure] = {}
+    wanted = [drawn for question in QUESTIONS for drawn in question.figures if drawn.kind in KINDS]
+    with progress_bar("drawing", len(wanted)) as advance:
+        for drawn in wanted:
+            figures[drawn.kind] = draw_figure(results, drawn, choices, blobs)
+            advance(1)
+    sections = "".join(_section(results, question, choices, figures) for question in QUESTIONS)
+    contents = "".join(f'<li><a href="#{each.name}">{escape(each.question)}</a></li>' for each in QUESTIONS)
+    verdict = "".join(_answer(answer, choices) for answer in verdict_answers(results, choices))
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<style>{_STYLE}</style>\n<script>{get_plotlyjs()}</script>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n"
-        f'<p class="lead">{escape(_lead(results))}</p>\n{"".join(sections)}'
-        f'<section id="facts"><h2>What shaped these results</h2><dl>{facts}</dl></section>\n'
-        f"<script>{_PAINT}</script>\n</body>\n</html>\n"
+        f"<style>{_file('page.css')}</style>\n</head>\n<body>\n"
+        f'<header><h1>{escape(title)}</h1>\n<p class="lead">{escape(_lead(results, choices))}</p></header>\n'
+        f'<main>\n<section id="verdict"><h2>Verdict</h2>\n{verdict}</section>\n'
+        f'<nav aria-label="Questions"><h2>Questions</h2><ol>{contents}</ol></nav>\n'
+        f"{_controls(choices)}{sections}</main>\n<footer>{_footer(results)}</footer>\n"
+        "<noscript><p>The figures of this page are drawn by JavaScript, which is off here.</p></noscript>\n"
+        f'<script type="application/json" id="index">{_json(_index(choices, figures))}</script>\n'
+        + "".join(f'<script type="text/plain" id="blob-{n}">{text}</script>\n' for n, text in enumerate(blobs.texts))
+        + f"<script>{get_plotlyjs()}</script>\n"
+        + f'<script type="module">\n{_scripts()}</script>\n'
+        + "</body>\n</html>\n"
     )
 
 
-def write_report(
-    results: Analysed, path: str | PathLike[str], *, title: str = "How the class hierarchy emerges"
-) -> None:
+def write_report(results: Tables, path: str | PathLike[str], *, title: str = TITLE) -> None:
     """Write the report to a file that opens in any browser, without a network.
 
     Parameters
@@ -139,9 +110,9 @@ def write_report(
     Examples
     --------
     >>> import tempfile
-    >>> from types import SimpleNamespace
+    >>> from featlab.results.tables import Results
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_report(SimpleNamespace(parameters={}), f"{folder}/report.html")
+    ...     write_report(Results({}, {}), f"{folder}/report.html")
     ...     Path(folder, "report.html").read_text()[:15]
     '<!DOCTYPE html>'
     """
@@ -155,78 +126,167 @@ def write_report(
         ) from error
 
 
-def _accuracy(results: Analysed) -> go.Figure:
-    return accuracy_figure(_table(results, "accuracy"))
+class _Held:
+    """Results whose tables are made once: the verdict is computed whenever it is asked for."""
+
+    def __init__(self, results: Tables) -> None:
+        self.parameters = results.parameters
+        self._results = results
+        self._tables: dict[str, pd.DataFrame] = {}
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        if name not in self._tables:
+            self._tables[name] = self._results[name]
+        return self._tables[name]
 
 
-def _alignment(results: Analysed) -> go.Figure:
-    return alignment_figure(_table(results, "alignment"))
+def _file(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
-def _dendrogram(results: Analysed) -> go.Figure:
-    return dendrogram_figure(_table(results, "linkage"), _table(results, "spaces"), _table(results, "distances"))
+def _scripts() -> str:
+    """Join the modules to one, which imports nothing."""
+    joint = "".join(_file(name) for name in SCRIPTS)
+    return re.sub(r"^export (?=function )|^import .*;\n", "", joint, flags=re.MULTILINE)
 
 
-_SECTIONS: tuple[tuple[str, str, str, Callable[[Analysed], Any]], ...] = (
-    (
-        "accuracy",
-        "Accuracy by label space",
-        "How to read: a line that rises earlier is learned earlier; the hierarchy is in the decisions as far as a line "
-        "stands above the dashed one of its colour, which random groups of the same sizes would reach.",
-        _accuracy,
-    ),
-    (
-        "alignment",
-        "Agreement of the layers with the hierarchy",
-        "How to read: the higher, the more closely the distances between a layer's class means follow the hierarchy; "
-        "inside the grey band a layer does no better than shuffled class names.",
-        _alignment,
-    ),
-    (
-        "dendrogram",
-        "Dendrogram of the last layer at the last epoch",
-        "How to read: classes that join near their names have close means; a branch in one colour holds a single "
-        "hypernym, a grey one mixes several.",
-        _dendrogram,
-    ),
-)
+def _json(value: Any) -> str:
+    """Write JSON that can stand in an element of HTML."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
-def _section(results: Analysed, name: str, heading: str, how: str, draw: Callable[[Analysed], Any]) -> str:
-    head = f'<section id="{name}-section"><h2>{heading}</h2>\n'
-    try:
-        figure = draw(results)
-    except DataError as reason:
-        return head + f'<p class="absent">{escape(str(reason))}</p></section>\n'
-    div = figure.to_html(
-        full_html=False,
-        include_plotlyjs=False,
-        div_id=name,
-        config={"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["lasso2d", "select2d"]},
+def _index(choices: Choices, figures: Mapping[str, Figure]) -> dict[str, Any]:
+    """List what the page holds, for its JavaScript."""
+    return {
+        "choices": {name: [str(value) for value in getattr(choices, name)] for name in _NAMES},
+        "start": {name: "" if value is None else str(value) for name, value in choices.start.items()},
+        "figures": {
+            kind: {
+                "follows": figure.follows,
+                "scores": [name for name, _ in figure.scores],
+                "variants": [[["" if v is None else str(v) for v in values], n] for values, n in figure.variants],
+                "complete": figure.complete,
+            }
+            for kind, figure in figures.items()
+            if figure.variants
+        },
+    }
+
+
+def _controls(choices: Choices) -> str:
+    """The choices that apply to the whole page; one with a single value is said and not asked for."""
+    fields = []
+    for name in ("split", "layer", "space"):
+        values = [str(value) for value in getattr(choices, name)]
+        if len(values) < 2:
+            continue
+        options = "".join(
+            f'<option value="{escape(value)}"{" selected" * (value == choices.start[name])}>'
+            f"{escape(choices.labels.get(value, value) if name == 'space' else value)}</option>"
+            for value in values
+        )
+        fields.append(f'<label>{_NAMES[name]} <select name="{name}">{options}</select></label>')
+    if len(choices.epoch) > 1:
+        last = len(choices.epoch) - 1
+        fields.insert(
+            2,
+            f'<label class="slider">Epoch <input type="range" name="epoch" min="0" max="{last}" step="1" '
+            f'value="{last}"><output>{choices.epoch[-1]}</output></label>',
+        )
+    if not fields:
+        return ""
+    few = len(choices.epoch) < choices.epochs
+    some = f'<p class="soft">{len(choices.epoch)} of {choices.epochs} epochs are drawn here.</p>' if few else ""
+    return (
+        '<form id="choices" aria-label="Choices"><details open><summary>Choices<span id="chosen"></span></summary>'
+        f'<div class="fields">{"".join(fields)}</div>{some}</details></form>\n'
     )
-    return head + f'<p class="how">{escape(how)}</p>\n<div class="figure">{div}</div></section>\n'
 
 
-def _table(results: Analysed, name: str) -> Any:
-    import pandas as pd
+def _section(results: Tables, question: Question, choices: Choices, figures: Mapping[str, Figure]) -> str:
+    drawn = [figures[each.kind] for each in question.figures if each.kind in figures]
+    told = [answer for make in question.answers for answer in make(results, choices)]
+    body = "".join(map(_figure, drawn)) + "".join(_answer(answer, choices) for answer in told)
+    if not told and not any(each.variants for each in drawn):
+        body += '<p class="absent">The tables of these results do not answer this question.</p>'
+    return (
+        f'<section id="{question.name}" aria-labelledby="{question.name}-heading">'
+        f'<h2 id="{question.name}-heading">{escape(question.question)}</h2>\n{body}</section>\n'
+    )
 
-    table = getattr(results, name, None)
-    return pd.DataFrame() if table is None else table
+
+def _figure(figure: Figure) -> str:
+    about = KINDS[figure.kind].about
+    if not figure.variants:
+        return f'<p class="absent">{escape(figure.reason)}</p>\n'
+    scores = ""
+    if len(figure.scores) > 1:
+        options = "".join(f'<option value="{escape(name)}">{escape(label)}</option>' for name, label in figure.scores)
+        scores = f'<label>Score <select name="score" data-kind="{figure.kind}">{options}</select></label>'
+    return (
+        f'<figure id="figure-{figure.kind}" data-kind="{figure.kind}">\n'
+        f"<h3>{escape(figure.first['title'])}</h3>\n"
+        f'<p class="soft of">{escape(figure.first["subtitle"])}</p>\n'
+        f'<div class="tools">{scores}<button type="button" class="csv" '
+        f'aria-label="Data as CSV: {escape(about)}">Data as CSV</button></div>\n'
+        f'<p class="note soft" role="status"></p>\n'
+        '<div class="canvas"></div>\n'
+        f'<figcaption>How to read: <span class="how">{escape(figure.first["how"])}</span></figcaption></figure>\n'
+    )
 
 
-def _lead(results: Analysed) -> str:
-    classes, collapse = _table(results, "classes"), _table(results, "collapse")
-    parts = [f"{len(classes)} classes"] if len(classes) else []
-    if len(collapse):
-        epochs = sorted(collapse["epoch"].unique())
-        parts.append(f"epochs {epochs[0]} to {epochs[-1]}" if len(epochs) > 1 else f"epoch {epochs[0]}")
-        layers = collapse["layer"].nunique()
-        parts.append(f"{layers} layers" if layers > 1 else f"layer {collapse['layer'].iloc[0]}")
+def _answer(answer: Answer, choices: Choices) -> str:
+    where = "".join(f' data-{name}="{escape(str(value))}"' for name, value in answer.where.items())
+    hidden = any(str(value) != str(choices.start.get(name)) for name, value in answer.where.items())
+    said = "".join(f"<p>{escape(text)}</p>" for text in answer.sentences)
+    table = ""
+    if answer.rows:
+        head = "".join(f'<th scope="col">{escape(name)}</th>' for name in answer.columns)
+        rows = "".join(
+            f'<tr><th scope="row">{escape(row[0])}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in row[1:])}</tr>'
+            for row in answer.rows
+        )
+        label = escape(answer.sentences[-1]) if answer.sentences else "numbers"
+        table = (
+            f'<div class="scroll" tabindex="0" role="region" aria-label="{label}"><table><thead><tr>{head}</tr></thead>'
+            f"<tbody>{rows}</tbody></table></div>"
+        )
+    more = f'<p class="soft">All of them: <code>{escape(answer.more)}</code></p>' if answer.more else ""
+    return f'<div class="answer"{where}{" hidden" * hidden}>{said}{table}{more}</div>\n'
+
+
+def _lead(results: Tables, choices: Choices) -> str:
+    classes = len(results["classes"])
+    parts = [f"{classes:,} classes"] if classes else []
+    if choices.epochs:
+        first, last = choices.epoch[0], choices.epoch[-1]
+        parts.append(f"epochs {first} to {last}" if choices.epochs > 1 else f"epoch {last}")
+    if choices.layer:
+        parts.append(f"{len(choices.layer)} layers" if len(choices.layer) > 1 else f"layer {choices.layer[0]}")
     return ", ".join(parts) + "." if parts else "These results hold no classes."
 
 
-def _facts(results: Analysed) -> list[tuple[str, str]]:
-    return [(name.replace("_", " "), _fact(value)) for name, value in results.parameters.items()]
+def _footer(results: Tables) -> str:
+    """What is missing, and what shaped the results."""
+    notes = results.parameters.get("notes") or {}
+    missing = _list((f"{name}: {str(text).rstrip('.')}.") for name, text in dict(notes).items())
+    facts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in _facts(results))
+    return (
+        f'<section id="missing"><h2>What is missing</h2>{missing or "<p>The analysis reports nothing missing.</p>"}'
+        f'</section>\n<section id="facts"><h2>What shaped these results</h2><dl>{facts}</dl></section>'
+    )
+
+
+def _list(lines: Iterator[str]) -> str:
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f"<ul>{items}</ul>" if items else ""
+
+
+def _facts(results: Tables) -> list[tuple[str, str]]:
+    import plotly
+
+    facts = [(name.replace("_", " "), _fact(value)) for name, value in results.parameters.items() if name != "notes"]
+    return [*facts, ("page made by", f"featlab {__version__}, plotly {plotly.__version__}")]
 
 
 def _sized(value: Any) -> Any:
@@ -234,7 +294,7 @@ def _sized(value: Any) -> Any:
 
 
 def _fact(value: Any) -> str:
-    """A parameter in a line; a whole taxonomy is told by its size."""
+    """Write a parameter in a line; a whole taxonomy is told by its size."""
     if value is None or isinstance(value, bool):
         return {None: "none", True: "yes", False: "no"}[value]
     if isinstance(value, Mapping) and isinstance(value.get("parents"), Mapping):

@@ -1,0 +1,343 @@
+"""Answers of the tables to each question, in numbers: the difference, its interval, its p, for each choice."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from featlab.errors import FeatlabError
+from featlab.hierarchy.labelspace import HYPONYM
+from featlab.plot.choose import Tables, layers_in_order, some_hypernym_space
+from featlab.report.variants import Choices
+from featlab.results.default_score import default_rows
+from featlab.results.levels import level_table
+from featlab.results.schema import VERDICT
+from featlab.results.verdict import LEADS, RANDOM
+
+_HALF = 0.5
+_MOST = 10  # rows of an answer; a command shows the rest
+_FINDINGS = {
+    "broad_first": "earlier than random groups",
+    "specific_first": "later than random groups",
+    "undecided": "undecided",
+    "no_course": "no course to tell",
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer for some choices.
+
+    Attributes
+    ----------
+    where
+        Choices that it belongs to, such as {"split": "val"}.
+    sentences
+        Above the table.
+    columns, rows
+        Of the table, as text; the first column names the row.
+    more
+        Command that shows what is left out.
+    """
+
+    where: Mapping[str, Any]
+    sentences: Sequence[str] = ()
+    columns: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
+    more: str = ""
+
+
+def verdict_answers(results: Tables, choices: Choices) -> Iterator[Answer]:
+    """Yield the headline of each split, with the table of its levels; of a layer where there is no classifier."""
+    verdict = _verdict(results)
+    if isinstance(verdict, str):
+        yield Answer({}, [verdict])
+        return
+    for split in choices.split:
+        mine = verdict[(verdict["split"] == split) & verdict["series"].isin(list(LEADS))]
+        layer = None if mine["layer"].isna().any() else choices.start["layer"]
+        of_lead = mine[mine["layer"].isna() if layer is None else mine["layer"] == layer]
+        lines = [str(text) for text in of_lead.loc[of_lead["space"].isna(), "sentence"]]
+        if lines:
+            yield _levels(results, {"split": split}, split, layer, str(of_lead["series"].iloc[0]), lines)
+    if verdict.empty:
+        yield Answer({}, ["The tables carry no claim: a verdict takes several epochs of a run."])
+
+
+def level_answers(results: Tables, choices: Choices) -> Iterator[Answer]:
+    """Yield when nearest means of a layer told each level."""
+    for split, layer in _places(choices):
+        onset = results["onset"]
+        if len(onset) and ((onset["layer"] == layer) & (onset["series"] == "ncc_accuracy")).any():
+            told = f"By nearest class means in {layer}:"
+            yield _levels(results, {"split": split, "layer": layer}, split, layer, "ncc_accuracy", [told])
+
+
+def _levels(
+    results: Tables, where: Mapping[str, Any], split: str, layer: str | None, series: str, lines: Sequence[str]
+) -> Answer:
+    table = level_table(results["onset"], results["precedence"], split, layer, series)
+    columns = ("label space", "half-way at epoch", "95 % interval", "before the classes", "95 % interval",
+               "before random groups", "range")  # fmt: skip
+    rows = []
+    for row in table.to_dict("records"):
+        cells = [_space(row["space"])]
+        for name in ("onset", "earlier", "than_random"):
+            low, high = ("low", "high") if name == "onset" else (f"{name}_low", f"{name}_high")
+            cells += [_number(row[name]), _interval(row[low], row[high])]
+        rows.append(cells)
+    return Answer(where, lines, columns, rows[:_MOST], _rest(rows, "featlab show run.results precedence"))
+
+
+def collapse_answers(results: Tables, choices: Choices) -> Iterator[Answer]:
+    """Yield how each collapse column of a layer compares with random groups."""
+    verdict = _verdict(results)
+    if isinstance(verdict, str) or verdict.empty:
+        return
+    claims = verdict[(verdict["against"] == RANDOM) & ~verdict["series"].isin(list(LEADS)) & verdict["space"].notna()]
+    onset = results["onset"]
+    onset = onset[onset["fraction"] == _HALF].set_index(["split", "layer", "series", "space"])
+    for split, layer in _places(choices):
+        mine = claims[(claims["split"] == split) & (claims["layer"] == layer)]
+        if mine.empty:
+            continue
+        counts = mine["claim"].value_counts()
+        told = (
+            f"Of {len(mine)} comparisons with random groups of the same sizes in {layer}, "
+            f"{counts.get('broad_first', 0)} came earlier and {counts.get('specific_first', 0)} later; "
+            "one in ten may by chance."
+        )
+        rows = []
+        for row in mine.to_dict("records"):
+            at = onset.loc[(split, layer, row["series"], row["space"])]
+            rows.append(
+                [
+                    str(row["series"]),
+                    _space(row["space"]),
+                    _number(at["onset"]),
+                    _number(row["difference"]),
+                    _interval(row["low"], row["high"]),
+                    _p(at.get("control_p", math.nan)),
+                    _FINDINGS.get(str(row["claim"]), str(row["claim"])),
+                ]
+            )
+        columns = ("measure", "label space", "half-way at epoch", "before random groups", "range", "p", "finding")
+        yield Answer(
+            {"split": split, "layer": layer},
+            [told],
+            columns,
+            rows[: 2 * _MOST],
+            "featlab show run.results verdict" if len(rows) > 2 * _MOST else "",
+        )
+
+
+def alignment_answers(results: Tables, choices: Choices) -> Iterator[Answer]:
+    """Yield what the verdict says of a layer, and the layers by rank."""
+    verdict, change = _verdict(results), results["alignment_change"]
+    if not isinstance(verdict, str):
+        aligned = verdict[verdict["layer"].notna() & verdict["space"].isna() & ~verdict["series"].isin(list(LEADS))]
+        for (split, layer), claims in aligned.groupby(["split", "layer"], sort=False):
+            yield Answer({"split": str(split), "layer": str(layer)}, [str(text) for text in claims["sentence"]])
+    rows_of = default_rows(change) if len(change) else change
+    for split in choices.split:
+        mine = rows_of[rows_of["split"] == split].sort_values("rank") if len(rows_of) else rows_of
+        columns = ("layer", "rank", "first epoch", "last epoch", "change", "95 % interval", "p of change",
+                   "behind the first in rank", "95 % interval")  # fmt: skip
+        rows = [
+            [
+                str(row["layer"]),
+                _whole(row["rank"]),
+                _number(row["first"]),
+                _number(row["last"]),
+                _number(row["change"]),
+                _interval(row["change_low"], row["change_high"]),
+                _p(row["change_p"]),
+                _number(row["behind"]),
+                _interval(row["behind_low"], row["behind_high"]),
+            ]
+            for row in mine.to_dict("records")
+        ]
+        if rows:
+            score = " · ".join(str(mine[name].iloc[0]) for name in ("score", "metric", "taxonomy_distance"))
+            more = _rest(rows, "featlab show run.results alignment_change")
+            yield Answer({"split": split}, [f"Layers by {score}:"], columns, rows[:_MOST], more)
+
+
+def confusion_answers(results: Tables, choices: Choices) -> Iterator[Answer]:
+    """Yield the pairs of groups that are taken for each other most."""
+    confusion = results["confusion"]
+    if confusion.empty:
+        return
+    default = some_hypernym_space(results)
+    cells = confusion[confusion["epoch"].isin(choices.epoch)]
+    by_place = dict(iter(cells.groupby(["split", "epoch", "space"], sort=False)))
+    for split in choices.split:
+        for epoch in choices.epoch:
+            for space in choices.space:
+                mine = by_place.get((split, epoch, space or default))
+                if mine is None:
+                    continue
+                totals = mine.groupby("group")["rows"].sum()
+                wrong = mine[mine["group"] != mine["predicted_group"]].nlargest(_MOST, "rows")
+                share = 1 - wrong_rows(mine) / max(int(totals.sum()), 1)
+                where = _space(space or default)
+                told = f"At epoch {epoch}, {share:.1%} of the rows were told to the right group of {where}"
+                rows = [
+                    [
+                        str(row["group_name"]),
+                        str(row["predicted_name"]),
+                        _whole(row["rows"]),
+                        f"{row['rows'] / totals[row['group']]:.1%}",
+                    ]
+                    for row in wrong.to_dict("records")
+                ]
+                yield Answer(
+                    {"split": split, "epoch": epoch, "space": space},
+                    [f"{told}; taken for another most often:" if rows else f"{told}."],
+                    ("group", "taken for", "rows", "of the group") if rows else (),
+                    rows,
+                    "featlab show run.results groups" if rows else "",
+                )
+
+
+def wrong_rows(confusion: pd.DataFrame) -> int:
+    """Count the rows that were taken for another group.
+
+    Examples
+    --------
+    >>> wrong_rows(pd.DataFrame({"group": [0, 0], "predicted_group": [0, 1], "rows": [5, 2]}))
+    2
+    """
+    return int(confusion.loc[confusion["group"] != confusion["predicted_group"], "rows"].sum())
+
+
+def nearness_answers(results: Tables, choices: Choices) -> Iterator[Answer]:
+    """Yield how far confused classes are near each other, in the hierarchy and in each layer."""
+    table = results["confusion_alignment"]
+    if table.empty:
+        return
+    table = table[table["metric"].isna() | (table["metric"] != "euclidean")]
+    order = [None, *layers_in_order(results, table)]
+    for (split, epoch), mine in table.groupby(["split", "epoch"], sort=False):
+        if epoch not in choices.epoch:
+            continue
+        rows = []
+        for row in sorted(mine.to_dict("records"), key=lambda row: order.index(_text(row["layer"]))):
+            against = _text(row["layer"])
+            name = f"hierarchy, {row['taxonomy_distance']}" if against is None else f"{against}, {row['metric']}"
+            rows.append([name, _number(row["value"]), _number(row["ceiling"]), _p(row["p"]), _p(row["p_corrected"])])
+        told = f"At epoch {epoch}, rank correlation of how often two classes are confused with how near they are:"
+        columns = ("near in", "value", "highest possible", "p", "p over all epochs and layers")
+        yield Answer({"split": split, "epoch": epoch}, [told], columns, rows[: 2 * _MOST])
+
+
+def node_answers(results: Tables, choices: Choices) -> Iterator[Answer]:
+    """Yield the nodes of the hierarchy in the order in which they were learned."""
+    table = results["node_onset"]
+    if table.empty:
+        return
+    table = table[table["fraction"] == _HALF]
+    for split in choices.split:
+        mine = table[table["split"] == split]
+        for series, nodes in mine.groupby("series", sort=False):
+            known = nodes.dropna(subset=["onset"]).sort_values("rank", kind="stable")
+            told = f"{len(known)} of {len(nodes)} nodes have an onset of {series}; the first and the last:"
+            ends = known if len(known) <= _MOST else pd.concat([known.head(_MOST // 2), known.tail(_MOST // 2)])
+            rows = [
+                [
+                    str(row["node"]),
+                    _whole(row["depth"]),
+                    _whole(row["classes"]),
+                    _number(row["onset"]),
+                    _interval(row["low"], row["high"]),
+                    _whole(row["rank"]),
+                    _interval(row["rank_low"], row["rank_high"], digits=0),
+                ]
+                for row in ends.to_dict("records")
+            ]
+            if rows:
+                columns = ("node", "depth", "classes", "half-way at epoch", "95 % interval", "rank", "95 % interval")
+                yield Answer({"split": split}, [told], columns, rows, "featlab show run.results node_onset")
+
+
+def split_answers(results: Tables, choices: Choices) -> Iterator[Answer]:
+    """Yield when the features of a layer told the children of each node apart."""
+    table = results["split_onset"]
+    if table.empty:
+        return
+    table = table[table["fraction"] == _HALF]
+    for split, layer in _places(choices):
+        mine = table[(table["split"] == split) & (table["layer"] == layer)].sort_values("rank", kind="stable")
+        rows = [
+            [str(row["node"]), _whole(row["rank"]), _number(row["onset"]), _number(row["last"]), str(row["course"])]
+            for row in mine.dropna(subset=["onset"]).to_dict("records")
+        ]
+        if rows:
+            columns = ("node", "rank", "half-way at epoch", "variance between its children at the end", "course")
+            told = f"When the class means in {layer} told the children of each node apart:"
+            more = _rest(rows, "featlab show run.results split_onset")
+            yield Answer({"split": split, "layer": layer}, [told], columns, rows[:_MOST], more)
+
+
+def _verdict(results: Tables) -> pd.DataFrame | str:
+    """Return the claims, or the reason why these tables have none."""
+    try:
+        return results[VERDICT]
+    except FeatlabError as reason:
+        return str(reason)
+
+
+def _places(choices: Choices) -> Iterator[tuple[str, str]]:
+    for split in choices.split:
+        for layer in choices.layer:
+            yield split, layer
+
+
+def _rest(rows: Sequence[object], command: str) -> str:
+    return command if len(rows) > _MOST else ""
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _space(name: object) -> str:
+    return "classes" if name == HYPONYM else str(name)
+
+
+def _number(value: float) -> str:
+    """Write a number with two decimals, or three digits where that would be nothing.
+
+    Examples
+    --------
+    >>> _number(1.234), _number(0.00123), _number(float("nan"))
+    ('1.23', '0.00123', '')
+    """
+    if value is None or not math.isfinite(value):
+        return ""
+    return f"{value:.2f}" if value == 0 or abs(value) >= 0.095 else f"{value:.3g}"
+
+
+def _whole(value: float) -> str:
+    return "" if value is None or not math.isfinite(value) else f"{value:g}"
+
+
+def _interval(low: float, high: float, digits: int = 2) -> str:
+    """Write the ends of an interval; without the upper one it is open.
+
+    Examples
+    --------
+    >>> _interval(0.5, 1.25), _interval(0.5, float("nan")), _interval(float("nan"), 1.0)
+    ('0.50 to 1.25', 'from 0.50 on', '')
+    """
+    if low is None or not math.isfinite(low):
+        return ""
+    return f"{low:.{digits}f} to {high:.{digits}f}" if math.isfinite(high) else f"from {low:.{digits}f} on"
+
+
+def _p(value: float) -> str:
+    return "" if value is None or not math.isfinite(value) else f"{value:.3g}"

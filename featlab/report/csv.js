@@ -1,0 +1,33 @@
+// The data of a figure as CSV.
+// A cell that begins so is a formula to a spreadsheet.
+const FORMULA = /^[=+\-@\t\r]/;
+
+function cell(value) {
+  if (value === null || value === undefined) return "";
+  if (typeof value !== "string") return String(value);
+  const safe = FORMULA.test(value) ? `'${value}` : value;
+  return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+}
+
+function lines(rows) {
+  return rows.map((row) => `${row.map(cell).join(",")}\n`).join("");
+}
+
+export function csvOfColumns(columns) {
+  const names = Object.keys(columns);
+  const count = names.length ? columns[names[0]].length : 0;
+  const rows = [names];
+  for (let row = 0; row < count; row++) rows.push(names.map((name) => columns[name][row]));
+  return lines(rows);
+}
+
+// Cells too many to be carried twice, as they are drawn: a row of names, then a row for each row of cells.
+export function csvOfCells(div) {
+  const cells = div.data.find((trace) => trace.type === "heatmap");
+  if (!cells) return "";
+  const names = (axis, places) => places.map((at) => axis.ticktext?.[axis.tickvals.indexOf(at)] ?? at);
+  const full = div._fullData.find((trace) => trace.type === "heatmap");
+  const across = names(div.layout.xaxis, Array.from(full.x));
+  const down = names(div.layout.yaxis, Array.from(full.y));
+  return lines([["", ...across], ...down.map((name, row) => [name, ...Array.from(full.z[row])])]);
+}

@@ -1,0 +1,149 @@
+// Fits a figure of plotly to the width it has and to the page's colours.
+const NARROW = 600;
+const PANEL = 300; // least width of one of several panels
+const TITLE = 26;
+const TOOLBAR = 16;
+const LETTER = 6.6;
+const INK = "#1f2328";
+const SOFT = "#59636e";
+
+// Words and lines in the ink of paper take that of the page.
+function recolour(text, tones) {
+  return text.replaceAll(`"${SOFT}"`, JSON.stringify(tones.soft)).replaceAll(`"${INK}"`, JSON.stringify(tones.ink));
+}
+
+function axes(layout, letter) {
+  const names = Object.keys(layout).filter((name) => name.startsWith(`${letter}axis`));
+  return names.sort((a, b) => Number(a.slice(5) || 1) - Number(b.slice(5) || 1));
+}
+
+function paint(layout, tones) {
+  layout.font = { ...layout.font, color: tones.ink };
+  layout.hoverlabel = { ...layout.hoverlabel, bgcolor: tones.card, font: { color: tones.ink } };
+  for (const name of [...axes(layout, "x"), ...axes(layout, "y")]) {
+    Object.assign(layout[name], { linecolor: tones.soft, tickcolor: tones.soft });
+  }
+  paintFilm(layout, tones);
+}
+
+// The buttons and the slider of a film.
+function paintFilm(layout, tones) {
+  for (const menu of layout.updatemenus ?? []) Object.assign(menu, { bgcolor: tones.card, bordercolor: tones.soft });
+  for (const slider of layout.sliders ?? []) {
+    Object.assign(slider, {
+      bgcolor: tones.card,
+      bordercolor: tones.soft,
+      activebgcolor: tones.soft,
+      tickcolor: tones.soft,
+    });
+  }
+}
+
+// Panels of one row become rows of as many as have room.
+function stack(layout, width) {
+  const xs = axes(layout, "x");
+  const ys = axes(layout, "y");
+  const columns = new Set(xs.map((name) => (layout[name].domain ?? [0, 1])[0].toFixed(3))).size;
+  const fitting = Math.max(1, Math.floor(width / PANEL));
+  if (columns <= fitting) return;
+  const { t, b } = layout.margin;
+  const between = layout.meta.between + TITLE;
+  const [low, high] = layout[ys[0]].domain;
+  const tall = (high - low) * (layout.height - t - b);
+  const rows = Math.ceil(xs.length / fitting);
+  const total = rows * tall + (rows - 1) * between;
+  const gap = fitting > 1 ? 0.14 : 0;
+  const wide = (1 - gap * (fitting - 1)) / fitting;
+  xs.forEach((name, place) => {
+    const [row, column] = [Math.floor(place / fitting), place % fitting];
+    const left = column * (wide + gap);
+    const bottom = Math.max(0, 1 - (row * (tall + between) + tall) / total);
+    const before = { x: layout[name].domain[0], y: layout[ys[place]].domain[1] };
+    layout[name].domain = [left, Math.min(left + wide, 1)];
+    layout[ys[place]].domain = [bottom, Math.min(bottom + tall / total, 1)];
+    for (const title of layout.annotations ?? []) {
+      const mine = Math.abs(title.x - before.x) < 1e-6 && Math.abs(title.y - before.y) < 1e-6;
+      if (mine && title.xref === "paper" && !title.moved) {
+        Object.assign(title, { x: left, y: layout[ys[place]].domain[1], moved: true });
+      }
+    }
+  });
+  for (const title of layout.annotations ?? []) delete title.moved;
+  layout.height = total + t + b;
+}
+
+// Labels at the ends of lines would leave no room for the lines: the legend names them instead.
+function unlabel(data) {
+  const dropped = data.filter((trace) => trace.mode === "text" && trace.textposition === "middle right");
+  for (const label of dropped) {
+    label.visible = false;
+    const line = data.find((trace) => trace.mode !== "text" && trace.name && trace.name === label.name);
+    if (line) line.showlegend = true;
+  }
+}
+
+function shorten(text, most) {
+  return text.length > most ? `${text.slice(0, Math.max(most - 1, 1))}…` : text;
+}
+
+// Labels of categories take at most three tenths of the width.
+function cut(layout, width) {
+  const most = Math.floor((0.3 * width) / LETTER);
+  for (const name of axes(layout, "y")) {
+    const axis = layout[name];
+    if (axis.ticktext) axis.ticktext = axis.ticktext.map((text) => shorten(text, most));
+  }
+}
+
+function narrow(data, layout, width) {
+  stack(layout, width);
+  unlabel(data);
+  cut(layout, width);
+  layout.margin = { ...layout.margin, l: 12, r: 14 };
+  layout.legend = {
+    ...layout.legend,
+    orientation: "h",
+    x: 0,
+    xanchor: "left",
+    y: 0,
+    yanchor: "bottom",
+    yref: "container",
+  };
+  const named = data.filter((trace) => trace.showlegend && trace.visible !== false);
+  const lines = named.length
+    ? Math.ceil(named.reduce((sum, trace) => sum + 60 + LETTER * trace.name.length, 0) / width)
+    : 0;
+  const more = lines * 20 + (layout.legend.title?.text ? 22 : 0);
+  layout.height += Math.max(0, more - (layout.margin.b - layout.meta.between));
+  layout.margin.b = layout.meta.between + more;
+  for (const trace of data) {
+    if (trace.colorbar) {
+      const { title } = trace.colorbar;
+      Object.assign(trace.colorbar, { orientation: "h", x: 0, xanchor: "left", y: 1, yanchor: "bottom", len: 1 });
+      trace.colorbar.title = { ...title, side: "top" };
+      layout.margin.t = Math.max(layout.margin.t, 74);
+    }
+  }
+}
+
+// Room above for the toolbar of plotly.
+function clear(layout) {
+  layout.margin = { ...layout.margin, t: layout.margin.t + TOOLBAR };
+  layout.height += TOOLBAR;
+}
+
+// A figure as plotly takes it, of the text of a variant.
+export function fitFigure(text, width, tones) {
+  const variant = JSON.parse(recolour(text, tones));
+  const { data, layout } = variant.figure;
+  paint(layout, tones);
+  if (isNarrow(width)) narrow(data, layout, width);
+  else clear(layout);
+  layout.width = width;
+  layout.autosize = false;
+  return variant;
+}
+
+export function isNarrow(width) {
+  return width < NARROW;
+}

@@ -216,6 +216,7 @@ def test_the_verdict_is_described(results):
 
 def test_columns_added_later_say_that_they_may_lack():
     assert describe("random_expected_error").unknown.tolist() == ["results of releases that lacked the column"]
+    assert describe("onset.resolution").unknown.tolist() == ["no onset; results of releases that lacked the column"]
 
 
 def test_frames_carry_their_definitions(results):

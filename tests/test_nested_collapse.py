@@ -13,11 +13,13 @@ from featlab.analysis import nested_measure, nested_tables
 from featlab.demo.planted import planted_tree
 from featlab.hierarchy.splits import splits
 from featlab.hierarchy.taxonomy import Taxonomy
-from featlab.metrics import nested_collapse, node_tree
+from featlab.metrics import nested_collapse, node_tree, random_trees
 from featlab.metrics.collapse import nc2
 from featlab.metrics.nested_collapse import ClassSums, NestedCollapse
 from featlab.metrics.node_tree import NodeTree, SiblingPairs
+from featlab.metrics.orthogonality import orthogonality, orthogonality_of_sums
 from featlab.metrics.pairwise import pair_statistics
+from featlab.metrics.random_trees import ClassRuns
 
 # A pet is an animal and a companion, which has more classes and so is its primary parent.
 PARENTS = {
@@ -203,6 +205,7 @@ def test_any_tree_in_bands(foreign, monkeypatch):
     """Bands of few rows, classes that are not there, and rows of another split than the means'."""
     monkeypatch.setattr(node_tree, "BAND_ROWS", 3)
     monkeypatch.setattr(nested_collapse, "BAND_ROWS", 3)
+    monkeypatch.setattr(random_trees, "BAND_ROWS", 3)
     generator = np.random.default_rng(foreign)
     parents = np.array([12, 11, 11, 10, 10, 10, 12, 13, 13, 14, 12, 13, 14, 14])  # ten classes, five inner nodes
     below = {10: [[3], [4], [5]], 11: [[1], [2]], 12: [[0], [6], [3, 4, 5]], 13: [[7], [8], [1, 2]]}
@@ -221,12 +224,18 @@ def test_any_tree_in_bands(foreign, monkeypatch):
     if foreign:
         ways = np.stack([(rows - all_means[labels])[labels == label].sum(axis=0) for label in np.flatnonzero(held)])
     scatter = np.bincount(labels, np.square(rows - all_means[labels]).sum(axis=1), 10)
-    found = NestedCollapse(
-        ClassSums(means, weights[held], counts[held], scatter[held], ways),
-        SiblingPairs(NodeTree(parents, 10), held),
-    )
+    pairs = SiblingPairs(NodeTree(parents, 10), held)
+    found = NestedCollapse(ClassSums(means, weights[held], counts[held], scatter[held], ways), pairs)
     siblings = found.siblings()
-    drawn, distances = found.random(np.stack([np.arange(8), np.arange(8)[::-1]]))
+    orders = np.stack([np.arange(8), np.arange(8)[::-1]])
+    random = found.random(ClassRuns(pairs), orders)
+    drawn, distances = random.spread, random.frames
+    cosines = orthogonality_of_sums(pairs.tree, random.sums)
+    for order, of_order in zip(orders, cosines.T, strict=True):
+        arranged, rows_of = all_means.copy(), counts.copy()
+        arranged[held], rows_of[held] = means[order], counts[held][order]
+        np.testing.assert_allclose(of_order, orthogonality(arranged, rows_of, parents), atol=1e-12)
+    assert np.isfinite(cosines[[0, 2, 3]]).all()
     np.testing.assert_allclose(drawn.ratio[[0, 2, 3, 4], 0], siblings.spread.ratio[[0, 2, 3, 4]], rtol=1e-10)
     assert distances[0] == pytest.approx(found.frame_distance(), rel=1e-10)
     assert drawn.ratio[2, 1] != pytest.approx(drawn.ratio[2, 0])

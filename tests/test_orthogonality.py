@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
+import pandas as pd
 import pytest
 
 import featlab
-from featlab.analysis import orthogonality_table
+from featlab.analysis import nested_measure, orthogonality_table
 from featlab.demo.planted import planted_tree
 from featlab.hierarchy.splits import splits
 from featlab.hierarchy.taxonomy import Taxonomy
-from featlab.metrics.orthogonality import orthogonality
+from featlab.metrics.nested_collapse import ClassSums, NestedCollapse
+from featlab.metrics.node_tree import NodeTree, SiblingPairs
+from featlab.metrics.orthogonality import orthogonality, orthogonality_of_sums
+from featlab.metrics.random_trees import ClassRuns
 
 NAMES = [f"{top}.{middle}.{leaf}" for top in "abc" for middle in "xy" for leaf in range(1 + (middle == "y") + 1)]
 TREE = Taxonomy.from_names(NAMES)
@@ -75,6 +81,38 @@ def test_null_is_of_classes_permuted_with_their_rows(run):
         assert row["null_std"] == pytest.approx(null.std(ddof=1), abs=1e-5)
         assert row["z"] == pytest.approx((row["cosine"] - null.mean()) / null.std(ddof=1), rel=1e-3, abs=1e-3)
         assert row["p"] == pytest.approx((np.sum(null <= row["cosine"]) + 1) / 9)
+
+
+@pytest.mark.parametrize("absent", [None, "a.x.0"])
+def test_random_trees_with_means_of_another_split_are_those_walked_one_by_one(tmp_path, run, monkeypatch, absent):
+    labels, features, _ = run
+    path = write(str(tmp_path / "run.zarr"), features, labels)
+    others = np.append(np.arange(len(NAMES)), np.arange(len(NAMES)) // 2)
+    others = others[others != (-1 if absent is None else NAMES.index(absent))]
+    values = np.random.default_rng(1).normal(size=(len(others), 10))
+    featlab.write_epoch(
+        path, epoch=0, split="train", features={"last": values + features[others]}, labels=others, classes=NAMES
+    )
+    with pytest.warns(featlab.FeatlabWarning, match=absent) if absent else nullcontext():
+        table = analyzed(path, means_from="val", splits="train").orthogonality
+    monkeypatch.setattr(nested_measure, "KEPT", 0)
+    with pytest.warns(featlab.FeatlabWarning, match=absent) if absent else nullcontext():
+        walked = analyzed(path, means_from="val", splits="train").orthogonality
+    pd.testing.assert_frame_equal(table, walked, rtol=1e-9)
+    assert np.isfinite(table.z[table.children > 1]).all()
+
+
+def test_ways_too_short_for_inner_products_leave_the_tree_to_the_means():
+    means = np.random.default_rng(0).normal(size=(8, 5))
+    means[1] = means[0] + 1e-6 * means[1]
+    rows = np.full(8, 3)
+    pairs = SiblingPairs(NodeTree(np.array([8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14]), 8), rows > 0)
+    orders = np.array([np.arange(8), [0, 2, 1, 3, 4, 5, 6, 7]])
+    sums = NestedCollapse(ClassSums(means, rows, rows, np.ones(8)), pairs).random(ClassRuns(pairs), orders).sums
+    cosines = orthogonality_of_sums(pairs.tree, sums)
+    assert np.isnan(cosines[:, 0]).all()
+    assert np.isfinite(orthogonality(means, rows, pairs.tree.parents)[:-1]).all()
+    np.testing.assert_allclose(cosines[:, 1], orthogonality(means[orders[1]], rows, pairs.tree.parents), rtol=1e-9)
 
 
 def test_signed_products_tell_nothing(run):

@@ -1,4 +1,4 @@
-"""Measures neural collapse within the hierarchy on one snapshot's statistics."""
+"""Measures neural collapse within the hierarchy on one snapshot's statistics, and angles in the same random trees."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from featlab.analysis.plan import Plan
 from featlab.hierarchy.splits import splits
 from featlab.metrics.nested_collapse import ClassSums, NestedCollapse, SiblingCollapse, Spread
 from featlab.metrics.node_tree import KEPT, NodeTree, SiblingPairs
+from featlab.metrics.orthogonality import orthogonality_of_sums
 from featlab.metrics.permutations import ClassPermutations
+from featlab.metrics.random_trees import ClassRuns
 from featlab.statistics.regroup import ClassStatistics
-from featlab.typing import Floats, Ints
+from featlab.typing import NAN, Floats, Ints
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,9 @@ class Nested:
         Number of classes with a mean.
     frame, frames
         Distance to the frame of the hierarchy, and those in random trees, shape (n_trees,).
+    cosines
+        Orthogonality of each inner node in the same random trees, shape (n_inner, n_trees); NaN at all nodes of a tree
+        of which inner products do not tell it.
     """
 
     siblings: SiblingCollapse
@@ -37,6 +42,7 @@ class Nested:
     classes: int
     frame: float
     frames: Floats
+    cosines: Floats
 
 
 class NestedMeasure:
@@ -52,13 +58,14 @@ class NestedMeasure:
 
     def __init__(self, tree: NodeTree, trees: ClassPermutations) -> None:
         self._tree, self._trees = tree, trees
-        self._last: SiblingPairs | None = None
+        self._last: tuple[SiblingPairs, ClassRuns] | None = None
 
     def __call__(self, statistics: ClassStatistics) -> Nested:
         """Return the collapse among the children of each node, of which classes without a mean are left out."""
         sums, classes = statistics.coordinates, statistics.classes
         # Made for narrow label spaces as well, where it is no larger than the means themselves.
         shared = len(classes) <= min(2 * statistics.means.shape[1], KEPT)
+        pairs, runs = self._pairs(classes)
         found = NestedCollapse(
             ClassSums(
                 statistics.means,
@@ -69,20 +76,25 @@ class NestedMeasure:
                 statistics.rounding.whole,
                 statistics.gram if shared else None,
             ),
-            self._pairs(classes),
+            pairs,
         )
+        cosines = np.full((self._tree.n_inner, len(self._trees)), NAN)
         orders = self._trees.among(classes).orders[: None if len(classes) <= KEPT else 0]
-        spread, frames = found.random(orders)
-        return Nested(found.siblings(), spread, len(classes), found.frame_distance(), frames)
+        random = found.random(runs, orders)
+        if random.sums is not None and len(orders):
+            cosines = orthogonality_of_sums(self._tree, random.sums)
+        siblings, frame = found.siblings(), found.frame_distance()
+        return Nested(siblings, random.spread, len(classes), frame, random.frames, cosines)
 
-    def _pairs(self, classes: Ints) -> SiblingPairs:
-        """Pairs of siblings, the same for all snapshots with the same classes."""
+    def _pairs(self, classes: Ints) -> tuple[SiblingPairs, ClassRuns]:
+        """Pairs of siblings and runs of classes, the same for all snapshots with the same classes."""
         held = np.zeros(self._tree.n_classes, np.bool_)
         held[classes] = True
-        pairs = self._last
-        if pairs is None or not np.array_equal(pairs.held, held):
-            pairs = self._last = SiblingPairs(self._tree, held)
-        return pairs
+        last = self._last
+        if last is None or not np.array_equal(last[0].held, held):
+            pairs = SiblingPairs(self._tree, held)
+            last = self._last = pairs, ClassRuns(pairs)
+        return last
 
 
 def nested_measure(plan: Plan, classes: Sequence[str]) -> NestedMeasure | None:

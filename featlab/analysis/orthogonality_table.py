@@ -15,7 +15,7 @@ from featlab.metrics.differentiation import children_of
 from featlab.metrics.orthogonality import orthogonality
 from featlab.metrics.permutations import ClassPermutations, judge
 from featlab.threads import over_threads
-from featlab.typing import Floats, Ints
+from featlab.typing import NAN, Floats, Ints
 
 UNSPLIT = "it is empty: no node but the root has several children."
 THREADED = 200  # classes from which on random trees are looked at side by side
@@ -68,9 +68,16 @@ def _of_snapshot(summary: SnapshotSummary, trees: ClassPermutations, parents: In
         means[classes], rows[classes] = summary.means[held[order]], rows_of[held[order]]
         return orthogonality(means, rows, parents)
 
-    orders = list(trees.among(classes).after_identity)
-    cosines = np.stack(list(over_threads(of_tree, orders, worth=len(classes) >= THREADED)))
-    judged = [judge(-own, -null) for own, null in zip(cosines[0], cosines[1:].T, strict=True)]  # less is better
+    # Random trees are measured with the collapse in them, but for those that inner products do not tell.
+    found = np.full((len(children_of(parents, n_classes)), len(trees)), NAN)
+    if summary.nested is not None:
+        found = summary.nested.cosines.copy()
+    left = np.flatnonzero(np.isnan(found).all(axis=0))
+    orders = [np.arange(len(classes)), *trees.among(classes).orders[left]]
+    cosines, *walked = over_threads(of_tree, orders, worth=len(classes) >= THREADED)
+    for number, of_left in zip(left, walked, strict=True):
+        found[:, number] = of_left
+    judged = [judge(-own, -null) for own, null in zip(cosines, found, strict=True)]  # less is better
     present = np.zeros(len(parents) + 1, np.int64)
     present[classes] = 1
     children = children_of(parents, n_classes)
@@ -78,7 +85,7 @@ def _of_snapshot(summary: SnapshotSummary, trees: ClassPermutations, parents: In
         present[node] = present[below].any()
     return {
         "children": np.array([present[below].sum() for below in children]),
-        "cosine": cosines[0],
+        "cosine": cosines,
         "null_mean": np.array([-each.null_mean for each in judged]),
         "null_std": np.array([each.null_std for each in judged]),
         "z": np.array([-each.z for each in judged]),

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from featlab.metrics.node_tree import BAND_ROWS, KEPT, NodeTree, SiblingPairs, product_band, sums_at
+from featlab.metrics.random_trees import ClassRuns, NodeSums
 from featlab.metrics.sibling_simplex import SiblingSimplex, sibling_simplex
 from featlab.typing import NAN, Bools, Floats, Ints
 
@@ -117,6 +118,26 @@ class SiblingCollapse:
     simplex: SiblingSimplex
 
 
+@dataclass(frozen=True)
+class RandomTrees:
+    """Collapse in trees over the same classes in other orders.
+
+    Attributes
+    ----------
+    spread
+        Of the nodes, shape (n_inner, n_trees).
+    frames
+        Distances to the tree's frame, shape (n_trees,).
+    sums
+        Of the means below each node, about their mean, weighed by the rows that the scatter is of; None where a class
+        has a mean and no such rows.
+    """
+
+    spread: Spread
+    frames: Floats
+    sums: NodeSums | None
+
+
 class NestedCollapse:
     """Collapse of one snapshot's classes within a tree.
 
@@ -161,9 +182,11 @@ class NestedCollapse:
             rows = residuals + self._counts[:, None] * means
             self._squares += 2 * np.einsum("ij,ij->i", residuals, means)
             self._lengths_of_rows = np.einsum("ij,ij->i", totals, rows)
+        self._means = means
         # Inner products of means; of sums over rows, unless these are in proportion; and of these with those of other
         # rows. Random trees need them again, the tree itself does not.
-        self._products: list[dict[str, Floats]] = []
+        kept = len(order) if len(order) <= KEPT else 0
+        self._products = {kind: np.zeros((kept, kept)) for kind in ("means", *(["rows"] if rows is not None else []))}
         self._by_pair: dict[str, Floats] = {}
         squared = 0.0
         for number, siblings in enumerate(pairs.bands()):
@@ -178,8 +201,10 @@ class NestedCollapse:
             for kind, values in products.items():
                 of_band = sums_at(siblings, values, len(pairs.node) + 1)[1:]
                 self._by_pair[kind] = self._by_pair.get(kind, 0.0) + of_band
-            if len(order) <= KEPT:
-                self._products.append(products)
+                if kept and kind in self._products:
+                    square = self._products[kind][start:, start:]
+                    square[: len(values)] = values / 2
+                    square[:, : len(values)] += values.T / 2
         self._size = float(np.sqrt(lengths @ lengths + squared / 2))
 
     def siblings(self) -> SiblingCollapse:
@@ -225,32 +250,50 @@ class NestedCollapse:
         """
         return float(self._distances(self._by_node())[0])
 
-    def random(self, orders: Ints) -> tuple[Spread, Floats]:
-        """Spread of the nodes, shape (n_inner, n_orders), and frame distances, shape (n_orders,), in other trees.
+    def random(self, runs: ClassRuns, orders: Ints) -> RandomTrees:
+        """Measure trees over the classes in other orders.
 
         Parameters
         ----------
+        runs
+            Of the pairs.
         orders
             Shape (n_orders, n_held): in each, class order[i] stands where class i stood, with all its rows. None where
             there are more than `featlab.metrics.node_tree.KEPT` classes.
         """
-        pairs, tree = self.pairs, self.tree
+        tree = self.tree
         arrangements = self._place[orders[:, self._order]].T
-        by_node = {kind: np.zeros((tree.n_inner, len(orders))) for kind in self._by_pair}
+        scales = {"means": np.ones(len(self._place))}
+        if not self._equal:
+            scales["sums"] = self._weights
+        has_rows = bool((self._counts > 0).all())
+        if has_rows and not self._is_own:
+            scales["counts"] = self._counts
+        by_child = {kind: np.zeros((tree.n_nodes, len(orders))) for kind in {**scales, **self._products}}
         for column, arrangement in enumerate(arrangements.T):
-            inverse = np.argsort(arrangement)
-            for number, products in enumerate(self._products):
-                start = number * BAND_ROWS
-                rows = pairs.nodes[inverse[start : start + BAND_ROWS]]
-                parted = np.take(rows, inverse[start:], axis=1, mode="clip")
-                for kind, values in products.items():
-                    by_node[kind][:, column] += sums_at(parted, values, tree.n_inner + 1)[1:]
+            found = runs.sums(self._products["means"], scales, arrangement)
+            if not self._is_own:
+                found |= runs.sums(self._products["rows"], {"rows": scales["means"]}, arrangement)
+            for kind, values in found.items():
+                by_child[kind][:, column] = values
+        by_node = {kind: tree.over_children(values) for kind, values in by_child.items()}
         weights, counts, lengths, scatter = self._below(arrangements, by_node)
         own, inner = lengths / np.maximum(weights, 1), slice(tree.n_classes, None)
         between = tree.over_children(own) - own[inner]
         between[between <= ROUNDED * own.max(axis=0, initial=0.0)] = 0.0  # means that coincide
         between *= counts[inner] / np.maximum(weights[inner], 1)
-        return Spread(between, tree.over_children(scatter)), self._distances(by_node)
+        sums = None
+        if has_rows:
+            apart = self._sums(by_child) if self._is_own else by_child["counts"]
+            totals = self._counts[:, None] * self._means
+            squares, with_all = np.square(totals).sum(axis=1), totals @ totals.sum(axis=0)
+            sums = NodeSums(
+                counts,
+                self._sums_below(squares, arrangements, tree.over_children(apart)),
+                apart,
+                self._sums_below(with_all, arrangements),
+            )
+        return RandomTrees(Spread(between, tree.over_children(scatter)), self._distances(by_node), sums)
 
     def _sums(self, products: Mapping[str, Floats]) -> Floats:
         """Products of sums over rows."""
@@ -267,12 +310,9 @@ class NestedCollapse:
         Shape (n_nodes, n_arrangements) each; 0 for classes that are not there. A column of the arrangements tells which
         class stands in the place of each.
         """
-        tree, order = self.tree, self.pairs.order
 
         def arranged(values: Floats, inner: Floats | None = None) -> Floats:
-            spread = np.zeros((tree.n_classes, arrangements.shape[1]))
-            spread[order] = values[arrangements]
-            return tree.sums(spread, inner)
+            return self._sums_below(values, arrangements, inner)
 
         weights, counts, squares = map(arranged, (self._weights, self._counts, self._squares))
         lengths = arranged(self._lengths, self._sums(by_node))
@@ -280,8 +320,15 @@ class NestedCollapse:
         # With h the rows and mu the mean of a node, sum |h - mu|^2 = sum |h|^2 - 2 mu sum h + n |mu|^2.
         some = np.maximum(weights, 1)
         scatter = np.maximum(squares - 2 * rows / some + counts * lengths / some**2, 0.0)
-        scatter[order] = self._scatter[arrangements]  # of a class, it was known before all that was added to it
+        # Of a class, it was known before all that was added to it.
+        scatter[self.pairs.order] = self._scatter[arrangements]
         return weights, counts, lengths, scatter
+
+    def _sums_below(self, values: Floats, arrangements: Ints, inner: Floats | None = None) -> Floats:
+        """Sum values of the classes, in the order of the pairs, over what is below each node of each tree."""
+        spread = np.zeros((self.tree.n_classes, arrangements.shape[1]))
+        spread[self.pairs.order] = values[arrangements]
+        return self.tree.sums(spread, inner)
 
     def _distances(self, by_node: Mapping[str, Floats]) -> Floats:
         """Distances to the frame, shape (n_arrangements,)."""

@@ -162,6 +162,8 @@ class SiblingPairs:
         True for the classes that are there, shape (n_classes,).
     order
         Classes that are there, so that those below any node follow one another, shape (n_held,).
+    starts, sizes
+        Place of the first of them at or below each class and inner node, and their number, shape (n_nodes,).
     first, second
         The two siblings of each pair, shape (n_pairs,).
     node
@@ -198,6 +200,7 @@ class SiblingPairs:
                 second.append(later)
                 node.append(np.full(len(later), number))
                 n_pairs += len(later)
+        self.starts, self.sizes = starts, sizes
         self.first, self.second, self.node = (np.concatenate(parts) for parts in (first, second, node))
         there = np.flatnonzero(held)
         self.order = there[np.argsort(starts[there])]
@@ -229,16 +232,6 @@ class SiblingPairs:
                     own = slice(max(block.rows.start - start, 0), min(block.rows.stop, stop) - start)
                     band[own, block.rows.stop - start : block.end - start] = block.pairs
             yield band
-
-    @cached_property
-    def nodes(self) -> Ints:
-        """One more than the inner node at which each pair of classes parts, shape (n_held, n_held); 0 for itself."""
-        square = np.zeros((len(self.order), len(self.order)), np.int64)
-        node = np.append(0, self.node + 1)
-        for number, band in enumerate(self.bands()):
-            start = number * BAND_ROWS
-            square[start : start + len(band), start:] = node[band]
-        return np.maximum(square, square.T)
 
 
 @dataclass(frozen=True)

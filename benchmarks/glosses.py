@@ -41,9 +41,11 @@ def splits_over_seeds(results: Sequence[Results], layer: str) -> tuple[pd.DataFr
 
     Nodes that have no onset at some seed are left out.
     """
-    tables = [each.split_onset.query("layer == @layer and fraction == @FRACTION") for each in results]
+    tables = [each.split_onset for each in results]
+    tables = [table[(table["layer"] == layer) & (table["fraction"] == FRACTION)] for table in tables]
     onsets = pd.concat([table.set_index("node")["onset"].astype(float) for table in tables], axis=1).dropna()
-    children = results[0].differentiation.query("layer == @layer").groupby("node")["classes"].max()
+    nodes = results[0].differentiation
+    children = nodes[nodes["layer"] == layer].groupby("node")["classes"].max()
     half = stats.t.ppf((1 + LEVEL) / 2, len(results) - 1) * onsets.std(axis=1, ddof=1) / np.sqrt(len(results))
     found = pd.DataFrame({"classes": children.reindex(onsets.index).astype(int), "onset": onsets.mean(axis=1)})
     found = found.assign(low=found["onset"] - half, high=found["onset"] + half).sort_values("onset")

@@ -23,6 +23,7 @@ from featlab.results.tables import Results
 
 FRACTION = 0.5  # of a node's way
 ENDS = 10  # nodes that are shown from either end of the order
+LARGE = 10  # classes below a node that is called broad
 LEVEL = 0.95
 
 
@@ -54,17 +55,57 @@ def splits_over_seeds(results: Sequence[Results], layer: str) -> tuple[pd.DataFr
 
 
 def probed(results: Sequence[Results]) -> pd.DataFrame:
-    """Mean accuracy over seeds of probes at the last epoch, layers by label spaces."""
+    """Mean accuracy over seeds of probes at the last epoch, a row for each layer and label space, finest first."""
     tables = [each["probes"].query("epoch == epoch.max()") for each in results]
     joined = (
         pd.concat(tables).groupby(["layer", "space"], sort=False)[["groups", "accuracy", "control_accuracy"]].mean()
     )
-    joined = joined.reset_index().sort_values("groups", ascending=False, kind="stable")
+    return joined.reset_index().sort_values("groups", ascending=False, kind="stable")
+
+
+def layers_by_spaces(joined: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy of probes beside that of random groups, layers by label spaces."""
     beside = [f"{own:.3f} ({drawn:.3f})" for own, drawn in zip(joined.accuracy, joined.control_accuracy, strict=True)]
-    named = joined.assign(
-        space=[f"{n} ({g:.0f})" for n, g in zip(joined.space, joined.groups, strict=True)], told=beside
+    spaces = [f"{name} ({groups:.0f})" for name, groups in zip(joined.space, joined.groups, strict=True)]
+    named = pd.DataFrame({"layer": joined.layer, "space": spaces, "told": beside})
+    return named.set_index(["layer", "space"])["told"].unstack()[list(dict.fromkeys(spaces))]  # noqa: PD010
+
+
+def told_of_splits(found: pd.DataFrame, ends: int = ENDS) -> str:
+    """Say how large the nodes are that were split first and last.
+
+    Examples
+    --------
+    >>> told_of_splits(pd.DataFrame({"classes": [30, 12, 2, 3], "onset": [0.3, 0.4, 1.5, 1.9]}), ends=2)
+    'Of the 2 nodes that were split first 2 hold 10 classes or more, of the 2 split last 0; the largest holds 3.'
+    """
+    first, last = found["classes"].head(ends), found["classes"].tail(ends)
+    return (
+        f"Of the {len(first)} nodes that were split first {(first >= LARGE).sum()} hold {LARGE} classes or more, of "
+        f"the {len(last)} split last {(last >= LARGE).sum()}; the largest holds {last.max()}."
     )
-    return named.set_index(["layer", "space"])["told"].unstack()[list(dict.fromkeys(named.space))]  # noqa: PD010
+
+
+def told_of_probes(joined: pd.DataFrame) -> str:
+    """Say what probes of the classes and of the broadest space gain or lose from the first layer to the last.
+
+    Examples
+    --------
+    >>> table = {"layer": ["a", "a", "b", "b"], "space": ["hyponym", "cut2"] * 2, "groups": [9, 2] * 2}
+    >>> told_of_probes(pd.DataFrame(table | {"accuracy": [0.5, 0.9, 0.4, 0.95]}))
+    'From a to b, probes of the 9 classes go from 0.500 to 0.400, those of the 2 groups of cut2 from 0.900 to 0.950.'
+    """
+    layers = list(dict.fromkeys(joined["layer"]))
+    ends = joined[joined["layer"].isin([layers[0], layers[-1]])].set_index(["space", "layer"])["accuracy"].unstack()  # noqa: PD010
+    sizes = joined.groupby("space")["groups"].first()
+    broadest, finest = sizes.idxmin(), sizes.idxmax()
+    way = {
+        space: f"from {ends.loc[space, layers[0]]:.3f} to {ends.loc[space, layers[-1]]:.3f}" for space in sizes.index
+    }
+    return (
+        f"From {layers[0]} to {layers[-1]}, probes of the {sizes[finest]:.0f} classes go {way[finest]}, those of the "
+        f"{sizes[broadest]:.0f} groups of {broadest} {way[broadest]}."
+    )
 
 
 def markdown(table: pd.DataFrame) -> str:
@@ -90,8 +131,9 @@ def main() -> None:
     print(f"{len(found)} nodes with an onset in {options.layer} at every one of {options.seeds} seeds; Kendall's W")
     print(f"{w:.2f} (p = {p:.2g}); rank correlation of onset with the classes below a node {broad.statistic:.2f}.\n")
     print("First:\n", markdown(found.head(ENDS)), "\nLast:\n", markdown(found.tail(ENDS)), sep="\n")
-    print("\nAccuracy of linear probes at the last epoch (of random groups):\n")
-    print(markdown(probed(results)))
+    print(f"\n{told_of_splits(found)}\n\nAccuracy of linear probes at the last epoch (of random groups):\n")
+    joined = probed(results)
+    print(markdown(layers_by_spaces(joined)), told_of_probes(joined), sep="\n\n")
 
 
 if __name__ == "__main__":

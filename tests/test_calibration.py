@@ -87,7 +87,7 @@ def run(tmp_path_factory):
 @pytest.mark.parametrize("rows", [64, 512])
 def test_every_column_is_as_the_formula_and_scikit_learn_say(run, monkeypatch, rows):
     path, labels, logits = run
-    monkeypatch.setattr(calibration, "ROWS", rows)
+    monkeypatch.setattr(calibration, "BLOCK", 12 * rows)
     table = analyzed(path).calibration.set_index("space")
     assert table.index.tolist() == ["hyponym", *SPACES]
     for space, groups in {"hyponym": NAMES, **SPACES}.items():

@@ -78,12 +78,19 @@ class ConfusedPairs:
         # The condensed vector holds 01 02 03, 12 13, 23: the pair (a, b) stands at b plus what the row of a begins at.
         rows = np.arange(self.n_classes)
         begins = rows * (2 * self.n_classes - rows - 3) // 2 - 1
+        # Lookups are all there is to it: without a look at bounds, into the same arrays, they take two thirds.
+        one, other, lower, index = np.empty((4, len(self.first)), np.intp)
+        taken = [np.empty(len(index), unit.dtype) for unit in units]
         for column, order in enumerate(orders):
-            one, other = order[self.first], order[self.second]
-            index = begins[np.minimum(one, other)] + np.maximum(one, other)
+            order.take(self.first, out=one, mode="clip")
+            order.take(self.second, out=other, mode="clip")
+            np.minimum(one, other, out=lower)
+            begins.take(lower, out=index, mode="clip")
+            index += np.maximum(one, other, out=other)
             for row, unit in enumerate(units):
+                unit.take(index, out=taken[row], mode="clip")
                 # No BLAS: it would start threads for each of these short products, and sum as many parts as there are.
-                values[row, column] = np.einsum("i,i->", self.weights, unit[index])
+                values[row, column] = np.einsum("i,i->", self.weights, taken[row])
         return values
 
     def ceiling(self, unit: NDArray[np.floating]) -> float:

@@ -16,11 +16,23 @@ from numpy.typing import NDArray
 from featlab.typing import Floats, Ints
 
 BINS = 15  # of equal width, each without its lower end and with its upper one (Guo et al. 2017)
-ROWS = 512  # that are worked on at once: of 1,000 classes, 4 MB
+BLOCK = 1 << 18  # logits that are worked on at once: in float64, 2 MB
+FEWEST = 64  # rows of such a block, however many the classes
 # Probabilities relative to the most probable class's are taken to whole multiples of 2^-40. Sums of these are exact, so
 # that groups of the same probability are tied and numbers do not depend on what a space is summed from.
 GRAIN = 2.0**40
 FAINT = 1e-6  # probability, relative to that, below which its logarithm is taken from the logits
+
+
+def block_rows(n_classes: int) -> int:
+    """Rows that are worked on at once.
+
+    Examples
+    --------
+    >>> block_rows(10), block_rows(1000), block_rows(20_000)
+    (26214, 262, 64)
+    """
+    return max(FEWEST, BLOCK // max(1, n_classes))
 
 
 @dataclass(frozen=True)
@@ -117,18 +129,31 @@ class GroupProbabilities:
         out
             Sums that are added to.
         """
-        for start in range(0, len(logits) if self.names else 0, ROWS):
-            rows = slice(start, start + ROWS)
-            self._add(logits[rows], true[rows], chosen[rows], out)
+        if not self.names:
+            return
+        n_rows, n_classes = logits.shape
+        step = min(n_rows, block_rows(n_classes))
+        # Arrays of a block are used for the next one: new ones may cost as much as what is computed in them.
+        scratch = np.empty((2, step, n_classes), np.float32), np.empty((n_classes, step))
+        for start in range(0, n_rows, max(1, step)):
+            rows = slice(start, start + step)
+            self._add(logits[rows], true[rows], chosen[rows], out, scratch)
 
-    def _add(self, logits: NDArray[np.floating], true: Ints, chosen: Ints, out: CalibrationSums) -> None:
+    def _add(
+        self,
+        logits: NDArray[np.floating],
+        true: Ints,
+        chosen: Ints,
+        out: CalibrationSums,
+        scratch: tuple[NDArray[np.float32], Floats],
+    ) -> None:
         each = np.arange(len(logits))
+        (shifted, grains), classes = scratch[0][:, : len(logits)], scratch[1][:, : len(logits)]
         with np.errstate(over="ignore"):  # what lies beyond float32 below another is impossible beside it
-            shifted = logits - logits[each, chosen][:, None]
-        grains = np.exp(shifted)
+            np.subtract(logits, logits[each, chosen][:, None], out=shifted)
+        np.exp(shifted, out=grains)
         grains *= np.float32(GRAIN)  # exact, as is what follows
         np.rint(grains, out=grains)
-        classes = np.empty(shifted.shape[::-1])
         classes[...] = grains.T
         by_space: dict[int | None, Floats] = {None: classes}
         for space, source, matrix in self._steps:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from featlab.progress import progress_bar
 from featlab.statistics import cache, random_groups
-from featlab.statistics.calibration import ROWS, CalibrationSums, GroupProbabilities
+from featlab.statistics.calibration import CalibrationSums, GroupProbabilities, block_rows
 from featlab.statistics.engine import Engine, Footprint
 from featlab.statistics.scratch import borrowed
 from featlab.statistics.slabs import Slab, cut_slabs, decoded, read_labels
@@ -124,7 +124,9 @@ def _source(run: Run, epoch: int, split: str) -> str | None:
 def _footprint(run: Run, epoch: int, split: str, array: str) -> Footprint:
     info = run.record(epoch, split).inventory[array]
     row_bytes = info.shape[1] * (2 if info.dtype == "float16" else 4)
-    probabilities = 32 * ROWS * len(run.classes)  # of classes and groups, logits and masks of them
+    probabilities = (
+        32 * block_rows(len(run.classes)) * len(run.classes)
+    )  # of classes and groups, logits and masks of them
     return Footprint(task=info.chunk_rows * (5 * row_bytes + 12 * len(run.classes)) + probabilities, snapshot=1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ from featlab.plot.chart import (
     parts,
     value_colours,
 )
+from featlab.plot.film import draw_film
 from featlab.plot.palette import BAND_SHARE, GRID, INK, LAYOUT, SOFT, colour, scale_stops
 from featlab.typing import Floats
 
@@ -70,9 +72,7 @@ def draw_plotly(chart: Chart, *, on_page: bool = False) -> go.Figure:
     import plotly.graph_objects as go
 
     if chart.film and len(chart.panels) > 1:
-        from featlab.plot.film import draw_film
-
-        return draw_film(chart, on_page=on_page)
+        return draw_film(chart, partial(draw_plotly, on_page=on_page))
     figure = go.Figure()
     named = set(chart.legend())
     ranks = {key: 1001 + place for place, key in enumerate(chart.series)}

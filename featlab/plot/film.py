@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from html import escape
 from typing import TYPE_CHECKING
@@ -14,21 +15,19 @@ if TYPE_CHECKING:
 _STEP, _MOVE = 900, 700  # milliseconds from one panel to the next, and of these, in motion
 
 
-def draw_film(chart: Chart, *, on_page: bool = False) -> go.Figure:
+def draw_film(chart: Chart, draw: Callable[[Chart], go.Figure]) -> go.Figure:
     """Draw the panels of a chart as frames over one pair of axes, beginning with the last.
 
     Parameters
     ----------
     chart
         Its panels hold the same series.
-    on_page
-        As for `featlab.plot.draw_plotly.draw_plotly`.
+    draw
+        Draws a chart of one panel by plotly.
     """
     import plotly.graph_objects as go
 
-    from featlab.plot.draw_plotly import draw_plotly
-
-    drawn = [draw_plotly(_single(chart, panel), on_page=on_page) for panel in chart.panels]
+    drawn = [draw(_single(chart, panel)) for panel in chart.panels]
     figure = drawn[-1]
     figure.frames = [go.Frame(data=each.data, name=panel.key) for each, panel in zip(drawn, chart.panels, strict=True)]
     move = {"mode": "immediate", "transition": {"duration": _MOVE}, "frame": {"duration": _STEP, "redraw": False}}

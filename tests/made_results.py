@@ -17,7 +17,7 @@ SNAPSHOT = {"split": "val", "layer": "pool"}
 KINDS = ("animal", "plant", "vehicle", "building", "food", "tool")
 
 
-def made_results(classes: int = 10, *, epochs: tuple[int, ...] = (0, 1, 3, 9), drop: tuple[str, ...] = ()) -> Results:
+def made_results(classes: int = 10, *, epochs: tuple[int, ...] = (0, 1, 3, 9)) -> Results:
     """Return tables of so many classes in nested groups, whose means part from the root down.
 
     Parameters
@@ -26,8 +26,6 @@ def made_results(classes: int = 10, *, epochs: tuple[int, ...] = (0, 1, 3, 9), d
         Number of classes; above 2,000, distances are left out, as an analysis does.
     epochs
         Distances are kept of each.
-    drop
-        Tables that are left empty.
     """
     rng = np.random.default_rng(classes)
     parents, names = _hierarchy(classes, rng)
@@ -42,8 +40,6 @@ def made_results(classes: int = 10, *, epochs: tuple[int, ...] = (0, 1, 3, 9), d
         "confusion": _confusion(spaces, epochs, rng),
         **_geometry(names, means, epochs, rng),
     }
-    for name in drop:
-        tables[name] = pd.DataFrame()
     for name, table in tables.items():
         tables[name] = table.assign(**{each: np.nan for each in table_columns(name) if each not in table})
     return Results(tables, {"layers": ["conv", "pool", "fc"], "hierarchy": taxonomy.to_json(), "metrics": ["cosine"]})

@@ -70,7 +70,8 @@ def saved(planted: Results, tmp_path_factory: pytest.TempPathFactory) -> str:
 def drawn_by_plotly(chart: Chart, figure: Any = None) -> dict[str, list[Any]]:
     """Places and colours of what was drawn, by the name of its mark."""
     held: dict[str, list[Any]] = {}
-    for trace in (figure or draw_plotly(chart)).data:
+    page = figure or draw_plotly(chart)
+    for trace in [trace for each in page.frames or [page] for trace in each.data]:  # of a film, all frames
         name = trace.meta
         kind = name.partition("/")[0]
         if name.endswith(("/hover", "/interval")):
@@ -80,7 +81,8 @@ def drawn_by_plotly(chart: Chart, figure: Any = None) -> dict[str, list[Any]]:
         elif kind == "point":
             held[name] = [trace.x, trace.y, trace.marker.color]
         elif kind == "text":
-            held[name] = [trace.x, trace.y, list(trace.text)]
+            more = [list(trace.x), list(trace.y), list(trace.text)]
+            held[name] = [first + then for first, then in zip(held.get(name, [[], [], []]), more, strict=True)]
         elif kind == "cell":
             held[name] = [np.asarray(trace.z).ravel()]
         elif kind == "band":
@@ -93,7 +95,8 @@ def drawn_by_plotly(chart: Chart, figure: Any = None) -> dict[str, list[Any]]:
                 held[name][1].append(trace.line.color)
         elif kind == "rectangle":
             x, wide, y, high = map(numbers, (trace.x, trace.width, trace.base, trace.y))
-            held[name] = [list(zip(x - wide / 2, x + wide / 2, y, y + high, strict=True)), list(trace.marker.color)]
+            more = [list(zip(x - wide / 2, x + wide / 2, y, y + high, strict=True)), list(trace.marker.color)]
+            held[name] = [first + then for first, then in zip(held.get(name, [[], []]), more, strict=True)]
     return held
 
 
@@ -121,7 +124,8 @@ def drawn_by_matplotlib(figure: Any) -> dict[str, list[Any]]:
                 else:
                     places = [(*np.sort(box[:3:2, 0]), *np.sort(box[:3:2, 1])) for box in boxes]
                     shades = artist.get_facecolors()
-                held[name] = [places, [to_hex(each) for each in shades] * (len(boxes) if len(shades) == 1 else 1)]
+                more = [places, [to_hex(each) for each in shades] * (len(boxes) if len(shades) == 1 else 1)]
+                held[name] = [first + then for first, then in zip(held.get(name, [[], []]), more, strict=True)]
         for words in axes.texts:
             held.setdefault(words.get_gid(), [[], [], []])
             for kept, value in zip(held[words.get_gid()], (*words.get_position(), words.get_text()), strict=True):

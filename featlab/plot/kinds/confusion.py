@@ -39,7 +39,7 @@ def make_chart(
     Cells on the diagonal are right and left out of the colours, which would else tell nothing of mistakes.
     """
     table = filled_table(
-        results, "confusion", "confusion", "it takes the decisions of a classifier, as logits or predictions"
+        results, "confusion", "confusion", "analyse a run that holds the logits or predictions of a classifier"
     )
     split = choose_split(table, split)
     table = table[table["split"] == split]

@@ -62,7 +62,7 @@ class _Found:
 
 def _told(results: Tables, split: str | None, score: str | None) -> _Found:
     table = filled_table(
-        results, "node_onset", "onset of nodes", "it takes a hierarchy and the decisions of a classifier"
+        results, "node_onset", "onset of nodes", "analyse a run that holds logits or predictions, with a hierarchy"
     )
     split = choose_split(table, split)
     table = table[(table["split"] == split) & (table["fraction"] == _FRACTION)]
@@ -99,7 +99,7 @@ def _told(results: Tables, split: str | None, score: str | None) -> _Found:
 
 def _split(results: Tables, split: str | None, layer: str | None, score: str | None) -> _Found:
     table = filled_table(
-        results, "split_onset", "split of nodes", "it takes a hierarchy and features of a layer at several epochs"
+        results, "split_onset", "split of nodes", "analyse features of a layer at several epochs, with a hierarchy"
     )
     if score is not None:
         one_of("series", score, ["none: splits of a layer have one"])

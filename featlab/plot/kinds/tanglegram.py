@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pandas as pd
 
@@ -84,9 +86,8 @@ def make_chart(
         *_facing(right, other, groups, ends[4], _TREE),
     ]
     if named:
-        marks += _names(classes, ends[1] + 0.05, "left") + _names(
-            [right.leaves[leaf] for leaf in other.order], ends[4] - 0.05, "right"
-        )
+        facing = [right.leaves[leaf] for leaf in other.order]
+        marks += [_names(classes, ends[1] + 0.05, "left"), _names(facing, ends[4] - 0.05, "right")]
     elif groups.space is not None:
         marks += stretch_names(groups.keys(classes), begin - 0.05, but=MIXED)
     told = f"entanglement {entanglement(places):.2f} · {crossed:.1%} of the pairs of links cross"
@@ -119,7 +120,7 @@ def _facing(tree: Tree, layout: Layout, groups: Groups, start: float, width: flo
     return branch_marks(tree, layout, groups, start=start, scale=width / top, width=1.0)
 
 
-def _names(classes: list[str], at: float, anchor: str) -> list[Mark]:
+def _names(classes: list[str], at: float, anchor: Literal["left", "right"]) -> Text:
     rows = pd.DataFrame({"x": at, "y": np.arange(len(classes), dtype=float)})
     rows["text"] = [shortened(name, _LETTERS) for name in classes]
-    return [Text(data=rows, x="x", y="y", text="text", anchor="left" if anchor == "left" else "right", size=7.5)]
+    return Text(data=rows, x="x", y="y", text="text", anchor=anchor, size=7.5)

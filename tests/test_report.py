@@ -141,11 +141,11 @@ def test_of_many_epochs_some_are_drawn(results: Results) -> None:
     tables = {
         "accuracy": table,
         "spaces": results.spaces,
-        "alignment": layers.reindex(columns=results.alignment.columns),
+        "geometry": layers.reindex(columns=results.geometry.columns),
     }
     index = index_of(render_report(Results(tables, {})))
     epochs = [int(epoch) for epoch in index["choices"]["epoch"]]
-    assert (len(epochs), epochs[0], epochs[-1]) == (5, 0, 199)
+    assert (len(epochs), epochs[0], epochs[-1]) == (9, 0, 199)
 
 
 def test_budget_keeps_the_default_variant_and_says_that_more_there_is(results: Results) -> None:

@@ -52,7 +52,7 @@ class Answer:
 
 
 def verdict_answers(results: Tables, choices: Choices) -> Iterator[Answer]:
-    """Yield the headline of each split, with the table of its levels; of a layer where there is no classifier."""
+    """Yield the headline of each split, with the table of its levels, and whether a layer follows the hierarchy."""
     verdict = _verdict(results)
     if isinstance(verdict, str):
         yield Answer({}, [verdict])
@@ -64,8 +64,16 @@ def verdict_answers(results: Tables, choices: Choices) -> Iterator[Answer]:
         lines = [str(text) for text in of_lead.loc[of_lead["space"].isna(), "sentence"]]
         if lines:
             yield _levels(results, {"split": split}, split, layer, str(of_lead["series"].iloc[0]), lines)
+    yield from _aligned(verdict)
     if verdict.empty:
         yield Answer({}, ["The tables carry no claim: a verdict takes several epochs of a run."])
+
+
+def _aligned(verdict: pd.DataFrame) -> Iterator[Answer]:
+    """Yield what the verdict says of a layer and the hierarchy."""
+    mine = verdict[verdict["layer"].notna() & verdict["space"].isna() & ~verdict["series"].isin(list(LEADS))]
+    for (split, layer), claims in mine.groupby(["split", "layer"], sort=False):
+        yield Answer({"split": str(split), "layer": str(layer)}, [str(text) for text in claims["sentence"]])
 
 
 def level_answers(results: Tables, choices: Choices) -> Iterator[Answer]:
@@ -136,12 +144,8 @@ def collapse_answers(results: Tables, choices: Choices) -> Iterator[Answer]:
 
 
 def alignment_answers(results: Tables, choices: Choices) -> Iterator[Answer]:
-    """Yield what the verdict says of a layer, and the layers by rank."""
-    verdict, change = _verdict(results), results["alignment_change"]
-    if not isinstance(verdict, str):
-        aligned = verdict[verdict["layer"].notna() & verdict["space"].isna() & ~verdict["series"].isin(list(LEADS))]
-        for (split, layer), claims in aligned.groupby(["split", "layer"], sort=False):
-            yield Answer({"split": str(split), "layer": str(layer)}, [str(text) for text in claims["sentence"]])
+    """Yield the layers by rank."""
+    change = results["alignment_change"]
     rows_of = default_rows(change) if len(change) else change
     for split in choices.split:
         mine = rows_of[rows_of["split"] == split].sort_values("rank") if len(rows_of) else rows_of
@@ -230,6 +234,10 @@ def nearness_answers(results: Tables, choices: Choices) -> Iterator[Answer]:
             against = _text(row["layer"])
             name = f"hierarchy, {row['taxonomy_distance']}" if against is None else f"{against}, {row['metric']}"
             rows.append([name, _number(row["value"]), _number(row["ceiling"]), _p(row["p"]), _p(row["p_corrected"])])
+        if mine["value"].isna().all():
+            told = f"At epoch {epoch} there is nothing to compare: no class is taken for another, or all are alike."
+            yield Answer({"split": split, "epoch": epoch}, [told])
+            continue
         told = f"At epoch {epoch}, rank correlation of how often two classes are confused with how near they are:"
         columns = ("near in", "value", "highest possible", "p", "p over all epochs and layers")
         yield Answer({"split": split, "epoch": epoch}, [told], columns, rows[: 2 * _MOST])
@@ -319,7 +327,7 @@ def _number(value: float) -> str:
     """
     if value is None or not math.isfinite(value):
         return ""
-    return f"{value:.2f}" if value == 0 or abs(value) >= 0.095 else f"{value:.3g}"
+    return f"{value:.3g}" if 1e-6 < abs(value) < 0.095 else f"{value:.2f}"
 
 
 def _whole(value: float) -> str:

@@ -22,12 +22,10 @@ export function csvOfColumns(columns) {
 }
 
 // Cells too many to be carried twice, as they are drawn: a row of names, then a row for each row of cells.
-export function csvOfCells(div) {
-  const cells = div.data.find((trace) => trace.type === "heatmap");
+export function csvOfCells({ data, layout }) {
+  const cells = data.find((trace) => trace.type === "heatmap");
   if (!cells) return "";
   const names = (axis, places) => places.map((at) => axis.ticktext?.[axis.tickvals.indexOf(at)] ?? at);
-  const full = div._fullData.find((trace) => trace.type === "heatmap");
-  const across = names(div.layout.xaxis, Array.from(full.x));
-  const down = names(div.layout.yaxis, Array.from(full.y));
-  return lines([["", ...across], ...down.map((name, row) => [name, ...Array.from(full.z[row])])]);
+  const down = names(layout.yaxis, cells.y);
+  return lines([["", ...names(layout.xaxis, cells.x)], ...down.map((name, row) => [name, ...cells.z[row]])]);
 }

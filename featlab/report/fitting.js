@@ -3,6 +3,9 @@ const NARROW = 600;
 const PANEL = 300; // least width of one of several panels
 const TITLE = 26;
 const TOOLBAR = 16;
+const FILM = 92; // of buttons and slider
+const BAR = 74; // of a lying bar of colours
+const APART = 15; // from one slanted label to the next
 const LETTER = 6.6;
 const INK = "#1f2328";
 const SOFT = "#59636e";
@@ -72,12 +75,15 @@ function stack(layout, width) {
   layout.height = total + t + b;
 }
 
-// Labels at the ends of lines would leave no room for the lines: the legend names them instead.
+// Labels at the ends of lines, and what leads to them, would leave no room: the legend names the lines instead.
 function unlabel(data) {
-  const dropped = data.filter((trace) => trace.mode === "text" && trace.textposition === "middle right");
-  for (const label of dropped) {
-    label.visible = false;
-    const line = data.find((trace) => trace.mode !== "text" && trace.name && trace.name === label.name);
+  const labels = data.filter((trace) => trace.mode === "text" && trace.textposition === "middle right" && trace.name);
+  for (const { name } of labels) {
+    const mine = data.filter((trace) => trace.name === name);
+    for (const trace of mine) {
+      if (trace.mode === "text" || trace.meta.startsWith("segment")) trace.visible = false;
+    }
+    const line = mine.find((trace) => trace.visible !== false);
     if (line) line.showlegend = true;
   }
 }
@@ -86,44 +92,59 @@ function shorten(text, most) {
   return text.length > most ? `${text.slice(0, Math.max(most - 1, 1))}…` : text;
 }
 
-// Labels of categories take at most three tenths of the width.
+// Labels of categories take at most three tenths of the width, and below a plot stand apart from each other.
 function cut(layout, width) {
   const most = Math.floor((0.3 * width) / LETTER);
   for (const name of axes(layout, "y")) {
     const axis = layout[name];
     if (axis.ticktext) axis.ticktext = axis.ticktext.map((text) => shorten(text, most));
   }
+  for (const name of axes(layout, "x")) {
+    const axis = layout[name];
+    if (!axis.ticktext) continue;
+    const [low, high] = axis.domain ?? [0, 1];
+    const step = Math.ceil((axis.ticktext.length * APART) / (0.65 * width * (high - low)));
+    const kept = (_, place) => place % step === 0;
+    Object.assign(axis, { ticktext: axis.ticktext.filter(kept), tickvals: axis.tickvals.filter(kept) });
+    axis.ticktext = axis.ticktext.map((text) => shorten(text, most));
+  }
+}
+
+// The legend below all else, and the slider of a film above it.
+function foot(data, layout, width) {
+  const { between } = layout.meta;
+  const named = data.filter((trace) => trace.showlegend && trace.visible !== false);
+  const letters = named.reduce((sum, trace) => sum + 60 + LETTER * trace.name.length, 0);
+  const legend = Math.ceil(letters / width) * 20 + (layout.legend.title?.text ? 22 : 0);
+  const below = between + (layout.sliders ? FILM : 0) + legend;
+  layout.height += below - layout.margin.b;
+  layout.margin.b = below;
+  const place = { orientation: "h", x: 0, xanchor: "left", y: 0, yanchor: "bottom", yref: "container" };
+  layout.legend = { ...layout.legend, ...place };
+  const tall = layout.height - layout.margin.t - below;
+  for (const each of layout.sliders ?? []) Object.assign(each, { x: 0.32, len: 0.68, y: -between / tall });
+  for (const each of layout.updatemenus ?? []) each.y = -between / tall;
+}
+
+// Bars of colours lie above the plot.
+function lay(data, layout) {
+  for (const trace of data) {
+    const bar = trace.colorbar ?? trace.marker?.colorbar;
+    if (!bar) continue;
+    Object.assign(bar, { orientation: "h", x: 0, xanchor: "left", y: 1, yanchor: "bottom", len: 1 });
+    bar.title = { ...bar.title, side: "top" };
+    layout.height += Math.max(0, BAR - layout.margin.t);
+    layout.margin.t = Math.max(layout.margin.t, BAR);
+  }
 }
 
 function narrow(data, layout, width) {
+  layout.margin = { ...layout.margin, l: 12, r: 14 };
   stack(layout, width);
   unlabel(data);
   cut(layout, width);
-  layout.margin = { ...layout.margin, l: 12, r: 14 };
-  layout.legend = {
-    ...layout.legend,
-    orientation: "h",
-    x: 0,
-    xanchor: "left",
-    y: 0,
-    yanchor: "bottom",
-    yref: "container",
-  };
-  const named = data.filter((trace) => trace.showlegend && trace.visible !== false);
-  const lines = named.length
-    ? Math.ceil(named.reduce((sum, trace) => sum + 60 + LETTER * trace.name.length, 0) / width)
-    : 0;
-  const more = lines * 20 + (layout.legend.title?.text ? 22 : 0);
-  layout.height += Math.max(0, more - (layout.margin.b - layout.meta.between));
-  layout.margin.b = layout.meta.between + more;
-  for (const trace of data) {
-    if (trace.colorbar) {
-      const { title } = trace.colorbar;
-      Object.assign(trace.colorbar, { orientation: "h", x: 0, xanchor: "left", y: 1, yanchor: "bottom", len: 1 });
-      trace.colorbar.title = { ...title, side: "top" };
-      layout.margin.t = Math.max(layout.margin.t, 74);
-    }
-  }
+  lay(data, layout);
+  foot(data, layout, width);
 }
 
 // Room above for the toolbar of plotly.

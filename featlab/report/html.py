@@ -206,7 +206,8 @@ def _controls(choices: Choices) -> str:
 def _section(results: Tables, question: Question, choices: Choices, figures: Mapping[str, Figure]) -> str:
     drawn = [figures[each.kind] for each in question.figures if each.kind in figures]
     told = [answer for make in question.answers for answer in make(results, choices)]
-    body = "".join(map(_figure, drawn)) + "".join(_answer(answer, choices) for answer in told)
+    numbers = "".join(_answer(answer, choices) for answer in told)
+    body = "".join(map(_figure, drawn[:1])) + numbers + "".join(map(_figure, drawn[1:]))
     if not told and not any(each.variants for each in drawn):
         body += '<p class="absent">The tables of these results do not answer this question.</p>'
     return (

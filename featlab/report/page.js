@@ -43,6 +43,7 @@ function draw(kind, text, width, colours) {
     modeBarButtonsToRemove: ["lasso2d", "select2d"],
   };
   Plotly.react(canvas, { ...variant.figure, config });
+  canvas.style.minHeight = "0";
   name(canvas, `${variant.title}, ${variant.subtitle}`);
   return variant;
 }
@@ -81,7 +82,7 @@ async function show(kind) {
   const text = await unpack(fitting.blob);
   if (shown.get(kind).key !== key) return; // another choice came meanwhile
   const variant = draw(kind, text, width, tones());
-  shown.set(kind, { key, text, csv: variant.csv });
+  shown.set(kind, { key, text });
   figure.querySelector("h3").textContent = variant.title;
   figure.querySelector(".of").textContent = variant.subtitle;
   figure.querySelector(".how").textContent = variant.how;
@@ -169,8 +170,8 @@ function choose(event) {
 
 async function download(kind) {
   await see(kind);
-  const { csv } = shown.get(kind);
-  const text = csv ? csvOfColumns(csv) : csvOfCells(place(kind).querySelector(".canvas"));
+  const { csv, figure } = JSON.parse(shown.get(kind).text);
+  const text = csv ? csvOfColumns(csv) : csvOfCells(figure);
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
   link.download = `${kind}.csv`;

@@ -48,11 +48,11 @@ _ALIGNMENT = tuple(
         "rsa_spearman",
         "rsa_pearson",
         "rsa_kendall",
-        "cophenetic_taxonomy",
+        "cophenetic_spearman",
         "cophenetic_self",
         "ari",
         "ami",
-        "neighbor_share",
+        "nearest_neighbor_share",
     )
 )
 _MEASURES = tuple(

@@ -34,14 +34,15 @@ from featlab.plot.registry import make_chart
 if TYPE_CHECKING:
     from featlab.plot.chart import Chart, Mark
 
-MOST_VARIANTS = 120  # of one kind
+MOST_VARIANTS = 60  # of one kind
 MOST_BYTES = 3_000_000  # of one kind, compressed; its default variant is kept whatever it takes
-_FEWEST_EPOCHS, _MOST_EPOCHS = 5, 40
+_FEWEST_EPOCHS, _MOST_EPOCHS = 9, 40
 _MOST_SPACES = 8
 _MOST_ROWS = 40_000  # of the data of one figure; of more, the browser takes the cells that are drawn
 _DROPPED = (("space",), ("layer",), ("space", "layer"))  # what a figure does without where it has no meaning
 
-_WEIGHTS = {"score": 1.5}  # other choices apply to the whole page: combinations of those come first
+# Combinations of layers and epochs come before those of another split, and scores of one figure last.
+_WEIGHTS = {"split": 1.2, "score": 1.5}
 
 Options = dict[str, Any]
 

@@ -156,3 +156,27 @@ def test_the_tables_of_decisions_are_timed(monkeypatch, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "20 classes, 41 nodes, 200 rows, 3 epochs"
     assert lines[-1].startswith("peak memory")
+
+
+def test_the_measures_within_the_hierarchy_are_timed_beside_the_passes(monkeypatch, capsys):
+    from benchmarks import tree_measures
+
+    options = ["--rows", "60", "--features", "6", "--classes", "6"]
+    monkeypatch.setattr("sys.argv", ["tree_measures", *options])
+    tree_measures.main()
+    head, _, *lines = capsys.readouterr().out.splitlines()
+    assert head.startswith("60 x 6, K = 6, 2 layers")
+    seconds = {line[:32].strip(): float(line[32:41]) for line in lines[:-4]}
+    assert set(tree_measures.MEASURES) < set(seconds)
+    assert all(spent >= 0 for spent in seconds.values())
+
+
+def test_a_clock_counts_what_runs_within_something_once(monkeypatch):
+    from benchmarks import tree_measures
+
+    ticks = iter(range(10))
+    monkeypatch.setattr(tree_measures, "_now", lambda: (float(next(ticks)), 0.0))
+    clock = tree_measures.Clock()
+    with clock.within("outer"), clock.within("inner"):
+        pass
+    assert {name: spent for name, (spent, _) in clock.spent.items()} == {"all else": 1, "outer": 2, "inner": 1}

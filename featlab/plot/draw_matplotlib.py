@@ -49,6 +49,7 @@ _MARKERS = {
     "pentagon": "p",
 }
 _LEGEND_INCHES = 1.7
+_BELOW = "featlab legend"  # label of the axes that a legend stands in, where panels share the place of one axes
 _STYLE = {
     "svg.fonttype": "none",  # words stay words, to be searched, read aloud and edited
     "pdf.fonttype": 42,
@@ -175,15 +176,26 @@ def _given_axes(chart: Chart, ax: Any) -> tuple[Figure, list[Axes]]:
     count = len(chart.panels)
     place = given[0].get_subplotspec() if len(given) == 1 and count > 1 else None
     if place is not None:
-        figure = given[0].figure
-        given[0].axis("off")
-        grid = place.subgridspec(chart.rows, chart.columns)
-        given = [figure.add_subplot(grid[divmod(index, chart.columns)]) for index in range(count)]
+        return given[0].figure, _shared_place(given[0], place, chart)
     if len(given) != count:
         raise OptionError(f"the figure has {count} panels and `ax` {len(given)} axes: give one, or {count}.")
     if count == 1:
         given[0].set_title(_plain(chart.title), loc="left", fontweight="bold")
     return given[0].figure, given
+
+
+def _shared_place(given: Any, place: Any, chart: Chart) -> list[Axes]:
+    """Cut the place of one axes into panels, with a row for the title above and one for the legend below them."""
+    given.axis("off")
+    heights = [0.12, *[1.0] * chart.rows, 0.2 if chart.legend() else 0.01]
+    grid = place.subgridspec(chart.rows + 2, chart.columns, height_ratios=heights)
+    head = given.figure.add_subplot(grid[0, :])
+    head.set_axis_off()
+    head.set_title(_plain(chart.title), loc="left", fontweight="bold")
+    below = given.figure.add_subplot(grid[-1, :], label=_BELOW)
+    below.set_axis_off()
+    spots = [divmod(index, chart.columns) for index in range(len(chart.panels))]
+    return [given.figure.add_subplot(grid[row + 1, column]) for row, column in spots]
 
 
 def _dress(place: Axes, chart: Chart, panel: Panel) -> None:
@@ -372,6 +384,8 @@ def _legend(figure: Figure, axes: Sequence[Axes], chart: Chart, *, own: bool) ->
         figure.legend(handles=handles, loc="outside lower center", ncols=columns, **frame)
     elif own:
         figure.legend(handles=handles, loc="outside right upper", **frame)
+    elif spare := [place for place in figure.axes if place.get_label() == _BELOW and place.get_legend() is None]:
+        spare[-1].legend(handles=handles, loc="center", ncols=math.ceil(len(handles) / 2), **frame)
     else:
         axes[-1].legend(handles=handles, **frame)
 

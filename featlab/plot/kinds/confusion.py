@@ -28,6 +28,7 @@ _WRITTEN = 14  # groups whose shares are written into the cells
 _MOST_CELLS = 200  # along each side; groups of more are put together with their neighbours
 _GAP, _STRIP, _NAMES = 0.01, 0.025, 0.2  # of the cells' width
 _CELL, _LEAST, _MOST = 0.2, 3.6, 7.6  # inches of a named group; ends of the height
+_WHOLE = 0.06  # share from which on the scale goes by whole percents
 _RIGHT, _LIGHT, _DARK = "(right)", "(light)", "(dark)"
 
 
@@ -122,7 +123,8 @@ def _chart(
     right = data[row == column]
     wrong = data.assign(share=data["share"].mask(row == column))
     mistakes = wrong["share"][wrong["share"] > 0]
-    scale = bounded_scale("share of the row, mistakes alone", mistakes, low=0.0, tick_format=".0%")
+    digits = 0 if mistakes.quantile(0.98) > _WHOLE else 1
+    scale = bounded_scale("share of the row, mistakes alone", mistakes, low=0.0, tick_format=f".{digits}%")
     marks: list[Mark] = [Cell(data=wrong, x="column", y="row", value="share", hover=hover)]
     around = right.assign(
         left=right["column"] - 0.5,

@@ -373,3 +373,9 @@ def test_without_nodes_the_tables_say_why(tmp_path):
         assert "one class" in notes[name]
         assert flat[name].empty
         assert "give one" in flat.parameters["notes"][name]
+
+
+def test_bands_hold_each_pair_of_classes_once():
+    pairs = SiblingPairs(NodeTree(np.array([3, 3, 4, 4]), 3), np.ones(3, bool))
+    (band,) = pairs.bands()
+    np.testing.assert_array_equal(band, [[0, 1, 1], [0, 0, 2], [0, 0, 0]])

@@ -11,6 +11,7 @@ import click
 
 from featlab.errors import ResultsError
 from featlab_cli import completion
+from featlab_cli.verdict import print_short_verdict
 
 if TYPE_CHECKING:
     from featlab.results.tables import Results
@@ -187,12 +188,14 @@ def command(
     check_target(Path(target))
     with dask_client(workers, scheduler, options["memory_limit"]) as client:
         if not watch:
-            _save(featlab.analyze(run, client=client, **chosen), target)
+            results = featlab.analyze(run, client=client, **chosen)
+            _save(results, target)
         else:
             click.echo(f"featlab: watching {run}; Ctrl-C ends it, and {target} stays.", err=True)
             for results in watching.watch(run, every=every, client=client, **chosen):
                 _save(results, target)
     if not watch:
+        print_short_verdict(results, target)
         click.echo(target)
 
 

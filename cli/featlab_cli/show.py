@@ -8,6 +8,7 @@ from featlab.errors import OptionError
 from featlab.messages import near_names
 from featlab_cli import completion
 from featlab_cli.describe import print_description
+from featlab_cli.sparklines import over_epochs
 from featlab_cli.tables import Choice, beside_measures, print_frame, table_options
 from featlab_cli.terminal import printable
 from featlab_cli.verdict import print_verdict
@@ -25,6 +26,9 @@ from featlab_cli.verdict import print_verdict
 @table_options
 def command(results: str, table: str | None, described: bool, choice: Choice) -> None:
     """Print a TABLE of RESULTS, or without one, what tables there are.
+
+    In a terminal, what runs over epochs is drawn as a small line with the last value behind it; options that ask for
+    columns, an order, a format or all rows list the rows. Long tables go through a pager.
 
     The table `verdict` says what the others carry, one claim a row: what was learned when, in which layer, and against
     what that was compared.
@@ -67,4 +71,8 @@ def command(results: str, table: str | None, described: bool, choice: Choice) ->
     if choice.style == "table" and hidden and not choice.whole:
         frame = frame.drop(columns=hidden)
         notes.append(f"{len(hidden)} control columns are hidden")
+    courses = over_epochs(frame, table, loaded.schema(table).keys) if choice.brief else None
+    if courses is not None:
+        frame = courses
+        notes.append("each line runs over the epochs, the number is that of the last; --sort epoch lists all rows")
     print_frame(frame, table, choice, loaded.schema(table).keys, notes=notes)

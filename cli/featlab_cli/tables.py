@@ -15,10 +15,13 @@ from featlab.errors import OptionError, escaped, one_sentence
 from featlab.messages import near_names
 from featlab_cli import completion
 from featlab_cli.conditions import missed, rows_where
+from featlab_cli.sparklines import decimals_of
+from featlab_cli.sparklines import number as aligned
 from featlab_cli.terminal import csv_text
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.console import Console
 
 FORMATS = ("table", "csv", "json", "markdown")
 SHOWN_ROWS = 40  # of a table in a terminal; --all shows the rest
@@ -43,6 +46,11 @@ class Choice:
     def style(self) -> str:
         """The format that is asked for, or by default the one that suits where the output goes."""
         return self.asked or ("table" if sys.stdout.isatty() else "csv")
+
+    @property
+    def brief(self) -> bool:
+        """Tell whether rows may be put together: for a person who asks for no form, order or columns."""
+        return self.asked is None and self.style == "table" and not self.whole and self.sort is None
 
     @property
     def whole(self) -> bool:
@@ -175,6 +183,15 @@ def cell(value: object) -> str:
     return "-" if value is None else escaped(str(value))
 
 
+def _column(values: Sequence[object], *, number: bool) -> list[str]:
+    """Cells of a column in a ruled table: numbers have decimals in common, so that they stand aligned."""
+    if not (number and any(isinstance(value, float) for value in values)):
+        return [cell(value) for value in values]
+    numbers = [float(str(value)) for value in values]
+    decimals = decimals_of(numbers)
+    return [aligned(value, decimals) for value in numbers]
+
+
 def _markdown(frame: pd.DataFrame) -> str:
     lines = ["| " + " | ".join(map(escaped, frame.columns)) + " |", "|" + " --- |" * len(frame.columns)]
     rows = frame.itertuples(index=False)
@@ -184,10 +201,23 @@ def _markdown(frame: pd.DataFrame) -> str:
 
 def _print_ruled(frame: pd.DataFrame, title: str, choice: Choice, keys: Sequence[str], notes: list[str]) -> None:
     from rich.console import Console
+
+    console = Console()
+    with console.capture() as text:
+        _print_parts(console, frame, title, choice, keys, notes)
+    printed = text.get()
+    if sys.stdout.isatty() and printed.count("\n") >= console.height:
+        click.echo_via_pager(printed)
+    else:
+        click.echo(printed, nl=False)
+
+
+def _print_parts(
+    console: Console, frame: pd.DataFrame, title: str, choice: Choice, keys: Sequence[str], notes: list[str]
+) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
     single = {} if choice.whole or len(frame) < 2 else _constant_columns(frame)
     frame = frame.drop(columns=list(single))
     total = len(frame)
@@ -197,7 +227,7 @@ def _print_ruled(frame: pd.DataFrame, title: str, choice: Choice, keys: Sequence
     caption = f" with {_caption(single)}" if single else ""
     console.print(Text.assemble((title, "bold"), caption))
     numeric = {name for name in frame.columns if frame[name].dtype.kind in "iuf"}
-    cells = {name: [cell(value) for value in frame[name].tolist()] for name in frame.columns}
+    cells = {name: _column(frame[name].tolist(), number=name in numeric) for name in frame.columns}
     keys = [name for name in keys if name in cells]
     lifted = _lifted(cells, keys, console.width)
     for said, rows in _sections(cells, lifted, len(frame)):

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterator
+from textwrap import wrap
 from typing import TYPE_CHECKING
+
+import click
 
 from featlab_cli.terminal import printable
 
@@ -14,6 +18,7 @@ if TYPE_CHECKING:
 
     from featlab.results.tables import Results
 
+SHORT = 12  # lines of the verdict at the end of an analysis
 NOT_FOUND = ("undecided", "no_course")
 FIRST = {"broad_first": "broad came first in", "specific_first": "specific came first in"}
 
@@ -40,6 +45,69 @@ def print_verdict(results: Results, verdict: pd.DataFrame) -> None:
         others = claims[~claims["series"].isin(leads["series"])]
         for line in _others(others):
             console.print(Text(printable(line)))
+
+
+def print_short_verdict(results: Results, target: str) -> None:
+    """Print to standard error, in at most twelve lines of a terminal, what the tables of an analysis carry."""
+    from rich.console import Console
+
+    from featlab.errors import FeatlabError
+
+    try:
+        verdict = results.verdict()
+    except FeatlabError as reason:
+        click.echo(printable(f"featlab: no verdict: {reason}"), err=True)
+        return
+    console = Console(stderr=True)
+    lines = short_verdict(results, verdict, max(console.width, 60))
+    hint = f"More: featlab show {shlex.quote(target)} verdict; figures: featlab report {shlex.quote(target)}"
+    click.echo(printable("\n".join([*lines[: SHORT - 1], hint])), err=True)
+
+
+def short_verdict(results: Results, verdict: pd.DataFrame, width: int) -> list[str]:
+    """Lines of the headline, some of its levels, and whether the last layer follows the hierarchy."""
+    from featlab.plot.chart import evenly
+    from featlab.plot.choose import choose_split, penultimate_layer
+    from featlab.results.levels import level_table
+
+    if verdict.empty:
+        return ["The tables carry no claim: a verdict takes several epochs of a run."]
+    split = choose_split(verdict)
+    mine = verdict[verdict["split"] == split]
+    layers = list(dict.fromkeys(mine["layer"].dropna()))
+    last = penultimate_layer(results, layers) if layers else None
+    leads = mine[mine["space"].isna() & mine["series"].isin(("accuracy", "ncc_accuracy"))]
+    lead = leads[leads["layer"].isna()] if leads["layer"].isna().any() else leads[leads["layer"] == last]
+    follows = mine[(mine["layer"] == last) & mine["space"].isna() & ~mine["series"].isin(leads["series"])]
+    head = [line for text in lead["sentence"][:1] for line in wrap(str(text), width)]
+    foot = [line for text in follows["sentence"][:1] for line in wrap(str(text), width)]
+    if lead.empty:
+        return head + foot
+    layer = lead["layer"].iloc[0]
+    series = str(lead["series"].iloc[0])
+    levels = level_table(
+        results.onset, results.precedence, split, layer if isinstance(layer, str) else None, series
+    ).to_dict("records")
+    room = SHORT - 2 - len(head) - len(foot)  # a line for the names of the columns, and one for the hint
+    shown = [levels[place] for place in evenly(len(levels), max(room, 2))]
+    cells = [("level", "half-way", "95 %", "before classes", "95 %")]
+    for row in shown:
+        name = str(row["space"])
+        early = (_number(row["earlier"]), _interval(row["earlier_low"], row["earlier_high"]))
+        cells.append(
+            (
+                name if len(name) <= 20 else f"{name[:19]}…",
+                _number(row["onset"]),
+                _interval(row["low"], row["high"]),
+                *early,
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        "  ".join([name.ljust(widths[0]), *(cell.rjust(wide) for cell, wide in zip(numbers, widths[1:], strict=True))])
+        for name, *numbers in cells
+    ]
+    return [*head, *(line.rstrip() for line in lines), *foot]
 
 
 def _levels(results: Results, split: str, layer: str | None, series: str) -> Table:

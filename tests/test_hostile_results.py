@@ -159,15 +159,18 @@ def many_classes(tmp_path):
 
 
 ANALYZE = "featlab analyze run.zarr --permutations 0 --controls 0 --out disk/run.results"
-# what comes after the mount: a probe of a megabyte fits at first, the results do not
-SMALL = "mount -t tmpfs -o size=1200k none disk"
+# what comes after the mount: beside what is copied there, a probe of a megabyte fits at first, the results do not
+SMALL = "mount -t tmpfs -o size={size}k none disk"
+PROBE = 1100  # kilobytes
 FILL = "(dd if=/dev/zero of=disk/fill bs=1k 2>/dev/null || true)"
 
 
 @pytest.mark.soak
 def test_results_that_a_disk_does_not_hold_are_kept_elsewhere(many_classes, results):
     copied = f"cp -r {results} disk/run.results"
-    printed, told = on_small_disk(many_classes, SMALL, copied, f"(! {ANALYZE})", "find disk -mindepth 1 -maxdepth 1",
+    earlier = sum(4 * -(-file.stat().st_size // 4096) for file in results.iterdir())  # by pages, as tmpfs counts
+    small = SMALL.format(size=PROBE + earlier)
+    printed, told = on_small_disk(many_classes, small, copied, f"(! {ANALYZE})", "find disk -mindepth 1 -maxdepth 1",
                                   f"diff -r {results} disk/run.results")  # fmt: skip
     (line,) = told
     assert "No space left on device" in line
@@ -180,7 +183,10 @@ def test_results_that_a_disk_does_not_hold_are_kept_elsewhere(many_classes, resu
 @pytest.mark.soak
 @pytest.mark.parametrize(
     ("mounting", "reason"),
-    [([SMALL, FILL], "No space left on device"), (["mount -t tmpfs -o ro none disk"], "Read-only file system")],
+    [
+        ([SMALL.format(size=PROBE), FILL], "No space left on device"),
+        (["mount -t tmpfs -o ro none disk"], "Read-only file system"),
+    ],
 )
 def test_a_disk_that_is_full_or_read_only_is_refused_before_computing(many_classes, mounting, reason):
     printed, told = on_small_disk(many_classes, *mounting, f"(! {ANALYZE})", "find disk -mindepth 1")
@@ -191,7 +197,7 @@ def test_a_disk_that_is_full_or_read_only_is_refused_before_computing(many_class
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("mounting", [[SMALL, FILL], ["mount -t tmpfs -o ro none disk"]])
+@pytest.mark.parametrize("mounting", [[SMALL.format(size=PROBE), FILL], ["mount -t tmpfs -o ro none disk"]])
 def test_a_cache_that_cannot_be_written_costs_a_warning(many_classes, mounting):
     printed, told = on_small_disk(
         many_classes, *mounting, f"{ANALYZE} --cache disk/run.cache --out run.results", "find disk -mindepth 1 -type f"

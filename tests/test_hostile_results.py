@@ -203,7 +203,7 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(many_classes, mounting):
         many_classes, *mounting, f"{ANALYZE} --cache disk/run.cache --out run.results", "find disk -mindepth 1 -type f"
     )
     assert [line for line in told if "statistics cannot be kept in disk/run.cache" in line] == told[:1]
-    assert len(told) == 2
+    assert sum("cannot be kept" in line for line in told) == 1
     assert set(printed) <= {"run.results", "disk/fill"}
     assert len(featlab.load_results(many_classes / "run.results").distances) == 2 * 79_800
 

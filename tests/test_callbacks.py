@@ -344,7 +344,15 @@ def correct(run, epoch, layer):
     return int((logits.argmax(1) == run.labels(epoch, "val")).sum())
 
 
-@pytest.mark.parametrize("arguments", [[], ["--body"], ["--workers", "2"], ["--sanity", "0"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        pytest.param(["--body"], marks=pytest.mark.soak),
+        ["--workers", "2"],
+        pytest.param(["--sanity", "0"], marks=pytest.mark.soak),
+    ],
+)
 def test_an_unmodified_lightning_script(store, arguments, capsys):
     notes = []
     script = str(SCRIPTS / "lightning_blobs.py")
@@ -357,7 +365,7 @@ def test_an_unmodified_lightning_script(store, arguments, capsys):
     assert sorted(run.sample_ids(2, "train")) == list(range(96))
 
 
-@pytest.mark.parametrize("arguments", [[], ["--workers", "2"]])
+@pytest.mark.parametrize("arguments", [[], pytest.param(["--workers", "2"], marks=pytest.mark.soak)])
 def test_an_unmodified_transformers_script(store, arguments, tmp_path, capsys):
     script = str(SCRIPTS / "hf_blobs.py")
     command = [script, "--folder", str(tmp_path / "out"), *arguments]

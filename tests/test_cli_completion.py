@@ -44,7 +44,12 @@ def kinds(*words):
 def test_tables_and_columns():
     assert values("show", "run.results", "a") == ["accuracy", "alignment", "alignment_change"]
     assert values("show", "run.results", "v") == ["verdict"]
-    assert values("compare", "a", "b", "--table", "c") == ["collapse", "confusion", "confusion_alignment"]
+    assert values("compare", "a", "b", "--table", "c") == [
+        "collapse",
+        "calibration",
+        "confusion",
+        "confusion_alignment",
+    ]
     assert values("show", "run.results", "collapse", "--columns", "epoch,nc3")[:2] == [
         "epoch,nc3_duality",
         "epoch,nc3_duality_control",

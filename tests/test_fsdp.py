@@ -43,7 +43,7 @@ def test_an_unmodified_script_under_torchrun_is_as_one_process(tmp_path):
     assert "epoch 1, split 'val' is stored already: it is kept" in again.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_ranks_that_pass_over_everything_each_are_refused_alike(tmp_path):
     done = torchrun(tmp_path / "run.zarr", "--alone")
     assert done.returncode == 1

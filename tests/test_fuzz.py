@@ -10,8 +10,8 @@ import fuzz
 import pytest
 from fuzz_targets import is_part, targets
 
-CASES = 30
-FEWER = 8  # of what analyses a run each time
+CASES = 20
+FEWER = 6  # of what analyses a run each time
 TARGETS = {target.name: target for target in targets()}
 DEFECTS = {
     "hierarchies": ("C19", "9 of 500 damaged taxonomies ended in a traceback"),

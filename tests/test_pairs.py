@@ -61,7 +61,7 @@ def test_what_has_no_angle_has_no_pair_statistics():
     assert np.isnan([flat.cosine_mean, flat.cosine_std, flat.normalised_variance]).all()
 
 
-@pytest.mark.parametrize("many", [0, 300, 10**6])
+@pytest.mark.parametrize("many", [pytest.param(0, marks=pytest.mark.soak), 300, 10**6])
 def test_long_vectors_are_ranked_by_counting(monkeypatch, many):
     """Whether a span of values is counted or sorted; in pieces shorter than the vector."""
     generator = np.random.default_rng(1)

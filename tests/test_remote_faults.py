@@ -194,7 +194,11 @@ class Refusing(BaseHTTPRequestHandler):
     [
         ({}, "The access key is unknown"),
         ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "Unable to locate credentials"),
-        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"}, "Could not connect"),
+        pytest.param(
+            {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"},
+            "Could not connect",
+            marks=pytest.mark.soak,
+        ),
     ],
 )
 def test_what_a_server_refuses_is_one_sentence(environment: dict[str, str], reason: str) -> None:

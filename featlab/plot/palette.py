@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 Role = Literal["ordered", "group", "mixed", "band", "ink", "light", "dark"]
 
@@ -28,7 +28,7 @@ _SCALES = {
 }
 
 # What every figure shares; the page lends them its own ink.
-LAYOUT = {
+LAYOUT: dict[str, Any] = {
     "template": "none",
     "font": {"family": "system-ui, sans-serif", "size": 13},
     "paper_bgcolor": "rgba(0,0,0,0)",

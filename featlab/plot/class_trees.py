@@ -142,7 +142,7 @@ class Groups:
         return [self.of.get(name, MIXED) for name in classes]
 
 
-def choose_groups(results: Tables, space: str | None = None, *, mixed: str = "several groups") -> Groups:
+def choose_groups(results: Tables, space: str | None = None, *, places: Mapping[str, int] | None = None) -> Groups:
     """Choose the label space that colours classes: the finest one of at most eight groups, two classes to each.
 
     Parameters
@@ -151,17 +151,17 @@ def choose_groups(results: Tables, space: str | None = None, *, mixed: str = "se
         Tables of an analysis.
     space
         Another one.
-    mixed
-        Name in the legend of what is of several groups.
+    places
+        What `taxonomy_places` returned, where it is known already.
     """
     table = results["spaces"]
     there = [str(name) for name in table["space"].unique()] if len(table) else []
     chosen = one_of("label space", space, there) if space is not None else some_hypernym_space(results, _FEW_GROUPS)
-    look = {MIXED: Series(mixed, "mixed", legend=chosen is not None)}
+    look = {MIXED: Series("several groups", "mixed", legend=chosen is not None)}
     if chosen is None:
         return Groups(None, {}, look)
     mine = table[table["space"] == chosen]
     of = {str(name): str(group) for name, group in zip(mine["class_name"], mine["group_name"], strict=True)}
-    places = taxonomy_places(results)
+    places = taxonomy_places(results) if places is None else places
     groups = list(dict.fromkeys(of[name] for name in sorted(of, key=lambda name: places.get(name, len(places)))))
     return Groups(str(chosen), of, {**group_series(groups), **look})

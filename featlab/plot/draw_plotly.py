@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ from featlab.plot.chart import (
     parts,
     value_colours,
 )
+from featlab.plot.film import plotly_film
 from featlab.plot.palette import BAND_SHARE, GRID, INK, LAYOUT, SOFT, colour, scale_stops
 from featlab.typing import Floats
 
@@ -88,9 +90,7 @@ def plotly_figure(chart: Chart, *, on_page: bool = False) -> dict[str, Any]:
     ([], '<b>Nothing</b>')
     """
     if chart.film and len(chart.panels) > 1:
-        from featlab.plot.film import plotly_film
-
-        return plotly_film(chart, on_page=on_page)
+        return plotly_film(chart, partial(plotly_figure, on_page=on_page))
     data: list[Trace] = []
     named = set(chart.legend())
     ranks = {key: 1001 + place for place, key in enumerate(chart.series)}

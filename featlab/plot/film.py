@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from html import escape
 from typing import Any
@@ -11,19 +12,17 @@ from featlab.plot.chart import Chart, Panel
 _STEP, _MOVE = 900, 700  # milliseconds from one panel to the next, and of these, in motion
 
 
-def plotly_film(chart: Chart, *, on_page: bool = False) -> dict[str, Any]:
+def plotly_film(chart: Chart, draw: Callable[[Chart], dict[str, Any]]) -> dict[str, Any]:
     """Describe the panels of a chart as frames over one pair of axes, beginning with the last.
 
     Parameters
     ----------
     chart
         Its panels hold the same series.
-    on_page
-        As for `featlab.plot.draw_plotly.plotly_figure`.
+    draw
+        Describes a chart of one panel as `data` and `layout` of plotly.
     """
-    from featlab.plot.draw_plotly import plotly_figure
-
-    drawn = [plotly_figure(_single(chart, panel), on_page=on_page) for panel in chart.panels]
+    drawn = [draw(_single(chart, panel)) for panel in chart.panels]
     data, layout = drawn[-1]["data"], drawn[-1]["layout"]
     named = zip(drawn, chart.panels, strict=True)
     frames = [{"name": panel.key, "data": each["data"]} for each, panel in named]

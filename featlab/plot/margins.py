@@ -74,8 +74,9 @@ def bounded_scale(
 
     Examples
     --------
-    >>> bounded_scale("epoch", pd.Series([1.0, 2.0]))
-    ColourScale(title='epoch', low=1.0, high=2.0, kind='sequential', tick_format='')
+    >>> scale = bounded_scale("epoch", pd.Series([1.0, 2.0]))
+    >>> scale.low, scale.high
+    (1.0, 2.0)
     """
     known = values[np.isfinite(values)]
     if known.empty:

@@ -33,8 +33,8 @@ def make_chart(
     """
     found = mean_tree(results, split=split, layer=layer, epoch=epoch, metric=metric, linkage=linkage)
     tree = found.tree
-    groups = choose_groups(results, space)
     places = taxonomy_places(results)
+    groups = choose_groups(results, space, places=places)
     layout = tree.lay_out(np.array([places.get(name, len(places)) for name in tree.leaves], np.float64))
     classes = [tree.leaves[leaf] for leaf in layout.order]
     named = len(classes) <= _MOST_NAMED

@@ -47,9 +47,9 @@ def make_chart(
     table = table[table["epoch"] == epoch]
     metric = choose_metric(table, metric)
     table = table[table["metric"] == metric]
-    groups = choose_groups(results, space)
-    found = _tree(results, split, layer, epoch, metric, linkage)
     places = taxonomy_places(results)
+    groups = choose_groups(results, space, places=places)
+    found = _tree(results, split, layer, epoch, metric, linkage)
     classes = classes_in(table, places)
     layout: Layout | None = None
     if found is not None and set(found[0].leaves) == set(classes):

@@ -201,7 +201,7 @@ def _shade(onset: float, scale: ColourScale) -> str:
 def _names(nodes: pd.DataFrame, places: pd.DataFrame, row: float, column: float, *, named: bool) -> list[Mark]:
     """Names: of inner nodes on those that are high enough, of few classes beside them."""
     marks: list[Mark] = []
-    letters = int(column / _LETTER)
+    letters = int(column / _LETTER) - 1
     on = nodes[~nodes["leaf"] & (nodes["high"] >= _ROW)]
     if len(on) and letters > 2:
         on = on.assign(

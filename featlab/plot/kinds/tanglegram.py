@@ -72,6 +72,8 @@ def make_chart(
         }
     )
     marks: list[Mark] = [
+        *_facing(left, one, groups, ends[1], -_TREE),
+        *_facing(right, other, groups, ends[4], _TREE),
         Segment(
             data=links,
             x="x",
@@ -82,8 +84,6 @@ def make_chart(
             width=1.2 if named else 0.5,
             hover="{name}\n{group}\n{moved} places apart" if groups.space else "{name}\n{moved} places apart",
         ),
-        *_facing(left, one, groups, ends[1], -_TREE),
-        *_facing(right, other, groups, ends[4], _TREE),
     ]
     if named:
         facing = [right.leaves[leaf] for leaf in other.order]

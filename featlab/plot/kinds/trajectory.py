@@ -46,8 +46,8 @@ def make_chart(
     if epoch is not None:
         some = [int(one_of("epoch", epoch, there))]
     table = table[table["epoch"].isin(some)]
-    groups = choose_groups(results, space)
     places = taxonomy_places(results)
+    groups = choose_groups(results, space, places=places)
     names = classes_in(table, places)
     matrices = [squared(_filled(distance_matrix(table[table["epoch"] == each], names)), metric) for each in some]
     rows = _rows(aligned_maps(matrices), some, names, groups.keys(names))

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-from page_results import planted_results
 
+from featlab.results.tables import Results
 from featlab_cli import tables
 from featlab_cli.main import main
 from featlab_cli.sparklines import over_epochs
@@ -15,11 +15,10 @@ from featlab_cli.verdict import SHORT, short_verdict
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    folder = tmp_path_factory.mktemp("courses")
-    held = planted_results(folder)
-    held.save(folder / "run.results")
-    return SimpleNamespace(held=held, path=str(folder / "run.results"))
+def results(course_results: Results, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    path = tmp_path_factory.mktemp("courses") / "run.results"
+    course_results.save(path)
+    return SimpleNamespace(held=course_results, path=str(path))
 
 
 @pytest.fixture

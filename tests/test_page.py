@@ -220,9 +220,13 @@ def test_nothing_covers_anything_else(browser: Browser, address: str, width: int
         assert widest <= 0.3 * figure["width"], f"{kind}: labels take {widest} of {figure['width']}"
 
 
-def test_it_prints(page: Browser) -> None:
-    wide = "document.querySelector('#figure-accuracy .canvas').layout.width"
-    before = page.run(wide)
-    printed = page.pdf()
-    assert printed[:4] == b"%PDF"
-    assert page.run(wide) == before
+def test_it_prints_as_wide_as_paper_and_in_the_colours_of_paper(browser: Browser, address: str) -> None:
+    open_page(browser, address, 1280, dark=True)
+    width = "document.querySelector('#figure-accuracy .main-svg').getAttribute('width')"
+    ink = "document.querySelector('#figure-accuracy .xtitle').style.fill"
+    before = browser.run(width)
+    browser.run(f"window.addEventListener('beforeprint', () => {{ window.printed = [{width}, {ink}]; }}); 0")
+    assert browser.pdf()[:4] == b"%PDF"
+    assert browser.run("window.printed") == ["680", "rgb(31, 35, 40)"]
+    assert browser.run(width) == before
+    assert browser.faults() == []

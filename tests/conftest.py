@@ -16,6 +16,8 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from browser import Browser
 
+    from featlab.results.tables import Results
+
 # Thread pools are sized when NumPy and torch load, which only the test modules do.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
@@ -67,6 +69,14 @@ def object_server() -> Iterator[None]:
 
     with s3_server():
         yield
+
+
+@pytest.fixture(scope="session")
+def course_results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """Return results of a planted course of 8 classes; see `page_results.py`. They are for reading only."""
+    from page_results import planted_results
+
+    return planted_results(tmp_path_factory.mktemp("course"))
 
 
 @pytest.fixture(scope="session")

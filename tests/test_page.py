@@ -12,7 +12,7 @@ from unittest import mock
 
 import pytest
 from browser import Browser
-from page_results import HOSTILE, HOSTILE_SPACE, planted_results, renamed
+from page_results import HOSTILE, HOSTILE_SPACE, renamed
 
 from featlab.report import variants
 from featlab.report.html import render_report
@@ -24,8 +24,8 @@ COMPLETE = "document.documentElement.dataset.complete === 'yes'"
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    return planted_results(tmp_path_factory.mktemp("planted"))
+def results(course_results: Results) -> Results:
+    return course_results
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def address(results: Results, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Write the page, with fewer variants than there are combinations."""
     path = tmp_path_factory.mktemp("page") / "report.html"
     hostile = renamed(results, {"1.1.1": HOSTILE, "level1": HOSTILE_SPACE})
-    with mock.patch.object(variants, "MOST_VARIANTS", 42):
+    with mock.patch.object(variants, "MOST_VARIANTS", 30):
         path.write_text(render_report(hostile), encoding="utf-8")
     return path.as_uri()
 
@@ -220,9 +220,13 @@ def test_nothing_covers_anything_else(browser: Browser, address: str, width: int
         assert widest <= 0.3 * figure["width"], f"{kind}: labels take {widest} of {figure['width']}"
 
 
-def test_it_prints(page: Browser) -> None:
-    wide = "document.querySelector('#figure-accuracy .canvas').layout.width"
-    before = page.run(wide)
-    printed = page.pdf()
-    assert printed[:4] == b"%PDF"
-    assert page.run(wide) == before
+def test_it_prints_as_wide_as_paper_and_in_the_colours_of_paper(browser: Browser, address: str) -> None:
+    open_page(browser, address, 1280, dark=True)
+    width = "document.querySelector('#figure-accuracy .main-svg').getAttribute('width')"
+    ink = "document.querySelector('#figure-accuracy .xtitle').style.fill"
+    before = browser.run(width)
+    browser.run(f"window.addEventListener('beforeprint', () => {{ window.printed = [{width}, {ink}]; }}); 0")
+    assert browser.pdf()[:4] == b"%PDF"
+    assert browser.run("window.printed") == ["680", "rgb(31, 35, 40)"]
+    assert browser.run(width) == before
+    assert browser.faults() == []

@@ -118,6 +118,7 @@ def test_confusion_of_classes_has_a_strip_of_their_groups_and_blocks(made: Resul
     held = rows_of(chart, Cell)["rows"].to_numpy().reshape(4, 4)
     np.testing.assert_array_equal(held, whole.reshape(4, 3, 4, 3).sum(axis=(1, 3)))
     assert "3 groups side by side are put together" in chart.subtitle
+    assert chart.series["(right)"].label == "right, or taken for a neighbour"
     with pytest.raises(OptionError, match="no label space 'kinds' to draw"):
         make_chart(made, "confusion", space="kinds")
 

@@ -60,11 +60,11 @@ def over_epochs(frame: pd.DataFrame, table: str, keys: Sequence[str]) -> pd.Data
         return None
     decimals = {name: decimals_of(frame[name].tolist()) for name in measures}
     rows: list[dict[str, Any]] = []
-    for key, course in frame.groupby(others, sort=False, dropna=False):
-        course = course.sort_values("epoch", kind="stable")
+    for key, members in frame.groupby(others, sort=False, dropna=False):
+        course = members.sort_values("epoch", kind="stable")
         if len(course) < _FEWEST or not course["epoch"].is_unique:
             return None
-        row = dict(zip(others, key, strict=True))
+        row: dict[str, Any] = dict(zip(others, key if isinstance(key, tuple) else (key,), strict=True))
         row["epochs"] = f"{course['epoch'].iloc[0]} to {course['epoch'].iloc[-1]}"
         for name in measures:
             values = course[name].tolist()

@@ -45,7 +45,7 @@ class Choice:
     @property
     def style(self) -> str:
         """The format that is asked for, or by default the one that suits where the output goes."""
-        return self.asked or ("table" if sys.stdout.isatty() else "csv")
+        return self.asked or ("table" if on_terminal() else "csv")
 
     @property
     def brief(self) -> bool:
@@ -73,6 +73,11 @@ class Choice:
         if order:
             frame = frame.sort_values(list(order), ascending=list(order.values()), kind="stable")
         return frame[wanted]
+
+
+def on_terminal() -> bool:
+    """Tell whether a person reads standard output."""
+    return sys.stdout.isatty()
 
 
 def _order(sort: str, columns: Container[str]) -> dict[str, bool]:
@@ -206,7 +211,7 @@ def _print_ruled(frame: pd.DataFrame, title: str, choice: Choice, keys: Sequence
     with console.capture() as text:
         _print_parts(console, frame, title, choice, keys, notes)
     printed = text.get()
-    if sys.stdout.isatty() and printed.count("\n") >= console.height:
+    if on_terminal() and printed.count("\n") >= console.height:
         click.echo_via_pager(printed)
     else:
         click.echo(printed, nl=False)

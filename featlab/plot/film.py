@@ -20,7 +20,7 @@ def plotly_film(chart: Chart, draw: Callable[[Chart], dict[str, Any]]) -> dict[s
     chart
         Its panels hold the same series.
     draw
-        Describes a chart of one panel, as `featlab.plot.draw_plotly.plotly_figure` does.
+        Describes a chart of one panel as `data` and `layout` of plotly.
     """
     drawn = [draw(_single(chart, panel)) for panel in chart.panels]
     data, layout = drawn[-1]["data"], drawn[-1]["layout"]

@@ -108,7 +108,10 @@ def collapse_answers(results: Tables, choices: Choices) -> Iterator[Answer]:
         return
     claims = verdict[(verdict["against"] == RANDOM) & ~verdict["series"].isin(list(LEADS)) & verdict["space"].notna()]
     onset = results["onset"]
-    onset = onset[onset["fraction"] == _HALF].set_index(["split", "layer", "series", "space"])
+    courses = {
+        (row["split"], row["layer"], row["series"], row["space"]): row
+        for row in onset[onset["fraction"] == _HALF].to_dict("records")
+    }
     for split, layer in _places(choices):
         mine = claims[(claims["split"] == split) & (claims["layer"] == layer)]
         if mine.empty:
@@ -121,7 +124,7 @@ def collapse_answers(results: Tables, choices: Choices) -> Iterator[Answer]:
         )
         rows = []
         for row in mine.to_dict("records"):
-            at = onset.loc[(split, layer, row["series"], row["space"])]
+            at = courses[split, layer, row["series"], row["space"]]
             rows.append(
                 [
                     str(row["series"]),

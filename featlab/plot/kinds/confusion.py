@@ -120,6 +120,8 @@ def _chart(
     )
     data = data.assign(true=np.array(names)[row], taken=np.array(names)[column])
     hover = "{true}\ntaken for {taken}\n{share:.1%}: {rows:,.0f} of {of:,.0f} rows"
+    size = -(-total // count)
+    kept, diagonal = ("right as", "right") if size == 1 else ("taken for one of", "right, or taken for a neighbour")
     right = data[row == column]
     wrong = data.assign(share=data["share"].mask(row == column))
     mistakes = wrong["share"][wrong["share"] > 0]
@@ -134,9 +136,7 @@ def _chart(
         key=_RIGHT,
     )
     where = {"x": "left", "x2": "right", "y": "low", "y2": "high"}
-    marks.append(
-        Rectangle(data=around, **where, series="key", edge=False, hover=hover.replace("taken for", "right as"))
-    )
+    marks.append(Rectangle(data=around, **where, series="key", edge=False, hover=hover.replace("taken for", kept)))
     if count <= _WRITTEN:
         marks += _written(data, scale.low, scale.high)
     named = count <= _MOST_NAMED
@@ -152,12 +152,11 @@ def _chart(
     axis = Axis(order=tuple(names), most=_MOST_NAMED, thin=False)
     x_title, y_title = ("taken for", "") if named else (f"taken for: {unnamed}", f"true: {unnamed}")
     series = {
-        _RIGHT: Series("right", "mixed"),
+        _RIGHT: Series(diagonal, "mixed"),
         **({key: value for key, value in groups.series.items() if key in set(keys)} if groups else {}),
         _LIGHT: Series("", "light", legend=False),
         _DARK: Series("", "dark", legend=False),
     }
-    size = -(-total // count)
     merged = f" · {size} groups side by side are put together" if size > 1 else ""
     return Chart(
         title="What is taken for what",

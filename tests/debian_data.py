@@ -44,7 +44,8 @@ def chromium_command() -> tuple[str, dict[str, str]] | None:
             return found, {}
     if not _UNPACKED_BROWSER.is_file():
         return None
-    libraries = [str(folder) for folder in (FOLDER / "usr/lib").glob("*-linux-*")]
+    # Some lie a folder deeper, such as that of PulseAudio, which an installed one would find by its absolute path.
+    libraries = sorted({str(file.parent) for file in (FOLDER / "usr/lib").glob("*-linux-*/**/*.so*")})
     return str(_UNPACKED_BROWSER), {"LD_LIBRARY_PATH": os.pathsep.join(libraries)}
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from debian_data import chromium_command
 
 import featlab
 
@@ -75,7 +75,7 @@ def test_search_has_an_index_and_a_worker_that_need_no_server(site):
     assert 'src="assets/iframe-worker.js"' in (site / "index.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.skipif(not shutil.which("chromium"), reason="no chromium here")
+@pytest.mark.needs("Chromium")
 def test_search_finds_in_a_page_that_was_opened_from_the_disk(site, tmp_path):
     page = (site / "how-to" / "script.html").as_uri()
     options = [
@@ -85,8 +85,12 @@ def test_search_finds_in_a_page_that_was_opened_from_the_disk(site, tmp_path):
         f"--user-data-dir={tmp_path}",
         f"--proxy-server={NOWHERE}",
     ]
-    command = ["chromium", *options, "--virtual-time-budget=20000", "--dump-dom", f"{page}?q=cophenetic"]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    found = chromium_command()
+    assert found is not None
+    program, variables = found
+    command = [program, *options, "--virtual-time-budget=20000", "--dump-dom", f"{page}?q=cophenetic"]
+    environment = {**os.environ, **variables}
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120, env=environment).stdout
     assert re.search(r"\d+ matching documents", shown)
     assert "measures.html?h=cophenetic" in shown
 

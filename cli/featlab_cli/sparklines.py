@@ -92,7 +92,10 @@ def decimals_of(values: Sequence[float]) -> int | None:
     if largest >= 1e7 or largest < 1e-4 or (smallest < 1e-2 and largest > 1e3):
         return None
     needed = max(_needed(value) for value in known)
-    return min(needed, max(4 - max(math.floor(math.log10(largest)) + 1, 0), 1 if needed else 0))
+    four_digits = 4 - max(math.floor(math.log10(largest)) + 1, 0)
+    two_of_the_least = 1 - math.floor(math.log10(smallest))
+    decimals = min(needed, max(four_digits, two_of_the_least, 0))
+    return decimals if decimals <= 6 else None
 
 
 def _needed(value: float) -> int:

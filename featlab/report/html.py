@@ -57,7 +57,7 @@ def render_report(results: Tables, *, title: str = TITLE) -> str:
     >>> from featlab.results.tables import Results
     >>> page = render_report(Results({}, {"seed": 0}))
     >>> page.count("<h2"), "<dd>0</dd>" in page
-    (10, True)
+    (11, True)
     """
     from plotly.offline import get_plotlyjs
 

@@ -577,6 +577,6 @@ def test_paired_intervals_hold_in_every_sample(sample, curve):
             assert min(found.held, found.trend) >= 0.88  # 0.93 is meant; three standard errors are 0.05
             if order == "none":  # 0.05, and as many standard errors
                 assert found.broad + found.specific <= 0.09
-                assert found.broad_joint + found.specific_joint <= 0.06
+                assert round(found.broad_joint + found.specific_joint, 3) <= 0.06  # the worst cell has 12 of 200
             else:
                 assert (found.specific if order == "broad" else found.broad) == 0

@@ -197,6 +197,7 @@ BOXES = """(() => {
     labels: [...f.querySelectorAll('.yaxislayer-above text')].map(box),
     controls: [...f.querySelectorAll('.tools select, .tools button')].map(box),
     bar: [...f.querySelectorAll('.modebar-group')].map(box),
+    words: [...f.querySelectorAll('.textpoint text')].map(box).map((b) => b[2] - f.getBoundingClientRect().left),
     plot: [...f.querySelectorAll('.bglayer, .cartesianlayer .xy .plot')].map(box),
   }));
 })()"""
@@ -216,6 +217,8 @@ def test_nothing_covers_anything_else(browser: Browser, address: str, width: int
             assert not [each for each in figure["legend"] if overlaps(title, each)], f"{kind}: legend over axis title"
         for control in figure["controls"]:
             assert not [each for each in figure["bar"] if overlaps(control, each)], f"{kind}: toolbar over control"
+        if kind in ("accuracy", "alignment"):
+            assert max(figure["words"], default=0) <= figure["width"] + 1, f"{kind}: labels of lines are cut off"
         widest = max((right - left for left, _, right, _ in figure["labels"]), default=0)
         assert widest <= 0.3 * figure["width"], f"{kind}: labels take {widest} of {figure['width']}"
 

@@ -77,15 +77,19 @@ function stack(layout, width) {
 
 // Labels at the ends of lines, and what leads to them, would leave no room: the legend names the lines instead.
 function unlabel(data) {
-  const labels = data.filter((trace) => trace.mode === "text" && trace.textposition === "middle right" && trace.name);
-  for (const { name } of labels) {
-    const mine = data.filter((trace) => trace.name === name);
-    for (const trace of mine) {
-      if (trace.mode === "text" || trace.meta.startsWith("segment")) trace.visible = false;
-    }
-    const line = mine.find((trace) => trace.visible !== false);
-    if (line) line.showlegend = true;
+  const lines = new Map();
+  for (const trace of data) {
+    if (trace.meta.startsWith("line") && !lines.has(trace.name)) lines.set(trace.name, trace);
   }
+  const named = (trace) => trace.text.map((text) => text.replaceAll("\u00a0", " ").trim());
+  const labels = data.filter((trace) => trace.mode === "text" && named(trace).every((name) => lines.has(name)));
+  for (const name of labels.flatMap(named)) {
+    for (const trace of data) {
+      if (trace.name === name && trace.meta.startsWith("segment")) trace.visible = false;
+    }
+    lines.get(name).showlegend = true;
+  }
+  for (const label of labels) label.visible = false;
 }
 
 function shorten(text, most) {

@@ -53,6 +53,21 @@ def test_blocks_are_read_by_threads_and_by_worker_processes(s3: str) -> None:
         np.testing.assert_array_equal(np.concatenate(rows), features())
 
 
+def test_measures_of_rows_are_those_of_the_same_run_on_disk(s3: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(4), 20)
+    asked = ["probes", "neighbours", "similarity"]
+    spaces = {"half": [0, 0, 1, 1]}
+    rows = {"features": {"a": rng.normal(size=(80, 6)), "b": rng.normal(size=(80, 5))}, "labels": labels}
+    found = []
+    for path in (s3, str(tmp_path / "run.zarr")):
+        featlab.write_epoch(path, epoch=0, split="val", **rows)
+        found.append(featlab.analyze(path, spaces=spaces, permutations=0, controls=2, measures=asked, cache=False))
+    for name in asked:
+        assert len(found[0][name])
+        pd.testing.assert_frame_equal(found[0][name], found[1][name])
+
+
 def test_blocks_are_read_after_a_fork(s3: str) -> None:
     """A child has none of its parent's threads, so it needs connections of its own."""
     write(s3, dtype="float32")

@@ -48,17 +48,19 @@ def print_verdict(results: Results, verdict: pd.DataFrame) -> None:
 
 
 def print_short_verdict(results: Results, target: str) -> None:
-    """Print to standard error, in at most twelve lines of a terminal, what the tables of an analysis carry."""
+    """Print in at most twelve lines what the tables of an analysis carry, where standard error is a terminal."""
     from rich.console import Console
 
     from featlab.errors import FeatlabError
 
+    console = Console(stderr=True)
+    if not console.is_terminal:  # each line of a log is a message of featlab's
+        return
     try:
         verdict = results.verdict()
     except FeatlabError as reason:
         click.echo(printable(f"featlab: no verdict: {reason}"), err=True)
         return
-    console = Console(stderr=True)
     lines = short_verdict(results, verdict, max(console.width, 60))
     hint = f"More: featlab show {shlex.quote(target)} verdict; figures: featlab report {shlex.quote(target)}"
     click.echo(printable("\n".join([*lines[: SHORT - 1], hint])), err=True)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest import mock
 
 import pytest
 from click.testing import CliRunner
@@ -32,6 +33,15 @@ if "mix_stderr" in inspect.signature(CliRunner).parameters:
     CliRunner.__init__.__defaults__ = (*CliRunner.__init__.__defaults__[:-1], False)
 
 settings.load_profile("featlab")  # and "fresh" by --hypothesis-profile, as make soak does
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_variants() -> Iterator[None]:
+    """Draw few variants of each figure of a page; the tests of the page itself ask for more."""
+    from featlab.report import variants
+
+    with mock.patch.object(variants, "MOST_VARIANTS", 4):
+        yield
 
 
 @pytest.fixture

@@ -99,7 +99,8 @@ def test_ranks_of_another_training_are_refused_alike(tmp_path, single):
     assert featlab.open_run(single.path).committed == [(1, "val"), (2, "val")]
 
 
-@pytest.mark.parametrize("how", ["--first-rank-only", pytest.param("--unshared", marks=pytest.mark.soak)])
+@pytest.mark.soak
+@pytest.mark.parametrize("how", ["--first-rank-only", "--unshared"])
 def test_a_data_set_that_is_not_shared_is_captured_by_rank_0(tmp_path, single, how):
     done = torchrun(tmp_path / "run.zarr", how)
     assert done.returncode == 0, done.stderr

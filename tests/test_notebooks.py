@@ -36,7 +36,11 @@ def test_it_is_valid_and_stripped(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.needs("WordNet")] if "wordnet" in name else []) for name in NAMES]
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.needs("WordNet"), pytest.mark.soak] if "wordnet" in name else [])
+        for name in NAMES
+    ],
 )
 def test_it_runs(name, tmp_path):
     from nbclient import NotebookClient

@@ -58,7 +58,10 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore")  # a reader sees them, and goes on
-@pytest.mark.parametrize("page", PAGES)
+# The tutorial trains the demo, which other tests do too.
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=[pytest.mark.soak] if "tutorial" in str(page) else []) for page in PAGES], ids=str
+)
 def test_its_code_runs(page, folder):
     for number, (why, language, text) in enumerate(blocks(page)):
         if why:

@@ -557,3 +557,17 @@ def test_every_kind_has_a_method_with_its_choices() -> None:
     for kind, entry in KINDS.items():
         parameters = inspect.signature(getattr(Figures, kind)).parameters
         assert list(parameters) == ["self", *entry.takes, "backend", "ax"]
+
+
+def test_layers_are_called_deep_only_where_the_run_tells_their_order() -> None:
+    rows = [{"epoch": 0, "split": "val", "layer": name, "space": "hyponym", "snr": 1.0} for name in ("fc", "a", "b")]
+    held = {"layers": ["fc", "a", "b"], "layers_order": ["b", "a"], "layers_order_found": "called"}
+    known = Results({"geometry": pd.DataFrame(_whole(rows))}, held).plot.chart("heatmap", score="snr")
+    assert (known.y.title, known.y.order) == ("layer, shallow to deep", ("b", "a", "fc"))
+    stored = Results({"geometry": pd.DataFrame(_whole(rows))}, {"layers": ["fc", "a", "b"]})
+    unknown = stored.plot.chart("heatmap", score="snr")
+    assert (unknown.y.title, unknown.y.order) == ("layer, in the order of the run", ("fc", "a", "b"))
+
+
+def _whole(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [dict.fromkeys(table_columns("geometry"), float("nan")) | row for row in rows]

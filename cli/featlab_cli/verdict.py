@@ -28,6 +28,8 @@ def print_verdict(results: Results, verdict: pd.DataFrame) -> None:
     from rich.console import Console
     from rich.text import Text
 
+    from featlab.results.verdict import by_chance
+
     console = Console()
     named = verdict.assign(layer=verdict["layer"].fillna(""))
     places = {
@@ -43,7 +45,7 @@ def print_verdict(results: Results, verdict: pd.DataFrame) -> None:
                 console.print(Text(printable(sentence)))
             console.print(_levels(results, split, layer or None, str(series)))
         others = claims[~claims["series"].isin(leads["series"])]
-        for line in _others(others):
+        for line in _others(others, by_chance(results.parameters)):
             console.print(Text(printable(line)))
 
 
@@ -142,11 +144,10 @@ def _interval(low: float, high: float) -> str:
     return f"{low:.2f}..{high:.2f}" if math.isfinite(high) else f"{low:.2f}.."  # open, as some never got there
 
 
-def _others(claims: pd.DataFrame) -> Iterator[str]:
+def _others(claims: pd.DataFrame, chance: str) -> Iterator[str]:
     """Lines on collapse columns, by what they show, and sentences on alignment."""
     collapse = claims[claims["space"].notna()]
-    # Beyond all of 20 random groups is a further random one in 1 of 21 cases on either side, and here are many.
-    of = f"Of {len(collapse)} comparisons of collapse columns with random groups, of which one in ten may be by chance"
+    of = f"Of {len(collapse)} comparisons of collapse columns with random groups, of which {chance} may be by chance"
     for claim, text in FIRST.items():
         if said := _by_series(collapse[collapse["claim"] == claim]):
             yield f"{of}, {text} {said}."

@@ -285,10 +285,9 @@ class _Tables:
         self.left_out: dict[tuple[tuple[object, ...], int], LeftOut] = {}
         self.shifts: dict[Comparison, tuple[int, float]] = {}
         self.distances: list[pd.DataFrame] = []
-        self.differentiation = DifferentiationTables(plan, run.classes)
-        self.orthogonality = OrthogonalityTable(plan, run.classes)
         self.laws = DepthTable(plan, depth)
-        self.nested = NestedTables(plan, run.classes)
+        makers = (DifferentiationTables, OrthogonalityTable, NestedTables)
+        self.of_nodes = [maker(plan, run.classes) for maker in makers]
         self.single = False  # some snapshot has one row a class
         n_classes = len(run.classes)
         per_snapshot = n_classes * (n_classes - 1) // 2 * len(plan.options.metrics)
@@ -319,11 +318,10 @@ class _Tables:
         for summary in kept:
             self.distances.append(pd.DataFrame(distance_rows(summary, self.run.classes)))
         self.rows["evolution"] += evolution(summaries)
-        self.differentiation.add(summaries)
-        self.orthogonality.add(summaries)
+        for tables in self.of_nodes:
+            tables.add(summaries)
         self.asked.add(summaries)
         self.laws.add(summaries)
-        self.nested.add(summaries)
         found = onset_rows(layer_series(summaries, self.plan), self.sampled, self.plan.options.seed)
         self.onsets = {name: rows + found[name] for name, rows in self.onsets.items()}
         self.scored += align(summaries, self.reference, advance)
@@ -349,9 +347,7 @@ class _Tables:
             "spaces": self._spaces(),
             "accuracy": accuracy,
             "node_onset": nodes.rows,
-            **self.differentiation.frames(),
-            "orthogonality": self.orthogonality.frame(),
-            **self.nested.frames(),
+            **{name: frame for each in self.of_nodes for name, frame in each.frames().items()},
             "calibration": calibration_table(self.plan, self.decisions),
             "groups": confused.groups,
             "confusion": confused.confusion,
@@ -373,11 +369,9 @@ class _Tables:
             **self._notes(alignment, change),
             **confused.notes,
             **{name: note for name, note in said.items() if note},
-            **self.differentiation.notes(),
-            **self.orthogonality.notes(),
+            **{name: note for each in self.of_nodes for name, note in each.notes().items()},
             **lacking,
             **self.laws.notes(),
-            **self.nested.notes(),
         }
         return Results(tables, {**self._parameters(), **measured, "notes": notes})
 

@@ -122,7 +122,7 @@ class AskedTables:
         if self._comparing is not None:
             loaded, measure, _ = self._comparing
             for other, counted in self._counted:
-                held = hear_other(engine, other, counted, loaded, self.setting)
+                held = hear_other(engine, other, counted, loaded, measure, self.setting)
                 if isinstance(held, Failed):
                     self._given[loaded.name] = held
                 else:

@@ -44,9 +44,9 @@ class OrthogonalityTable:
             rows = pd.DataFrame({**head, "node": self._splits.names, **found}).iloc[-2::-1]
             self._parts.append(rows)
 
-    def frame(self) -> pd.DataFrame:
-        """The table."""
-        return pd.concat(self._parts, ignore_index=True) if self._parts else pd.DataFrame()
+    def frames(self) -> dict[str, pd.DataFrame]:
+        """The table by its name."""
+        return {"orthogonality": pd.concat(self._parts, ignore_index=True) if self._parts else pd.DataFrame()}
 
     def notes(self) -> dict[str, str]:
         """Say what the table lacks, and why; nothing where it lacks nothing."""

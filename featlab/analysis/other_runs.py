@@ -149,10 +149,10 @@ def count_rows(engine: Engine, other: OtherRun, options: Options) -> Counting:
     return Counting(options.allow_nonfinite, rows)
 
 
-def hear_other(engine: Engine, other: OtherRun, counting: Counting, loaded: Loaded, setting: Setting) -> Held | Failed:
-    """Read another run, as the run under analysis was read."""
-    measure = loaded.measure
-    assert isinstance(measure, Similarity)  # noqa: S101 - the only measure that compares runs
+def hear_other(
+    engine: Engine, other: OtherRun, counting: Counting, loaded: Loaded, measure: Similarity, setting: Setting
+) -> Held | Failed:
+    """Read another run for the measure that was loaded, as the run under analysis was read."""
     found = JointPass(engine, other.run, [loaded], other.requests, setting, counting).compute()[NAME]
     if isinstance(found, Failed):
         return found

@@ -399,6 +399,13 @@ class Chart:
                 raise ValueError(f"a {type(mark).__name__} has values, and the chart no colours for them")
 
     @property
+    def scale(self) -> ColourScale:
+        """Colours of values; ValueError where the chart has none, and so no mark with values."""
+        if self.colours is None:
+            raise ValueError("the chart has no colours for values")
+        return self.colours
+
+    @property
     def rows(self) -> int:
         """Rows of panels."""
         return math.ceil(len(self.panels) / self.columns)

@@ -114,10 +114,25 @@ def penultimate_layer(results: Tables, layers: Sequence[str]) -> str:
 
 
 def layers_in_order(results: Tables, table: pd.DataFrame) -> list[str]:
-    """Layers of a table from shallow to deep, as the analysis had them."""
+    """Layers of a table: those of known depth from shallow to deep, then the others as the analysis had them.
+
+    Examples
+    --------
+    >>> class Held(dict):
+    ...     parameters = {"layers": ["fc", "conv1", "conv2"], "layers_order": ["conv1", "conv2"]}
+    >>> layers_in_order(Held(), pd.DataFrame({"layer": ["fc", "conv2", "conv1"]}))
+    ['conv1', 'conv2', 'fc']
+    """
     there = [str(each) for each in table["layer"].dropna().unique()]
-    order = [str(each) for each in results.parameters.get("layers") or ()]
+    named = [*(results.parameters.get("layers_order") or ()), *(results.parameters.get("layers") or ())]
+    order = list(dict.fromkeys(map(str, named)))
     return sorted(there, key=lambda name: order.index(name) if name in order else len(order))
+
+
+def depth_title(results: Tables) -> str:
+    """Title of an axis of layers, which claims an order of depth only where the run or its user told one."""
+    known = results.parameters.get("layers_order_found") is not None
+    return "layer, shallow to deep" if known else "layer, in the order of the run"
 
 
 def choose_epoch(table: pd.DataFrame, epoch: int | str | None = None) -> int:

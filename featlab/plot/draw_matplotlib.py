@@ -319,8 +319,7 @@ def _draw_points(
 def _draw_cells(place: Axes, chart: Chart, x: Any, y: Any, values: Any, gid: str) -> None:
     columns, lines = np.unique(x), np.unique(y)
     grid = np.full((len(lines), len(columns)), np.nan)
-    assert chart.colours is not None  # noqa: S101 - the chart refuses values without colours
-    grid[np.searchsorted(lines, y), np.searchsorted(columns, x)] = chart.colours.places(values)
+    grid[np.searchsorted(lines, y), np.searchsorted(columns, x)] = chart.scale.places(values)
     extent = (columns[0] - 0.5, columns[-1] + 0.5, lines[0] - 0.5, lines[-1] + 0.5)
     image = place.imshow(grid, origin="lower", extent=extent, aspect="auto", interpolation="nearest", gid=gid)
     scale = _norm(chart)
@@ -351,8 +350,7 @@ def _norm(chart: Chart) -> Any:
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LinearSegmentedColormap, Normalize
 
-    scale = chart.colours
-    assert scale is not None  # noqa: S101 - the chart refuses values without colours
+    scale = chart.scale
     stops = [(place, shade) for place, shade in scale_stops(scale.kind)]
     return ScalarMappable(Normalize(*scale.ends()), LinearSegmentedColormap.from_list("featlab", stops, N=1024))
 

@@ -227,8 +227,7 @@ def _words(mark: Text, rows: pd.DataFrame, ends: Ends, series: Series, tints: li
 
 
 def _cells(chart: Chart, mark: Cell, rows: pd.DataFrame, ends: Ends, shared: Shared) -> Trace:
-    scale = chart.colours
-    assert scale is not None  # noqa: S101 - the chart refuses values without colours
+    scale = chart.scale
     x, y = ends
     columns, lines = np.unique(x), np.unique(y)
     at = (np.searchsorted(lines, y), np.searchsorted(columns, x))

@@ -16,7 +16,7 @@ from featlab.report.variants import Choices
 from featlab.results.default_score import default_rows
 from featlab.results.levels import level_table
 from featlab.results.schema import VERDICT
-from featlab.results.verdict import LEADS, RANDOM
+from featlab.results.verdict import LEADS, RANDOM, by_chance
 
 _HALF = 0.5
 _MOST = 10  # rows of an answer; a command shows the rest
@@ -120,7 +120,7 @@ def collapse_answers(results: Tables, choices: Choices) -> Iterator[Answer]:
         told = (
             f"Of {len(mine)} comparisons with random groups of the same sizes in {layer}, "
             f"{counts.get('broad_first', 0)} came earlier and {counts.get('specific_first', 0)} later; "
-            "one in ten may by chance."
+            f"{by_chance(results.parameters)} may by chance."
         )
         rows = []
         for row in mine.to_dict("records"):
@@ -288,7 +288,7 @@ def split_answers(results: Tables, choices: Choices) -> Iterator[Answer]:
             for row in mine.dropna(subset=["onset"]).to_dict("records")
         ]
         if rows:
-            columns = ("node", "rank", "half-way at epoch", "variance between its children at the end", "course")
+            columns = ("node", "rank", "half-way at epoch", "signal at the end", "course")
             told = f"When the class means in {layer} told the children of each node apart:"
             more = _rest(rows, "featlab show run.results split_onset")
             yield Answer({"split": split, "layer": layer}, [told], columns, rows[:_MOST], more)

@@ -50,6 +50,11 @@ class Definition:
 
 
 # Symbols of the formulas.
+_INNER_NODE = Definition(
+    "Inner node of the tree of primary parents at which classes part; one with a single child is passed through.",
+    kind="text",
+)
+
 SYMBOLS: Mapping[str, str] = {
     "h, y": "features and class of a row",
     "z": "its logits",
@@ -863,14 +868,8 @@ _COLUMNS = {
         unknown="no interval",
     ),
     # differentiation, split_onset
-    "differentiation.node": Definition(
-        "Inner node of the tree of primary parents at which classes part; one with a single child is passed through.",
-        kind="text",
-    ),
-    "split_onset.node": Definition(
-        "Inner node of the tree of primary parents at which classes part; one with a single child is passed through.",
-        kind="text",
-    ),
+    "differentiation.node": _INNER_NODE,
+    "split_onset.node": _INNER_NODE,
     "differentiation.children": Definition(
         "Number of the node's children that have rows.", unit="children", range=">= 0", kind="whole"
     ),
@@ -1126,10 +1125,7 @@ _COLUMNS = {
         range=">= 0",
         kind="whole",
     ),
-    "nested_collapse.node": Definition(
-        "Inner node of the tree of primary parents at which classes part; one with a single child is passed through.",
-        kind="text",
-    ),
+    "nested_collapse.node": _INNER_NODE,
     "nested_collapse.children": Definition(
         "Number of the node's children that have a mean.", unit="children", range=">= 0", kind="whole"
     ),

@@ -146,6 +146,20 @@ def make_verdict(tables: Tables) -> pd.DataFrame:
     return verdict_table(rows)
 
 
+def by_chance(parameters: Mapping[str, Any]) -> str:
+    """Say of how many comparisons with random groups one ends beyond their range, on either side, by chance.
+
+    A further random group is beyond all of n in 2 of n + 1 cases; beyond quantiles, which 40 and more have, in one of
+    twenty.
+
+    Examples
+    --------
+    >>> by_chance({"controls": 20}), by_chance({"controls": 99})
+    ('one in 10', 'one in 20')
+    """
+    return f"one in {min((int(parameters.get('controls') or 20) + 1) // 2, 20)}"
+
+
 def verdict_table(rows: Sequence[Row]) -> pd.DataFrame:
     """Make the table of claims; None stays None."""
     table = pd.DataFrame(rows, columns=COLUMNS, dtype=object)

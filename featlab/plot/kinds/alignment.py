@@ -7,7 +7,7 @@ from dataclasses import replace
 import pandas as pd
 
 from featlab.plot.chart import Axis, Band, Chart, Line, Mark, Series, ordered_series
-from featlab.plot.choose import EPOCHS, Tables, filled_table, layers_in_order, one_of, said
+from featlab.plot.choose import EPOCHS, Tables, depth_title, filled_table, layers_in_order, one_of, said
 from featlab.plot.labels import few, line_ends
 from featlab.plot.measures import Measure, find_measure
 from featlab.results.default_score import DEFAULT_SCORE
@@ -43,10 +43,12 @@ def make_chart(
     if layer is not None:
         layers = [str(one_of("layer", layer, layers))]
     rows = measure.rows[measure.rows["layer"].isin(layers)].sort_values(["layer", "epoch"])
-    return (_over_layers if len(rows["epoch"].unique()) == 1 else _over_epochs)(measure, rows, layers)
+    if len(rows["epoch"].unique()) == 1:
+        return _over_layers(measure, rows, layers)
+    return _over_epochs(measure, rows, layers, depth_title(results))
 
 
-def _over_epochs(measure: Measure, rows: pd.DataFrame, layers: list[str]) -> Chart:
+def _over_epochs(measure: Measure, rows: pd.DataFrame, layers: list[str], title: str) -> Chart:
     series = ordered_series(layers)
     marks: list[Mark] = _null(rows, "epoch")
     marks.append(
@@ -60,7 +62,7 @@ def _over_epochs(measure: Measure, rows: pd.DataFrame, layers: list[str]) -> Cha
         marks=tuple(marks),
         x=Axis(EPOCHS, ticks=few(rows["epoch"])),
         series={**series, **_frame(measure).series},
-        legend_title="layer, shallow to deep" if len(layers) > _FEW else "",
+        legend_title=title if len(layers) > _FEW else "",
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from featlab.plot.chart import Axis, Cell, Chart, ColourScale
-from featlab.plot.choose import EPOCHS, Tables, layers_in_order, said
+from featlab.plot.choose import EPOCHS, Tables, depth_title, layers_in_order, said
 from featlab.plot.measures import find_measure
 
 _ROW_INCHES, _FEWEST, _MOST = 0.18, 2.4, 11.0
@@ -12,7 +12,7 @@ _ROW_INCHES, _FEWEST, _MOST = 0.18, 2.4, 11.0
 def make_chart(
     results: Tables, *, split: str | None = None, space: str | None = None, score: str | None = None
 ) -> Chart:
-    """Describe the figure: layers from shallow, at the bottom, to deep; `score` as in `find_measure`."""
+    """Describe the figure: layers in their order, from the bottom; `score` as in `find_measure`."""
     measure = find_measure(results, score, split=split, space=space)
     layers = layers_in_order(results, measure.rows)
     epochs = [str(epoch) for epoch in sorted(measure.rows["epoch"].unique())]
@@ -27,8 +27,9 @@ def make_chart(
         subtitle=said(split=measure.split, space=measure.space_label),
         marks=(Cell(data=rows, x="epoch", y="layer", value="value", hover="{layer}, epoch {epoch}\n{value:.4g}"),),
         x=Axis(EPOCHS, order=tuple(epochs), most=16),
-        y=Axis("layer", order=tuple(layers), most=60),
+        y=Axis(depth_title(results), order=tuple(layers), most=60),
         colours=ColourScale(measure.name, *ends, "diverging" if crossing else "sequential", log=measure.logarithmic),
         panel_size=(6.4, height),
-        how="A row is a layer, the deepest on top; a column is an epoch, at equal steps. Empty cells are unknown.",
+        how="A row is a layer, from the bottom in the order of the axis; a column is an epoch, at equal steps. Empty "
+        "cells are unknown.",
     )

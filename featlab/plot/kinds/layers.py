@@ -11,6 +11,7 @@ from featlab.plot.chart import Axis, Band, Chart, Line, Mark, Panel, Series, ord
 from featlab.plot.choose import (
     Tables,
     choose_epoch,
+    depth_title,
     layers_in_order,
     one_of,
     said,
@@ -61,12 +62,12 @@ def make_chart(
         title="Measures over the layers" if len(scores) > 1 else f"{scores[0]} over the layers",
         subtitle=said(split=split, epoch=epoch) + shown,
         marks=(*_bands(rows), line),
-        x=Axis("layer, shallow to deep", order=tuple(layers), most=12 if len(scores) > 1 else 24),
+        x=Axis(depth_title(results), order=tuple(layers), most=12 if len(scores) > 1 else 24),
         series=series,
         panels=tuple(_panel(name, rows[rows["score"] == name]) for name in scores),
         columns=min(len(scores), 2),
         panel_size=(6.4, 3.8) if len(scores) == 1 else (3.6, 2.9),
-        how="Each panel is one measure, the deepest layer at the right. A line outside the band of its colour is "
+        how="Each panel is one measure over the layers. A line outside the band of its colour is "
         "beyond what random groups or shuffled classes reach.",
     )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from featlab.errors import DataError
 from featlab.metrics.courses import UNTOLD
 from featlab.plot.chart import Axis, Chart, ColourScale, Mark, Rectangle, Series, Text, shortened
 from featlab.plot.choose import Tables, choose_layer, choose_split, filled_table, one_of, said
@@ -108,7 +109,8 @@ def _split(results: Tables, split: str | None, layer: str | None, score: str | N
     layer = choose_layer(results, table, layer)
     table = table[(table["layer"] == layer) & (table["fraction"] == _FRACTION)]
     tree = taxonomy_tree(results)
-    assert tree is not None  # noqa: S101 - nodes are split in a hierarchy alone
+    if tree is None:
+        raise DataError("There are splits of nodes, and no hierarchy that they are of; analyse the run again.")
     courses = {"unknown": "unknown", "still": "did not move", "away": "parted less at the end than at the beginning"}
     rows = pd.DataFrame(
         {

@@ -53,7 +53,7 @@ SPACES, TREES, ALIGNMENT = "label spaces and controls", "distances and linkage",
 MEASURES = {
     "differentiation": [(DifferentiationTables, "add"), (DifferentiationTables, "frames")],
     "nested collapse": [(NestedMeasure, "__call__"), (NestedTables, "add"), (NestedTables, "frames")],
-    "orthogonality": [(OrthogonalityTable, "add"), (OrthogonalityTable, "frame")],
+    "orthogonality": [(OrthogonalityTable, "add"), (OrthogonalityTable, "frames")],
     "laws over depth": [(DepthTable, "add"), (DepthTable, "frame")],
     "confusion alignment": [
         (ConfusionAlignment, "with_hierarchy"),

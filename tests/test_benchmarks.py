@@ -180,3 +180,16 @@ def test_a_clock_counts_what_runs_within_something_once(monkeypatch):
     with clock.within("outer"), clock.within("inner"):
         pass
     assert {name: spent for name, (spent, _) in clock.spent.items()} == {"all else": 1, "outer": 2, "inner": 1}
+
+
+def test_a_tiny_run_is_timed_beside_the_imports_that_it_stands_on(monkeypatch, capsys):
+    from benchmarks import startup
+
+    monkeypatch.setattr("sys.argv", ["startup", "--turns", "1"])
+    startup.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines][::3] == [
+        "importing NumPy, pandas, dask, zarr",
+        "featlab analyze, 100 rows",
+    ]
+    assert lines[0].endswith("1.00 x")

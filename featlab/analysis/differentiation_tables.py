@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from featlab.analysis.onsets import FRACTIONS
 from featlab.analysis.plan import Plan
@@ -108,4 +107,4 @@ def _onsets(epochs: Floats, signals: Floats, fraction: float) -> Mapping[str, ob
     courses = [course(epochs, values, fraction, rising=True)[0] for values in signals]
     with np.errstate(invalid="ignore"):
         found = np.where(last > first, onset(epochs, signals, fraction), np.nan)
-    return {"first": first, "last": last, "onset": found, "course": courses, "rank": rankdata(found, nan_policy="omit")}
+    return {"first": first, "last": last, "onset": found, "course": courses, "rank": pd.Series(found).rank().to_numpy()}

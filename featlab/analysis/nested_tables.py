@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from featlab.analysis.differentiation_tables import LAST_ONLY, NO_HIERARCHY, NODE_ROWS, UNSPLIT
 from featlab.analysis.nested_measure import Nested
@@ -148,4 +147,4 @@ def _onsets(epochs: Floats, values: Floats, fraction: float, *, rising: bool) ->
     courses = [course(epochs, of_level, fraction, rising=rising)[0] for of_level in values]
     told = np.array([name not in UNTOLD for name in courses], np.bool_)
     found = np.where(told, onset(epochs, values, fraction), NAN)
-    return {"first": first, "last": last, "onset": found, "course": courses, "rank": rankdata(found, nan_policy="omit")}
+    return {"first": first, "last": last, "onset": found, "course": courses, "rank": pd.Series(found).rank().to_numpy()}

@@ -8,7 +8,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 from scipy.special import stdtrit
 
 from featlab.typing import NAN, Floats, Ints
@@ -379,6 +378,8 @@ class _Distance:
         after = int(np.append(margins > 0 if beyond else margins >= 0, True).argmax())
         if after in (0, len(margins)):
             return float(min(after, len(margins) - 1))
+
+        from scipy.optimize import brentq  # slow to import, and seldom needed
 
         def between(place: float) -> float:
             return float(self.at(place).margin(quantile))

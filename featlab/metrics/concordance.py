@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.stats import f, rankdata
+import pandas as pd
+from scipy.special import fdtrc
 
 from featlab.typing import NAN, Floats
 
@@ -38,7 +39,7 @@ def kendall_w(values: Floats) -> tuple[float, float]:
     n_rankings, n_items = np.shape(values)
     if n_rankings < 2 or n_items < 2:
         return NAN, NAN
-    ranks = rankdata(values, axis=1)
+    ranks = pd.DataFrame(values).rank(axis=1).to_numpy()
     ties = sum(int((counts**3 - counts).sum()) for counts in (np.unique(row, return_counts=True)[1] for row in ranks))
     most = n_rankings**2 * (n_items**3 - n_items) - n_rankings * ties
     if most == 0:
@@ -56,4 +57,4 @@ def _chance(w: float, n_rankings: int, n_items: int) -> float:
     freedom = n_items - 1 - 2 / n_rankings
     if freedom <= 0:  # two rankings of two items are equal or opposite
         return 1.0
-    return max(float(f.sf((n_rankings - 1) * w / (1 - w), freedom, freedom * (n_rankings - 1))), least)
+    return max(float(fdtrc(freedom, freedom * (n_rankings - 1), (n_rankings - 1) * w / (1 - w))), least)

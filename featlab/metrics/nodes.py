@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
+import pandas as pd
 from scipy.special import stdtrit
-from scipy.stats import rankdata
 
 from featlab.metrics.bias import fewest_groups, onset
 from featlab.typing import Bools, Floats, Ints
@@ -350,7 +350,7 @@ def order_of(onsets: NodeOnsets) -> tuple[Floats, Floats, Floats]:
     >>> [each.tolist() for each in order_of(NodeOnsets(onset, low, high))]
     [[3.0, 1.0, 2.0, nan], [3.0, 1.0, 1.0, nan], [3.0, 2.0, 2.0, nan]]
     """
-    rank = rankdata(onsets.onset, nan_policy="omit")
+    rank = np.asarray(pd.Series(onsets.onset).rank(), np.float64)
     interval = np.isfinite(onsets.low)
     earlier = np.searchsorted(np.sort(onsets.high[interval]), onsets.low, side="left")
     later = interval.sum() - np.searchsorted(np.sort(onsets.low[interval]), onsets.high, side="right")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -193,3 +194,12 @@ def test_a_tiny_run_is_timed_beside_the_imports_that_it_stands_on(monkeypatch, c
         "featlab analyze, 100 rows",
     ]
     assert lines[0].endswith("1.00 x")
+
+
+def test_products_on_a_device_are_timed_beside_numpys(monkeypatch, capsys):
+    from benchmarks import device
+
+    sizes = ["--rows", "60", "--features", "6", "--classes", "6", "--turns", "1", "--device", "cpu"]
+    monkeypatch.setattr("sys.argv", ["device", *sizes])
+    device.main()
+    assert re.search(r"NumPy \d+\.\d s, torch on cpu \d+\.\d s: \d+\.\d\d x", capsys.readouterr().out)

@@ -18,7 +18,7 @@ from featlab.statistics.frame import frame
 from featlab.statistics.regroup import class_statistics, regroup
 
 
-def measure(features, labels, n_classes, groups, *, classifier=None, edges=None, means_of=None):
+def measure(features, labels, n_classes, groups, *, classifier=None, edges=None, means_of=None, device=None):
     """Statistics of label spaces, over the pieces between `edges`."""
     source = means_of or (features, labels)
     means = frame(moments.from_batch(*source, n_classes), foreign=means_of is not None)
@@ -29,7 +29,7 @@ def measure(features, labels, n_classes, groups, *, classifier=None, edges=None,
     edges = edges or [0, len(labels)]
     parts = []
     for a, b in itertools.pairwise(edges):
-        sums = coordinates.CoordinateSums(means, decider, agreement=guesses is not None)
+        sums = coordinates.CoordinateSums(means, decider, agreement=guesses is not None, device=device)
         sums.add(features[a:b], labels[a:b], None if guesses is None else guesses[a:b])
         parts.append(sums.coordinates())
     weight = None if classifier is None else classifier[0]
@@ -92,10 +92,12 @@ CASES = [
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("grouped", [False, True])
-def test_every_column_equals_the_formula(name, grouped):
+@pytest.mark.parametrize("device", [None, "cpu"])
+def test_every_column_equals_the_formula(name, grouped, device):
     features, labels, n_classes, classifier = case(name)
     groups = np.arange(n_classes) // 3 if grouped else np.arange(n_classes)
-    statistics = measure(features, labels, n_classes, [groups], classifier=classifier, edges=[0, 17, 31, len(labels)])
+    edges = [0, 17, 31, len(labels)]
+    statistics = measure(features, labels, n_classes, [groups], classifier=classifier, edges=edges, device=device)
     found = columns(statistics, groups, 0)
     expected = snapshot_columns(features, labels, groups, classifier)
     for name_, value in expected.items():
@@ -145,14 +147,15 @@ def test_regrouping_equals_recomputing_with_the_grouped_labels(data, draw):
     np.testing.assert_allclose(fine.means @ fine.means.T, coarse.means @ coarse.means.T, rtol=1e-4, atol=noise)
 
 
-def test_means_from_another_split():
+@pytest.mark.parametrize("device", [None, "cpu"])
+def test_means_from_another_split(device):
     generator = np.random.default_rng(3)
     means = generator.normal(size=(5, 12))
     train_labels, labels = np.arange(200) % 5, np.arange(90) % 5
     train = (means[train_labels] + generator.normal(size=(200, 12))).astype(np.float32)
     held_out = (means[labels] + 0.3 + generator.normal(size=(90, 12))).astype(np.float32)
     groups = [np.arange(5), np.array([0, 0, 1, 1, 1])]
-    statistics = measure(held_out, labels, 5, groups, means_of=(train, train_labels))
+    statistics = measure(held_out, labels, 5, groups, means_of=(train, train_labels), device=device)
     for index, space in enumerate(groups):
         found = regroup(statistics, space, ("space", index))
         centres = np.stack([train[space[train_labels] == g].astype(np.float64).mean(axis=0) for g in np.unique(space)])

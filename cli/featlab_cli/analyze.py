@@ -147,6 +147,7 @@ class Size(Bytes):
 @click.option("--memory", "memory_limit", type=Size(), help="Memory to stay within, such as 4GB.")
 @click.option("--workers", type=click.IntRange(1), help="Analyse with so many processes of this machine.")
 @click.option("--scheduler", help="Analyse on a running Dask cluster, such as tcp://host:8786.")
+@click.option("--device", help="Of PyTorch, for the large products, such as cuda [default: NumPy makes them].")
 @click.option("--cache", type=click.Path(), help="Where statistics are kept [default: RUN with the suffix .cache].")
 @click.option("--no-cache", is_flag=True, help="Keep no statistics, and use none.")
 @click.option("--watch", is_flag=True, help="Go on: analyse again whenever an epoch is committed, until Ctrl-C.")

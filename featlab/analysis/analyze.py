@@ -68,6 +68,7 @@ from featlab.progress import Advance
 from featlab.results.tables import Results
 from featlab.statistics.cache import StatisticsCache, cache_beside
 from featlab.statistics.decisions import Decisions, decide
+from featlab.statistics.device import open_device
 from featlab.statistics.engine import Engine
 from featlab.statistics.gather import gather
 from featlab.statistics.usable import Pair, counted_rows, finite_rows
@@ -105,6 +106,7 @@ def analyze(
     client: Any = None,
     memory_limit: int | None = None,
     cache: bool | str | os.PathLike[str] = True,
+    device: str | None = None,
     progress: bool | None = None,
 ) -> Results:
     """Compute class-mean geometry, neural collapse, hypernym bias, linkage and alignment for a stored run.
@@ -168,6 +170,9 @@ def analyze(
     cache
         Keep the statistics of committed snapshots in this directory, by default next to the run (`run.cache` for
         `run.zarr`), and start from what is kept there. False for neither.
+    device
+        Of PyTorch, for the large products: those of the second pass, and logits from W h + b. "cuda" or "cuda:1" for a
+        GPU (of each of the client's workers); "cpu" is there to try the same on. By default NumPy makes them.
     progress
         Draw a progress bar; by default when standard error is a terminal.
 
@@ -211,9 +216,12 @@ def analyze(
         rule=rule,
         debias=debias,
         allow_nonfinite=allow_nonfinite,
+        device=device,
     )
+    if device is not None and client is None:
+        open_device(device)  # to refuse at once what is not there; the client's workers see for themselves
     directory = cache_beside(run.path) if cache is True else None if cache is False else os.fspath(cache)
-    engine = Engine(client, memory_limit, progress, StatisticsCache(directory))
+    engine = Engine(client, memory_limit, progress, StatisticsCache(directory), device)
     taxonomy = None
     if hierarchy is not None and hierarchy not in SOURCES:
         taxonomy = load_taxonomy(hierarchy, run.classes, synsets=run.synsets, senses=senses)

@@ -44,6 +44,7 @@ class Options:
     rule: str
     debias: bool
     allow_nonfinite: bool
+    device: str | None
 
     def __post_init__(self) -> None:
         _known("metric", self.metrics, METRICS)

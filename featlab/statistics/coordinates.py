@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featlab.statistics.frame import Float32, Frame
+from featlab.statistics.device import ResidualsOnDevice
+from featlab.statistics.frame import Frame
 from featlab.statistics.moments import class_sums, row_blocks
 from featlab.statistics.nearest import Decider
-from featlab.statistics.scratch import Scratch, subtract_centre
+from featlab.statistics.residuals import Residuals, ResidualsInMemory
+from featlab.statistics.scratch import Scratch
 from featlab.typing import Floats, Ints
-
-BLOCK_BYTES = 8 << 20  # of float32 rows: enough for BLAS to run at full speed
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,8 @@ class CoordinateSums:
         True where the classifier's predictions come with the rows.
     scratch
         Arrays to compute in.
+    device
+        Of PyTorch, on which the large products are made; None for NumPy.
     reference
         Decisions by the class means of another split, which tell `nearest` in place of `decider`; a row whose class has
         no mean there is not right.
@@ -76,15 +78,16 @@ class CoordinateSums:
         *,
         agreement: bool,
         scratch: Scratch | None = None,
+        device: str | None = None,
         reference: Decider | None = None,
     ) -> None:
-        n_present, width = len(frame.classes), frame.width
+        n_present = len(frame.classes)
         self._frame, self._decider, self._reference = frame, decider, reference
-        self._scratch = scratch or Scratch()
+        scratch = scratch or Scratch()
+        self._residuals = _residuals(frame, scratch, device)
+        self._of_reference = None if reference is None else _residuals(reference.frame, scratch, device)
         self._counts = np.zeros(n_present, np.int64)
         self._class_scatter = np.zeros(n_present)
-        self._scatter = np.zeros((width, width))
-        self._residuals = np.zeros((n_present, width)) if frame.foreign else None
         self._nearest = np.zeros((len(decider.groups), n_present), np.int64)
         self._agreement = np.zeros((len(decider.groups), n_present), np.int64) if agreement else None
         self._left_out = 0
@@ -98,73 +101,48 @@ class CoordinateSums:
             self._left_out += int(len(usable) - usable.sum())
             features, present = features[usable], present[usable]
             predictions = None if predictions is None else predictions[usable]
-        for block in row_blocks(len(features), max(features.shape[1], len(self._counts)), BLOCK_BYTES):
+        for block in row_blocks(len(features), max(features.shape[1], len(self._counts)), self._residuals.block_bytes):
             self._add_block(features[block], present[block], None if predictions is None else predictions[block])
 
     def _add_block(self, features: NDArray[np.floating], present: Ints, predictions: Ints | None) -> None:
-        frame, n_present = self._frame, len(self._counts)
-        decided = self._reference is None or predictions is not None
-        squares, projected, products = self._products(frame, features, present, decided=decided)
+        n_present, reference = len(self._counts), self._reference
+        decided = reference is None or predictions is not None
+        squares, products = self._residuals.add(features, present, decided=decided)
         self._class_scatter += np.bincount(present, weights=squares, minlength=n_present)
         self._counts += np.bincount(present, minlength=n_present)
-        scatter = self._scratch.array("scatter", (frame.width, frame.width))
-        self._scatter += np.matmul(projected.T, projected, out=scatter)
-        if self._residuals is not None:
-            self._residuals += class_sums(projected, present, n_present)
-        hits = self._decider.nearest(products, features, squares, present, predictions) if decided else []
-        nearest = hits[0] if self._reference is None else self._by_reference(self._reference, features, present)
+        hits = [] if products is None else self._decider.nearest(products, features, squares, present, predictions)
+        nearest = hits[0] if reference is None else self._by_reference(reference, features, present)
         self._nearest += _count_by_class(nearest, present, n_present)
         if self._agreement is not None:
             self._agreement += _count_by_class(hits[1], present, n_present)
-
-    def _products(
-        self, frame: Frame, features: NDArray[np.floating], present: Ints, *, decided: bool = True
-    ) -> tuple[Float32, Float32, Float32]:
-        """Squared length of each row's residual, residuals along the frame's columns, and products with its means.
-
-        Products are up to a constant for each row, and are made where decisions are asked for.
-        """
-        array, (rows, dim), n_present = self._scratch.array, features.shape, len(frame.classes)
-        values, products = array("values", (rows, dim)), array("products", (rows, n_present))
-        subtract_centre(features, frame.centre, values)
-        # In the standard basis, products with the means are needed before the rows turn into residuals, in place.
-        if frame.columns is None and decided:
-            frame.with_means(values, products)
-        # h - mu_c as (h - centre) - (mu_c - centre): both are small in float32, where h and mu_c may be large. The mode
-        # "clip" spares a copy that the default takes; all indices are in range.
-        values -= frame.offsets.take(present, axis=0, out=array("offsets", (rows, dim)), mode="clip")
-        squares = np.einsum("ij,ij->i", values, values)
-        projected = values
-        if frame.columns is not None:
-            projected = np.matmul(values, frame.columns.T, out=array("projected", (rows, frame.width)))
-        # With m the centred mean of a row's class c and m_j any other: <m + r, m_j> = <r, m_j> + gram[c, j].
-        if frame.columns is not None and frame.gram is not None and decided:
-            frame.with_means(projected, products)
-            products += frame.gram.take(present, axis=0, out=array("offsets", (rows, n_present)), mode="clip")
-        return squares, projected, products
 
     def _by_reference(self, reference: Decider, features: NDArray[np.floating], present: Ints) -> NDArray[np.bool_]:
         """Tell of each row whether its own group's mean is the nearest among those of another split."""
         position = reference.frame.position[self._frame.classes[present]]
         known = position >= 0
         hits = np.zeros((len(reference.groups), len(features)), np.bool_)
-        if known.any():
+        if known.any() and self._of_reference is not None:
             rows, position = (features, position) if known.all() else (features[known], position[known])
-            squares, _, products = self._products(reference.frame, rows, position)
+            squares, products = self._of_reference.products(rows, position)
             hits[:, known] = reference.nearest(products, rows, squares, position)[0]
         return hits
 
     def coordinates(self) -> Coordinates:
         """Return the sums over all rows so far."""
+        scatter, residuals = self._residuals.sums()
         return Coordinates(
             self._counts,
             self._class_scatter,
-            self._scatter,
-            self._residuals,
+            scatter,
+            residuals,
             self._nearest,
             self._agreement,
             self._left_out,
         )
+
+
+def _residuals(frame: Frame, scratch: Scratch, device: str | None) -> Residuals:
+    return ResidualsInMemory(frame, scratch) if device is None else ResidualsOnDevice(frame, device)
 
 
 def _count_by_class(hits: NDArray[np.bool_], present: Ints, n_present: int) -> Ints:

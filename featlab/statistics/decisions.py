@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from featlab.progress import progress_bar
 from featlab.statistics import cache, random_groups
 from featlab.statistics.calibration import CalibrationSums, GroupProbabilities, block_rows
+from featlab.statistics.device import LogitsOnDevice
 from featlab.statistics.engine import Engine, Footprint
+from featlab.statistics.frame import Float32
 from featlab.statistics.scratch import borrowed
 from featlab.statistics.slabs import Slab, cut_slabs, decoded, read_labels
-from featlab.store.reader import Run
+from featlab.store.reader import Classifier, Run
 from featlab.typing import Bools, Floats, Ints
 
 
@@ -76,6 +78,7 @@ def decide(
     of_spaces = [cache.array_digest(labels) for labels in spaces.values()]
     digests = None if summed is None else [seed, *of_spaces]
     kept = engine.cache.names()
+    device = [] if engine.device is None else [engine.device]  # its products have other last digits
     node, nothing = delayed(run, pure=False), delayed(None, pure=False)
     shared, grouped = (delayed(each, pure=False, traverse=False) for each in (summed, GroupProbabilities(spaces)))
     decisions: dict[tuple[int, str], Decisions] = {}
@@ -85,7 +88,7 @@ def decide(
         array = _source(run, epoch, split)
         if array is None:
             continue
-        classifier = None if array == "logits" else cache.classifier_content(run, epoch)
+        classifier = None if array == "logits" else [cache.classifier_content(run, epoch), *device]
         counted = rows.get((epoch, split))
         mask = None if counted is None else cache.array_digest(counted)
         content = cache.content(run, epoch, split, array)
@@ -101,7 +104,7 @@ def decide(
         task = engine.task(_slab_decisions, counted=True)
         # In other label spaces than before, rows are looked at once more for the probabilities there, and no more.
         again = shared if held is None else nothing
-        parts = [task(node, slab, array, again, grouped, counted, seed) for slab in slabs]
+        parts = [task(node, slab, array, again, grouped, counted, seed, engine.device) for slab in slabs]
         keeping = _Keeping(engine.cache, name, held, sums_name, of_spaces)
         tasks[epoch, split] = engine.task(_joined)(parts, shared, keeping)
         steps += len(slabs)
@@ -148,9 +151,10 @@ def _slab_decisions(
     grouped: GroupProbabilities,
     counted: Bools | None,
     seed: int,
+    device: str | None,
 ) -> _Part:
     labels = read_labels(run, slab.epoch, slab.split)
-    classifier = None if array == "logits" else run.classifier(slab.epoch)
+    logits_of = _logits_of(None if array == "logits" else run.classifier(slab.epoch), device)
     predictions = []
     correct = excess = None
     calibration = CalibrationSums.zero(len(grouped.names))
@@ -162,7 +166,7 @@ def _slab_decisions(
         for block, stored in zip(slab.blocks, decoded(slab, scratch), strict=True):
             values = stored.astype(np.float32, copy=False)  # of float16, an argmax would take twice as long
             with np.errstate(invalid="ignore", over="ignore"):
-                logits = values if classifier is None else values @ classifier.weight.T + classifier.bias
+                logits = logits_of(values)
             true = labels[block.offset : block.offset + block.rows]
             chosen = logits.argmax(axis=1)
             # The first NaN of a row counts as its largest value. A class may be masked by -inf; +inf has overflowed.
@@ -181,6 +185,15 @@ def _slab_decisions(
                 correct[index] += np.bincount(true[right], minlength=len(by_class))
             random_groups.excess(by_class, true, chosen, list(spaces.values()), block.offset, excess, seed)
     return _Part(np.concatenate(predictions), correct, excess, calibration)
+
+
+def _logits_of(classifier: Classifier | None, device: str | None) -> Callable[[Float32], Float32]:
+    """Logits of rows: what is stored, or where that is features, W h + b."""
+    if classifier is None:
+        return lambda values: values
+    if device is None:
+        return lambda values: values @ classifier.weight.T + classifier.bias
+    return LogitsOnDevice(classifier.weight, classifier.bias, device)
 
 
 def _by_class(logits: NDArray[np.floating]) -> Floats:

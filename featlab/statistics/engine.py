@@ -93,12 +93,15 @@ class Engine:
         Draw a progress bar; None when standard error is a terminal.
     cache
         Where statistics of committed snapshots are kept.
+    device
+        Of PyTorch, for the large products, such as "cuda"; None for NumPy.
     """
 
     client: Any = None
     memory_limit: int | None = None
     progress: bool | None = None
     cache: StatisticsCache = field(default_factory=lambda: StatisticsCache(None))
+    device: str | None = None
 
     def schedule(self, footprint: Footprint) -> Schedule:
         """Fit tasks and snapshots of this size into memory.

@@ -202,6 +202,7 @@ class _Graph:
             None if reference is None else self._counted_digest(reference),
             cache.classifier_content(run, request.epoch) if self._feeds(request) else None,
             None if decided is None else cache.array_digest(decided.predictions),
+            *([] if self.engine.device is None else [self.engine.device]),  # products of other last digits
         )
 
     def _counted(self, request: Request) -> Bools | None:
@@ -222,7 +223,7 @@ class _Graph:
         task = self.engine.task
         run = delayed(self.run, pure=False)
         spaces = delayed(list(self.spaces.values()), pure=False, traverse=False)
-        computes = _Again(self.finite_only, self.rows, self.engine.cache, self.digests)
+        computes = _Again(self.finite_only, self.rows, self.engine.cache, self.digests, self.engine.device)
         again = delayed(computes, pure=False, traverse=False)
         measures = [delayed(measure, pure=False, traverse=False) for measure in self.measures]
         first_pass: dict[Request, Any] = {}
@@ -259,8 +260,8 @@ class _Graph:
     def _second_pass(self, run: Any, plan: _Plan, prepared: Any) -> Any:
         epoch, predictions = self._classified(plan.request)
         task = self.engine.task(_slab_coordinates, counted=True)
-        finite_only, counted = self.finite_only, self._counted(plan.request)
-        parts = [task(run, slab, prepared, predictions, finite_only, counted, self.keeping) for slab in plan.second]
+        reading = self.finite_only, self._counted(plan.request), self.keeping, self.engine.device
+        parts = [task(run, slab, prepared, predictions, *reading) for slab in plan.second]
         sums = self._tree(parts, coordinates.add_all)
         return self.engine.task(_finish)(run, epoch, prepared, sums, self.engine.cache, plan.name, self.digests)
 
@@ -308,11 +309,12 @@ def _slab_coordinates(
     finite_only: bool,
     counted: Bools | None,
     keeping: Keeping,
+    device: str | None,
 ) -> coordinates.Coordinates:
     with borrowed() as scratch:
         means, decider, reference = prepared
         sums = coordinates.CoordinateSums(
-            means, decider, agreement=predictions is not None, scratch=scratch, reference=reference
+            means, decider, agreement=predictions is not None, scratch=scratch, device=device, reference=reference
         )
         rows = read_slab(run, slab, scratch, finite_only=finite_only, keeping=keeping, again=True, counted=counted)
         for values, labels, indices in rows:
@@ -352,6 +354,7 @@ class _Again:
     rows: Mapping[tuple[int, str], Bools]
     cache: StatisticsCache
     digests: Mapping[SpaceKey, str]
+    device: str | None
 
     def __call__(
         self, run: Run, plan: _Plan, spaces: Sequence[Ints], epoch: int | None, predictions: Ints | None
@@ -370,9 +373,8 @@ class _Again:
         reference = plan.reference
         beside = None if reference is None else first_pass(reference, _cut(run, reference, reference)[0])
         prepared = _prepare(first_pass(plan.source, first), spaces, plan.source != plan.request, beside)
-        sums = [
-            _slab_coordinates(run, slab, prepared, predictions, self.finite_only, counted, nothing) for slab in second
-        ]
+        reading = self.finite_only, counted, nothing, self.device
+        sums = [_slab_coordinates(run, slab, prepared, predictions, *reading) for slab in second]
         joined = reduced(sums, coordinates.add_all)
         return _finish(run, epoch, prepared, joined, self.cache, plan.name, self.digests)
 

@@ -22,16 +22,17 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=number)
     parser.add_argument("--device", default="cuda")
     sizes = parser.parse_args()
-    seconds: dict[str | None, list[float]] = {None: [], sizes.device: []}
+    seconds: dict[str | None, list[float]] = {None: [], sizes.device: []}  # NumPy's first
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "run.zarr")
         generate(path, sizes)
         for turn in range(1 + sizes.turns):
-            for device, spent in seconds.items():
+            for device, turns in seconds.items():
                 start = time.perf_counter()
                 featlab.analyze(path, permutations=0, device=device, cache=False, progress=False)
-                spent += [time.perf_counter() - start] * bool(turn)
-    numpy, torch = (min(spent) for spent in seconds.values())
+                if turn:
+                    turns.append(time.perf_counter() - start)
+    numpy, torch = map(min, seconds.values())
     print(f"{sizes.rows:,} x {sizes.features:,}, K = {sizes.classes:,}, {sizes.layers} layers, no hierarchy")
     print(f"NumPy {numpy:.1f} s, torch on {sizes.device} {torch:.1f} s: {torch / numpy:.2f} x")
 

@@ -203,3 +203,15 @@ def test_products_on_a_device_are_timed_beside_numpys(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["device", *sizes])
     device.main()
     assert re.search(r"NumPy \d+\.\d s, torch on cpu \d+\.\d s: \d+\.\d\d x", capsys.readouterr().out)
+
+
+def test_peers_of_alignment_are_timed_beside_it(monkeypatch, capsys):
+    from benchmarks import alignment_peers
+
+    monkeypatch.setattr(alignment_peers, "PERMUTATIONS", 19)
+    monkeypatch.setattr("sys.argv", ["alignment_peers", "--hierarchy", "cifar10", "--few", "2"])
+    alignment_peers.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert re.match(r"featlab, \d+ scores, 19 permutations", lines[0])
+    assert re.match(r"scikit-bio's mantel, one score +\d+\.\d\d CPU s for 19: +\d+\.\d x all \d+ scores", lines[1])
+    assert [line.split()[0] for line in lines[2:]][-1] in ("R", "dendextend's")

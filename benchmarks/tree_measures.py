@@ -73,9 +73,9 @@ NOISE = 1 << 22
 class Clock:
     """Processor and wall seconds by what runs, without those of what runs within it."""
 
-    def __init__(self) -> None:
+    def __init__(self, rest: str = REST) -> None:
         self.spent: dict[str, list[float]] = {}
-        self._running = [REST]
+        self._running = [rest]
         self._last = _now()
 
     @contextmanager

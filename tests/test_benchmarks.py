@@ -215,3 +215,17 @@ def test_peers_of_alignment_are_timed_beside_it(monkeypatch, capsys):
     assert re.match(r"featlab, \d+ scores, 19 permutations", lines[0])
     assert re.match(r"scikit-bio's mantel, one score +\d+\.\d\d CPU s for 19: +\d+\.\d x all \d+ scores", lines[1])
     assert [line.split()[0] for line in lines[2:]][-1] in ("R", "dendextend's")
+
+
+def test_a_whole_run_is_counted_by_its_tasks(monkeypatch, capsys):
+    from benchmarks import whole_run
+
+    sizes = ["--epochs", "1", "--layers", "1", "--classes", "6", "--features", "4", "--rows", "24"]
+    monkeypatch.setattr("sys.argv", ["whole_run", *sizes])
+    whole_run.main()
+    head, counts, *lines = capsys.readouterr().out.splitlines()
+    assert head.startswith("24 x 4, K = 6, 1 layers")
+    assert counts.split() == ["epochs", "1", "exponent"]
+    parts = {line[:28].strip(): float(line[28:38]) for line in lines}
+    assert {"all", "the client", "slab moments", "peak memory, MB"} <= set(parts)
+    assert parts["all"] >= parts["the client"] > 0

@@ -51,7 +51,7 @@ def main() -> None:
         counts = sorted({max(1, sizes.epochs // 9), max(1, sizes.epochs // 3), sizes.epochs})
         found = [_process(path, sizes, epochs) for epochs in counts]
     print(f"{sizes.rows:,} x {sizes.features:,}, K = {sizes.classes:,}, {sizes.layers} layers; CPU seconds, one thread")
-    print(f"{'epochs':<28}" + "".join(f"{epochs:>10}" for epochs in counts) + f"{'exponent':>10}")
+    print(f"{'epochs':<32}" + "".join(f"{epochs:>10}" for epochs in counts) + f"{'exponent':>10}")
     parts = sorted(found[-1]["seconds"], key=lambda part: -found[-1]["seconds"][part])
     whole = [sum(each["seconds"].values()) for each in found]
     _line("all", whole, counts)
@@ -115,7 +115,7 @@ def _line(what: str, values: list[float], counts: list[int]) -> None:
     exponent = ""
     if len(counts) > 1 and min(values[-2:]) > 0:
         exponent = f"{math.log(values[-1] / values[-2]) / math.log(counts[-1] / counts[-2]):.2f}"
-    print(f"{what:<28}" + "".join(f"{value:>10.1f}" for value in values) + f"{exponent:>10}")
+    print(f"{what:<32}" + "".join(f"{value:>10.1f}" for value in values) + f"{exponent:>10}")
 
 
 if __name__ == "__main__":

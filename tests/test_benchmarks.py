@@ -226,6 +226,6 @@ def test_a_whole_run_is_counted_by_its_tasks(monkeypatch, capsys):
     head, counts, *lines = capsys.readouterr().out.splitlines()
     assert head.startswith("24 x 4, K = 6, 1 layers")
     assert counts.split() == ["epochs", "1", "exponent"]
-    parts = {line[:28].strip(): float(line[28:38]) for line in lines}
+    parts = {line[:32].strip(): float(line[32:42]) for line in lines}
     assert {"all", "the client", "slab moments", "peak memory, MB"} <= set(parts)
     assert parts["all"] >= parts["the client"] > 0

@@ -1,4 +1,4 @@
-"""Draws the pictures of the pages: of each score a low and a high value, and the accuracy of the demo.
+"""Draws the pictures of the pages: of each score a low and a high value, the accuracy of the demo, and badges.
 
     python tests/pictures.py [--runs FOLDER] [NAME ...]
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -951,6 +952,32 @@ def draw_start(glosses: Trained) -> dict[str, Any]:
     return {"onsets": {space: f"{value:.1f}" for space, value in zip(onset["space"], onset["onset"], strict=True)}}
 
 
+def draw_badges() -> None:
+    """Write what the badges of the README say, as the project's own files tell it."""
+    project = tomllib.loads((DOCS.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    least = project["project"]["requires-python"].removeprefix(">=")
+    badges = {
+        "licence": ("licence", project["project"]["license"]),
+        "python": ("python", f"{least} or newer"),
+        "tests": ("tests", "make test"),
+        "types": ("types", "mypy strict" if project["tool"]["mypy"]["strict"] else "mypy"),
+    }
+    (DOCS / "badges").mkdir(exist_ok=True)
+    for name, sides in badges.items():
+        widths = [12 + 6.4 * len(side) for side in sides]
+        total = sum(widths)
+        (DOCS / "badges" / f"{name}.svg").write_text(
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{total:.0f}" height="20" font-size="11" '
+            'font-family="DejaVu Sans, Verdana, sans-serif" text-anchor="middle">\n'
+            f'<rect width="{total:.0f}" height="20" rx="3" fill="{SOFT}"/>\n'
+            f'<path d="M{widths[0]:.1f} 0h{widths[1] - 3:.1f}a3 3 0 0 1 3 3v14a3 3 0 0 1 -3 3h-{widths[1] - 3:.1f}z" '
+            f'fill="{YES}"/>\n'
+            f'<text x="{widths[0] / 2:.1f}" y="14" fill="#ffffff">{sides[0]}</text>\n'
+            f'<text x="{widths[0] + widths[1] / 2:.1f}" y="14" fill="#ffffff">{sides[1]}</text>\n</svg>\n',
+            encoding="utf-8",
+        )
+
+
 def darken(figure: Figure) -> None:
     """Give a figure a dark ground, and its words and axes colours that are read on it."""
     figure.set_facecolor(DARK)
@@ -973,6 +1000,7 @@ def main() -> None:
     fashion = Trained("fashion-mnist", options.runs, "fashion-mnist")
     glosses = Trained("wordnet-glosses", options.runs)
     FOLDER.mkdir(exist_ok=True)
+    draw_badges()
     numbers = json.loads(NUMBERS.read_text(encoding="utf-8")) if NUMBERS.exists() else {}
     for name in options.names or ("start", *PICTURES):
         numbers[name] = draw_start(glosses) if name == "start" else draw(name, PICTURES[name](fashion, glosses))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from html import unescape
 from pathlib import Path
 
@@ -63,3 +64,19 @@ def test_the_first_picture_is_told_with_its_numbers(page):
     for name in ("start", "start-dark"):
         assert f"{name}.svg" in text
         assert "classes (155)" in words(DOCS / f"{name}.svg")
+
+
+def test_badges_are_true():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    least = project["project"]["requires-python"].removeprefix(">=")
+    strict = "strict" if project["tool"]["mypy"]["strict"] else ""
+    said = {
+        "licence": project["project"]["license"],
+        "python": f"{least} or newer",
+        "tests": "make test",
+        "types": f"mypy {strict}",
+    }
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name, fact in said.items():
+        assert words(DOCS / "badges" / f"{name}.svg") == [name, fact]
+        assert f"[![{name.capitalize()}: {fact}](docs/badges/{name}.svg)]" in readme

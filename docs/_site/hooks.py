@@ -1,6 +1,7 @@
-"""What the site adds to the pages of docs/: the examples, and a drawing in place of a diagram's source.
+"""What the site adds to the pages of docs/: the examples, a drawing in place of a diagram's source, dark pictures.
 
-A forge draws mermaid blocks itself; the theme would fetch a library for them, and the site asks no network.
+A forge draws mermaid blocks itself; the theme would fetch a library for them, and the site asks no network. A forge
+chooses pictures by what the reader's system prefers, the site by its own switch.
 """
 
 from __future__ import annotations
@@ -51,8 +52,14 @@ def cells(path: Path) -> str:
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Put the drawing of the same name in the place of a mermaid block."""
+    """Put the drawing of the same name in the place of a mermaid block, and two images in that of a picture."""
     drawing = Path(page.file.src_uri).with_suffix(".svg").name
-    return re.sub(
+    markdown = re.sub(
         r"^```mermaid\n.*?^```$", f"![The same as a drawing]({drawing})", markdown, flags=re.MULTILINE | re.DOTALL
+    )
+    return re.sub(
+        r'<picture>\s*<source media="\(prefers-color-scheme: dark\)" srcset="(.*?)">\s*<img src="(.*?)" alt="(.*?)">'
+        r"\s*</picture>",
+        r"![\3](\2#only-light) ![\3](\1#only-dark)",
+        markdown,
     )

@@ -257,7 +257,7 @@ def _picture(name: str, picture: Mapping[str, Any]) -> Iterator[str]:
     first, (least, most) = next(iter(values.items()))
     yield f"![Low {first}, {least}: {low}. High {first}, {most}: {high}.](pictures/{name}.svg)\n"
     numbers = joined([f"`{score}` {one} and {other}" for score, (one, other) in values.items()])
-    yield f"*{low[0].upper()}{low[1:]}; {high}.* {picture['shows']} Left and right: {numbers}.\n"
+    yield f"{picture['shows']} Left ({low}) and right ({high}): {numbers}.\n"
 
 
 def _shared_rows() -> Iterator[dict[str, str]]:

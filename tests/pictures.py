@@ -23,9 +23,10 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from debian_data import set_variables
-from matplotlib.collections import LineCollection
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.collections import Collection, LineCollection
+from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from scipy.cluster.hierarchy import cophenet
 
@@ -986,6 +987,11 @@ def darken(figure: Figure) -> None:
         ax.tick_params(colors=DARK_SOFT, labelcolor=DARK_INK)
         for spine in ax.spines.values():
             spine.set_edgecolor(DARK_SOFT)
+    for mark in figure.findobj(Line2D):  # rings are filled with the ground
+        if to_hex(mark.get_markerfacecolor()) == "#ffffff":
+            mark.set_markerfacecolor(DARK)
+    for marks in figure.findobj(Collection):
+        marks.set_facecolor([DARK if to_hex(face) == "#ffffff" else face for face in marks.get_facecolor()])
     for words in figure.findobj(Text):
         words.set_color({INK: DARK_INK, SOFT: DARK_SOFT}.get(words.get_color(), words.get_color()))
 

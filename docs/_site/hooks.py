@@ -17,6 +17,7 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
+WIDE = {"comparison.md": ["toc"], "measures.md": ["navigation"]}  # what gives way to the tables of a page
 OPTIONAL = {"A measure of your own": "own_measure.md"}  # how-to pages that are listed where they exist
 
 
@@ -53,6 +54,7 @@ def cells(path: Path) -> str:
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Put the drawing of the same name in the place of a mermaid block, and two images in that of a picture."""
+    page.meta["hide"] = WIDE.get(page.file.src_uri, [])
     drawing = Path(page.file.src_uri).with_suffix(".svg").name
     markdown = re.sub(
         r"^```mermaid\n.*?^```$", f"![The same as a drawing]({drawing})", markdown, flags=re.MULTILINE | re.DOTALL

@@ -237,7 +237,7 @@ def frame(fashion: Trained, _: Trained) -> Picture:
     return Picture(
         "Cosines of the 10 centred class means (blue below 0, orange above), and their lengths over the mean length. "
         "In a simplex frame all cosines off the diagonal are -1/9, and all lengths 1. At the right all means lie on "
-        "one line. The mean cosine is near -1/9 in both: centring alone brings it there.",
+        "one line. The mean cosine is a little below 0 in both: centring alone brings it there.",
         side("hidden", 4), side("conv1", 0),
         also=("geometry.mean_norm", "geometry.mean_norm_cv", "geometry.cosine_std", "geometry.means_rank"),
         height=3.0,
@@ -561,7 +561,8 @@ def trend(_: Trained, glosses: Trained) -> Picture:
 
     return Picture(
         "Onset of each label space over the number of its groups (definitions of nouns, logarithmic). `slope` is that "
-        "of the line, `ahead` how much later the classes, at the right, are than the mean of the others.",
+        "of the line, `ahead` how much later the classes, at the right end, are than the mean of the others. In the "
+        "left panel all onsets lie within the first epoch, of which only the ends were captured: they tell no order.",
         side("nc1_trace_ratio", "hidden3"), side("accuracy", None),
     )  # fmt: skip
 

@@ -13,7 +13,7 @@ TESTS = $(VENV)/.installed-tests
 DOCS = $(VENV)/.installed-docs
 PIP = $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help install demo test lint data bench soak fuzz mutants defects measures docs lowest clean
+.PHONY: help install demo test lint data bench soak fuzz mutants defects measures pictures docs lowest clean
 
 help:
 	@echo 'make demo     train, capture, analyse and report on this machine (ARGS="--data planted" for options)'
@@ -25,6 +25,7 @@ help:
 	@echo 'make mutants  plant mistakes one by one: a test has to notice each'
 	@echo 'make defects  each mended defect: its test fails at BEFORE=commit and passes now'
 	@echo 'make measures writes docs/measures.md from the definitions of columns and scores'
+	@echo 'make pictures trains two demos and draws the pictures of docs/ from them; then make measures'
 	@echo 'make docs     builds the documentation site into site/; it opens from the disk'
 	@echo 'make lowest   the tests with the oldest dependencies that pyproject.toml allows'
 	@echo 'make install  only the set-up: $(VENV)'
@@ -101,6 +102,10 @@ defects: $(TESTS) data
 # pip may complain for the linters, which are not called here.
 measures: $(TESTS)
 	@$(BIN)/python tests/measures_page.py
+
+pictures: $(TESTS) data
+	@$(BIN)/python tests/pictures.py
+	@$(MAKE) --no-print-directory measures
 
 # Needs no network once that is installed; a test builds it too, as strictly.
 docs: $(DOCS)

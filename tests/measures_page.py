@@ -5,9 +5,12 @@ python tests/measures_page.py
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from featlab.messages import joined
 from featlab.results import COMPUTED, TABLES, describe
@@ -108,6 +111,12 @@ collapse --describe` in a terminal, `results.describe("collapse")` in Python, `r
 the numbers, and `pyarrow.parquet.read_schema(file).metadata[b"featlab"]` for readers without featlab. This page is
 written from the same definitions by `make measures`.
 
+Below the tables stand pictures of a low and of a high value of each score. All are of runs of `featlab demo` on real
+data, as held-out rows show them: images of Fashion-MNIST, 10 classes in three kinds, through a small convolutional
+network with the layers conv1, conv2, conv3 and hidden; and, where it says so, definitions of WordNet's nouns, 155
+classes, through a perceptron. `make pictures` draws them, with the numbers of the tables. "Misread" tells of each score
+the mistake that is easily made.
+
 ## Which question, which table, which command
 """
 CHOICES = """\
@@ -145,6 +154,13 @@ SHARED = """\
 ## Columns of several tables
 """
 SCHEMAS = {**TABLES, **COMPUTED}
+PICTURES = json.loads((PAGE.parent / "pictures" / "numbers.json").read_text(encoding="utf-8"))
+PICTURES.pop("start")  # which is on another page
+_PICTURED = {
+    tuple(score.split(".")): name
+    for name, picture in PICTURES.items()
+    for score in (*picture["values"], *picture["also"])
+}
 
 
 def page() -> str:
@@ -199,6 +215,49 @@ def _section(table: str, told: dict[int, str]) -> Iterator[str]:
             told[id(names)] = table
             yield f"Names in `{key}`:\n"
             yield from _definitions([row for row in rows if row["role"] == key])
+    yield from _pictures(table)
+
+
+def picture_of(table: str, score: str) -> str | None:
+    """Return the picture of a score: its own, or that of another table in which it means the same."""
+    if own := _PICTURED.get((table, score)):
+        return own
+    meaning = _meanings(table)[score]
+    same = (name for (other, named), name in _PICTURED.items() if named == score and _meanings(other)[named] == meaning)
+    return next(same, None)
+
+
+@cache
+def _meanings(table: str) -> dict[str, str]:
+    return {row["column"]: row["meaning"] for row in describe(table).to_dict("records")}
+
+
+def _pictures(table: str) -> Iterator[str]:
+    """Show the pictures whose first score is of the table, and tell where those of its other scores are."""
+    for name, picture in PICTURES.items():
+        if _home(name) == table:
+            yield from _picture(name, picture)
+    found = [name for score in _meanings(table) if (name := picture_of(table, score)) and _home(name) != table]
+    if homes := list(dict.fromkeys(map(_home, found))):
+        yield (
+            f"{'More pictures' if table in map(_home, PICTURES) else 'Pictures'} of these scores stand under "
+            + joined([f"[{home}](#{home})" for home in homes])
+            + ".\n"
+        )
+
+
+def _home(name: str) -> str:
+    return str(next(iter(PICTURES[name]["values"])).partition(".")[0])
+
+
+def _picture(name: str, picture: Mapping[str, Any]) -> Iterator[str]:
+    """Show a picture, with a text for those who do not see it, and the numbers of all its scores."""
+    low, high = picture["sides"]
+    values = {score.partition(".")[2]: numbers for score, numbers in picture["values"].items()}
+    first, (least, most) = next(iter(values.items()))
+    yield f"![Low {first}, {least}: {low}. High {first}, {most}: {high}.](pictures/{name}.svg)\n"
+    numbers = joined([f"`{score}` {one} and {other}" for score, (one, other) in values.items()])
+    yield f"{picture['shows']} Left ({low}) and right ({high}): {numbers}.\n"
 
 
 def _shared_rows() -> Iterator[dict[str, str]]:
@@ -235,6 +294,8 @@ def _cells(row: Mapping[str, str]) -> list[str]:
         meaning += f" `{row['formula']}`"
     if row["null"]:
         meaning += f" Against {row['null']}."
+    if row["misread"]:
+        meaning += f" *Misread:* {row['misread']}"
     if row["source"]:
         (short,) = re.findall(r"^.*? \d{4}", row["source"])
         meaning += f" [{short}](#references)."

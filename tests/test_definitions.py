@@ -180,7 +180,8 @@ def test_mistakes_within_a_group_agree_with_the_hierarchy(tmp_path):
 def test_a_table_is_described_column_by_column():
     found = describe("collapse")
     assert found.columns.tolist() == [
-        "column", "role", "meaning", "formula", "unit", "range", "direction", "source", "null", "unknown"
+        "column", "role", "meaning", "formula", "unit", "range", "direction", "source", "null", "misread",
+        "unknown",
     ]  # fmt: skip
     assert found["column"].tolist() == table_columns("collapse")
     assert found.map(lambda cell: isinstance(cell, str)).all(axis=None)

@@ -51,5 +51,6 @@ def test_it_runs(name, tmp_path):
     pages = [output.data["text/html"] for output in outputs if "text/html" in output.get("data", {})]
     assert any("Results of" in page for page in pages)
     assert any("classes)" in page for page in pages)  # a tree
+    assert any("application/vnd.plotly.v1+json" in output.get("data", {}) for output in outputs)
     errors = "".join(output.text for output in outputs if output.get("name") == "stderr")
     assert re.sub(r"\r?\w+: \d+ of \d+ in \d+ s(, \d+ s left)?\s*", "", errors) == ""  # progress, and no warning

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 LONGEST = 100  # line that is easily read
 _LABELS = {
-    "table": "in", "formula": "formula", "null": "against", "unknown": "unknown", "source": "source"
+    "table": "in", "formula": "formula", "null": "against", "misread": "misread", "unknown": "unknown",
+    "source": "source",
 }  # fmt: skip
 
 

@@ -1,6 +1,7 @@
-"""What the site adds to the pages of docs/: the examples, and a drawing in place of a diagram's source.
+"""What the site adds to the pages of docs/: the examples, a drawing in place of a diagram's source, dark pictures.
 
-A forge draws mermaid blocks itself; the theme would fetch a library for them, and the site asks no network.
+A forge draws mermaid blocks itself; the theme would fetch a library for them, and the site asks no network. A forge
+chooses pictures by what the reader's system prefers, the site by its own switch.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
+WIDE = {"comparison.md": ["toc"], "measures.md": ["navigation"]}  # what gives way to the tables of a page
 OPTIONAL = {"A measure of your own": "own_measure.md"}  # how-to pages that are listed where they exist
 
 
@@ -51,8 +53,15 @@ def cells(path: Path) -> str:
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Put the drawing of the same name in the place of a mermaid block."""
+    """Put the drawing of the same name in the place of a mermaid block, and two images in that of a picture."""
+    page.meta["hide"] = WIDE.get(page.file.src_uri, [])
     drawing = Path(page.file.src_uri).with_suffix(".svg").name
-    return re.sub(
+    markdown = re.sub(
         r"^```mermaid\n.*?^```$", f"![The same as a drawing]({drawing})", markdown, flags=re.MULTILINE | re.DOTALL
+    )
+    return re.sub(
+        r'<picture>\s*<source media="\(prefers-color-scheme: dark\)" srcset="(.*?)">\s*<img src="(.*?)" alt="(.*?)">'
+        r"\s*</picture>",
+        r"![\3](\2#only-light) ![\3](\1#only-dark)",
+        markdown,
     )

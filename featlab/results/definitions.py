@@ -31,6 +31,8 @@ class Definition:
         Author, year, title and venue.
     null
         Values that it is to be compared with.
+    misread
+        Of a score, the mistake that its readers make easily.
     unknown
         Where it is NaN or None, or "never".
     kind
@@ -45,6 +47,7 @@ class Definition:
     direction: str = ""
     source: str = ""
     null: str = ""
+    misread: str = ""
     unknown: str = "never"
     kind: Literal["text", "whole", "number"] = "number"
 
@@ -258,6 +261,8 @@ _COLUMNS = {
         range="0 to 1",
         direction="rises",
         null="random_expected: random groups of the same sizes",
+        misread="Fewer groups are right more often by size alone: compare a label space with random_expected, not "
+        "with the classes.",
     ),
     "accuracy.relative_accuracy": Definition(
         "Accuracy over that at the last epoch of the split.",
@@ -266,6 +271,7 @@ _COLUMNS = {
         range=">= 0",
         direction="rises",
         unknown="the last accuracy is 0",
+        misread="It is 1 at the last epoch by definition, however poor the classifier is there.",
     ),
     "accuracy.residual_error": Definition(
         "What the accuracy lacks of that at the last epoch, relative to it.",
@@ -274,6 +280,7 @@ _COLUMNS = {
         range="<= 1",
         direction="falls",
         unknown="the last accuracy is 0",
+        misread="It is 0 at the last epoch by definition, and tells nothing of what was never learned.",
     ),
     "accuracy.random_expected": Definition(
         "Accuracy to expect in random groups of the same sizes: wrong answers are right by luck where both classes "
@@ -295,6 +302,7 @@ _COLUMNS = {
         range="-1 to 1",
         direction="rises",
         null="0: random groups of the same sizes",
+        misread="It shrinks again as the classes are learned, for where few answers are wrong little can be gained.",
     ),
     "mistake_severity": Definition(
         "Mean height of the lowest common ancestor of right and predicted class, over rows taken for another group.",
@@ -304,6 +312,8 @@ _COLUMNS = {
         direction="falls",
         source=_BERTINETTO,
         unknown="no hierarchy, or no such row",
+        misread="It is a mean over the mistakes alone, other and fewer ones at each epoch: it may rise while the "
+        "accuracy rises.",
     ),
     "accuracy.hierarchical_precision": Definition(
         "Share of the ancestors of the predicted groups that are ancestors of the right ones; a node counts as its "
@@ -314,6 +324,7 @@ _COLUMNS = {
         direction="rises",
         source=_KIRITCHENKO,
         unknown="no hierarchy, or a label space that is not of it",
+        misread="Many classes share their broad ancestors, so guessing is well above 0.",
     ),
     "accuracy.hierarchical_recall": Definition(
         "Share of the ancestors of the right groups that are ancestors of the predicted ones; a node counts as its "
@@ -324,6 +335,7 @@ _COLUMNS = {
         direction="rises",
         source=_KIRITCHENKO,
         unknown="no hierarchy, or a label space that is not of it",
+        misread="Many classes share their broad ancestors, so guessing is well above 0.",
     ),
     "accuracy.hierarchical_f": Definition(
         "Harmonic mean of hierarchical precision and recall.",
@@ -333,6 +345,7 @@ _COLUMNS = {
         direction="rises",
         source=_KIRITCHENKO,
         unknown="precision or recall is unknown",
+        misread="Many classes share their broad ancestors, so guessing is well above 0.",
     ),
     # geometry
     "geometry.within_trace": Definition(
@@ -343,6 +356,7 @@ _COLUMNS = {
         direction="falls",
         null=_RANDOM_SPACES,
         unknown="no row",
+        misread="It grows with the square of the features' scale: across layers or epochs compare ratios, such as snr.",
     ),
     "geometry.between_trace": Definition(
         "Scatter of the group means about their mean, each group once: the trace of the between-group covariance.",
@@ -350,6 +364,7 @@ _COLUMNS = {
         unit="features' own units, squared",
         range=">= 0",
         null=_RANDOM_SPACES,
+        misread="It grows with the square of the features' scale: across layers or epochs compare ratios, such as snr.",
     ),
     "geometry.mean_norm": Definition(
         "Mean length of the centred group means.",
@@ -358,6 +373,7 @@ _COLUMNS = {
         range=">= 0",
         source=_PAPYAN,
         null=_RANDOM_SPACES,
+        misread="It grows with the features' scale, which training changes by itself.",
     ),
     "geometry.mean_norm_cv": Definition(
         "Spread of the lengths of the centred group means, over their mean; the same number as nc2_equinorm.",
@@ -368,6 +384,8 @@ _COLUMNS = {
         source=_PAPYAN,
         null=_RANDOM_SPACES,
         unknown=_ONE_GROUP,
+        misread="The mean of a group of many classes lies nearer to the centre, so groups of unequal size are unequal "
+        "by themselves.",
     ),
     "geometry.cosine_mean": Definition(
         "Mean cosine of two centred group means; -1 / (G - 1) in a simplex frame.",
@@ -377,6 +395,7 @@ _COLUMNS = {
         source=_PAPYAN,
         null=_RANDOM_SPACES,
         unknown="one group alone, or a group mean at the mean of all",
+        misread="Centring alone brings it near -1 / (G - 1): that it is there is no sign of collapse.",
     ),
     "geometry.cosine_std": Definition(
         "Spread of the cosines of two centred group means; the same number as nc2_equiangular.",
@@ -387,6 +406,8 @@ _COLUMNS = {
         source=_PAPYAN,
         null=_RANDOM_SPACES,
         unknown="one group alone, or a group mean at the mean of all",
+        misread="In wide layers the cosines of random means are alike, too: compare with the first epoch and with "
+        "random groups.",
     ),
     "geometry.means_rank": Definition(
         "Number of directions that the centred group means span: eigenvalues of S_B above rounding.",
@@ -394,6 +415,7 @@ _COLUMNS = {
         unit="directions",
         range=">= 0",
         null=_RANDOM_SPACES,
+        misread="It is at most G - 1; a full rank does not tell that the directions are used evenly.",
     ),
     "geometry.means_participation": Definition(
         "Number of directions that the centred group means fill evenly: the participation ratio.",
@@ -402,6 +424,7 @@ _COLUMNS = {
         range=">= 1",
         null=_RANDOM_SPACES,
         unknown=_ONE_GROUP,
+        misread="It is at most G - 1, so broad label spaces have less of it by size alone.",
     ),
     "geometry.snr": Definition(
         "Scatter between groups over scatter within: the signal-to-noise ratio.",
@@ -411,6 +434,7 @@ _COLUMNS = {
         direction="rises",
         null=_RANDOM_SPACES,
         unknown="no scatter at all; infinite where there is none within groups",
+        misread="Means of few rows differ by chance: without any signal it is about one over the rows of a group.",
     ),
     # collapse
     "collapse.nc1_pinv": Definition(
@@ -423,6 +447,7 @@ _COLUMNS = {
         source=_PAPYAN,
         null=_RANDOM_SPACES,
         unknown=_ONE_GROUP,
+        misread="The weakest directions between groups rule it, so layers of different nc1_rank do not compare.",
     ),
     "collapse.nc1_rank": Definition(
         "Number of directions of S_B, the strongest, that nc1_pinv is taken along: the least that an epoch of the "
@@ -440,6 +465,7 @@ _COLUMNS = {
         source="Tirer, Huang, Niles-Weed 2023, Perturbation analysis of neural collapse, ICML",
         null=_RANDOM_SPACES,
         unknown="no scatter at all; infinite where all means coincide",
+        misread="The strongest directions rule it: it may be low though two groups lie on top of each other.",
     ),
     "collapse.nc1_cdnv": Definition(
         "Class-distance normalised variance: scatter of two groups over the distance of their means, over all pairs.",
@@ -450,6 +476,7 @@ _COLUMNS = {
         source="Galanti, György, Hutter 2022, On the role of neural collapse in transfer learning, ICLR",
         null=_RANDOM_SPACES,
         unknown="fewer than two groups with rows; infinite where two means coincide",
+        misread="It is a mean over pairs, so a single pair of near groups makes it high.",
     ),
     "collapse.nc2_equinorm": Definition(
         "Equal lengths: spread of the lengths of the centred group means, over their mean.",
@@ -460,6 +487,8 @@ _COLUMNS = {
         source=_PAPYAN,
         null=_RANDOM_SPACES,
         unknown=_ONE_GROUP,
+        misread="The mean of a group of many classes lies nearer to the centre, so groups of unequal size are unequal "
+        "by themselves.",
     ),
     "collapse.nc2_equiangular": Definition(
         "Equal angles: spread of the cosines of two centred group means.",
@@ -470,6 +499,8 @@ _COLUMNS = {
         source=_PAPYAN,
         null=_RANDOM_SPACES,
         unknown="one group alone, or a group mean at the mean of all",
+        misread="In wide layers the cosines of random means are alike, too: compare with the first epoch and with "
+        "random groups.",
     ),
     "collapse.nc2_max_angle": Definition(
         "Largest angles: distance of the cosines of two centred group means from that of a simplex frame.",
@@ -480,6 +511,7 @@ _COLUMNS = {
         source=_PAPYAN,
         null=_RANDOM_SPACES,
         unknown="one group alone, or a group mean at the mean of all",
+        misread="With many groups the frame's cosine is near 0, and so are those of random means in a wide layer.",
     ),
     "collapse.nc2_etf": Definition(
         "Distance of the centred group means from a simplex equiangular tight frame, as normed Gram matrices.",
@@ -490,6 +522,8 @@ _COLUMNS = {
         source="Kothapalli 2023, Neural collapse: a review on modelling principles and generalization, TMLR",
         null=_RANDOM_SPACES,
         unknown=_ONE_GROUP,
+        misread="It looks at the means alone, which may form a frame while rows scatter widely; in a layer narrower "
+        "than G - 1 it cannot reach 0.",
     ),
     "collapse.nc3_duality": Definition(
         "Self-duality: squared distance of the classifier's rows from the centred group means, each at unit norm; a "
@@ -501,6 +535,8 @@ _COLUMNS = {
         source=_PAPYAN,
         null=_RANDOM_SPACES,
         unknown=f"{_NO_CLASSIFIER}, or means that coincide",
+        misread="Rows of the classifier and means that have nothing to do with each other are at 2; 4 is the opposite "
+        "direction.",
     ),
     "collapse.nc4_agreement": Definition(
         "Share of rows for which the classifier and the nearest group mean name the same group.",
@@ -511,6 +547,7 @@ _COLUMNS = {
         source=_PAPYAN,
         null=_RANDOM_SPACES,
         unknown=_NO_CLASSIFIER,
+        misread="It is no accuracy: both may name the same wrong group.",
     ),
     "collapse.ncc_accuracy": Definition(
         "Share of rows that lie nearest to the mean of their own group, that of the other rows: accuracy of the "
@@ -522,6 +559,7 @@ _COLUMNS = {
         source=_PAPYAN,
         null=_RANDOM_SPACES,
         unknown="no row",
+        misread="A low one does not mean that the layer cannot tell the groups apart: a linear probe may.",
     ),
     "collapse.ncc_means": Definition(
         "Rows that the means of ncc_accuracy are of: those of another split, by its name, or leave-one-out, those of "
@@ -616,6 +654,7 @@ _COLUMNS = {
         range=">= 0",
         null="control_onset, control_low, control_high and control_p: random groups of the same sizes",
         unknown="the series ends where it began, has fewer than two values or an infinite one",
+        misread="It is a place on the series' own way: an early one does not tell that the series ends well.",
     ),
     "onset.low": Definition(
         "Lower end of the 95 % interval for the onset, over the sampled classes or groups.",
@@ -680,6 +719,7 @@ _COLUMNS = {
         unit="epochs",
         null="0, by low and high; and random groups of the same sizes, by the control columns",
         unknown="one of the two has no onset, or is still or away",
+        misread="A space of few groups may be early by its size alone: the control columns take that out.",
     ),
     "precedence.low": Definition(
         "Lower end of the 95 % interval for the difference, both series on the same resampled classes or groups.",
@@ -726,6 +766,7 @@ _COLUMNS = {
         unit="epochs per doubling",
         null="0, by low and high: no order of the levels",
         unknown="fewer than three such label spaces",
+        misread="Label spaces are nested in each other, so its points are not independent: go by low and high.",
     ),
     "trend.low": Definition(
         "Lower end of the 95 % interval for the slope, all spaces on the same resampled classes or groups.",
@@ -766,6 +807,7 @@ _COLUMNS = {
         unit="epochs",
         null="0, by ahead_low and ahead_high: no order",
         unknown="no onset of the classes, or of any broader space",
+        misread="A space of few groups may be early by its size alone: ahead_control_difference takes that out.",
     ),
     "trend.ahead_low": Definition(
         "Lower end of the 95 % interval for that, all spaces on the same resampled classes or groups.",
@@ -817,6 +859,8 @@ _COLUMNS = {
         source=_YOUDEN,
         null="0: guessing",
         unknown="no row below the node, or none that it is told from",
+        formula="J at the first epoch",
+        misread="The same value above 0 says less of a node of many classes, which is easier to tell from the rest.",
     ),
     "node_onset.last": Definition(
         "Value of the series at the last epoch.",
@@ -826,6 +870,8 @@ _COLUMNS = {
         source=_YOUDEN,
         null="0: guessing",
         unknown="no row below the node, or none that it is told from",
+        formula="J at the last epoch",
+        misread="The same value above 0 says less of a node of many classes, which is easier to tell from the rest.",
     ),
     "node_onset.onset": Definition(
         "First epoch by which the series has covered the fraction of its way, linear between epochs.",
@@ -886,6 +932,7 @@ _COLUMNS = {
         range=">= 0",
         source=f"after {_SAXE}",
         unknown=_ONE_CHILD,
+        misread="It grows with the square of the features' scale: across layers or epochs compare signal.",
     ),
     "differentiation.share": Definition(
         "The node's part of the variance between classes, which sums to 1 over the nodes.",
@@ -894,6 +941,7 @@ _COLUMNS = {
         range="0 to 1",
         source=f"after {_SAXE}",
         unknown=f"{_ONE_CHILD}, or means that coincide",
+        misread="Shares sum to 1: one falls where another grows, though its own split is as clear as before.",
     ),
     "differentiation.signal": Definition(
         "The node's variance over that of the rows within classes, so that the scale of the features drops out; times "
@@ -905,6 +953,7 @@ _COLUMNS = {
         source=f"after {_SAXE}",
         null="(children - 1) / (N - K): about its mean where classes do not differ and scatter alike",
         unknown=f"{_ONE_CHILD}, or a single row in each class",
+        misread="By chance alone it is above 0, the more so the more children a node has: compare epochs before nodes.",
     ),
     "split_onset.first": Definition(
         "Signal of the node at the first epoch that has one.",
@@ -920,6 +969,7 @@ _COLUMNS = {
         range=">= 0",
         direction="rises",
         unknown="no epoch has one",
+        misread="By chance alone it is above 0, the more so the more children a node has: compare epochs before nodes.",
     ),
     "split_onset.onset": Definition(
         "First epoch by which the signal has covered the fraction of its way, linear between epochs.",
@@ -928,6 +978,7 @@ _COLUMNS = {
         range=">= 0",
         source=f"after {_SAXE}",
         unknown="the signal ends no higher than it began, has fewer than two values or an infinite one",
+        misread="It is a place on the signal's own way: an early one may be of a split that stays faint.",
     ),
     "split_onset.course": Definition(
         "Course of the signal: moved, first interval (past the mark before the second captured epoch), turned (fell "
@@ -960,6 +1011,7 @@ _COLUMNS = {
         source=f"after {_PARK}",
         null="null_mean, z and p: random trees; in many dimensions it is near 0 by itself",
         unknown=f"{_ONE_CHILD}, or means that coincide",
+        misread="In a wide layer it is near 0 for any tree: only z and p tell that the hierarchy has a part in it.",
     ),
     "orthogonality.null_mean": Definition(
         "Mean of the cosine over random trees: the same with the classes permuted, each with its rows; as many as "
@@ -1021,6 +1073,7 @@ _COLUMNS = {
         source=_HE,
         null="p: other orders of the layers; control_slope to control_p: random groups of the same sizes",
         unknown=_NO_LINE,
+        misread="It is per captured layer: a network captured at every second block has twice the slope.",
     ),
     "depth_law.intercept": Definition(
         "Value of the line at the place of the first hidden layer.",
@@ -1035,6 +1088,7 @@ _COLUMNS = {
         range="0 to 1",
         source=_HE,
         unknown="fewer than three layers with a value, or the same value in all",
+        misread="Whatever drifts from layer to layer looks like a line: with four layers a high one comes easily.",
     ),
     "depth_law.p": Definition(
         "Share of the orders of these layers, their own among them, in which the line falls as steeply, or of "
@@ -1091,6 +1145,7 @@ _COLUMNS = {
         source=f"after {_MASARCZYK}",
         null="control_reached to control_reached_p: random groups of the same sizes",
         unknown=_NO_TUNNEL,
+        misread="It is relative to the last layer: where that tells little, the first layer may reach it.",
     ),
     "depth_law.control_reached": Definition(
         "Mean of that place over random groups of the same sizes, each against its own last value.",
@@ -1160,6 +1215,7 @@ _COLUMNS = {
         direction="rises",
         null="null_mean, z and p: random trees; some classes always lie farther apart than others",
         unknown=f"{_ONE_CHILD}, or its children are classes of a single row each; infinite where nothing scatters",
+        misread="It falls as soon as the children come apart themselves, which is no loss: see class_ratio.",
     ),
     "class_ratio": Definition(
         "Variance between siblings over that within the classes below them; of a level, of the sums over its nodes. "
@@ -1169,6 +1225,8 @@ _COLUMNS = {
         range=">= 0",
         direction="rises",
         unknown=f"{_ONE_CHILD}, or a single row in each class; infinite where classes are points",
+        misread="Means of few rows differ by chance: without any signal it is about (children - 1) over the node's "
+        "rows.",
     ),
     "cdnv": Definition(
         "Class-distance normalised variance of siblings: scatter within two children of a node over the distance of "
@@ -1179,6 +1237,7 @@ _COLUMNS = {
         direction="falls",
         source="after Galanti, György, Hutter 2022, On the role of neural collapse in transfer learning, ICLR",
         unknown=f"{_ONE_CHILD}, or they are classes of a single row each; infinite where two means coincide",
+        misread="It is a mean over pairs, so a single pair of near siblings makes it high.",
     ),
     "equinorm": Definition(
         "Equal lengths among siblings: spread of the distances of the children's means from the mean of these, each "
@@ -1189,6 +1248,8 @@ _COLUMNS = {
         direction="falls",
         source=f"after {_PAPYAN}",
         unknown=_TWO_CHILDREN,
+        misread="A child of many classes has its mean nearer to the centre, so children of unequal size are unequal "
+        "by themselves.",
     ),
     "equiangular": Definition(
         "Equal angles among siblings: spread of the cosines of two children's means about the mean of all; of a level, "
@@ -1199,6 +1260,8 @@ _COLUMNS = {
         direction="falls",
         source=f"after {_PAPYAN}",
         unknown=f"{_TWO_CHILDREN}, or one at the mean of all",
+        misread="Three siblings have little room for angles: compare with the first epoch, and nodes of as many "
+        "children.",
     ),
     "max_angle": Definition(
         "Largest angles among siblings: distance of these cosines from those of a simplex of as many; of a level, the "
@@ -1209,6 +1272,8 @@ _COLUMNS = {
         direction="falls",
         source=f"after {_PAPYAN}",
         unknown=f"{_TWO_CHILDREN}, or one at the mean of all",
+        misread="Three siblings have little room for angles: compare with the first epoch, and nodes of as many "
+        "children.",
     ),
     "etf": Definition(
         "Distance of siblings to a simplex frame, of unit size both; of a level, the mean over its nodes.",
@@ -1218,6 +1283,7 @@ _COLUMNS = {
         direction="falls",
         source="after Kothapalli 2023, Neural collapse: a review on modelling principles and generalization, TMLR",
         unknown=_TWO_CHILDREN,
+        misread="It looks at means alone, which may form a frame while rows scatter widely.",
     ),
     **_tree_null("nested_collapse"),
     **_tree_null("level_collapse"),
@@ -1261,6 +1327,7 @@ _COLUMNS = {
         "mistake severity, ICCV",
         null="null_mean, z and p: random trees; with many classes it is near sqrt(2) for means at random",
         unknown="one class alone, or means that coincide",
+        misread="The scale has no natural middle: what chance gives depends on tree and width, so go by z and p.",
     ),
     "tree_frame.null_mean": Definition(
         "Mean of the distance over random trees: the same tree over permuted classes; as many as `controls` says.",
@@ -1298,12 +1365,14 @@ _COLUMNS = {
         unit="share",
         range="0 to 1",
         direction="rises",
+        misread="It is of summed probabilities, and so not the greedy one in the table accuracy.",
     ),
     "calibration.confidence": Definition(
         "Mean probability of the most probable group; above the accuracy, the classifier is too sure of itself.",
         "mean of max_g p_g",
         unit="probability",
         range="0 to 1",
+        misread="A high one is no merit by itself: beside a lower accuracy it is an error.",
     ),
     "calibration.ece": Definition(
         "Expected calibration error: rows are put into 15 bins of equal width by the probability of their most "
@@ -1314,6 +1383,8 @@ _COLUMNS = {
         unit="probability",
         range="0 to 1",
         source=f"after {_GUO}",
+        misread="A low one is no merit either: who always names the frequencies of the groups has one, and knows "
+        "nothing.",
     ),
     "calibration.mce": Definition(
         "Largest gap between accuracy and mean confidence in a bin, be there a single row in it.",
@@ -1321,6 +1392,7 @@ _COLUMNS = {
         unit="probability",
         range="0 to 1",
         source=f"after {_GUO}",
+        misread="A bin with a single row may make it: look at ece first.",
     ),
     "calibration.brier": Definition(
         "Brier score: mean squared distance of the groups' probabilities from 1 for the right group and 0 for all "
@@ -1331,6 +1403,7 @@ _COLUMNS = {
         range="0 to 2",
         source="Brier 1950, Verification of forecasts expressed in terms of probability, Monthly Weather Review",
         null="1 - 1 / G: all G groups as probable as each other",
+        misread="With fewer groups it is lower by itself, so it does not compare label spaces.",
     ),
     "calibration.log_loss": Definition(
         "Mean negative log probability of the right group; infinite where it has none, as where all its classes are "
@@ -1339,6 +1412,7 @@ _COLUMNS = {
         unit="nats",
         range=">= 0",
         null="log G: all G groups as probable as each other",
+        misread="A few rows that are wrong for sure rule it, whatever the rest does.",
     ),
     # neighbours
     "neighbours.groups": Definition(
@@ -1364,6 +1438,8 @@ _COLUMNS = {
         source=_DOIMO,
         null="expected, and random label spaces of the same group sizes",
         unknown=_NO_COMPANY,
+        misread="It is as high by chance as groups are large, and as low at best as they have few samples: see "
+        "expected and ceiling.",
     ),
     "neighbours.low": Definition(
         "Lower end of a 95 % interval of the overlap for other samples of the same classes, as many of each.",
@@ -1404,6 +1480,8 @@ _COLUMNS = {
         source="Fix, Hodges 1951, Discriminatory analysis: nonparametric discrimination",
         null="random label spaces of the same group sizes",
         unknown=_NO_COMPANY,
+        formula="share with argmax_g #(the k nearest j of i with g(j) = g) = g(i)",
+        misread="Chance is as high as the groups are large: compare with random groups of the same sizes.",
     ),
     # similarity
     "similarity.other_run": Definition(
@@ -1467,6 +1545,8 @@ _COLUMNS = {
         range="0 to 1",
         direction="rises",
         unknown="no row of the group",
+        formula="share with argmax_k z_k = y, over the group's rows",
+        misread="It counts the class, not the group: mistakes within the group are wrong here, and right in recall.",
     ),
     "groups.recall": Definition(
         "Share of the group's rows that were taken for the group.",
@@ -1475,6 +1555,7 @@ _COLUMNS = {
         range="0 to 1",
         direction="rises",
         unknown="no row of the group",
+        misread="It is high for a group that everything is taken for: read it with precision.",
     ),
     "groups.precision": Definition(
         "Share of the rows taken for the group that are its own.",
@@ -1483,6 +1564,7 @@ _COLUMNS = {
         range="0 to 1",
         direction="rises",
         unknown="no row taken for the group",
+        misread="It is high for a group that is hardly ever named: read it with recall.",
     ),
     "confusion.rows": Definition(
         "Rows of the group that were taken for the other.", unit="rows", range=">= 1", kind="whole"
@@ -1670,6 +1752,7 @@ _COLUMNS = {
         source=_ALAIN,
         null="control_accuracy, control_low, control_high and control_p: random groups of the same sizes; and chance",
         unknown=_UNPROBED,
+        misread="It tells what can be read out of a layer by a line, not what the network uses.",
     ),
     "probes.balanced_accuracy": Definition(
         "Mean over the groups of the share of their rows that is right: each weighs the same.",
@@ -1678,6 +1761,8 @@ _COLUMNS = {
         direction="rises",
         null="1 / groups",
         unknown=_UNPROBED,
+        formula="mean_g of the share of right rows of g",
+        misread="It tells what can be read out of a layer by a line, not what the network uses.",
     ),
     "probes.chance": Definition(
         "Accuracy of naming always the group with most rows to fit on.",

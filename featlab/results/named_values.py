@@ -24,6 +24,8 @@ ALIGNMENT_SCORES: Mapping[str, Definition] = {
         source=_KRIEGESKORTE,
         null=_PERMUTATIONS,
         unknown=_TIED,
+        misread="Pairs share classes, so thousands of pairs are no large sample: go by p. Ties in the hierarchy keep "
+        "it below 1: see ceiling.",
     ),
     "rsa_pearson": Definition(
         "Linear correlation of the distances between class means with those in the hierarchy.",
@@ -34,6 +36,7 @@ ALIGNMENT_SCORES: Mapping[str, Definition] = {
         source=_KRIEGESKORTE,
         null=_PERMUTATIONS,
         unknown=_TIED,
+        misread="It takes links for lengths, and a few far classes rule it.",
     ),
     "rsa_kendall": Definition(
         "Concordant less discordant pairs of distances, over all of them: ties keep it below 1, see ceiling.",
@@ -44,6 +47,7 @@ ALIGNMENT_SCORES: Mapping[str, Definition] = {
         source="Kendall 1938, A new measure of rank correlation, Biometrika",
         null=_PERMUTATIONS,
         unknown=_TIED,
+        misread="Compare it with ceiling, not with 1, and not with rsa_spearman, which is higher by itself.",
     ),
     "nearest_neighbor_distance": Definition(
         "Mean distance in the hierarchy from a class to the class with the nearest mean; it catches labels that are "
@@ -54,6 +58,8 @@ ALIGNMENT_SCORES: Mapping[str, Definition] = {
         direction="falls",
         null=_PERMUTATIONS,
         unknown=_TIED,
+        misread="Low is good, and the least possible is ceiling, not 0. It sees a class's nearest one alone, and "
+        "nothing of the broad order.",
     ),
     "nearest_neighbor_share": Definition(
         "Share of the classes, not alone in their group of the label space, whose nearest class is in their group.",
@@ -63,6 +69,7 @@ ALIGNMENT_SCORES: Mapping[str, Definition] = {
         direction="rises",
         null=_PERMUTATIONS,
         unknown=_TIED,
+        misread="Chance is as high as the groups are large: compare with null_mean.",
     ),
     "cophenetic_self": Definition(
         "Correlation of the tree's distances with the distances of the class means that it was built on.",
@@ -73,6 +80,7 @@ ALIGNMENT_SCORES: Mapping[str, Definition] = {
         source=_SOKAL,
         null=_PERMUTATIONS,
         unknown=_FLAT,
+        misread="It knows no hierarchy: a high one says that some tree fits the means, be it the wrong one.",
     ),
     "cophenetic_pearson": Definition(
         "Linear correlation of the tree's distances with those in the hierarchy.",
@@ -83,6 +91,8 @@ ALIGNMENT_SCORES: Mapping[str, Definition] = {
         source=_SOKAL,
         null=_PERMUTATIONS,
         unknown=_FLAT,
+        misread="The linkage has a part in it: where rsa_pearson disagrees, the tree fits the means badly, see "
+        "cophenetic_self.",
     ),
     "cophenetic_spearman": Definition(
         "Rank correlation of the tree's distances with those in the hierarchy.",
@@ -93,6 +103,8 @@ ALIGNMENT_SCORES: Mapping[str, Definition] = {
         source=_SOKAL,
         null=_PERMUTATIONS,
         unknown=_FLAT,
+        misread="The linkage has a part in it: where rsa_spearman disagrees, the tree fits the means badly, see "
+        "cophenetic_self.",
     ),
     "bakers_gamma": Definition(
         "Agreement of the heights at which pairs of classes merge in the tree and in the hierarchy; ties left out.",
@@ -103,6 +115,7 @@ ALIGNMENT_SCORES: Mapping[str, Definition] = {
         source="Baker 1974, Stability of two hierarchical grouping techniques, JASA",
         null=_PERMUTATIONS,
         unknown=f"{_FLAT}, or the hierarchy has a single level",
+        misread="Ties are left out, so in a flat hierarchy a high one may rest on few pairs of pairs.",
     ),
     "triplet_agreement": Definition(
         "Share of the triplets ab|c, a and b nearer to each other than to c, that the tree resolves as the hierarchy "
@@ -114,6 +127,9 @@ ALIGNMENT_SCORES: Mapping[str, Definition] = {
         "Systematic Biology",
         null=_PERMUTATIONS,
         unknown=f"{_FLAT}, or the hierarchy resolves no triplet",
+        formula="share of the triplets ab|c of the hierarchy with height(a, b) < height(a, c), height(b, c) in the "
+        "tree",
+        misread="A third is chance, not 0, and triplets that the hierarchy leaves open do not count.",
     ),
     "clade_recall": Definition(
         "Share of the hierarchy's groups of classes that are clusters of the tree, class by class.",
@@ -123,6 +139,9 @@ ALIGNMENT_SCORES: Mapping[str, Definition] = {
         source="after Robinson, Foulds 1981, Comparison of phylogenetic trees, Mathematical Biosciences",
         null=_PERMUTATIONS,
         unknown=f"{_FLAT}, or the hierarchy has no inner node below its root",
+        formula="groups of the hierarchy below its root that are clusters of the tree / all such groups",
+        misread="It is all or nothing: one class astray breaks every group that it belongs to, however near the rest "
+        "is.",
     ),
     "dendrogram_purity": Definition(
         "Mean share of a group's classes in the smallest cluster that holds two of them, over pairs of one group.",
@@ -132,6 +151,8 @@ ALIGNMENT_SCORES: Mapping[str, Definition] = {
         source="Heller, Ghahramani 2005, Bayesian hierarchical clustering, ICML",
         null=_PERMUTATIONS,
         unknown=_FLAT,
+        formula="mean over pairs i, j of one group g of |C and g| / |C|, C the smallest cluster that holds both",
+        misread="Chance is as high as the groups are large: compare with null_mean.",
     ),
     "ami": Definition(
         "Adjusted mutual information of the label space with the tree cut into as many groups; 0 by chance.",
@@ -142,6 +163,8 @@ ALIGNMENT_SCORES: Mapping[str, Definition] = {
         source="Vinh, Epps, Bailey 2010, Information theoretic measures for clusterings comparison, JMLR",
         null=_PERMUTATIONS,
         unknown=f"{_FLAT}, or both partitions are trivial",
+        misread="The cut may give one large cluster and single classes: a low one may be the cut's fault, not that of "
+        "the tree.",
     ),
     "ari": Definition(
         "Adjusted Rand index of the label space with the tree cut into as many groups; 0 by chance.",
@@ -152,6 +175,8 @@ ALIGNMENT_SCORES: Mapping[str, Definition] = {
         source="Hubert, Arabie 1985, Comparing partitions, Journal of Classification",
         null=_PERMUTATIONS,
         unknown=f"{_FLAT}, or both partitions are trivial",
+        misread="The cut may give one large cluster and single classes: a low one may be the cut's fault, not that of "
+        "the tree.",
     ),
     "fowlkes_mallows": Definition(
         "Geometric mean of precision and recall of pairs of classes together, of the tree cut into as many groups as "
@@ -163,6 +188,7 @@ ALIGNMENT_SCORES: Mapping[str, Definition] = {
         source="Fowlkes, Mallows 1983, A method for comparing two hierarchical clusterings, JASA",
         null=_PERMUTATIONS,
         unknown=f"{_FLAT}, or no two classes are together in one of the partitions",
+        misread="It is not corrected for chance, which is as high as the groups are large: compare with null_mean.",
     ),
 }
 
@@ -176,6 +202,7 @@ EVOLUTION_SCORES: Mapping[str, Definition] = {
         direction="rises",
         source="Kornblith et al. 2019, Similarity of neural network representations revisited, ICML",
         unknown="fewer than four classes",
+        misread="The directions of largest variance rule it: fine changes between classes hardly move it.",
     ),
     "procrustes": Definition(
         "Least distance of the class means at the two epochs over all rotations, each centred and at unit norm.",
@@ -185,6 +212,7 @@ EVOLUTION_SCORES: Mapping[str, Definition] = {
         direction="falls",
         source="Williams et al. 2021, Generalized shape metrics on neural representations, NeurIPS",
         unknown="one class alone, or means that coincide",
+        misread="Low means alike here. High likeness to the last epoch is no merit: the last may be poor.",
     ),
     "evolution_pearson": Definition(
         "Linear correlation of the distances between class means at the two epochs.",
@@ -194,6 +222,7 @@ EVOLUTION_SCORES: Mapping[str, Definition] = {
         direction="rises",
         source=_KRIEGESKORTE,
         unknown=_TIED,
+        misread="At the last epoch it is 1 by definition; high with the previous epoch means slow, not good.",
     ),
     "evolution_spearman": Definition(
         "Rank correlation of the distances between class means at the two epochs.",
@@ -203,6 +232,7 @@ EVOLUTION_SCORES: Mapping[str, Definition] = {
         direction="rises",
         source=_KRIEGESKORTE,
         unknown=_TIED,
+        misread="At the last epoch it is 1 by definition; high with the previous epoch means slow, not good.",
     ),
     "evolution_cophenetic": Definition(
         "Linear correlation of the distances in the trees of the two epochs.",
@@ -212,6 +242,7 @@ EVOLUTION_SCORES: Mapping[str, Definition] = {
         direction="rises",
         source=_SOKAL,
         unknown=_FLAT,
+        misread="Trees jump where distances move a little: a low one alone does not tell of a large change.",
     ),
 }
 
@@ -325,6 +356,7 @@ NODE_SERIES: Mapping[str, Definition] = {
         source="Youden 1950, Index for rating diagnostic tests, Cancer",
         null="0: guessing",
         unknown="no row below the node, or no other",
+        misread="It rises with the nodes above: early may mean no more than that its broad kin was told apart.",
     ),
     "told_from_siblings": Definition(
         "How well the rows below a node are told from the other rows below its parent, Youden's J.",
@@ -335,6 +367,7 @@ NODE_SERIES: Mapping[str, Definition] = {
         source="Youden 1950, Index for rating diagnostic tests, Cancer",
         null="0: guessing",
         unknown="no row below the node, or none below its siblings",
+        misread="A node that is never named is at 0, and so is one that is guessed at.",
     ),
 }
 
@@ -358,6 +391,7 @@ CONFUSION_SCORES: Mapping[str, Definition] = {
         source="Alsallakh et al. 2018, Do convolutional neural networks learn class hierarchy?, IEEE TVCG",
         null=_PERMUTATIONS,
         unknown="no class is taken for another, all pairs are confused alike, or all distances are equal",
+        misread="Where few classes are confused most pairs are tied, so small values are much: read it beside ceiling.",
     ),
 }
 
@@ -373,6 +407,8 @@ SIMILARITY_SCORES: Mapping[str, Definition] = {
         "centered kernel alignment measures in biological and artificial neural networks, Re-Align",
         null="0, exactly; null_std and p",
         unknown="fewer than four samples in common, or all at one place",
+        misread="The directions of largest variance rule it: layers that tell broad groups alike are alike, whatever "
+        "else they tell.",
     ),
     "class_cka": Definition(
         "The same over class means, each class a sample; of all rows.",
@@ -383,6 +419,7 @@ SIMILARITY_SCORES: Mapping[str, Definition] = {
         "Feature selection via dependence maximization, JMLR",
         null="0, exactly; null_std and p",
         unknown="fewer than four classes in common, or all means at one place",
+        misread="It sees class means alone: rows may scatter quite differently about them.",
     ),
     "mutual_neighbours": Definition(
         "Mean share of the 10 nearest samples of a sample that both sides have in common; it tells who is near to "
@@ -393,6 +430,7 @@ SIMILARITY_SCORES: Mapping[str, Definition] = {
         source="Doimo, Glielmo, Ansuini, Laio 2020, Hierarchical nucleation in deep neural networks, NeurIPS",
         null="k / (n - 1), exactly; null_std and p",
         unknown="fewer than four samples in common, or all at one place",
+        misread="It is far below 1 even for layers alike: chance is k / (n - 1), not 0, and small values are much.",
     ),
 }
 

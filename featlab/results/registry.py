@@ -41,9 +41,9 @@ def describe(name: str | None = None, *, foreign: Foreign = _NONE) -> pd.DataFra
     pandas.DataFrame
         Of a table, one row for each column, then for each name that its keys hold: `column`, `role` (key, measure,
         control, or the key column that holds the name), meaning, formula, unit, range, direction (where a value goes
-        with collapse or agreement), source, null (what it is compared with) and unknown (where it is NaN). Of a name,
-        the same with the tables in front that hold it, one row for each definition. Of all tables, table, meaning and
-        key. Everything is text.
+        with collapse or agreement), source, null (what it is compared with), misread (the mistake that readers make)
+        and unknown (where it is NaN). Of a name, the same with the tables in front that hold it, one row for each
+        definition. Of all tables, table, meaning and key. Everything is text.
 
     Raises
     ------

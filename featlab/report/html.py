@@ -26,7 +26,7 @@ from featlab.report.variants import Blobs, Choices, Figure, draw_figure, find_ch
 from featlab.version import __version__
 
 TITLE = "How the class hierarchy emerges"
-SCRIPTS = ("choices.js", "fitting.js", "csv.js", "page.js")
+SCRIPTS = ("choices.js", "fitting.js", "told.js", "csv.js", "page.js")
 _LONGEST_FACT = 160
 
 # The page may run and show what it carries, and ask for nothing else; plotly needs blob: to save a picture.

@@ -1,7 +1,8 @@
 // The page: draws each figure for the reader's choices when it comes near, and keeps them in the address.
 import { closestVariant, readChoices, writeChoices } from "./choices.js";
-import { csvOfCells, csvOfColumns } from "./csv.js";
+import { csvOfCells, csvOfRows } from "./csv.js";
 import { fitFigure, isNarrow } from "./fitting.js";
+import { tellOnHover } from "./told.js";
 
 const index = JSON.parse(document.getElementById("index").textContent);
 const form = document.getElementById("choices");
@@ -36,6 +37,7 @@ function place(kind) {
 function draw(kind, text, width, colours) {
   const canvas = place(kind).querySelector(".canvas");
   const variant = fitFigure(text, width, colours);
+  tellOnHover(variant);
   const config = {
     displaylogo: false,
     responsive: false,
@@ -170,8 +172,8 @@ function choose(event) {
 
 async function download(kind) {
   await see(kind);
-  const { csv, figure } = JSON.parse(shown.get(kind).text);
-  const text = csv ? csvOfColumns(csv) : csvOfCells(figure);
+  const { csv, told, figure } = JSON.parse(shown.get(kind).text);
+  const text = csv ? csvOfRows(told) : csvOfCells(figure);
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
   link.download = `${kind}.csv`;

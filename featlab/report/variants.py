@@ -10,9 +10,8 @@ import base64
 import gzip
 import itertools
 import json
-import string
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,8 +27,10 @@ from featlab.plot.choose import (
     space_labels,
     spaces_in_order,
 )
-from featlab.plot.draw_plotly import plotly_figure
+from featlab.plot.digits import plain_numbers
+from featlab.plot.draw_plotly import Told, plotly_figure
 from featlab.plot.registry import make_chart
+from featlab.report.told import run_of, told_rows
 
 if TYPE_CHECKING:
     from featlab.plot.chart import Chart, Mark
@@ -245,48 +246,41 @@ def _scores(results: Tables, drawn: Drawn, choices: Choices) -> list[tuple[str |
 
 
 def variant_text(chart: Chart) -> str:
-    """Write a chart as the page reads it: title, plotly's figure, and the data behind it.
+    """Write a chart as the page reads it: title, plotly's figure, and the rows behind it.
+
+    `told` holds the rows of the marks by number: what is told of each on hover, and their columns. A trace names its
+    rows. `csv` is False where the rows are cells too many to be carried twice.
 
     Examples
     --------
     >>> from featlab.plot.chart import Chart
     >>> sorted(json.loads(variant_text(Chart("Nothing"))))
-    ['csv', 'figure', 'how', 'subtitle', 'title']
+    ['csv', 'figure', 'how', 'subtitle', 'title', 'told']
     """
-    figure = plotly_figure(chart, on_page=True)
+    drawn = replace(chart, marks=tuple(_numbered(mark) for mark in chart.marks))
+    asked: set[int] = set()
+
+    def tell(number: int, told: Told) -> dict[str, Any]:
+        asked.add(number)
+        grid = {} if told.at is None else {"shape": told.shape, "at": run_of(told.at)}
+        return {"mark": number, "rows": run_of(told.rows.index.to_numpy()), **grid}
+
+    figure = plotly_figure(drawn, on_page=True, tell=tell)
     del figure["layout"]["template"]  # a name that plotly.js does not know
-    said = {"title": chart.title, "subtitle": chart.subtitle, "how": chart.how, "csv": _columns(chart)}
+    told = [number for number, mark in enumerate(chart.marks) if mark.hover] or list(range(len(chart.marks)))
+    csv = len(told) > 0 and sum(len(chart.marks[number].data) for number in told) <= _MOST_ROWS
+    carried = {number: told_rows(chart.marks[number]) for number in told if csv or number in asked}
+    said = {"title": chart.title, "subtitle": chart.subtitle, "how": chart.how, "csv": csv, "told": carried}
     return json.dumps({**said, "figure": figure}, default=_values, ensure_ascii=False, separators=(",", ":"))
+
+
+def _numbered(mark: Mark) -> Mark:
+    """A mark with the columns that are drawn alone, its rows numbered."""
+    ends = [getattr(mark, name, None) for name in ("low", "high")]
+    names = dict.fromkeys([*mark.columns(), *(name for name in ends if name)])
+    return replace(mark, data=mark.data[list(names)].reset_index(drop=True))
 
 
 def _values(array: Any) -> Any:
     """Return the values of an array, numbers with four digits, which colours do not tell apart; NaN is null."""
-    if isinstance(array, np.generic):
-        return array.item()
-    if array.ndim > 1:
-        return [_values(row) for row in array]
-    return [float(f"{value:.4g}") if np.isfinite(value) else None for value in array.tolist()]
-
-
-def _columns(chart: Chart) -> dict[str, list[Any]] | None:
-    """Data of a figure by column; None where they are cells too many to be carried twice."""
-    marks = [mark for mark in chart.marks if mark.hover] or list(chart.marks)
-    frames = [mark.data[list(dict.fromkeys(_named(mark)))] for mark in marks]
-    if not frames or sum(map(len, frames)) > _MOST_ROWS:
-        return None
-    table = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
-    return {str(name): [_plain(value) for value in table[name].tolist()] for name in table.columns}
-
-
-def _named(mark: Mark) -> Iterator[str]:
-    """Columns that a mark draws or tells of."""
-    told = [name for _, name, _, _ in string.Formatter().parse(mark.hover) if name]
-    yield from told
-    yield from (name for name in mark.columns() if name in mark.data and name not in (mark.series, mark.panel))
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as JSON knows it, a number with six digits."""
-    if isinstance(value, float | np.floating):
-        return float(f"{value:.6g}") if np.isfinite(value) else None
-    return value if value is None or isinstance(value, int | str | bool) else str(value)
+    return array.item() if isinstance(array, np.generic) else plain_numbers(array, 4)

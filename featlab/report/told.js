@@ -1,0 +1,58 @@
+// What a figure tells: hover texts of the traces, and rows for the CSV, from the columns of the marks.
+const FIELD = /\{(\w+)(?::(,?)\.(\d+)([%fg]))?\}/g;
+const ESCAPED = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;", "\n": "<br>" };
+
+// Values of a column: listed, or all the same, or each word once and which is at a row.
+export function unpackColumn(column, count) {
+  if (Array.isArray(column)) return column;
+  if ("all" in column) return Array(count).fill(column.all);
+  return column.at.map((place) => column.each[place]);
+}
+
+// As Python's format ".4g": so many digits, and a power of ten for what is very small or large.
+function significant(value, digits) {
+  const power = value === 0 ? 0 : Number(value.toExponential(digits - 1).split("e")[1]);
+  if (power >= -4 && power < digits) return String(Number(value.toPrecision(digits)));
+  const [number, exponent] = value.toExponential(digits - 1).split("e");
+  return `${Number(number)}e${exponent[0]}${exponent.slice(1).padStart(2, "0")}`;
+}
+
+function written(value, commas, digits, how) {
+  if (value === null || value === undefined) return "unknown";
+  if (!how) return String(value);
+  if (how === "g") return significant(value, Number(digits) || 1);
+  const text = (how === "%" ? 100 * value : value).toFixed(digits);
+  return (commas ? text.replace(/\B(?=(\d{3})+(?!\d))/g, ",") : text) + (how === "%" ? "%" : "");
+}
+
+function texts(told) {
+  const columns = {};
+  for (const [name, column] of Object.entries(told.columns)) columns[name] = unpackColumn(column, told.count);
+  const text = (row) =>
+    told.text.replace(FIELD, (_, name, commas, digits, how) => written(columns[name][row], commas, digits, how));
+  return (row) => text(row).replace(/[&<>"'\n]/g, (letter) => ESCAPED[letter]);
+}
+
+function numbers(run) {
+  return Array.isArray(run) ? run : Array.from({ length: run.count }, (_, place) => run.from + place);
+}
+
+function inGrid(told, shape, at) {
+  const grid = Array.from({ length: shape[0] }, () => Array(shape[1]).fill(""));
+  numbers(at).forEach((place, row) => {
+    grid[Math.floor(place / shape[1])][place % shape[1]] = told[row];
+  });
+  return grid;
+}
+
+// Writes the hover texts of the traces of a variant, those of the frames of a film too.
+export function tellOnHover({ figure, told }) {
+  const text = new Map();
+  for (const trace of [figure, ...(figure.frames ?? [])].flatMap((each) => each.data)) {
+    if (!trace.customdata) continue;
+    const { mark, rows, shape, at } = trace.customdata;
+    if (!text.has(mark)) text.set(mark, texts(told[mark]));
+    const lines = numbers(rows).map(text.get(mark));
+    trace.customdata = shape ? inGrid(lines, shape, at) : lines;
+  }
+}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from html import escape
 from os import PathLike
 from pathlib import Path
@@ -28,6 +28,7 @@ from featlab.version import __version__
 TITLE = "How the class hierarchy emerges"
 SCRIPTS = ("choices.js", "fitting.js", "told.js", "csv.js", "page.js")
 _LONGEST_FACT = 160
+_LARGE = ("distances", "linkage")
 
 # The page may run and show what it carries, and ask for nothing else; plotly needs blob: to save a picture.
 _POLICY = (
@@ -127,16 +128,25 @@ def write_report(results: Tables, path: str | PathLike[str], *, title: str = TIT
 
 
 class _Held:
-    """Results whose tables are made once: the verdict is computed whenever it is asked for."""
+    """Results whose tables are made once: the verdict is computed whenever it is asked for.
+
+    Words of the largest tables are held as categories, which are filtered many times faster. `memory` is that of
+    `featlab.plot.choose.once`.
+    """
 
     def __init__(self, results: Tables) -> None:
         self.parameters = results.parameters
         self._results = results
         self._tables: dict[str, pd.DataFrame] = {}
+        self.memory: dict[Hashable, Any] = {}
 
     def __getitem__(self, name: str) -> pd.DataFrame:
         if name not in self._tables:
-            self._tables[name] = self._results[name]
+            table = self._results[name]
+            if name in _LARGE:
+                words = [each for each in table if not pd.api.types.is_numeric_dtype(table[each])]
+                table = table.astype(dict.fromkeys(words, "category"))
+            self._tables[name] = table
         return self._tables[name]
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from html import escape
 from os import PathLike
 from pathlib import Path
@@ -70,6 +70,8 @@ def render_report(results: Tables, *, title: str = TITLE) -> str:
         for drawn in wanted:
             figures[drawn.kind] = draw_figure(results, drawn, choices, blobs)
             advance(1)
+    # The page draws these while it is still reading the others, which stand below its scripts.
+    first = sorted({figure.variants[0][1] for figure in figures.values() if figure.variants})
     sections = "".join(_section(results, question, choices, figures) for question in QUESTIONS)
     contents = "".join(f'<li><a href="#{each.name}">{escape(each.question)}</a></li>' for each in QUESTIONS)
     verdict = "".join(_answer(answer, choices) for answer in verdict_answers(results, choices))
@@ -84,9 +86,10 @@ def render_report(results: Tables, *, title: str = TITLE) -> str:
         f"{_controls(choices)}{sections}</main>\n<footer>{_footer(results)}</footer>\n"
         "<noscript><p>The figures of this page are drawn by JavaScript, which is off here.</p></noscript>\n"
         f'<script type="application/json" id="index">{_json(_index(choices, figures))}</script>\n'
-        + "".join(f'<script type="text/plain" id="blob-{n}">{text}</script>\n' for n, text in enumerate(blobs.texts))
+        + _blobs(blobs, first)
         + f"<script>{get_plotlyjs()}</script>\n"
-        + f'<script type="module">\n{_scripts()}</script>\n'
+        + f"<script>\n{_scripts()}</script>\n"
+        + _blobs(blobs, [number for number in range(len(blobs.texts)) if number not in first])
         + "</body>\n</html>\n"
     )
 
@@ -155,9 +158,14 @@ def _file(name: str) -> str:
 
 
 def _scripts() -> str:
-    """Join the modules to one, which imports nothing."""
+    """Join the modules to one script, which imports nothing and runs at once: a module waits for the whole page."""
     joint = "".join(_file(name) for name in SCRIPTS)
-    return re.sub(r"^export (?=function )|^import .*;\n", "", joint, flags=re.MULTILINE)
+    own = re.sub(r"^export (?=function )|^import .*;\n", "", joint, flags=re.MULTILINE)
+    return f'(() => {{\n"use strict";\n{own}}})();\n'
+
+
+def _blobs(blobs: Blobs, numbers: Iterable[int]) -> str:
+    return "".join(f'<script type="text/plain" id="blob-{n}">{blobs.texts[n]}</script>\n' for n in numbers)
 
 
 def _json(value: Any) -> str:

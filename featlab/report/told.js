@@ -17,15 +17,23 @@ function significant(value, digits) {
   return `${Number(number)}e${exponent[0]}${exponent.slice(1).padStart(2, "0")}`;
 }
 
+// As Python's format ".2f": what lies exactly half-way, such as 4.125, goes to the even digit.
+function fixed(value, digits) {
+  const scaled = Math.abs(value) * 10 ** digits;
+  const halfWay = Number.isInteger(value * 2 ** (Number(digits) + 1)) && scaled % 1 === 0.5;
+  const even = halfWay && Math.floor(scaled) % 2 === 0;
+  return (even ? (Math.sign(value) * Math.floor(scaled)) / 10 ** digits : value).toFixed(digits);
+}
+
 function written(value, commas, digits, how) {
   if (value === null || value === undefined) return "unknown";
   if (!how) return String(value);
   if (how === "g") return significant(value, Number(digits) || 1);
-  const text = (how === "%" ? 100 * value : value).toFixed(digits);
+  const text = fixed(how === "%" ? 100 * value : value, digits);
   return (commas ? text.replace(/\B(?=(\d{3})+(?!\d))/g, ",") : text) + (how === "%" ? "%" : "");
 }
 
-function texts(told) {
+function rowTexts(told) {
   const columns = {};
   for (const [name, column] of Object.entries(told.columns)) columns[name] = unpackColumn(column, told.count);
   const text = (row) =>
@@ -33,13 +41,13 @@ function texts(told) {
   return (row) => text(row).replace(/[&<>"'\n]/g, (letter) => ESCAPED[letter]);
 }
 
-function numbers(run) {
+function rowNumbers(run) {
   return Array.isArray(run) ? run : Array.from({ length: run.count }, (_, place) => run.from + place);
 }
 
 function inGrid(told, shape, at) {
   const grid = Array.from({ length: shape[0] }, () => Array(shape[1]).fill(""));
-  numbers(at).forEach((place, row) => {
+  rowNumbers(at).forEach((place, row) => {
     grid[Math.floor(place / shape[1])][place % shape[1]] = told[row];
   });
   return grid;
@@ -51,8 +59,8 @@ export function tellOnHover({ figure, told }) {
   for (const trace of [figure, ...(figure.frames ?? [])].flatMap((each) => each.data)) {
     if (!trace.customdata) continue;
     const { mark, rows, shape, at } = trace.customdata;
-    if (!text.has(mark)) text.set(mark, texts(told[mark]));
-    const lines = numbers(rows).map(text.get(mark));
+    if (!text.has(mark)) text.set(mark, rowTexts(told[mark]));
+    const lines = rowNumbers(rows).map(text.get(mark));
     trace.customdata = shape ? inGrid(lines, shape, at) : lines;
   }
 }

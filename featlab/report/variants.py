@@ -246,7 +246,7 @@ def _scores(results: Tables, drawn: Drawn, choices: Choices) -> list[tuple[str |
 
 
 def variant_text(chart: Chart) -> str:
-    """Write a chart as the page reads it: title, plotly's figure, and the rows behind it.
+    """Write a chart as the page reads it, in two lines of JSON: what is said of it; plotly's figure and its rows.
 
     `told` holds the rows of the marks by number: what is told of each on hover, and their columns. A trace names its
     rows. `csv` is False where the rows are cells too many to be carried twice.
@@ -254,8 +254,8 @@ def variant_text(chart: Chart) -> str:
     Examples
     --------
     >>> from featlab.plot.chart import Chart
-    >>> sorted(json.loads(variant_text(Chart("Nothing"))))
-    ['csv', 'figure', 'how', 'subtitle', 'title', 'told']
+    >>> [sorted(json.loads(line)) for line in variant_text(Chart("Nothing")).splitlines()]
+    [['how', 'subtitle', 'title'], ['csv', 'figure', 'told']]
     """
     drawn = replace(chart, marks=tuple(_numbered(mark) for mark in chart.marks))
     asked: set[int] = set()
@@ -270,8 +270,12 @@ def variant_text(chart: Chart) -> str:
     told = [number for number, mark in enumerate(chart.marks) if mark.hover] or list(range(len(chart.marks)))
     csv = len(told) > 0 and sum(len(chart.marks[number].data) for number in told) <= _MOST_ROWS
     carried = {number: told_rows(chart.marks[number]) for number in told if csv or number in asked}
-    said = {"title": chart.title, "subtitle": chart.subtitle, "how": chart.how, "csv": csv, "told": carried}
-    return json.dumps({**said, "figure": figure}, default=_values, ensure_ascii=False, separators=(",", ":"))
+    said = {"title": chart.title, "subtitle": chart.subtitle, "how": chart.how}
+    return "\n".join(_json(line) for line in (said, {"csv": csv, "told": carried, "figure": figure}))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, default=_values, ensure_ascii=False, separators=(",", ":"))
 
 
 def _numbered(mark: Mark) -> Mark:

@@ -249,7 +249,7 @@ def _figure(figure: Figure) -> str:
         f'<div class="tools">{scores}<button type="button" class="csv" '
         f'aria-label="Data as CSV: {escape(about)}">Data as CSV</button></div>\n'
         f'<p class="note soft" role="status"></p>\n'
-        '<div class="canvas"></div>\n'
+        f'<div class="canvas" style="--tall: {figure.first["height"]}px"></div>\n'
         f'<figcaption>How to read: <span class="how">{escape(figure.first["how"])}</span></figcaption></figure>\n'
     )
 

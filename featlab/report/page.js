@@ -2,7 +2,7 @@
 import { closestVariant, readChoices, writeChoices } from "./choices.js";
 import { csvOfCells, csvOfRows } from "./csv.js";
 import { fitFigure, isNarrow } from "./fitting.js";
-import { tellOnHover } from "./told.js";
+import { tellOnHover, unfoldCells } from "./told.js";
 
 const index = JSON.parse(document.getElementById("index").textContent);
 const form = document.getElementById("choices");
@@ -51,6 +51,7 @@ function draw(kind, text, width, colours) {
   const canvas = place(kind).querySelector(".canvas");
   const variant = fitFigure(text.slice(text.indexOf("\n")), width, colours);
   tellOnHover(variant);
+  unfoldCells(variant.figure);
   const config = {
     displaylogo: false,
     responsive: false,
@@ -206,6 +207,7 @@ function choose(event) {
 async function download(kind) {
   const text = await unpack(closestVariant(index.figures[kind], kind, choice).blob);
   const { csv, told, figure } = JSON.parse(text.slice(text.indexOf("\n")));
+  unfoldCells(figure);
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([csv ? csvOfRows(told) : csvOfCells(figure)], { type: "text/csv" }));
   link.download = `${kind}.csv`;

@@ -64,3 +64,20 @@ export function tellOnHover({ figure, told }) {
     trace.customdata = shape ? inGrid(lines, shape, at) : lines;
   }
 }
+
+// Cells of a symmetric matrix, of which a variant holds the half from the diagonal on.
+export function unfoldCells({ data }) {
+  for (const trace of data.filter((each) => each.z?.half)) {
+    const { size, half } = trace.z;
+    const rows = Array.from({ length: size }, () => Array(size));
+    let next = 0;
+    for (let row = 0; row < size; row++) {
+      for (let column = row; column < size; column++) {
+        rows[row][column] = half[next];
+        rows[column][row] = half[next];
+        next += 1;
+      }
+    }
+    trace.z = rows;
+  }
+}

@@ -77,7 +77,8 @@ class Choices:
 class Figure:
     """A kind, drawn: variants as (values of `follows`, number of a blob), the default first.
 
-    `reason` says why there is none. `complete` is False where the budget left combinations out.
+    `reason` says why there is none. `complete` is False where the budget left combinations out. `first` is what is
+    said of the default, and its height in pixels.
     """
 
     kind: str
@@ -204,9 +205,10 @@ def draw_figure(results: Tables, drawn: Drawn, choices: Choices, blobs: Blobs) -
         key = tuple(sorted(used.items()))
         if key not in told:
             before = len(blobs.texts)
-            told[key] = blobs.add(variant_text(chart))
+            said, held = _described(chart)
+            told[key] = blobs.add(f"{_json(said)}\n{_json(held)}")
             taken += sum(map(len, blobs.texts[before:]))
-        first = first or {"title": chart.title, "subtitle": chart.subtitle, "how": chart.how}
+            first = first or said | {"height": str(round(held["figure"]["layout"]["height"]))}
         variants.append((combination, told[key]))
     if not variants:
         return Figure(drawn.kind, drawn.follows, (), (), True, "There is nothing to draw.")
@@ -257,6 +259,10 @@ def variant_text(chart: Chart) -> str:
     >>> [sorted(json.loads(line)) for line in variant_text(Chart("Nothing")).splitlines()]
     [['how', 'subtitle', 'title'], ['csv', 'figure', 'told']]
     """
+    return "\n".join(map(_json, _described(chart)))
+
+
+def _described(chart: Chart) -> tuple[dict[str, str], dict[str, Any]]:
     drawn = replace(chart, marks=tuple(_numbered(mark) for mark in chart.marks))
     asked: set[int] = set()
 
@@ -271,7 +277,7 @@ def variant_text(chart: Chart) -> str:
     csv = len(told) > 0 and sum(len(chart.marks[number].data) for number in told) <= _MOST_ROWS
     carried = {number: told_rows(chart.marks[number]) for number in told if csv or number in asked}
     said = {"title": chart.title, "subtitle": chart.subtitle, "how": chart.how}
-    return "\n".join(_json(line) for line in (said, {"csv": csv, "told": carried, "figure": figure}))
+    return said, {"csv": csv, "told": carried, "figure": figure}
 
 
 def _json(value: Any) -> str:
@@ -286,5 +292,17 @@ def _numbered(mark: Mark) -> Mark:
 
 
 def _values(array: Any) -> Any:
-    """Return the values of an array, numbers with four digits, which colours do not tell apart; NaN is null."""
-    return array.item() if isinstance(array, np.generic) else plain_numbers(array, 4)
+    """Return the values of an array, numbers with four digits, which colours do not tell apart; NaN is null.
+
+    Of a symmetric matrix, such as one of distances, the half from the diagonal on is enough.
+
+    Examples
+    --------
+    >>> _values(np.array([[0.0, 2.0], [2.0, 0.0]])), _values(np.array([[0.0, 2.0], [1.0, 0.0]]))
+    ({'size': 2, 'half': [0, 2, 0]}, [[0, 2], [1, 0]])
+    """
+    if isinstance(array, np.generic):
+        return array.item()
+    if array.ndim == 2 and np.array_equal(array, array.T, equal_nan=True):
+        return {"size": len(array), "half": plain_numbers(array[np.triu_indices(len(array))], 4)}
+    return plain_numbers(array, 4)

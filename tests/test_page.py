@@ -252,7 +252,9 @@ def test_nothing_covers_anything_else(browser: Browser, address: str, width: int
         assert widest <= 0.3 * figure["width"], f"{kind}: labels take {widest} of {figure['width']}"
 
 
-DRAWN = "[...document.querySelectorAll('figure')].filter((f) => f.querySelector('.main-svg')).map((f) => f.dataset.kind)"
+DRAWN = (
+    "[...document.querySelectorAll('figure')].filter((f) => f.querySelector('.main-svg')).map((f) => f.dataset.kind)"
+)
 
 
 def test_figures_are_drawn_when_they_come_near(page: Browser) -> None:

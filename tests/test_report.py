@@ -103,7 +103,9 @@ def test_first_variant_is_that_of_the_defaults_and_carries_its_data(page: str, r
         assert len(figure["variants"]) <= 4, kind
     held = variant(page, index["figures"]["accuracy"]["variants"][0][1])
     mine = results.accuracy.query("split == 'val'")
-    assert sorted(value for value in told(held, "accuracy") if value is not None) == pytest.approx(sorted(mine["accuracy"]))
+    assert sorted(value for value in told(held, "accuracy") if value is not None) == pytest.approx(
+        sorted(mine["accuracy"])
+    )
 
 
 def test_names_from_the_data_cannot_become_markup(page: str) -> None:

@@ -49,7 +49,7 @@ def plain_numbers(values: Any, digits: int = 6) -> list[Any]:
     with np.errstate(invalid="ignore"):
         whole = (exact == np.floor(exact)) & (np.abs(exact) < 2**53)
     if known.all():
-        return exact.astype(np.int64).tolist() if whole.all() else rounded(exact, digits).tolist()
+        return list((exact.astype(np.int64) if whole.all() else rounded(exact, digits)).tolist())
     short = exact if whole[known].all() else rounded(exact, digits)
     listed = short.astype(object)
     if whole[known].all():

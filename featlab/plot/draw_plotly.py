@@ -41,6 +41,7 @@ from featlab.typing import Floats, Ints
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+
 @dataclass(frozen=True)
 class Told:
     """Rows of a trace whose hover texts are not written yet; those of cells have places in a grid.
@@ -335,7 +336,11 @@ def _broken_lines(ends: Ends, tints: list[str], width: float, shared: Shared) ->
         line_x = np.column_stack([x[inside], x2[inside], gap]).ravel()[:-1]
         line_y = np.column_stack([y[inside], y2[inside], gap]).ravel()[:-1]
         look = {"color": tint, "width": width}
-        traces.append(_scatter(x=plain_numbers(line_x), y=plain_numbers(line_y), mode="lines", line=look, hoverinfo="skip", **shared))
+        traces.append(
+            _scatter(
+                x=plain_numbers(line_x), y=plain_numbers(line_y), mode="lines", line=look, hoverinfo="skip", **shared
+            )
+        )
     return traces
 
 

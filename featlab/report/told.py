@@ -27,9 +27,9 @@ def told_rows(mark: Mark) -> dict[str, Any]:
     Examples
     --------
     >>> from featlab.plot.chart import Line
-    >>> frame = pd.DataFrame({"epoch": [1, 2], "share": [0.1, 0.9], "space": "kind"})
-    >>> told_rows(Line(data=frame, x="epoch", y="share", hover="{space}: {share:.1%}"))
-    {'text': '{space}: {share:.1%}', 'count': 2, 'columns': {'space': {'all': 'kind'}, 'share': [0.1, 0.9], 'epoch': [1, 2]}}
+    >>> frame = pd.DataFrame({"at": [1, 2], "share": [0.1, 0.9], "space": "kind"})
+    >>> told_rows(Line(data=frame, x="at", y="share", hover="{space}: {share:.1%}"))["columns"]
+    {'space': {'all': 'kind'}, 'share': [0.1, 0.9], 'at': [1, 2]}
     """
     for _, name, how, _ in string.Formatter().parse(mark.hover):
         if name and not _FORMAT.fullmatch(how or ""):
@@ -45,7 +45,7 @@ def _named(mark: Mark) -> Iterator[str]:
 
 
 def packed(values: pd.Series[Any]) -> Any:
-    """Write a column: its values, or `all` of them where they are one, or `each` different word and which is `at` a row.
+    """Write a column: its values, or `all` of them where they are one, or `each` word and which of them is `at` a row.
 
     Examples
     --------

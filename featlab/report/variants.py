@@ -46,6 +46,7 @@ _DROPPED = (("space",), ("layer",), ("space", "layer"))  # what a figure does wi
 _WEIGHTS = {"split": 1.2, "score": 1.5}
 
 Options = dict[str, Any]
+Key = tuple[tuple[str, Any], ...]
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,8 @@ def draw_figure(results: Tables, drawn: Drawn, choices: Choices, blobs: Blobs) -
     blobs
         Takes what is drawn.
     """
-    scores = _scores(results, drawn, choices)
+    made: dict[Key, tuple[Chart, Options]] = {}
+    scores = _scores(results, drawn, choices, made)
     values: list[Sequence[Any]] = [
         [score for score, _ in scores] if name == "score" else getattr(choices, name) or (None,)
         for name in drawn.follows
@@ -184,7 +186,7 @@ def draw_figure(results: Tables, drawn: Drawn, choices: Choices, blobs: Blobs) -
         itertools.product(*values),
         key=lambda each: sum(w for w, a, b in zip(weights, each, starts, strict=True) if a != b),
     )
-    told: dict[tuple[tuple[str, Any], ...], int] = {}
+    told: dict[Key, int] = {}
     variants: list[tuple[tuple[Any, ...], int]] = []
     first: dict[str, str] = {}
     taken = 0
@@ -195,14 +197,14 @@ def draw_figure(results: Tables, drawn: Drawn, choices: Choices, blobs: Blobs) -
             name: value for name, value in zip(drawn.follows, combination, strict=True) if value not in (None, "")
         }
         try:
-            chart, used = _chart(results, drawn.kind, options)
+            chart, used = made.get(_key(options)) or _chart(results, drawn.kind, options)
         except DataError as reason:
             if not number:
                 return Figure(drawn.kind, drawn.follows, (), (), True, str(reason))
             continue
         except OptionError:
             continue
-        key = tuple(sorted(used.items()))
+        key = _key(used)
         if key not in told:
             before = len(blobs.texts)
             said, held = _described(chart)
@@ -231,13 +233,20 @@ def _chart(results: Tables, kind: str, options: Options) -> tuple[Chart, Options
     raise OptionError(f"there is no figure {kind!r} of these choices.")
 
 
-def _scores(results: Tables, drawn: Drawn, choices: Choices) -> list[tuple[str | None, str]]:
-    """Scores of a kind that these results hold."""
+def _key(options: Options) -> Key:
+    return tuple(sorted(options.items()))
+
+
+def _scores(
+    results: Tables, drawn: Drawn, choices: Choices, made: dict[Key, tuple[Chart, Options]]
+) -> list[tuple[str | None, str]]:
+    """Scores of a kind that these results hold; the charts that were tried are kept in `made`."""
     options = {name: choices.start[name] for name in drawn.follows if choices.start.get(name)}
     found: list[tuple[str | None, str]] = []
     for score, label in drawn.scores:
         try:
-            _chart(results, drawn.kind, options | ({"score": score} if score else {}))
+            tried = options | ({"score": score} if score else {})
+            made[_key(tried)] = _chart(results, drawn.kind, tried)
         except OptionError:
             continue
         except DataError:
@@ -288,7 +297,9 @@ def _numbered(mark: Mark) -> Mark:
     """A mark with the columns that are drawn alone, its rows numbered."""
     ends = [getattr(mark, name, None) for name in ("low", "high")]
     names = dict.fromkeys([*mark.columns(), *(name for name in ends if name)])
-    return replace(mark, data=mark.data[list(names)].reset_index(drop=True))
+    data = mark.data[list(names)]
+    data.index = pd.RangeIndex(len(data))
+    return replace(mark, data=data)
 
 
 def _values(array: Any) -> Any:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import pytest
 from browser import Browser
 from page_results import HOSTILE, HOSTILE_SPACE, renamed
@@ -293,3 +294,7 @@ def test_hover_texts_are_those_of_the_figure_alone(page: Browser, results: Resul
     hostile = renamed(results, {name: old for old, name in names.items()})
     figure = plotly_figure(make_chart(hostile, kind), on_page=True)
     assert told == [trace.get("customdata") for trace in figure["data"]]
+    cells = page.run(f"document.querySelector('#figure-{kind} .canvas').data.map((trace) => trace.z ?? null)")
+    for mine, trace in zip(cells, figure["data"], strict=True):
+        assert (mine is None) == ("z" not in trace)
+        assert mine is None or np.array(mine, float) == pytest.approx(trace["z"], rel=1e-3, nan_ok=True)

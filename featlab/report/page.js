@@ -9,7 +9,7 @@ const form = document.getElementById("choices");
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 const PRINTED = 680; // pixels that a page of A4 has room for
 const shown = new Map(); // of each kind that is drawn: which variant, how wide, in which light, and its text
-const ready = new Map(); // of each kind, the variant of the current choices, unpacked: blob and text
+const ready = new Map(); // of each kind, the variant of the current choices, unpacked or on its way: blob, text, coming
 const near = new Set(); // kinds that are on the screen, or little beyond it
 const texts = new Map(); // a few variants, unpacked
 const KEPT = 24;
@@ -75,9 +75,9 @@ function name(canvas, figure) {
   });
 }
 
-function note(kind, fitting) {
+function note(kind, missed) {
   const figure = index.figures[kind];
-  const named = fitting.missed.filter((name) => name !== "epoch" || figure.variants.length > 1);
+  const named = missed.filter((name) => name !== "epoch" || figure.variants.length > 1);
   if (!named.length) return "";
   const options = figure.follows.map((name) => {
     const value = name === "score" ? choice.scores[kind] : choice[name];
@@ -96,16 +96,19 @@ function head(kind, text) {
 }
 
 // The variant of a kind for the current choices, unpacked; nothing where others were chosen meanwhile.
-async function prepare(kind) {
-  const fitting = closestVariant(index.figures[kind], kind, choice);
-  place(kind).querySelector(".note").textContent = note(kind, fitting);
-  if (ready.get(kind)?.blob === fitting.blob && ready.get(kind).text) return ready.get(kind);
-  const found = { blob: fitting.blob };
-  ready.set(kind, found);
-  found.text = await unpack(fitting.blob);
-  if (ready.get(kind) !== found) return null;
-  head(kind, found.text);
-  return found;
+function prepare(kind) {
+  const { blob, missed } = closestVariant(index.figures[kind], kind, choice);
+  place(kind).querySelector(".note").textContent = note(kind, missed);
+  if (ready.get(kind)?.blob === blob) return ready.get(kind).coming;
+  const mine = { blob };
+  ready.set(kind, mine);
+  mine.coming = unpack(blob).then((text) => {
+    if (ready.get(kind) !== mine) return null;
+    mine.text = text;
+    head(kind, text);
+    return mine;
+  });
+  return mine.coming;
 }
 
 // Draws a kind where it differs from what is there.
@@ -113,7 +116,10 @@ async function show(kind) {
   const figure = place(kind);
   figure.classList.add("waiting");
   const found = await prepare(kind);
-  if (!found) return;
+  if (!found || ready.get(kind) !== found) {
+    if (!near.has(kind)) figure.classList.remove("waiting"); // else it is being prepared for the newer choices
+    return;
+  }
   const width = Math.floor(figure.clientWidth);
   const key = `${found.blob}/${width}/${dark.matches}`;
   if (shown.get(kind)?.key !== key) {

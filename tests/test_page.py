@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import pytest
 from browser import Browser
 from page_results import HOSTILE, HOSTILE_SPACE, renamed
 
+from featlab.plot.draw_plotly import plotly_figure
+from featlab.plot.registry import make_chart
 from featlab.report import variants
 from featlab.report.html import render_report
 from featlab.results.tables import Results
@@ -40,7 +43,7 @@ def address(results: Results, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def page(browser: Browser, address: str) -> Iterator[Browser]:
-    """Open the page anew, with all figures drawn; afterwards nothing was asked of a network, and nothing failed."""
+    """Open the page anew; afterwards nothing was asked of a network, and nothing failed."""
     open_page(browser, address)
     yield browser
     assert browser.faults() == []
@@ -53,8 +56,29 @@ def open_page(browser: Browser, address: str, width: int = 1280, *, dark: bool =
     browser.until(COMPLETE)
 
 
+SEE = """(async () => {{
+  const frame = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+  for (const figure of document.querySelectorAll({figures!r})) {{
+    figure.scrollIntoView();
+    for (let frames = 0; frames < 2 || !figure.dataset.drawn || figure.matches('.waiting'); frames++) await frame();
+  }}
+}})()"""
+
+
+def see(page: Browser, kind: str = "") -> None:
+    """Scroll to a figure, or to one after the other: they are drawn as they come near."""
+    page.run(SEE.format(figures=f"#figure-{kind}" if kind else "figure"))
+
+
+def of(page: Browser, kind: str) -> str:
+    """What a figure says it is of, once it is seen."""
+    see(page, kind)
+    return text(page, f"#figure-{kind} .of")
+
+
 def drawn(page: Browser, kind: str) -> Any:
     """What plotly has drawn: x and y of its traces."""
+    see(page, kind)
     script = (
         "document.querySelector('#figure-{} .canvas').data.map((t) => [Array.from(t.x ?? []), Array.from(t.y ?? [])])"
     )
@@ -76,11 +100,11 @@ def choose(page: Browser, name: str, value: str) -> None:
 
 def test_layer_split_and_space_change_figure_and_address(page: Browser) -> None:
     assert page.run("location.hash") == ""
-    assert "split val · layer layer3" in text(page, "#figure-collapse .of")
+    assert "split val · layer layer3" in of(page, "collapse")
     before = drawn(page, "collapse")
     choose(page, "#choices [name=layer]", "layer1")
     assert page.run("location.hash") == "#layer=layer1"
-    assert "split val · layer layer1" in text(page, "#figure-collapse .of")
+    assert "split val · layer layer1" in of(page, "collapse")
     assert drawn(page, "collapse") != before
     before = drawn(page, "accuracy")
     choose(page, "#choices [name=split]", "train")
@@ -103,7 +127,7 @@ def test_the_slider_moves_by_keys_through_the_epochs(page: Browser) -> None:
     page.key("ArrowLeft", 37)
     page.until("location.hash === '#epoch=4'")
     page.until("document.querySelectorAll('figure.waiting').length === 0")
-    assert "epoch 4" in text(page, "#figure-layers .of")
+    assert "epoch 4" in of(page, "layers")
     assert drawn(page, "layers") != before
     assert page.run("document.querySelector('[name=epoch]').getAttribute('aria-valuetext')") == "epoch 4"
     assert text(page, "#choices output") == "4"
@@ -113,27 +137,31 @@ def test_a_score_is_chosen_for_its_figure_alone(page: Browser) -> None:
     before = drawn(page, "alignment")
     choose(page, "#figure-heatmap select", "snr")
     assert page.run("location.hash") == "#score.heatmap=snr"
+    see(page, "heatmap")
     assert text(page, "#figure-heatmap h3").startswith("snr")
     assert drawn(page, "alignment") == before
 
 
 def test_what_is_not_on_the_page_is_said(page: Browser) -> None:
+    see(page, "collapse")
     assert text(page, "#figure-collapse .note") == ""
     for name, value in (("split", "train"), ("layer", "layer1"), ("space", "level2")):
         choose(page, f"#choices [name={name}]", value)
     choose(page, "#figure-collapse select", "nc1_cdnv")
+    see(page, "collapse")
     note = text(page, "#figure-collapse .note")
     assert note.startswith("Not on this page for the chosen ")
     command = "featlab plot run.results collapse --split train --layer layer1 --space level2 --score nc1_cdnv"
     assert note.endswith(command)
-    assert "split train" in text(page, "#figure-collapse .of")
+    assert "split train" in of(page, "collapse")
 
 
 def test_an_address_brings_its_choices_back(browser: Browser, address: str) -> None:
     open_page(browser, f"{address}#split=train&layer=layer2&epoch=3&score.heatmap=snr&layer=nonsense&what=ever")
-    assert "split train · layer layer2" in text(browser, "#figure-collapse .of")
-    assert "epoch 3" in text(browser, "#figure-layers .of")
+    assert "split train · layer layer2" in of(browser, "collapse")
+    assert "epoch 3" in of(browser, "layers")
     assert browser.run("document.querySelector('#choices [name=layer]').value") == "layer2"
+    see(browser, "heatmap")
     assert text(browser, "#figure-heatmap h3").startswith("snr")
     assert browser.faults() == []
 
@@ -176,6 +204,7 @@ PICTURES = """[...document.querySelectorAll('.canvas')].map((canvas) => canvas.q
 def test_no_serious_fault_of_accessibility(browser: Browser, address: str, width: int, dark: bool) -> None:
     axe = pytest.importorskip("axe_core_python")
     open_page(browser, address, width, dark=dark)
+    see(browser)
     browser.run(Path(axe.__file__).with_name("axe.min.js").read_text(encoding="utf-8") + ";0")
     found = browser.run(AXE)
     assert [fault for fault in found if fault[0] in ("serious", "critical")] == []
@@ -210,6 +239,7 @@ def overlaps(one: list[float], other: list[float]) -> bool:
 @pytest.mark.parametrize("width", [400, 1280])
 def test_nothing_covers_anything_else(browser: Browser, address: str, width: int) -> None:
     open_page(browser, address, width)
+    see(browser)
     assert browser.run("document.documentElement.scrollWidth") <= width
     for figure in browser.run(BOXES):
         kind = figure["kind"]
@@ -223,13 +253,48 @@ def test_nothing_covers_anything_else(browser: Browser, address: str, width: int
         assert widest <= 0.3 * figure["width"], f"{kind}: labels take {widest} of {figure['width']}"
 
 
+DRAWN = (
+    "[...document.querySelectorAll('figure')].filter((f) => f.querySelector('.main-svg')).map((f) => f.dataset.kind)"
+)
+
+
+def test_figures_are_drawn_when_they_come_near(page: Browser) -> None:
+    kinds = page.run("[...document.querySelectorAll('figure')].map((f) => f.dataset.kind)")
+    before = page.run(DRAWN)
+    assert kinds[0] in before
+    assert kinds[-1] not in before
+    choose(page, "#choices [name=layer]", "layer1")
+    page.until(COMPLETE)
+    assert "layer layer1" in text(page, f"#figure-{kinds[-1]} .of")  # said before it is drawn
+    see(page, kinds[-1])
+    assert kinds[-1] in page.run(DRAWN)
+
+
 def test_it_prints_as_wide_as_paper_and_in_the_colours_of_paper(browser: Browser, address: str) -> None:
     open_page(browser, address, 1280, dark=True)
     width = "document.querySelector('#figure-accuracy .main-svg').getAttribute('width')"
     ink = "document.querySelector('#figure-accuracy .xtitle').style.fill"
-    before = browser.run(width)
-    browser.run(f"window.addEventListener('beforeprint', () => {{ window.printed = [{width}, {ink}]; }}); 0")
+    before, figures = browser.run(width), browser.run(DRAWN)
+    browser.run(f"window.addEventListener('beforeprint', () => {{ window.printed = [{width}, {ink}, {DRAWN}]; }}); 0")
     assert browser.pdf()[:4] == b"%PDF"
-    assert browser.run("window.printed") == ["680", "rgb(31, 35, 40)"]
+    printed = browser.run("window.printed")
+    assert printed[:2] == ["680", "rgb(31, 35, 40)"]
+    assert printed[2] == browser.run("[...document.querySelectorAll('figure')].map((f) => f.dataset.kind)")
     assert browser.run(width) == before
+    assert browser.run(DRAWN) == figures
     assert browser.faults() == []
+
+
+@pytest.mark.parametrize("kind", ["onsets", "distances", "confusion", "trajectory"])
+def test_hover_texts_are_those_of_the_figure_alone(page: Browser, results: Results, kind: str) -> None:
+    """The page writes them from columns, Python from the same rows."""
+    names = {HOSTILE: "1.1.1", HOSTILE_SPACE: "level1"}
+    see(page, kind)
+    told = page.run(f"document.querySelector('#figure-{kind} .canvas').data.map((trace) => trace.customdata ?? null)")
+    hostile = renamed(results, {name: old for old, name in names.items()})
+    figure = plotly_figure(make_chart(hostile, kind), on_page=True)
+    assert told == [trace.get("customdata") for trace in figure["data"]]
+    cells = page.run(f"document.querySelector('#figure-{kind} .canvas').data.map((trace) => trace.z ?? null)")
+    for mine, trace in zip(cells, figure["data"], strict=True):
+        assert (mine is None) == ("z" not in trace)
+        assert mine is None or np.array(mine, float) == pytest.approx(trace["z"], rel=1e-3, nan_ok=True)

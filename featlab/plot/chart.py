@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -391,9 +392,9 @@ class Chart:
         for mark in self.marks:
             if absent := [name for name in mark.columns() if name not in mark.data]:
                 raise ValueError(f"a {type(mark).__name__} names columns {absent} that its data lack")
-            if mark.series and (lost := set(mark.data[mark.series]) - set(self.series)):
+            if mark.series and (lost := _held(mark, mark.series) - set(self.series)):
                 raise ValueError(f"a {type(mark).__name__} has series {lost} that the chart does not know")
-            if mark.panel and (lost := set(mark.data[mark.panel]) - keys):
+            if mark.panel and (lost := _held(mark, mark.panel) - keys):
                 raise ValueError(f"a {type(mark).__name__} has panels {lost} that the chart does not know")
             if mark.value and self.colours is None:
                 raise ValueError(f"a {type(mark).__name__} has values, and the chart no colours for them")
@@ -461,11 +462,20 @@ class Chart:
 
     def legend_mark(self, key: str) -> Mark:
         """Mark whose look stands in the legend for a series: the first that draws it, bands last."""
-        drawn = [mark for mark in self.marks if mark.series and (mark.data[mark.series] == key).any()]
+        drawn = [mark for mark, keys in zip(self.marks, self._keys, strict=True) if key in keys]
         return next((mark for mark in drawn if not isinstance(mark, Band | Text)), drawn[0])
 
     def _drawn(self, key: str) -> bool:
-        return any(mark.series and (mark.data[mark.series] == key).any() for mark in self.marks)
+        return any(key in keys for keys in self._keys)
+
+    @cached_property
+    def _keys(self) -> list[set[Any]]:
+        """Keys of the series that each mark draws."""
+        return [_held(mark, mark.series) if mark.series else set() for mark in self.marks]
+
+
+def _held(mark: Mark, column: str) -> set[Any]:
+    return set(mark.data[column].unique())
 
 
 def parts(chart: Chart, mark: Mark) -> Iterator[tuple[Panel, str, pd.DataFrame]]:

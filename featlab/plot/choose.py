@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 import pandas as pd
 
@@ -19,6 +19,9 @@ _VALIDATION = ("val", "valid", "validation", "dev", "eval")
 _CLASSIFIERS = re.compile(r"(^|\.)(fc|head|heads|classifier|logits?|output|lm_head|score|softmax)$")
 
 
+Found = TypeVar("Found")
+
+
 class Tables(Protocol):
     """Results as figures need them: tables by name, and the parameters of the analysis."""
 
@@ -28,6 +31,26 @@ class Tables(Protocol):
 
     def __getitem__(self, name: str, /) -> pd.DataFrame:
         """Return a table."""
+
+
+def once(results: Tables, key: Hashable, find: Callable[[], Found]) -> Found:
+    """Find something in results, and of results with a `memory`, which those of a page have, find it once.
+
+    Examples
+    --------
+    >>> class Held(dict):
+    ...     parameters, memory = {}, {}
+    >>> held = Held()
+    >>> once(held, "answer", lambda: 42), once(held, "answer", lambda: 43)
+    (42, 42)
+    """
+    memory: dict[Hashable, Any] | None = getattr(results, "memory", None)
+    if memory is None:
+        return find()
+    if key not in memory:
+        memory[key] = find()
+    found: Found = memory[key]
+    return found
 
 
 def filled_table(results: Tables, name: str, subject: str, remedy: str, needed: str | None = None) -> pd.DataFrame:
@@ -103,14 +126,16 @@ def choose_layer(results: Tables, table: pd.DataFrame, layer: str | None = None)
 
 def penultimate_layer(results: Tables, layers: Sequence[str]) -> str:
     """Of some layers in order, the one that feeds the classifier, as far as results tell."""
-    collapse = results["collapse"]
-    feeding: set[str] = set()
-    for column in ("nc4_agreement", "nc3_duality"):
-        if column in collapse:
-            feeding |= set(collapse.loc[collapse[column].notna(), "layer"])
+    feeding = once(results, "feeding layers", lambda: _feeding(results["collapse"]))
     fitting = [layer for layer in layers if layer in feeding]
     fitting = fitting or [layer for layer in layers if not _CLASSIFIERS.search(layer)] or list(layers)
     return fitting[-1]
+
+
+def _feeding(collapse: pd.DataFrame) -> set[str]:
+    """Layers that are compared with the classifier's weights."""
+    there = [column for column in ("nc4_agreement", "nc3_duality") if column in collapse]
+    return {str(layer) for column in there for layer in collapse.loc[collapse[column].notna(), "layer"].unique()}
 
 
 def layers_in_order(results: Tables, table: pd.DataFrame) -> list[str]:
@@ -156,7 +181,11 @@ def spaces_in_order(results: Tables, table: pd.DataFrame) -> list[str]:
 
 def group_counts(results: Tables) -> dict[str, int]:
     """Number of groups of every label space."""
-    spaces = results["spaces"].drop_duplicates("space") if len(results["spaces"]) else results["spaces"]
+    return dict(once(results, "group counts", lambda: _group_counts(results["spaces"])))
+
+
+def _group_counts(spaces: pd.DataFrame) -> dict[str, int]:
+    spaces = spaces.drop_duplicates("space") if len(spaces) else spaces
     return {str(name): int(count) for name, count in zip(spaces["space"], spaces["groups"], strict=True)}
 
 

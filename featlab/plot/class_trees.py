@@ -18,6 +18,7 @@ from featlab.plot.choose import (
     choose_layer,
     choose_split,
     filled_table,
+    once,
     one_of,
     some_hypernym_space,
 )
@@ -30,6 +31,10 @@ _FEW_GROUPS = 8  # as many as there are colours without an order
 
 def taxonomy_tree(results: Tables) -> Tree | None:
     """Return the hierarchy as a tree over the classes, without nodes of a single child; None where there is none."""
+    return once(results, "taxonomy tree", lambda: _taxonomy_tree(results))
+
+
+def _taxonomy_tree(results: Tables) -> Tree | None:
     document = results.parameters.get("hierarchy")
     names = [str(name) for name in results["classes"]["name"]]
     if not document or len(names) < 2:
@@ -41,6 +46,10 @@ def taxonomy_tree(results: Tables) -> Tree | None:
 
 def taxonomy_places(results: Tables) -> dict[str, int]:
     """Place of each class in the order of the hierarchy, or without one, of the classes."""
+    return once(results, "taxonomy places", lambda: _taxonomy_places(results))
+
+
+def _taxonomy_places(results: Tables) -> dict[str, int]:
     tree = taxonomy_tree(results)
     if tree is None:
         return {str(name): place for place, name in enumerate(results["classes"]["name"])}
@@ -77,6 +86,13 @@ def mean_tree(
     DataError
         When there is no tree, or its leaves cannot be named.
     """
+    key = ("tree", split, layer, epoch, metric, linkage)
+    return once(results, key, lambda: _mean_tree(results, split, layer, epoch, metric, linkage))
+
+
+def _mean_tree(
+    results: Tables, split: str | None, layer: str | None, epoch: int | None, metric: str | None, linkage: str | None
+) -> MeanTree:
     remedy = "the analysis made no linkage, which takes two classes with features of a layer; analyse again with one"
     table = filled_table(results, "linkage", "dendrogram", remedy)
     split = choose_split(table, split)
@@ -154,6 +170,10 @@ def choose_groups(results: Tables, space: str | None = None, *, places: Mapping[
     places
         What `taxonomy_places` returned, where it is known already.
     """
+    return once(results, ("groups", space), lambda: _choose_groups(results, space, places))
+
+
+def _choose_groups(results: Tables, space: str | None, places: Mapping[str, int] | None) -> Groups:
     table = results["spaces"]
     there = [str(name) for name in table["space"].unique()] if len(table) else []
     chosen = one_of("label space", space, there) if space is not None else some_hypernym_space(results, _FEW_GROUPS)

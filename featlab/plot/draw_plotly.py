@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -32,19 +33,43 @@ from featlab.plot.chart import (
     parts,
     value_colours,
 )
+from featlab.plot.digits import plain_numbers
 from featlab.plot.film import plotly_film
 from featlab.plot.palette import BAND_SHARE, GRID, INK, LAYOUT, SOFT, colour, scale_stops
-from featlab.typing import Floats
+from featlab.typing import Floats, Ints
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+
+@dataclass(frozen=True)
+class Told:
+    """Rows of a trace whose hover texts are not written yet; those of cells have places in a grid.
+
+    Attributes
+    ----------
+    mark, rows
+        The mark, and those of its rows that the trace draws, in its order.
+    shape
+        Lines and columns of the grid; empty where there is none.
+    at
+        Place of each row in the grid, counted along its lines.
+    """
+
+    mark: Mark
+    rows: pd.DataFrame
+    shape: tuple[int, ...] = ()
+    at: Ints | None = None
+
+
+Teller = Callable[[int, Told], Any]  # takes the number of the mark in the chart, and its rows
 Ends = list[Floats]  # places of a mark's rows along both axes, and those of its other channels
 Shared = dict[str, Any]
 Trace = dict[str, Any]
 
 _INCH = 96
 _TITLE, _PANEL_TITLE, _FOOT, _SIDE, _LEGEND, _LEGEND_LINE, _COLOUR_BAR = 64, 26, 62, 78, 190, 26, 110  # pixels
+_TEMPLATE = "%{customdata}<extra></extra>"
 _TOLD_CELLS = 40_000  # of more, a page would carry more words than numbers
 
 
@@ -75,13 +100,15 @@ def draw_plotly(chart: Chart, *, on_page: bool = False) -> go.Figure:
     return go.Figure(plotly_figure(chart, on_page=on_page))
 
 
-def plotly_figure(chart: Chart, *, on_page: bool = False) -> dict[str, Any]:
+def plotly_figure(chart: Chart, *, on_page: bool = False, tell: Teller | None = None) -> dict[str, Any]:
     """Describe what plotly draws as `data` and `layout`, in plain dictionaries: its objects take ten times as long.
 
     Parameters
     ----------
     chart, on_page
         As in `draw_plotly`.
+    tell
+        Writes what the rows of a trace tell on hover; by default as texts.
 
     Examples
     --------
@@ -90,16 +117,19 @@ def plotly_figure(chart: Chart, *, on_page: bool = False) -> dict[str, Any]:
     ([], '<b>Nothing</b>')
     """
     if chart.film and len(chart.panels) > 1:
-        return plotly_film(chart, partial(plotly_figure, on_page=on_page))
+        return plotly_film(chart, partial(plotly_figure, on_page=on_page, tell=tell))
     data: list[Trace] = []
     named = set(chart.legend())
     ranks = {key: 1001 + place for place, key in enumerate(chart.series)}
-    for mark in chart.marks:
+    tell = tell or _texts
+    for at, mark in enumerate(chart.marks):
         for panel, key, rows in parts(chart, mark):
             number = chart.panels.index(panel) + 1
             place = {"xaxis": f"x{number if number > 1 else ''}", "yaxis": f"y{number if number > 1 else ''}"}
             for trace in _traces(chart, panel, mark, key, rows):
                 trace.update(place | ({"legendrank": ranks[key]} if key else {}))
+                if isinstance(told := trace.get("customdata"), Told):
+                    trace["customdata"] = tell(at, told)
                 _enter(trace, chart.series.get(key), key in named and chart.legend_mark(key) is mark)
                 named -= {key} if trace.get("showlegend") else set()
                 data.append(trace)
@@ -151,11 +181,17 @@ def _told(mark: Mark, rows: pd.DataFrame) -> dict[str, Any]:
     """What a trace tells on hover: a text a row, or nothing."""
     if not mark.hover:
         return {"hoverinfo": "skip"}
-    return {"customdata": _hover(mark, rows), "hovertemplate": "%{customdata}<extra></extra>"}
+    return {"customdata": Told(mark, rows), "hovertemplate": _TEMPLATE}
 
 
-def _hover(mark: Mark, rows: pd.DataFrame) -> list[str]:
-    return [escape(text).replace("\n", "<br>") for text in hover_texts(mark, rows)]
+def _texts(_: int, told: Told) -> Any:
+    """Write hover texts, a text a row."""
+    texts = [escape(text).replace("\n", "<br>") for text in hover_texts(told.mark, told.rows)]
+    if told.at is None:
+        return texts
+    grid = np.full(math.prod(told.shape), "", dtype=object)
+    grid[told.at] = texts
+    return grid.reshape(told.shape).tolist()
 
 
 def _line(mark: Line, rows: pd.DataFrame, ends: Ends, series: Series, tints: list[str], shared: Shared) -> list[Trace]:
@@ -163,7 +199,7 @@ def _line(mark: Line, rows: pd.DataFrame, ends: Ends, series: Series, tints: lis
     look = {"color": tint, "width": mark.width * 1.2, "dash": "dash" if series.dashed else "solid"}
     symbol = {"symbol": series.symbol, "size": 6, "color": tint}
     mode = "lines+markers" if mark.markers else "lines"
-    place = {"x": _clean(ends[0]), "y": _clean(ends[1])}
+    place = {"x": plain_numbers(ends[0]), "y": plain_numbers(ends[1])}
     return [_scatter(**place, mode=mode, line=look, marker=symbol, **shared, **_told(mark, rows))]
 
 
@@ -177,8 +213,8 @@ def _band(mark: Band, rows: pd.DataFrame, ends: Ends, series: Series, tints: lis
         inside = stretch[known[stretch]]
         if len(inside):
             gap: list[float | None] = [None] if outline_x else []
-            outline_x += gap + _clean(np.concatenate([x[inside], x[inside][::-1]]))
-            outline_y += gap + _clean(np.concatenate([high[inside], low[inside][::-1]]))
+            outline_x += gap + plain_numbers(np.concatenate([x[inside], x[inside][::-1]]))
+            outline_y += gap + plain_numbers(np.concatenate([high[inside], low[inside][::-1]]))
     look = {"mode": "lines", "line": {"width": 0}, "fill": "toself", "fillcolor": _faint(tints[0])}
     area = _scatter(x=outline_x or [None], y=outline_y or [None], hoverinfo="skip", **look, **shared)
     return [area, *_hover_points(mark, rows, x, high, shared)]
@@ -196,7 +232,7 @@ def _points(
         "color": tints[0] if single else tints,
         "line": {"width": 1.6 if mark.hollow else 0},
     }
-    place = {"x": _clean(x), "y": _clean(y), "cliponaxis": False}
+    place = {"x": plain_numbers(x), "y": plain_numbers(y), "cliponaxis": False}
     told = _told(mark, rows)
     if not (mark.low and mark.high):
         return [_scatter(**place, mode="markers", marker=look, **shared, **told)]
@@ -213,7 +249,7 @@ def _points(
 
 
 def _bars(mark: Bar, rows: pd.DataFrame, ends: Ends, series: Series, tints: list[str], shared: Shared) -> list[Trace]:
-    place = {"x": _clean(ends[0]), "y": _clean(ends[1]), "width": mark.thickness}
+    place = {"x": plain_numbers(ends[0]), "y": plain_numbers(ends[1]), "width": mark.thickness}
     way = "h" if mark.along == "x" else "v"
     return [_bar(**place, orientation=way, marker={"color": tints}, **shared, **_told(mark, rows))]
 
@@ -222,7 +258,7 @@ def _words(mark: Text, rows: pd.DataFrame, ends: Ends, series: Series, tints: li
     font: dict[str, Any] = {"size": mark.size * 1.33} | ({"color": tints[0]} if mark.series else {})
     side = {"left": "middle right", "middle": "middle center", "right": "middle left"}[mark.anchor]
     words = [escape(str(text)) for text in rows[mark.text]]
-    place = {"x": _clean(ends[0]), "y": _clean(ends[1]), "cliponaxis": False, "showlegend": False}
+    place = {"x": plain_numbers(ends[0]), "y": plain_numbers(ends[1]), "cliponaxis": False, "showlegend": False}
     return [_scatter(**place, mode="text", text=words, textposition=side, textfont=font, **shared, **_told(mark, rows))]
 
 
@@ -236,9 +272,8 @@ def _cells(chart: Chart, mark: Cell, rows: pd.DataFrame, ends: Ends, shared: Sha
     told: dict[str, Any] = {"hovertemplate": "%{y}, %{x}: %{z:.4g}<extra></extra>"}
     low, high = scale.ends()
     if mark.hover and grid.size <= _TOLD_CELLS:
-        texts = np.full(grid.shape, "", dtype=object)
-        texts[at] = _hover(mark, rows)
-        told = {"customdata": texts.tolist(), "hovertemplate": "%{customdata}<extra></extra>"}
+        places = np.asarray(at[0] * len(columns) + at[1], np.int64)
+        told = {"customdata": Told(mark, rows, grid.shape, places), "hovertemplate": _TEMPLATE}
     return _heatmap(
         x=columns,
         y=lines,
@@ -293,13 +328,19 @@ def _segments(
 def _broken_lines(ends: Ends, tints: list[str], width: float, shared: Shared) -> list[Trace]:
     x, y, x2, y2 = ends
     traces = []
-    for tint, members in pd.Series(range(len(tints))).groupby(pd.Series(tints), sort=False):
-        inside = members.to_numpy()
+    members: dict[str, list[int]] = {}
+    for row, tint in enumerate(tints):
+        members.setdefault(tint, []).append(row)
+    for tint, inside in members.items():
         gap = np.full(len(inside), np.nan)
         line_x = np.column_stack([x[inside], x2[inside], gap]).ravel()[:-1]
         line_y = np.column_stack([y[inside], y2[inside], gap]).ravel()[:-1]
         look = {"color": tint, "width": width}
-        traces.append(_scatter(x=_clean(line_x), y=_clean(line_y), mode="lines", line=look, hoverinfo="skip", **shared))
+        traces.append(
+            _scatter(
+                x=plain_numbers(line_x), y=plain_numbers(line_y), mode="lines", line=look, hoverinfo="skip", **shared
+            )
+        )
     return traces
 
 
@@ -309,10 +350,10 @@ def _rectangles(
     x, y, x2, y2 = ends
     edge = {"color": "rgba(255,255,255,0.9)", "width": 1 if mark.edge else 0}
     place = {
-        "x": _clean((x + x2) / 2),
+        "x": plain_numbers((x + x2) / 2),
         "width": np.abs(x2 - x).tolist(),
-        "base": _clean(np.minimum(y, y2)),
-        "y": _clean(np.abs(y2 - y)),
+        "base": plain_numbers(np.minimum(y, y2)),
+        "y": plain_numbers(np.abs(y2 - y)),
     }
     return [_bar(**place, marker={"color": tints, "line": edge}, **shared, **_told(mark, rows))]
 
@@ -327,7 +368,7 @@ def _polygons(
     for members in shapes:
         path = outlines.setdefault(tints[members[0]], ([], []))
         for corners, line in zip((x[members], y[members]), path, strict=True):
-            line.extend(([None] if line else []) + _clean(np.append(corners, corners[0])))
+            line.extend(([None] if line else []) + plain_numbers(np.append(corners, corners[0])))
     look = {"width": 0.8 if mark.edge else 0, "color": "rgba(255,255,255,0.9)"}
     traces = [
         _scatter(x=line_x, y=line_y, mode="lines", line=look, fill="toself", fillcolor=tint, hoverinfo="skip", **shared)
@@ -356,8 +397,8 @@ def _hover_points(mark: Mark, rows: pd.DataFrame, x: Any, y: Any, shared: dict[s
         return []
     return [
         _scatter(
-            x=_clean(x),
-            y=_clean(y),
+            x=plain_numbers(x),
+            y=plain_numbers(y),
             mode="markers",
             marker={"size": 9, "opacity": 0},
             showlegend=False,
@@ -486,8 +527,3 @@ def _range(axis: Axis, span: tuple[float, float] | None) -> list[float] | None:
 def _faint(tint: str) -> str:
     red, green, blue = (int(tint[place : place + 2], 16) for place in (1, 3, 5))
     return f"rgba({red}, {green}, {blue}, {BAND_SHARE})"
-
-
-def _clean(values: Any) -> list[float | None]:
-    """Numbers without float noise, gaps as None: what a person would want to find in the page's source."""
-    return [float(f"{value:.6g}") if np.isfinite(value) else None for value in np.asarray(values, dtype=np.float64)]

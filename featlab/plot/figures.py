@@ -40,7 +40,7 @@ class Figures:
     >>> empty = pd.DataFrame({"space": [], "groups": []})
     >>> figure = Figures(Held(accuracy=table, spaces=empty, onset=pd.DataFrame())).accuracy()
     >>> [list(trace.y) for trace in figure.data][:1]
-    [[0.0, 0.5]]
+    [[0, 0.5]]
     """
 
     def __init__(self, results: Tables) -> None:

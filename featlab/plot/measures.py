@@ -10,13 +10,14 @@ import pandas as pd
 
 from featlab.errors import DataError, OptionError
 from featlab.hierarchy.labelspace import HYPONYM
-from featlab.plot.choose import Tables, choose_split, one_of, space_labels, spaces_in_order
+from featlab.plot.choose import Tables, choose_split, once, one_of, space_labels, spaces_in_order
 from featlab.results.default_score import DEFAULT_SCORE
 from featlab.results.named_values import NAMED_VALUES
 from featlab.results.registry import defined_columns
 from featlab.results.schema import TABLES, control_place_columns
 
 LOGARITHMIC = ("nc1_pinv", "nc1_trace_ratio", "nc1_cdnv")  # columns that fall over orders of magnitude
+_MEASURED_BY = ("metric", "taxonomy_distance", "linkage", "reference")
 SHARES = ("nc4_agreement", "ncc_accuracy")  # of rows
 
 
@@ -59,9 +60,13 @@ class Measure:
 
 def measure_names(results: Tables) -> list[str]:
     """Names of all measures that results hold, the default score of alignment first."""
+    return list(once(results, "measures", lambda: _measure_names(results)))
+
+
+def _measure_names(results: Tables) -> list[str]:
     names: dict[str, None] = {}
     for table in ("alignment", "evolution"):
-        names |= dict.fromkeys(results[table]["score"] if len(results[table]) else [])
+        names |= dict.fromkeys(results[table]["score"].unique() if len(results[table]) else [])
     for table in ("collapse", "geometry"):
         held = results[table]
         names |= dict.fromkeys(column for column in _columns(table) if len(held) and held[column].notna().any())
@@ -93,6 +98,10 @@ def find_measure(
     DataError
         When no table holds a measure.
     """
+    return once(results, ("measure", score, split, space), lambda: _find(results, score, split, space))
+
+
+def _find(results: Tables, score: str | None, split: str | None, space: str | None) -> Measure:
     names = measure_names(results)
     if not names:
         raise DataError("There is no measure of a layer to draw: the run holds no layer; capture one, and analyse it.")
@@ -100,12 +109,13 @@ def find_measure(
     source = next(table for table in ("alignment", "evolution", "collapse", "geometry") if _holds(results, table, name))
     table = results[source]
     column = name if source in ("collapse", "geometry") else "value"
-    rows = table if column == name else table[table["score"] == name]
+    rows = table[[each for each in _needed(column) if each in table]]
+    rows = rows if column == name else rows[table["score"] == name]
     rows = rows.dropna(subset=[column])
     chosen_split = choose_split(rows, split)
     rows = rows[rows["split"] == chosen_split]
     told = []
-    for key in ("metric", "taxonomy_distance", "linkage", "reference"):
+    for key in _MEASURED_BY:
         if key in rows and rows[key].notna().any():
             there = list(rows[key].dropna().unique())
             wanted = DEFAULT_SCORE.get(key)
@@ -128,6 +138,12 @@ def find_measure(
 
 def _columns(table: str) -> list[str]:
     return [column for column in TABLES[table].columns if column not in ("groups", "rows")]
+
+
+def _needed(column: str) -> list[str]:
+    """Columns of a table that tell of a measure: few of very many."""
+    places = control_place_columns(column) if column != "value" else ()
+    return [column, "split", "layer", "epoch", "space", *_MEASURED_BY, "null_mean", "null_std", *places]
 
 
 def _holds(results: Tables, table: str, name: str) -> bool:

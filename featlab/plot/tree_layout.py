@@ -11,6 +11,8 @@ import pandas as pd
 
 from featlab.typing import Floats, Ints
 
+_FEW = 256  # places whose pairs are compared all at once
+
 
 @dataclass(frozen=True)
 class Tree:
@@ -227,8 +229,8 @@ def crossings(places: Ints) -> int:
     >>> crossings(np.array([2, 0, 1])), crossings(np.arange(4))
     (2, 0)
     """
-    if len(places) < 2:
-        return 0
+    if len(places) <= _FEW:
+        return int(np.triu(places[:, None] > places, 1).sum())
     middle = len(places) // 2
     left, right = np.sort(places[:middle]), places[middle:]
     between = int((len(left) - np.searchsorted(left, right)).sum())

@@ -1,4 +1,6 @@
 // The data of a figure as CSV.
+import { unpackColumn } from "./told.js";
+
 // A cell that begins so is a formula to a spreadsheet.
 const FORMULA = /^[=+\-@\t\r]/;
 
@@ -13,11 +15,15 @@ function lines(rows) {
   return rows.map((row) => `${row.map(cell).join(",")}\n`).join("");
 }
 
-export function csvOfColumns(columns) {
-  const names = Object.keys(columns);
-  const count = names.length ? columns[names[0]].length : 0;
+// Rows of the marks below each other; a column that a mark lacks is empty there.
+export function csvOfRows(told) {
+  const marks = Object.values(told);
+  const names = [...new Set(marks.flatMap((mark) => Object.keys(mark.columns)))];
   const rows = [names];
-  for (let row = 0; row < count; row++) rows.push(names.map((name) => columns[name][row]));
+  for (const { columns, count } of marks) {
+    const held = names.map((name) => (columns[name] ? unpackColumn(columns[name], count) : null));
+    for (let row = 0; row < count; row++) rows.push(held.map((column) => column?.[row]));
+  }
   return lines(rows);
 }
 

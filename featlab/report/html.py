@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from html import escape
 from os import PathLike
 from pathlib import Path
@@ -26,8 +26,9 @@ from featlab.report.variants import Blobs, Choices, Figure, draw_figure, find_ch
 from featlab.version import __version__
 
 TITLE = "How the class hierarchy emerges"
-SCRIPTS = ("choices.js", "fitting.js", "csv.js", "page.js")
+SCRIPTS = ("choices.js", "fitting.js", "told.js", "csv.js", "page.js")
 _LONGEST_FACT = 160
+_LARGE = ("distances", "linkage")
 
 # The page may run and show what it carries, and ask for nothing else; plotly needs blob: to save a picture.
 _POLICY = (
@@ -69,6 +70,8 @@ def render_report(results: Tables, *, title: str = TITLE) -> str:
         for drawn in wanted:
             figures[drawn.kind] = draw_figure(results, drawn, choices, blobs)
             advance(1)
+    # The page draws these while it is still reading the others, which stand below its scripts.
+    first = sorted({figure.variants[0][1] for figure in figures.values() if figure.variants})
     sections = "".join(_section(results, question, choices, figures) for question in QUESTIONS)
     contents = "".join(f'<li><a href="#{each.name}">{escape(each.question)}</a></li>' for each in QUESTIONS)
     verdict = "".join(_answer(answer, choices) for answer in verdict_answers(results, choices))
@@ -83,9 +86,10 @@ def render_report(results: Tables, *, title: str = TITLE) -> str:
         f"{_controls(choices)}{sections}</main>\n<footer>{_footer(results)}</footer>\n"
         "<noscript><p>The figures of this page are drawn by JavaScript, which is off here.</p></noscript>\n"
         f'<script type="application/json" id="index">{_json(_index(choices, figures))}</script>\n'
-        + "".join(f'<script type="text/plain" id="blob-{n}">{text}</script>\n' for n, text in enumerate(blobs.texts))
+        + _blobs(blobs, first)
         + f"<script>{get_plotlyjs()}</script>\n"
-        + f'<script type="module">\n{_scripts()}</script>\n'
+        + f"<script>\n{_scripts()}</script>\n"
+        + _blobs(blobs, [number for number in range(len(blobs.texts)) if number not in first])
         + "</body>\n</html>\n"
     )
 
@@ -127,16 +131,25 @@ def write_report(results: Tables, path: str | PathLike[str], *, title: str = TIT
 
 
 class _Held:
-    """Results whose tables are made once: the verdict is computed whenever it is asked for."""
+    """Results whose tables are made once: the verdict is computed whenever it is asked for.
+
+    Words of the largest tables are held as categories, which are filtered many times faster. `memory` is that of
+    `featlab.plot.choose.once`.
+    """
 
     def __init__(self, results: Tables) -> None:
         self.parameters = results.parameters
         self._results = results
         self._tables: dict[str, pd.DataFrame] = {}
+        self.memory: dict[Hashable, Any] = {}
 
     def __getitem__(self, name: str) -> pd.DataFrame:
         if name not in self._tables:
-            self._tables[name] = self._results[name]
+            table = self._results[name]
+            if name in _LARGE:
+                words = [each for each in table if not pd.api.types.is_numeric_dtype(table[each])]
+                table = table.astype(dict.fromkeys(words, "category"))
+            self._tables[name] = table
         return self._tables[name]
 
 
@@ -145,9 +158,14 @@ def _file(name: str) -> str:
 
 
 def _scripts() -> str:
-    """Join the modules to one, which imports nothing."""
+    """Join the modules to one script, which imports nothing and runs at once: a module waits for the whole page."""
     joint = "".join(_file(name) for name in SCRIPTS)
-    return re.sub(r"^export (?=function )|^import .*;\n", "", joint, flags=re.MULTILINE)
+    own = re.sub(r"^export (?=function )|^import .*;\n", "", joint, flags=re.MULTILINE)
+    return f'(() => {{\n"use strict";\n{own}}})();\n'
+
+
+def _blobs(blobs: Blobs, numbers: Iterable[int]) -> str:
+    return "".join(f'<script type="text/plain" id="blob-{n}">{blobs.texts[n]}</script>\n' for n in numbers)
 
 
 def _json(value: Any) -> str:
@@ -231,7 +249,7 @@ def _figure(figure: Figure) -> str:
         f'<div class="tools">{scores}<button type="button" class="csv" '
         f'aria-label="Data as CSV: {escape(about)}">Data as CSV</button></div>\n'
         f'<p class="note soft" role="status"></p>\n'
-        '<div class="canvas"></div>\n'
+        f'<div class="canvas" style="--tall: {figure.first["height"]}px"></div>\n'
         f'<figcaption>How to read: <span class="how">{escape(figure.first["how"])}</span></figcaption></figure>\n'
     )
 

@@ -1,13 +1,16 @@
 // The page: draws each figure for the reader's choices when it comes near, and keeps them in the address.
 import { closestVariant, readChoices, writeChoices } from "./choices.js";
-import { csvOfCells, csvOfColumns } from "./csv.js";
+import { csvOfCells, csvOfRows } from "./csv.js";
 import { fitFigure, isNarrow } from "./fitting.js";
+import { tellOnHover, unfoldCells } from "./told.js";
 
 const index = JSON.parse(document.getElementById("index").textContent);
 const form = document.getElementById("choices");
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 const PRINTED = 680; // pixels that a page of A4 has room for
-const shown = new Map(); // of each kind, what is drawn: blob, text, div
+const shown = new Map(); // of each kind that is drawn: which variant, how wide, in which light, and its text
+const ready = new Map(); // of each kind, the variant of the current choices, unpacked or on its way: blob, text, coming
+const near = new Set(); // kinds that are on the screen, or little beyond it
 const texts = new Map(); // a few variants, unpacked
 const KEPT = 24;
 let choice = readChoices(window.location.hash, index);
@@ -19,9 +22,20 @@ function tones(printing = false) {
   return printing ? light : { ink: tone("ink"), soft: tone("soft"), card: tone("card") };
 }
 
+// What a variant is packed in. The page is drawn while the rest of it is still read.
+async function packed(blob) {
+  const id = `blob-${blob}`;
+  if (!document.getElementById(id) && document.readyState === "loading") {
+    await new Promise((resolve) => {
+      document.addEventListener("DOMContentLoaded", resolve, { once: true });
+    });
+  }
+  return document.getElementById(id).textContent;
+}
+
 async function unpack(blob) {
   if (texts.has(blob)) return texts.get(blob);
-  const bytes = Uint8Array.from(atob(document.getElementById(`blob-${blob}`).textContent), (c) => c.charCodeAt(0));
+  const bytes = Uint8Array.from(atob(await packed(blob)), (c) => c.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   const text = await new Response(stream).text();
   if (texts.size >= KEPT) texts.delete(texts.keys().next().value);
@@ -35,7 +49,9 @@ function place(kind) {
 
 function draw(kind, text, width, colours) {
   const canvas = place(kind).querySelector(".canvas");
-  const variant = fitFigure(text, width, colours);
+  const variant = fitFigure(text.slice(text.indexOf("\n")), width, colours);
+  tellOnHover(variant);
+  unfoldCells(variant.figure);
   const config = {
     displaylogo: false,
     responsive: false,
@@ -44,12 +60,12 @@ function draw(kind, text, width, colours) {
   };
   Plotly.react(canvas, { ...variant.figure, config });
   canvas.style.minHeight = "0";
-  name(canvas, `${variant.title}, ${variant.subtitle}`);
-  return variant;
+  name(canvas, place(kind));
 }
 
 // Of the layers of a picture the first bears its name; the numbers are in the tables beside it, and in its data.
-function name(canvas, label) {
+function name(canvas, figure) {
+  const label = ["h3", ".of"].map((part) => figure.querySelector(part).textContent).join(", ");
   canvas.querySelectorAll(".main-svg").forEach((picture, place) => {
     if (place) picture.setAttribute("aria-hidden", "true");
     else {
@@ -59,9 +75,9 @@ function name(canvas, label) {
   });
 }
 
-function note(kind, fitting) {
+function note(kind, missed) {
   const figure = index.figures[kind];
-  const named = fitting.missed.filter((name) => name !== "epoch" || figure.variants.length > 1);
+  const named = missed.filter((name) => name !== "epoch" || figure.variants.length > 1);
   if (!named.length) return "";
   const options = figure.follows.map((name) => {
     const value = name === "score" ? choice.scores[kind] : choice[name];
@@ -70,52 +86,75 @@ function note(kind, fitting) {
   return `Not on this page for the chosen ${named.join(" and ")}; the nearest is drawn. featlab plot run.results ${kind}${options.join("")}`;
 }
 
-async function show(kind) {
-  const fitting = closestVariant(index.figures[kind], kind, choice);
+// Title and words of a variant: its first line. Its figure, the second one, is parsed when it is drawn.
+function head(kind, text) {
+  const said = JSON.parse(text.slice(0, text.indexOf("\n")));
   const figure = place(kind);
-  const width = Math.floor(figure.clientWidth);
-  const key = `${fitting.blob}/${width}/${dark.matches}`;
-  figure.querySelector(".note").textContent = note(kind, fitting);
-  if (shown.get(kind)?.key === key) return;
-  shown.set(kind, { key });
+  figure.querySelector("h3").textContent = said.title;
+  figure.querySelector(".of").textContent = said.subtitle;
+  figure.querySelector(".how").textContent = said.how;
+}
+
+// The variant of a kind for the current choices, unpacked; nothing where others were chosen meanwhile.
+function prepare(kind) {
+  const { blob, missed } = closestVariant(index.figures[kind], kind, choice);
+  place(kind).querySelector(".note").textContent = note(kind, missed);
+  if (ready.get(kind)?.blob === blob) return ready.get(kind).coming;
+  const mine = { blob };
+  ready.set(kind, mine);
+  mine.coming = unpack(blob).then((text) => {
+    if (ready.get(kind) !== mine) return null;
+    mine.text = text;
+    head(kind, text);
+    return mine;
+  });
+  return mine.coming;
+}
+
+// Draws a kind where it differs from what is there.
+async function show(kind) {
+  const figure = place(kind);
   figure.classList.add("waiting");
-  const text = await unpack(fitting.blob);
-  if (shown.get(kind).key !== key) return; // another choice came meanwhile
-  const variant = draw(kind, text, width, tones());
-  shown.set(kind, { key, text });
-  figure.querySelector("h3").textContent = variant.title;
-  figure.querySelector(".of").textContent = variant.subtitle;
-  figure.querySelector(".how").textContent = variant.how;
-  figure.dataset.drawn = key;
+  const found = await prepare(kind);
+  if (!found || ready.get(kind) !== found) {
+    if (!near.has(kind)) figure.classList.remove("waiting"); // else it is being prepared for the newer choices
+    return;
+  }
+  const width = Math.floor(figure.clientWidth);
+  const key = `${found.blob}/${width}/${dark.matches}`;
+  if (shown.get(kind)?.key !== key) {
+    draw(kind, found.text, width, tones());
+    shown.set(kind, { key, text: found.text });
+    figure.dataset.drawn = key;
+  }
   figure.classList.remove("waiting");
 }
 
-const seen = new Set();
+// A figure is drawn when it comes near.
 const watcher = new IntersectionObserver(
   (entries) => {
-    for (const entry of entries.filter((each) => each.isIntersecting)) {
-      watcher.unobserve(entry.target);
-      see(entry.target.dataset.kind);
+    for (const { target, isIntersecting } of entries) {
+      const kind = target.dataset.kind;
+      if (!isIntersecting) near.delete(kind);
+      else {
+        near.add(kind);
+        show(kind);
+      }
     }
   },
   { rootMargin: "600px" },
 );
 
-function see(kind) {
-  seen.add(kind);
-  return show(kind);
-}
-
-// Figures far below are drawn when the page has nothing else to do: they are there when it is printed.
-async function drawRest() {
+// Figures far away are unpacked when the page has nothing else to do: they can be drawn at once when it is printed.
+async function prepareRest() {
+  const mine = choice;
   for (const kind of Object.keys(index.figures)) {
-    if (seen.has(kind)) continue;
     await new Promise((resolve) => {
-      setTimeout(resolve, 30);
+      setTimeout(resolve);
     });
-    await see(kind);
+    await prepare(kind);
   }
-  document.documentElement.dataset.complete = "yes";
+  if (mine === choice) document.documentElement.dataset.complete = "yes";
 }
 
 function answers() {
@@ -150,7 +189,9 @@ function controls() {
 function apply() {
   controls();
   answers();
-  return Promise.all([...seen].map(show));
+  delete document.documentElement.dataset.complete;
+  later(prepareRest);
+  return Promise.all([...near].map(show));
 }
 
 function keep() {
@@ -162,6 +203,7 @@ function keep() {
 
 function choose(event) {
   const field = event.target;
+  choice = { ...choice, scores: { ...choice.scores } };
   if (field.name === "score") choice.scores[field.dataset.kind] = field.value;
   else choice[field.name] = field.name === "epoch" ? index.choices.epoch[Number(field.value)] : field.value;
   keep();
@@ -169,26 +211,37 @@ function choose(event) {
 }
 
 async function download(kind) {
-  await see(kind);
-  const { csv, figure } = JSON.parse(shown.get(kind).text);
-  const text = csv ? csvOfColumns(csv) : csvOfCells(figure);
+  const text = await unpack(closestVariant(index.figures[kind], kind, choice).blob);
+  const { csv, told, figure } = JSON.parse(text.slice(text.indexOf("\n")));
+  unfoldCells(figure);
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
+  link.href = URL.createObjectURL(new Blob([csv ? csvOfRows(told) : csvOfCells(figure)], { type: "text/csv" }));
   link.download = `${kind}.csv`;
   link.click();
   URL.revokeObjectURL(link.href);
 }
 
-function print(printing) {
-  for (const [kind, { text }] of shown) {
-    if (text) draw(kind, text, printing ? PRINTED : Math.floor(place(kind).clientWidth), tones(printing));
+// Printing draws all figures of the current choices, as wide as paper is; afterwards the screen is as it was.
+function print() {
+  for (const [kind, { text }] of ready) if (text) draw(kind, text, PRINTED, tones(true));
+}
+
+function unprint() {
+  for (const kind of ready.keys()) {
+    const canvas = place(kind).querySelector(".canvas");
+    const before = shown.get(kind);
+    if (before) draw(kind, before.text, Math.floor(place(kind).clientWidth), tones());
+    else {
+      Plotly.purge(canvas);
+      canvas.style.minHeight = "";
+    }
   }
 }
 
-let waiting = 0;
+const waiting = new Map();
 function later(act) {
-  clearTimeout(waiting);
-  waiting = setTimeout(act, 150);
+  clearTimeout(waiting.get(act));
+  waiting.set(act, setTimeout(act, 150));
 }
 
 form?.addEventListener("submit", (event) => event.preventDefault());
@@ -212,11 +265,12 @@ window.addEventListener("hashchange", () => {
 });
 window.addEventListener("resize", () => later(apply));
 dark.addEventListener("change", apply);
-window.addEventListener("beforeprint", () => print(true));
-window.addEventListener("afterprint", () => print(false));
+window.addEventListener("beforeprint", print);
+window.addEventListener("afterprint", unprint);
 
 if (form && window.innerWidth < 600) form.querySelector("details").open = false;
 controls();
 answers();
 for (const kind of Object.keys(index.figures)) watcher.observe(place(kind));
-setTimeout(drawRest, 300);
+if (document.readyState === "complete") later(prepareRest);
+else window.addEventListener("load", () => later(prepareRest));

@@ -10,9 +10,8 @@ import base64
 import gzip
 import itertools
 import json
-import string
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,8 +27,10 @@ from featlab.plot.choose import (
     space_labels,
     spaces_in_order,
 )
-from featlab.plot.draw_plotly import plotly_figure
+from featlab.plot.digits import plain_numbers
+from featlab.plot.draw_plotly import Told, plotly_figure
 from featlab.plot.registry import make_chart
+from featlab.report.told import run_of, told_rows
 
 if TYPE_CHECKING:
     from featlab.plot.chart import Chart, Mark
@@ -45,6 +46,7 @@ _DROPPED = (("space",), ("layer",), ("space", "layer"))  # what a figure does wi
 _WEIGHTS = {"split": 1.2, "score": 1.5}
 
 Options = dict[str, Any]
+Key = tuple[tuple[str, Any], ...]
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ class Choices:
 class Figure:
     """A kind, drawn: variants as (values of `follows`, number of a blob), the default first.
 
-    `reason` says why there is none. `complete` is False where the budget left combinations out.
+    `reason` says why there is none. `complete` is False where the budget left combinations out. `first` is what is
+    said of the default, and its height in pixels.
     """
 
     kind: str
@@ -171,7 +174,8 @@ def draw_figure(results: Tables, drawn: Drawn, choices: Choices, blobs: Blobs) -
     blobs
         Takes what is drawn.
     """
-    scores = _scores(results, drawn, choices)
+    made: dict[Key, tuple[Chart, Options]] = {}
+    scores = _scores(results, drawn, choices, made)
     values: list[Sequence[Any]] = [
         [score for score, _ in scores] if name == "score" else getattr(choices, name) or (None,)
         for name in drawn.follows
@@ -182,7 +186,7 @@ def draw_figure(results: Tables, drawn: Drawn, choices: Choices, blobs: Blobs) -
         itertools.product(*values),
         key=lambda each: sum(w for w, a, b in zip(weights, each, starts, strict=True) if a != b),
     )
-    told: dict[tuple[tuple[str, Any], ...], int] = {}
+    told: dict[Key, int] = {}
     variants: list[tuple[tuple[Any, ...], int]] = []
     first: dict[str, str] = {}
     taken = 0
@@ -193,19 +197,20 @@ def draw_figure(results: Tables, drawn: Drawn, choices: Choices, blobs: Blobs) -
             name: value for name, value in zip(drawn.follows, combination, strict=True) if value not in (None, "")
         }
         try:
-            chart, used = _chart(results, drawn.kind, options)
+            chart, used = made.get(_key(options)) or _chart(results, drawn.kind, options)
         except DataError as reason:
             if not number:
                 return Figure(drawn.kind, drawn.follows, (), (), True, str(reason))
             continue
         except OptionError:
             continue
-        key = tuple(sorted(used.items()))
+        key = _key(used)
         if key not in told:
             before = len(blobs.texts)
-            told[key] = blobs.add(variant_text(chart))
+            said, held = _described(chart)
+            told[key] = blobs.add(f"{_json(said)}\n{_json(held)}")
             taken += sum(map(len, blobs.texts[before:]))
-        first = first or {"title": chart.title, "subtitle": chart.subtitle, "how": chart.how}
+            first = first or said | {"height": str(round(held["figure"]["layout"]["height"]))}
         variants.append((combination, told[key]))
     if not variants:
         return Figure(drawn.kind, drawn.follows, (), (), True, "There is nothing to draw.")
@@ -228,13 +233,20 @@ def _chart(results: Tables, kind: str, options: Options) -> tuple[Chart, Options
     raise OptionError(f"there is no figure {kind!r} of these choices.")
 
 
-def _scores(results: Tables, drawn: Drawn, choices: Choices) -> list[tuple[str | None, str]]:
-    """Scores of a kind that these results hold."""
+def _key(options: Options) -> Key:
+    return tuple(sorted(options.items()))
+
+
+def _scores(
+    results: Tables, drawn: Drawn, choices: Choices, made: dict[Key, tuple[Chart, Options]]
+) -> list[tuple[str | None, str]]:
+    """Scores of a kind that these results hold; the charts that were tried are kept in `made`."""
     options = {name: choices.start[name] for name in drawn.follows if choices.start.get(name)}
     found: list[tuple[str | None, str]] = []
     for score, label in drawn.scores:
         try:
-            _chart(results, drawn.kind, options | ({"score": score} if score else {}))
+            tried = options | ({"score": score} if score else {})
+            made[_key(tried)] = _chart(results, drawn.kind, tried)
         except OptionError:
             continue
         except DataError:
@@ -245,48 +257,63 @@ def _scores(results: Tables, drawn: Drawn, choices: Choices) -> list[tuple[str |
 
 
 def variant_text(chart: Chart) -> str:
-    """Write a chart as the page reads it: title, plotly's figure, and the data behind it.
+    """Write a chart as the page reads it, in two lines of JSON: what is said of it; plotly's figure and its rows.
+
+    `told` holds the rows of the marks by number: what is told of each on hover, and their columns. A trace names its
+    rows. `csv` is False where the rows are cells too many to be carried twice.
 
     Examples
     --------
     >>> from featlab.plot.chart import Chart
-    >>> sorted(json.loads(variant_text(Chart("Nothing"))))
-    ['csv', 'figure', 'how', 'subtitle', 'title']
+    >>> [sorted(json.loads(line)) for line in variant_text(Chart("Nothing")).splitlines()]
+    [['how', 'subtitle', 'title'], ['csv', 'figure', 'told']]
     """
-    figure = plotly_figure(chart, on_page=True)
+    return "\n".join(map(_json, _described(chart)))
+
+
+def _described(chart: Chart) -> tuple[dict[str, str], dict[str, Any]]:
+    drawn = replace(chart, marks=tuple(_numbered(mark) for mark in chart.marks))
+    asked: set[int] = set()
+
+    def tell(number: int, told: Told) -> dict[str, Any]:
+        asked.add(number)
+        grid = {} if told.at is None else {"shape": told.shape, "at": run_of(told.at)}
+        return {"mark": number, "rows": run_of(told.rows.index.to_numpy()), **grid}
+
+    figure = plotly_figure(drawn, on_page=True, tell=tell)
     del figure["layout"]["template"]  # a name that plotly.js does not know
-    said = {"title": chart.title, "subtitle": chart.subtitle, "how": chart.how, "csv": _columns(chart)}
-    return json.dumps({**said, "figure": figure}, default=_values, ensure_ascii=False, separators=(",", ":"))
+    told = [number for number, mark in enumerate(chart.marks) if mark.hover] or list(range(len(chart.marks)))
+    csv = len(told) > 0 and sum(len(chart.marks[number].data) for number in told) <= _MOST_ROWS
+    carried = {number: told_rows(chart.marks[number]) for number in told if csv or number in asked}
+    said = {"title": chart.title, "subtitle": chart.subtitle, "how": chart.how}
+    return said, {"csv": csv, "told": carried, "figure": figure}
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, default=_values, ensure_ascii=False, separators=(",", ":"))
+
+
+def _numbered(mark: Mark) -> Mark:
+    """A mark with the columns that are drawn alone, its rows numbered."""
+    ends = [getattr(mark, name, None) for name in ("low", "high")]
+    names = dict.fromkeys([*mark.columns(), *(name for name in ends if name)])
+    data = mark.data[list(names)]
+    data.index = pd.RangeIndex(len(data))
+    return replace(mark, data=data)
 
 
 def _values(array: Any) -> Any:
-    """Return the values of an array, numbers with four digits, which colours do not tell apart; NaN is null."""
+    """Return the values of an array, numbers with four digits, which colours do not tell apart; NaN is null.
+
+    Of a symmetric matrix, such as one of distances, the half from the diagonal on is enough.
+
+    Examples
+    --------
+    >>> _values(np.array([[0.0, 2.0], [2.0, 0.0]])), _values(np.array([[0.0, 2.0], [1.0, 0.0]]))
+    ({'size': 2, 'half': [0, 2, 0]}, [[0, 2], [1, 0]])
+    """
     if isinstance(array, np.generic):
         return array.item()
-    if array.ndim > 1:
-        return [_values(row) for row in array]
-    return [float(f"{value:.4g}") if np.isfinite(value) else None for value in array.tolist()]
-
-
-def _columns(chart: Chart) -> dict[str, list[Any]] | None:
-    """Data of a figure by column; None where they are cells too many to be carried twice."""
-    marks = [mark for mark in chart.marks if mark.hover] or list(chart.marks)
-    frames = [mark.data[list(dict.fromkeys(_named(mark)))] for mark in marks]
-    if not frames or sum(map(len, frames)) > _MOST_ROWS:
-        return None
-    table = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
-    return {str(name): [_plain(value) for value in table[name].tolist()] for name in table.columns}
-
-
-def _named(mark: Mark) -> Iterator[str]:
-    """Columns that a mark draws or tells of."""
-    told = [name for _, name, _, _ in string.Formatter().parse(mark.hover) if name]
-    yield from told
-    yield from (name for name in mark.columns() if name in mark.data and name not in (mark.series, mark.panel))
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as JSON knows it, a number with six digits."""
-    if isinstance(value, float | np.floating):
-        return float(f"{value:.6g}") if np.isfinite(value) else None
-    return value if value is None or isinstance(value, int | str | bool) else str(value)
+    if array.ndim == 2 and np.array_equal(array, array.T, equal_nan=True):
+        return {"size": len(array), "half": plain_numbers(array[np.triu_indices(len(array))], 4)}
+    return plain_numbers(array, 4)

@@ -55,6 +55,8 @@ def make_chart(
     known = [column for column in TABLES["collapse"].columns if column not in ("groups", "rows")]
     scores = [score] if isinstance(score, str) else list(score or _PROPERTIES)
     columns = [str(one_of("collapse column", name, known)) for name in scores]
+    places = {place for column in columns for place in control_place_columns(column)}
+    table = table[[name for name in table if name in {"split", "layer", "space", "epoch", *columns, *places}]]
     split = choose_split(table, split)
     table = table[table["split"] == split]
     layer = choose_layer(results, table, layer)

@@ -9,10 +9,21 @@ const APART = 15; // from one slanted label to the next
 const LETTER = 6.6;
 const INK = "#1f2328";
 const SOFT = "#59636e";
+const IN_DARK = { "#00606C": "#28F08C", "#A8240C": "#B43C50", "#9000C0": "#F0C8F0" }; // as palette.py has them
+const BAND = 0.18; // how much of its colour a band has on paper
+const BAND_IN_DARK = 0.36;
 
-// Words and lines in the ink of paper take that of the page.
+// Words and lines in the ink of paper take that of the page, and what is dim in the dark a lighter colour.
 function recolour(text, tones) {
-  return text.replaceAll(`"${SOFT}"`, JSON.stringify(tones.soft)).replaceAll(`"${INK}"`, JSON.stringify(tones.ink));
+  const pairs = Object.entries({ [SOFT]: tones.soft, [INK]: tones.ink, ...(tones.dark ? IN_DARK : {}) });
+  return pairs.reduce((told, [from, to]) => told.replaceAll(`"${from}"`, JSON.stringify(to)), text);
+}
+
+function paintBands(data, tones) {
+  if (!tones.dark) return;
+  for (const trace of data) {
+    if (trace.fillcolor) trace.fillcolor = trace.fillcolor.replace(`, ${BAND})`, `, ${BAND_IN_DARK})`);
+  }
 }
 
 function axes(layout, letter) {
@@ -162,6 +173,7 @@ export function fitFigure(text, width, tones) {
   const variant = JSON.parse(recolour(text, tones));
   const { data, layout } = variant.figure;
   paint(layout, tones);
+  paintBands(data, tones);
   if (isNarrow(width)) narrow(data, layout, width);
   else clear(layout);
   layout.width = width;

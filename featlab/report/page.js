@@ -15,8 +15,8 @@ let choice = readChoices(window.location.hash, index);
 function tones(printing = false) {
   const css = getComputedStyle(document.documentElement);
   const tone = (name) => css.getPropertyValue(`--${name}`).trim();
-  const light = { ink: "#1f2328", soft: "#59636e", card: "#f6f8fa" };
-  return printing ? light : { ink: tone("ink"), soft: tone("soft"), card: tone("card") };
+  const light = { ink: "#1f2328", soft: "#59636e", card: "#f6f8fa", dark: false };
+  return printing ? light : { ink: tone("ink"), soft: tone("soft"), card: tone("card"), dark: dark.matches };
 }
 
 async function unpack(blob) {
@@ -40,7 +40,9 @@ function draw(kind, text, width, colours) {
     displaylogo: false,
     responsive: false,
     displayModeBar: isNarrow(width) ? false : "hover",
-    modeBarButtonsToRemove: ["lasso2d", "select2d"],
+    // Newer releases of plotly offer to send a figure to a server of theirs.
+    plotlyServerURL: "",
+    modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d", "sendChartToCloud", "sendDataToCloud"],
   };
   Plotly.react(canvas, { ...variant.figure, config });
   canvas.style.minHeight = "0";

@@ -394,7 +394,8 @@ def _layout(chart: Chart, *, on_page: bool) -> dict[str, Any]:
         | ({"x": 1.02 + bar / across} if bar and not below else {}),
         "barmode": "overlay",
         "bargap": 0,
-        "meta": {"between": between},  # pixels below each row of panels
+        # Pixels below each row of panels, and the room for words, by what they are drawn as.
+        "meta": {"between": between, "rooms": _rooms(chart)},
         "annotations": [],
     }
     if not on_page:
@@ -433,6 +434,16 @@ def _layout(chart: Chart, *, on_page: bool) -> dict[str, Any]:
             title |= {"xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "bottom"}
             layout["annotations"].append(title | {"x": domains[0][0], "y": domains[1][1]})
     return layout
+
+
+def _rooms(chart: Chart) -> dict[str, float]:
+    """Width along x that is free for the words of a mark, by the name of its traces."""
+    return {
+        mark_name(mark, panel, key): mark.room
+        for mark in chart.marks
+        if isinstance(mark, Text) and mark.room is not None
+        for panel, key, _ in parts(chart, mark)
+    }
 
 
 def _room_for_labels(chart: Chart) -> int:

@@ -7,6 +7,7 @@ const FILM = 92; // of buttons and slider
 const BAR = 74; // of a lying bar of colours
 const APART = 15; // from one slanted label to the next
 const LETTER = 6.6;
+const FEWEST = 7; // letters of a shortened word
 const INK = "#1f2328";
 const SOFT = "#59636e";
 const IN_DARK = { "#00606C": "#28F08C", "#A8240C": "#B43C50", "#9000C0": "#F0C8F0" }; // as palette.py has them
@@ -112,16 +113,28 @@ function cut(layout, width) {
   const most = Math.floor((0.3 * width) / LETTER);
   for (const name of axes(layout, "y")) {
     const axis = layout[name];
-    if (axis.ticktext) axis.ticktext = axis.ticktext.map((text) => shorten(text, most));
+    if (axis.ticktext && axis.showticklabels !== false) axis.ticktext = axis.ticktext.map((text) => shorten(text, most));
   }
   for (const name of axes(layout, "x")) {
     const axis = layout[name];
-    if (!axis.ticktext) continue;
+    if (!axis.ticktext || axis.showticklabels === false) continue; // names that are told on hover stay
     const [low, high] = axis.domain ?? [0, 1];
     const step = Math.ceil((axis.ticktext.length * APART) / (0.65 * width * (high - low)));
     const kept = (_, place) => place % step === 0;
     Object.assign(axis, { ticktext: axis.ticktext.filter(kept), tickvals: axis.tickvals.filter(kept) });
     axis.ticktext = axis.ticktext.map((text) => shorten(text, most));
+  }
+}
+
+// Words inside a plot are cut to the room that they have, and left out where that is for a few letters.
+function trim(data, layout, width) {
+  const { rooms } = layout.meta;
+  for (const trace of data) {
+    if (trace.mode !== "text" || rooms?.[trace.meta] === undefined) continue;
+    const { domain = [0, 1], range } = layout[(trace.xaxis ?? "x").replace("x", "xaxis")];
+    const wide = (width - layout.margin.l - layout.margin.r) * (domain[1] - domain[0]);
+    const most = Math.floor((rooms[trace.meta] * wide) / Math.abs(range[1] - range[0]) / (0.57 * trace.textfont.size));
+    trace.text = trace.text.map((text) => (text.length > most && most < FEWEST ? "" : shorten(text, most)));
   }
 }
 
@@ -153,9 +166,25 @@ function lay(data, layout) {
   }
 }
 
+// A map with one unit on both axes is no higher than wide.
+function square(layout, width) {
+  if (!layout.yaxis?.scaleanchor) return;
+  const { l, r, t, b } = layout.margin;
+  layout.height = Math.min(layout.height, width - l - r + t + b);
+}
+
+// An axis whose names are told on hover has its title at the other one, too: at the side it would cover the plot.
+function untitle(layout) {
+  for (const name of axes(layout, "y")) {
+    if (layout[name].showticklabels === false) layout[name].title = { text: "" };
+  }
+}
+
 function narrow(data, layout, width) {
   layout.margin = { ...layout.margin, l: 12, r: 14 };
   stack(layout, width);
+  square(layout, width);
+  untitle(layout);
   unlabel(data);
   cut(layout, width);
   lay(data, layout);
@@ -176,6 +205,7 @@ export function fitFigure(text, width, tones) {
   paintBands(data, tones);
   if (isNarrow(width)) narrow(data, layout, width);
   else clear(layout);
+  trim(data, layout, width);
   layout.width = width;
   layout.autosize = false;
   return variant;

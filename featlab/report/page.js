@@ -67,9 +67,9 @@ function note(kind, fitting) {
   if (!named.length) return "";
   const options = figure.follows.map((name) => {
     const value = name === "score" ? choice.scores[kind] : choice[name];
-    return value ? ` --${name} ${/^[\w.-]+$/.test(value) ? value : JSON.stringify(value)}` : "";
+    return value ? ` --${name} ${/^[\w.-]+$/.test(value) ? value : `'${value.replaceAll("'", `'"'"'`)}'`}` : "";
   });
-  return `Not on this page for the chosen ${named.join(" and ")}; the nearest is drawn. featlab plot run.results ${kind}${options.join("")}`;
+  return `Not on this page for the chosen ${named.join(" and ")}; the nearest is drawn. featlab plot ${index.source} ${kind}${options.join("")}`;
 }
 
 async function show(kind) {

@@ -68,7 +68,7 @@ def make_chart(
         left -= (_GAP + _STRIP) * count
         marks.append(strip(keys, left, left + _STRIP * count))
         if not named:
-            marks += stretch_names(keys, left - _GAP * count, but=MIXED)
+            marks += stretch_names(keys, left - _GAP * count, _NAMES * count, but=MIXED)
             left -= _NAMES * count
     right = count - 0.5
     told = "ordered by the hierarchy"

@@ -40,7 +40,8 @@ _LEVELS = (
 _COLLAPSE = (
     f"{_HALF_WAY} The range is that of the differences to random groups of the same sizes, in epochs; p is the share "
     "of them, the label space among them, that came as early: near 1 for what came later. Undecided: the range holds "
-    "0, or the course gives no ground for a claim, such as one that turned back. No course: it did not move, or the wrong way."
+    "0, or the course gives no ground for a claim, such as one that turned back. No course: it did not move, or the "
+    "wrong way."
 )
 _ALIGNMENT = (
     "p of the change is over shuffled classes. A layer whose last interval begins at 0 cannot be told from the first "
@@ -375,8 +376,8 @@ def _rows(table: str, by: str = "", **where: Any) -> str:
 
     Examples
     --------
-    >>> _rows("onset", "-epoch", fraction=0.5, space="it's")
-    'onset --where \'fraction == 0.5 and space == "it\\'"\\'"\\'s"\' --sort=-epoch'
+    >>> print(_rows("onset", "-epoch", fraction=0.5, space="kind"))
+    onset --where 'fraction == 0.5 and space == "kind"' --sort=-epoch
     """
     held = " and ".join(f"{name} == {json.dumps(value, ensure_ascii=False)}" for name, value in where.items())
     return f"{table} --where {shlex.quote(held)}" + (f" --sort={by}" if by else "")

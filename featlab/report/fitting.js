@@ -4,9 +4,10 @@ const PANEL = 300; // least width of one of several panels
 const TITLE = 26;
 const TOOLBAR = 16;
 const FILM = 92; // of buttons and slider
-const BAR = 74; // of a lying bar of colours
+const BAR = 56; // of a lying bar of colours
 const APART = 15; // from one slanted label to the next
 const LETTER = 6.6;
+const LINE = 17;
 const FEWEST = 7; // letters of a shortened word
 const INK = "#1f2328";
 const SOFT = "#59636e";
@@ -113,7 +114,8 @@ function cut(layout, width) {
   const most = Math.floor((0.3 * width) / LETTER);
   for (const name of axes(layout, "y")) {
     const axis = layout[name];
-    if (axis.ticktext && axis.showticklabels !== false) axis.ticktext = axis.ticktext.map((text) => shorten(text, most));
+    if (axis.ticktext && axis.showticklabels !== false)
+      axis.ticktext = axis.ticktext.map((text) => shorten(text, most));
   }
   for (const name of axes(layout, "x")) {
     const axis = layout[name];
@@ -147,22 +149,31 @@ function foot(data, layout, width) {
   const below = between + (layout.sliders ? FILM : 0) + legend;
   layout.height += below - layout.margin.b;
   layout.margin.b = below;
-  const place = { orientation: "h", x: 0, xanchor: "left", y: 0, yanchor: "bottom", yref: "container" };
-  layout.legend = { ...layout.legend, ...place };
+  const place = { orientation: "h", x: 0, xanchor: "left", xref: "container" };
+  const low = { y: 0, yanchor: "bottom", yref: "container" };
+  layout.legend = { ...layout.legend, ...place, ...low };
   const tall = layout.height - layout.margin.t - below;
   for (const each of layout.sliders ?? []) Object.assign(each, { x: 0.32, len: 0.68, y: -between / tall });
   for (const each of layout.updatemenus ?? []) each.y = -between / tall;
 }
 
-// Bars of colours lie above the plot.
+function barOf(trace) {
+  return trace.colorbar ?? trace.marker?.colorbar;
+}
+
+// Bars of colours lie above the plot, their titles over them. They are placed within the container, and without titles
+// of their own: beside the plot they would move that and not the titles of its axes, and plotly misplaces theirs here.
 function lay(data, layout) {
   for (const trace of data) {
-    const bar = trace.colorbar ?? trace.marker?.colorbar;
+    const bar = barOf(trace);
     if (!bar) continue;
-    Object.assign(bar, { orientation: "h", x: 0, xanchor: "left", y: 1, yanchor: "bottom", len: 1 });
-    bar.title = { ...bar.title, side: "top" };
-    layout.height += Math.max(0, BAR - layout.margin.t);
-    layout.margin.t = Math.max(layout.margin.t, BAR);
+    const place = { x: 0, xanchor: "left", len: 1, yanchor: "top", yref: "container", xpad: 0, ypad: 0 };
+    const title = { text: bar.title.text, font: bar.title.font, showarrow: false };
+    const above = { xref: "paper", yref: "paper", x: 0, y: 1, xanchor: "left", yanchor: "bottom", yshift: BAR - 20 };
+    layout.annotations = [...(layout.annotations ?? []), { ...title, ...above }];
+    Object.assign(bar, { orientation: "h", ...place, title: { text: "" } });
+    layout.height += BAR - layout.margin.t;
+    layout.margin.t = BAR;
   }
 }
 
@@ -180,8 +191,25 @@ function untitle(layout) {
   }
 }
 
+// A title that is longer than its axis, beside names that take their share of the width, has two lines.
+function wrap(layout, width) {
+  let wrapped = 0;
+  for (const name of axes(layout, "x")) {
+    const text = layout[name].title?.text ?? "";
+    if (text.length * LETTER < 0.62 * width) continue;
+    const middle = text.lastIndexOf(" ", Math.ceil(text.length / 2));
+    if (middle < 0) continue;
+    layout[name].title.text = `${text.slice(0, middle)}<br>${text.slice(middle + 1)}`;
+    wrapped = LINE;
+  }
+  layout.meta.between += wrapped;
+  layout.margin.b += wrapped;
+  layout.height += wrapped;
+}
+
 function narrow(data, layout, width) {
   layout.margin = { ...layout.margin, l: 12, r: 14 };
+  wrap(layout, width);
   stack(layout, width);
   square(layout, width);
   untitle(layout);
@@ -189,6 +217,7 @@ function narrow(data, layout, width) {
   cut(layout, width);
   lay(data, layout);
   foot(data, layout, width);
+  for (const bar of data.map(barOf)) if (bar) bar.y = 1 - 18 / layout.height;
 }
 
 // Room above for the toolbar of plotly.

@@ -7,6 +7,7 @@ const index = JSON.parse(document.getElementById("index").textContent);
 const form = document.getElementById("choices");
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 const PRINTED = 680; // pixels that a page of A4 has room for
+const TALLEST = 800; // the same of its height, below headings; what is far higher goes over several
 const shown = new Map(); // of each kind, what is drawn: blob, text, div
 const texts = new Map(); // a few variants, unpacked
 const KEPT = 24;
@@ -33,9 +34,11 @@ function place(kind) {
   return document.getElementById(`figure-${kind}`);
 }
 
-function draw(kind, text, width, colours) {
+function draw(kind, text, width, colours, printing = false) {
   const canvas = place(kind).querySelector(".canvas");
   const variant = fitFigure(text, width, colours);
+  const { layout } = variant.figure;
+  if (printing && layout.height < 1.3 * TALLEST) layout.height = Math.min(layout.height, TALLEST);
   const config = {
     displaylogo: false,
     responsive: false,
@@ -183,7 +186,7 @@ async function download(kind) {
 
 function print(printing) {
   for (const [kind, { text }] of shown) {
-    if (text) draw(kind, text, printing ? PRINTED : Math.floor(place(kind).clientWidth), tones(printing));
+    if (text) draw(kind, text, printing ? PRINTED : Math.floor(place(kind).clientWidth), tones(printing), printing);
   }
 }
 

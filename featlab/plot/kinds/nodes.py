@@ -23,7 +23,7 @@ _ROW, _HEIGHT, _TALL = 0.135, 3.2, 10.0  # inches of a named class; least height
 _FOOT, _LETTER = 0.65, 0.068  # inches below and above the rows, and of a letter
 _COLUMN, _WIDTH, _WIDE = 1.25, 6.4, 13.0  # inches of a level, and of the figure
 _LETTERS = 28  # of a name beside its class
-_EDGED = 0.04  # inches that a node needs to be outlined
+_EDGED = 0.08  # inches that a node needs to be outlined
 
 
 def make_chart(

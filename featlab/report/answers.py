@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from featlab.results.verdict import LEADS, RANDOM, by_chance
 
 _HALF = 0.5
 _MOST = 10  # rows of an answer; a command shows the rest
+_CUT = re.compile(r"cut\d+$")
 _FINDINGS = {
     "broad_first": "earlier than random groups",
     "specific_first": "later than random groups",
@@ -44,8 +46,8 @@ _COLLAPSE = (
     "wrong way."
 )
 _ALIGNMENT = (
-    "p of the change is over shuffled classes. A layer whose last interval begins at 0 cannot be told from the first "
-    "in rank."
+    "A change counts as learned where its interval, over classes, lies above 0 and p, over shuffled classes, is at "
+    "most 0.05. A layer whose last interval reaches 0 may be the first in rank, too."
 )
 _NEARNESS = (
     "Above 0, near classes are confused more often. As most pairs are confused equally seldom, the highest value that "
@@ -125,10 +127,12 @@ def _score_note(score: str) -> str:
 
 def level_answers(results: Tables, choices: Choices) -> Iterator[Answer]:
     """Yield when nearest means of a layer told each level."""
+    onset = results["onset"]
+    decided = len(onset) > 0 and bool((onset["series"] == "accuracy").any())
     for split, layer in _places(choices):
-        onset = results["onset"]
         if len(onset) and ((onset["layer"] == layer) & (onset["series"] == "ncc_accuracy")).any():
-            told = f"The same by the nearest class means in {layer}, without the classifier:"
+            above = " (its levels are in the table of the verdict, above)" if decided else ""
+            told = f"By the nearest class means in {layer}, without the classifier{above}:"
             yield _levels(results, {"split": split, "layer": layer}, split, layer, "ncc_accuracy", [told])
 
 
@@ -143,10 +147,13 @@ def _levels(
         cells = [_space(row["space"])]
         for name in ("onset", "earlier", "than_random"):
             low, high = ("low", "high") if name == "onset" else (f"{name}_low", f"{name}_high")
-            cells += [_epochs(row[name]), _interval(row[low], row[high])]
+            cells += [_two(row[name]), _interval(row[low], row[high])]
         rows.append(cells)
     more = _rest(rows, _rows("precedence", series=series, fraction=0.5))
-    return Answer(where, lines, columns, rows[:_MOST], _LEVELS, more)
+    cut = (
+        " A label space such as cut8 is the hierarchy cut into 8 groups." if any(_CUT.match(r[0]) for r in rows) else ""
+    )
+    return Answer(where, lines, columns, rows[:_MOST], _LEVELS + cut, more)
 
 
 def collapse_answers(results: Tables, choices: Choices) -> Iterator[Answer]:
@@ -177,8 +184,8 @@ def collapse_answers(results: Tables, choices: Choices) -> Iterator[Answer]:
                 [
                     str(row["series"]),
                     _space(row["space"]),
-                    "" if at.get("course") in UNTOLD else _epochs(at["onset"]),
-                    _epochs(row["difference"]),
+                    "" if at.get("course") in UNTOLD else _two(at["onset"]),
+                    _two(row["difference"]),
                     _interval(row["low"], row["high"]),
                     _p(at.get("control_p", math.nan)),
                     _FINDINGS.get(str(row["claim"]), str(row["claim"])),
@@ -208,12 +215,12 @@ def alignment_answers(results: Tables, choices: Choices) -> Iterator[Answer]:
             [
                 str(row["layer"]),
                 _whole(row["rank"]),
-                _number(row["first"]),
-                _number(row["last"]),
-                _number(row["change"]),
+                _two(row["first"]),
+                _two(row["last"]),
+                _two(row["change"]),
                 _interval(row["change_low"], row["change_high"]),
                 _p(row["change_p"]),
-                _number(row["behind"]),
+                _two(row["behind"]),
                 _interval(row["behind_low"], row["behind_high"]),
             ]
             for row in mine.to_dict("records")
@@ -315,7 +322,7 @@ def node_answers(results: Tables, choices: Choices) -> Iterator[Answer]:
                     str(row["node"]),
                     _whole(row["depth"]),
                     _whole(row["classes"]),
-                    _epochs(row["onset"]),
+                    _two(row["onset"]),
                     _interval(row["low"], row["high"]),
                     _whole(row["rank"]),
                     _interval(row["rank_low"], row["rank_high"], digits=0),
@@ -325,10 +332,10 @@ def node_answers(results: Tables, choices: Choices) -> Iterator[Answer]:
             if not rows:
                 continue
             what = "hypernyms" if len(broad) < len(nodes) else "nodes"
-            how = f"{_TOLD.get(str(series), 'told apart')} ({series})"
-            told = f"When the classifier was half-way to having {len(known)} of {len(broad)} {what} {how}"
+            how = f"{_TOLD.get(str(series), 'told apart')} ({series}), {len(known)} of {len(broad)}"
+            told = f"{what.capitalize()} in the order in which the classifier had them half-way {how}"
             if len(rows) > _MOST:
-                told += f", the first {_MOST // 2} and the last {_MOST // 2}"
+                told += f"; the first {_MOST // 2} and the last {_MOST // 2}"
                 between = [f"… {len(rows) - _MOST // 2 * 2} more …", *[""] * (len(rows[0]) - 1)]
                 rows = [*rows[: _MOST // 2], between, *rows[-(_MOST // 2) :]]
             columns = ("node", "depth", "classes", "half-way at epoch", "95 % interval",
@@ -346,7 +353,7 @@ def split_answers(results: Tables, choices: Choices) -> Iterator[Answer]:
     for split, layer in _places(choices):
         mine = table[(table["split"] == split) & (table["layer"] == layer)].sort_values("rank", kind="stable")
         rows = [
-            [str(row["node"]), _whole(row["rank"]), _epochs(row["onset"]), _number(row["last"]), str(row["course"])]
+            [str(row["node"]), _whole(row["rank"]), _two(row["onset"]), _three(row["last"]), str(row["course"])]
             for row in mine.dropna(subset=["onset"]).to_dict("records")
         ]
         if rows:
@@ -395,15 +402,19 @@ def _space(name: object) -> str:
     return "classes" if name == HYPONYM else str(name)
 
 
-def _epochs(value: float) -> str:
-    """Write epochs as the ends of their intervals are, without a sign before nothing.
+def _two(value: float) -> str:
+    """Write a number as the ends of its interval are, without a sign before nothing.
 
     Examples
     --------
-    >>> _epochs(1.234), _epochs(-0.002), _epochs(float("nan"))
+    >>> _two(1.234), _two(-0.002), _two(float("nan"))
     ('1.23', '0.00', '')
     """
     return "" if value is None or not math.isfinite(value) else f"{value:z.2f}"
+
+
+def _three(value: float) -> str:
+    return "" if value is None or not math.isfinite(value) else f"{value:z.3f}"
 
 
 def _number(value: float) -> str:
@@ -433,7 +444,7 @@ def _interval(low: float, high: float, digits: int = 2) -> str:
     """
     if low is None or not math.isfinite(low):
         return ""
-    return f"{low:.{digits}f} to {high:.{digits}f}" if math.isfinite(high) else f"from {low:.{digits}f} on"
+    return f"{low:z.{digits}f} to {high:z.{digits}f}" if math.isfinite(high) else f"from {low:z.{digits}f} on"
 
 
 def _p(value: float) -> str:

@@ -482,6 +482,7 @@ def _axis(axis: Axis, span: tuple[float, float] | None) -> dict[str, Any]:
         if not written:  # names are told on hover
             names = [escape(name) for name in axis.all_labels()]
             look |= {"tickvals": list(range(len(names))), "ticktext": names, "showticklabels": False, "ticks": ""}
+            look["title"]["text"] += " (names on hover)" if axis.title else ""
     elif axis.ticks is not None:
         look |= {"tickmode": "array", "tickvals": list(axis.ticks)}
     if axis.scale == "log" and axis.order is None:

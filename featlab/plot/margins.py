@@ -44,7 +44,7 @@ def strip(keys: Sequence[str], left: float, right: float) -> Rectangle:
     return Rectangle(data=rows, **where, series="key", edge=edge, hover="{key}\n{classes} side by side")
 
 
-def stretch_names(keys: Sequence[str], at: float, room: float, *, but: str = "", letters: int = 22) -> list[Text]:
+def stretch_names(keys: Sequence[str], at: float, room: float, *, but: str = "", letters: int = 19) -> list[Text]:
     """Write the names of groups, right of which their stretches are, where these are long enough.
 
     Parameters

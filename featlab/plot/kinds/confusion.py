@@ -153,7 +153,7 @@ def _chart(
             marks += stretch_names(keys, left - _GAP * count, _NAMES * count, but=MIXED)
             left -= _NAMES * count
     height = min(max(_CELL * count + 1.4, _LEAST), _MOST)
-    unnamed = f"{total:,} groups (names on hover)"
+    unnamed = f"{total:,} groups"
     axis = Axis(order=tuple(names), most=_MOST_NAMED, thin=False)
     x_title, y_title = ("taken for", "") if named else (f"taken for: {unnamed}", f"true: {unnamed}")
     series = {

@@ -57,7 +57,7 @@ def make_chart(
             grid=True,
         ),
         y=Axis(
-            "" if named else f"{len(classes):,} classes (names on hover)",
+            "" if named else f"{len(classes):,} classes",
             order=tuple(classes),
             limits=(len(classes) - 0.4, -0.6),
             most=_MOST_NAMED,

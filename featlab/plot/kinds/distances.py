@@ -82,7 +82,7 @@ def make_chart(
     merged = f" · a cell is the mean over {size} by {size} classes" if size > 1 else ""
     groups_told = f" · strip: {groups.space}" if groups.space else ""
     axis = Axis(
-        "" if named else f"{len(classes):,} classes (names on hover)",
+        "" if named else f"{len(classes):,} classes",
         order=tuple(shown),
         most=_MOST_NAMED,
         thin=False,

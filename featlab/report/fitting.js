@@ -8,6 +8,7 @@ const BAR = 56; // of a lying bar of colours
 const APART = 15; // from one slanted label to the next
 const LETTER = 6.6;
 const LINE = 17;
+const TALLEST = 800; // pixels of height that a page has room for below headings; what is far higher goes over several
 const FEWEST = 7; // letters of a shortened word
 const INK = "#1f2328";
 const SOFT = "#59636e";
@@ -235,6 +236,7 @@ export function fitFigure(text, width, tones) {
   if (isNarrow(width)) narrow(data, layout, width);
   else clear(layout);
   trim(data, layout, width);
+  if (tones.printing && layout.height < 1.3 * TALLEST) layout.height = Math.min(layout.height, TALLEST);
   layout.width = width;
   layout.autosize = false;
   return variant;

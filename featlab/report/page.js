@@ -7,7 +7,6 @@ const index = JSON.parse(document.getElementById("index").textContent);
 const form = document.getElementById("choices");
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 const PRINTED = 680; // pixels that a page of A4 has room for
-const TALLEST = 800; // the same of its height, below headings; what is far higher goes over several
 const shown = new Map(); // of each kind, what is drawn: blob, text, div
 const texts = new Map(); // a few variants, unpacked
 const KEPT = 24;
@@ -16,7 +15,7 @@ let choice = readChoices(window.location.hash, index);
 function tones(printing = false) {
   const css = getComputedStyle(document.documentElement);
   const tone = (name) => css.getPropertyValue(`--${name}`).trim();
-  const light = { ink: "#1f2328", soft: "#59636e", card: "#f6f8fa", dark: false };
+  const light = { ink: "#1f2328", soft: "#59636e", card: "#f6f8fa", printing: true };
   return printing ? light : { ink: tone("ink"), soft: tone("soft"), card: tone("card"), dark: dark.matches };
 }
 
@@ -34,11 +33,9 @@ function place(kind) {
   return document.getElementById(`figure-${kind}`);
 }
 
-function draw(kind, text, width, colours, printing = false) {
+function draw(kind, text, width, colours) {
   const canvas = place(kind).querySelector(".canvas");
   const variant = fitFigure(text, width, colours);
-  const { layout } = variant.figure;
-  if (printing && layout.height < 1.3 * TALLEST) layout.height = Math.min(layout.height, TALLEST);
   const config = {
     displaylogo: false,
     responsive: false,
@@ -186,7 +183,7 @@ async function download(kind) {
 
 function print(printing) {
   for (const [kind, { text }] of shown) {
-    if (text) draw(kind, text, printing ? PRINTED : Math.floor(place(kind).clientWidth), tones(printing), printing);
+    if (text) draw(kind, text, printing ? PRINTED : Math.floor(place(kind).clientWidth), tones(printing));
   }
 }
 

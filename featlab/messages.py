@@ -9,6 +9,7 @@ from typing import Any
 NAME_CLASSES = "name those of a run with `featlab classes RUN names.txt`"  # a remedy, where names are numbers
 
 _UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB", "EB")
+_BEGUN = 3  # letters with which a name has to begin to be near
 _NEXT_UNIT = 999.5  # from here on three digits would round to 1000
 
 
@@ -66,10 +67,15 @@ def near_names(name: object, names: Iterable[str], most: int = 3) -> str:
     --------
     >>> near_names("colapse", ["collapse", "accuracy"]), near_names("x", ["collapse"])
     (" (near names: 'collapse')", '')
+    >>> near_names("nc1", ["nc1_trace_ratio", "nc2_equinorm"])
+    " (near names: 'nc1_trace_ratio')"
     """
     known = list(map(str, names))
     folded = {each.casefold(): each for each in reversed(known)}
-    near = [folded[each] for each in difflib.get_close_matches(str(name).casefold(), list(folded), most)]
+    asked = str(name).casefold()
+    close = difflib.get_close_matches(asked, list(folded), most)
+    begun = [each for each in folded if each.startswith(asked)] if len(asked) >= _BEGUN else []
+    near = [folded[each] for each in dict.fromkeys([*close, *reversed(begun)])][:most]
     return f" (near names: {listed(near)})" if near else ""
 
 

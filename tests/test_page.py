@@ -178,6 +178,13 @@ def test_data_of_a_figure_come_as_csv(page: Browser, results: Results) -> None:
     assert read == pytest.approx(mine.sort_values("epoch")["nc1_pinv"].tolist(), rel=1e-5)
 
 
+def test_no_button_sends_a_figure_anywhere(page: Browser) -> None:
+    titles = page.run("[...document.querySelectorAll('.modebar-btn')].map((button) => button.dataset.title)")
+    assert "Zoom" in titles
+    assert not [title for title in titles if "Share" in title or "Cloud" in title or "Edit" in title]
+    assert page.run("document.querySelector('#figure-accuracy .canvas')._context.plotlyServerURL") == ""
+
+
 def test_names_that_would_be_markup_are_text(page: Browser) -> None:
     assert page.run("document.querySelectorAll('img').length") == 0
     assert page.run("[...document.scripts].filter((s) => s.textContent.trim() === 'alert(1)').length") == 0
@@ -226,7 +233,8 @@ BOXES = """(() => {
     labels: [...f.querySelectorAll('.yaxislayer-above text')].map(box),
     controls: [...f.querySelectorAll('.tools select, .tools button')].map(box),
     bar: [...f.querySelectorAll('.modebar-group')].map(box),
-    words: [...f.querySelectorAll('.textpoint text')].map(box).map((b) => b[2] - f.getBoundingClientRect().left),
+    words: [...f.querySelectorAll('.textpoint text')].map(box).map(([left, , right]) =>
+      [left - f.getBoundingClientRect().left, right - f.getBoundingClientRect().left]),
     plot: [...f.querySelectorAll('.bglayer, .cartesianlayer .xy .plot')].map(box),
   }));
 })()"""
@@ -247,8 +255,8 @@ def test_nothing_covers_anything_else(browser: Browser, address: str, width: int
             assert not [each for each in figure["legend"] if overlaps(title, each)], f"{kind}: legend over axis title"
         for control in figure["controls"]:
             assert not [each for each in figure["bar"] if overlaps(control, each)], f"{kind}: toolbar over control"
-        if kind in ("accuracy", "alignment"):
-            assert max(figure["words"], default=0) <= figure["width"] + 1, f"{kind}: labels of lines are cut off"
+        beyond = [each for each in figure["words"] if each[0] < -1 or each[1] > figure["width"] + 1]
+        assert not beyond, f"{kind}: words beyond the figure"
         widest = max((right - left for left, _, right, _ in figure["labels"]), default=0)
         assert widest <= 0.3 * figure["width"], f"{kind}: labels take {widest} of {figure['width']}"
 
@@ -274,12 +282,17 @@ def test_it_prints_as_wide_as_paper_and_in_the_colours_of_paper(browser: Browser
     open_page(browser, address, 1280, dark=True)
     width = "document.querySelector('#figure-accuracy .main-svg').getAttribute('width')"
     ink = "document.querySelector('#figure-accuracy .xtitle').style.fill"
+    band = "document.querySelector('#figure-collapse .canvas').data.find((trace) => trace.fillcolor).fillcolor"
+    see(browser, "collapse")
     before, figures = browser.run(width), browser.run(DRAWN)
-    browser.run(f"window.addEventListener('beforeprint', () => {{ window.printed = [{width}, {ink}, {DRAWN}]; }}); 0")
+    assert str(browser.run(band)).endswith(", 0.36)")
+    state = f"[{width}, {ink}, {DRAWN}, {band}]"
+    browser.run(f"window.addEventListener('beforeprint', () => {{ window.printed = {state}; }}); 0")
     assert browser.pdf()[:4] == b"%PDF"
     printed = browser.run("window.printed")
     assert printed[:2] == ["680", "rgb(31, 35, 40)"]
     assert printed[2] == browser.run("[...document.querySelectorAll('figure')].map((f) => f.dataset.kind)")
+    assert printed[3].endswith(", 0.18)")
     assert browser.run(width) == before
     assert browser.run(DRAWN) == figures
     assert browser.faults() == []

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from featlab.plot.palette import GROUPS, MIXED, colour, ordered_colours, scale_stops
+from featlab import report
+from featlab.plot.palette import BAND_SHARE, GROUPS, IN_DARK, MIXED, colour, ordered_colours, scale_stops
 
 # Linear RGB as people without long, middle or short cones see it (Machado, Oliveira, Fernandes 2009, severity 1).
 DEFICIENCIES = {
@@ -35,6 +38,7 @@ def nearest(colours: list[str], deficiency: str) -> float:
 @pytest.mark.parametrize("deficiency", DEFICIENCIES)
 def test_groups_and_mixed_branches_are_told_apart(deficiency: str) -> None:
     assert nearest([*GROUPS, MIXED], deficiency) > NOTICED
+    assert nearest([*_in_dark(), MIXED], deficiency) > NOTICED
 
 
 @pytest.mark.parametrize("deficiency", DEFICIENCIES)
@@ -47,6 +51,22 @@ def test_colours_stand_out_on_white_and_in_the_dark(paper: str) -> None:
     light = linear([paper, MIXED, *GROUPS, *ordered_colours(9)]) @ [0.2126, 0.7152, 0.0722] + 0.05
     contrast = np.maximum(light[1:] / light[0], light[0] / light[1:])
     assert contrast.min() > 2
+
+
+def test_groups_are_clear_in_the_dark() -> None:
+    light = linear(["#0d1117", MIXED, *_in_dark()]) @ [0.2126, 0.7152, 0.0722] + 0.05
+    assert (light[1:] / light[0]).min() > 3
+
+
+def test_the_page_has_the_same_colours_in_the_dark() -> None:
+    script = Path(report.__file__).with_name("fitting.js").read_text(encoding="utf-8")
+    assert all(f'"{on_paper}": "{in_dark}"' in script for on_paper, in_dark in IN_DARK.items())
+    assert f"BAND = {BAND_SHARE};" in script
+    assert colour("dark") not in script
+
+
+def _in_dark() -> list[str]:
+    return [IN_DARK.get(tint, tint) for tint in GROUPS]
 
 
 def test_lightness_of_the_sequential_colours_rises_all_along() -> None:

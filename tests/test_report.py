@@ -7,6 +7,7 @@ import gzip
 import html
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -21,12 +22,15 @@ from page_results import HOSTILE, HOSTILE_SPACE, renamed
 
 from featlab.errors import OptionError
 from featlab.plot.chart import Cell, Chart, ColourScale, Line, Series
-from featlab.plot.registry import KINDS
+from featlab.plot.registry import KINDS, make_chart
 from featlab.report import variants
+from featlab.report.answers import confusion_answers, node_answers
 from featlab.report.html import render_report, write_report
 from featlab.report.questions import QUESTIONS
-from featlab.report.variants import variant_text
-from featlab.results.tables import Results
+from featlab.report.variants import find_choices, variant_text
+from featlab.results.tables import Results, load_results
+
+_OF_CONFUSION = ("classes", "spaces", "accuracy", "confusion")
 
 
 @pytest.fixture(scope="module")
@@ -117,14 +121,48 @@ def test_names_from_the_data_cannot_become_markup(page: str) -> None:
 
 def test_parameters_versions_and_notes_are_told(results: Results) -> None:
     parameters = dict(results.parameters) | {"debias": False, "layers": [f"block{k}" for k in range(99)]}
-    parameters["notes"] = {"distances": "it has the last epoch only."}
+    asked = "it is made only when it is asked for, as by `featlab analyze RUN --measure probes`."
+    parameters |= {"run": "my run.zarr", "notes": {"distances": "it has the last epoch only.", "probes": asked}}
     page = render_report(Results({}, parameters))
+    assert "as by <code>featlab analyze &#x27;my run.zarr&#x27; --measure probes</code>.</li>" in page
     assert "<dt>metrics</dt><dd>euclidean, cosine</dd>" in page
     assert re.search(r"<dd>8 classes, \d+ nodes, named levels: ", page)
     assert "<dd>no</dd>" in page
     assert re.search(r"<dd>block0, block1, [^<]* …</dd>", page)
     assert "<li>distances: it has the last epoch only.</li>" in page
     assert re.search(r"<dt>page made by</dt><dd>featlab [\d.]+, plotly [\d.]+</dd>", page)
+
+
+def test_commands_name_the_results_as_they_were_named(results: Results, tmp_path: Path) -> None:
+    few = Results({name: results[name] for name in _OF_CONFUSION}, results.parameters)
+    assert few.source is None
+    assert index_of(render_report(few))["source"] == "run.results"
+    few.save(tmp_path / "it's mine.results")
+    told = shlex.quote(str(tmp_path / "it's mine.results"))
+    with mock.patch.object(variants, "MOST_VARIANTS", 1):
+        page = render_report(load_results(few.source or ""))
+    assert index_of(page)["source"] == told
+    assert f"<code>featlab show {html.escape(told)} confusion --where " in page
+
+
+def test_confusion_is_told_of_the_label_space_that_is_drawn(results: Results) -> None:
+    few = Results({name: results[name] for name in _OF_CONFUSION}, results.parameters)
+    choices = find_choices(few)
+    drawn = make_chart(few, "confusion", epoch=0).subtitle
+    (told,) = (
+        answer
+        for answer in confusion_answers(few, choices)
+        if answer.where == {"split": "val", "epoch": 0, "space": ""}
+    )
+    space = re.findall(r"their own group of (\w+)", told.sentences[0])
+    assert f"space {space[0]}" in drawn
+
+
+def test_hypernyms_are_told_without_single_classes(results: Results) -> None:
+    first, *_ = node_answers(results, find_choices(results))
+    place = first.columns.index("classes")
+    assert first.rows
+    assert all(int(row[place]) > 1 for row in first.rows if row[place])
 
 
 def test_absent_tables_leave_a_sentence_for_each_figure() -> None:

@@ -299,4 +299,4 @@ def _print_table(rows: list[dict[str, Any]], everything: bool, facts: dict[str, 
         console.print()
     console.print(grid)
     if len(rows) > len(shown):
-        console.print(f"{len(rows) - len(shown)} more rows: see --all and --format.", style="dim")
+        console.print(f"{len(rows) - len(shown):,} more rows: see --all and --format.", style="dim")

@@ -58,7 +58,8 @@ def over_epochs(frame: pd.DataFrame, table: str, keys: Sequence[str]) -> pd.Data
     others = [name for name in keys if name != "epoch" and name in frame]
     if not measures or not others:
         return None
-    decimals = {name: decimals_of(frame[name].tolist()) for name in measures}
+    lasts = frame.sort_values("epoch", kind="stable").groupby(others, sort=False, dropna=False)[measures].tail(1)
+    decimals = {name: decimals_of(lasts[name].tolist()) for name in measures}
     rows: list[dict[str, Any]] = []
     for key, members in frame.groupby(others, sort=False, dropna=False):
         course = members.sort_values("epoch", kind="stable")
@@ -78,12 +79,16 @@ def over_epochs(frame: pd.DataFrame, table: str, keys: Sequence[str]) -> pd.Data
 
 
 def decimals_of(values: Sequence[float]) -> int | None:
-    """Decimals with which numbers of one column stand aligned and none loses its digits; None where no number fits all.
+    """Decimals with which numbers of one column stand aligned; None where no number fits all.
+
+    The largest has four digits, or five where that leaves the smallest two.
 
     Examples
     --------
     >>> decimals_of([0.25, 0.5]), decimals_of([12.5, 0.123456]), decimals_of([1e-9, 1e6]), decimals_of([3.0, 8.0])
     (2, 2, None, 0)
+    >>> decimals_of([26.81947, 0.00123456])
+    3
     """
     known = [abs(value) for value in values if math.isfinite(value) and value != 0]
     if not known:
@@ -94,7 +99,7 @@ def decimals_of(values: Sequence[float]) -> int | None:
     needed = max(_needed(value) for value in known)
     four_digits = 4 - max(math.floor(math.log10(largest)) + 1, 0)
     two_of_the_least = 1 - math.floor(math.log10(smallest))
-    decimals = min(needed, max(four_digits, two_of_the_least, 0))
+    decimals = min(needed, max(four_digits, min(two_of_the_least, four_digits + 1), 0))
     return decimals if decimals <= 6 else None
 
 

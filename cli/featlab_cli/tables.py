@@ -223,12 +223,15 @@ def _print_parts(
     from rich.table import Table
     from rich.text import Text
 
+    if frame.empty:
+        console.print(Text.assemble((title, "bold"), f" has no rows; its columns are {', '.join(frame.columns)}"))
+        return
     single = {} if choice.whole or len(frame) < 2 else _constant_columns(frame)
     frame = frame.drop(columns=list(single))
     total = len(frame)
     if not choice.everything and total > SHOWN_ROWS:
         frame = frame.head(SHOWN_ROWS)
-        notes.append(f"{total - SHOWN_ROWS} more rows")
+        notes.append(f"{total - SHOWN_ROWS:,} more rows")
     caption = f" with {_caption(single)}" if single else ""
     console.print(Text.assemble((title, "bold"), caption))
     numeric = {name for name in frame.columns if frame[name].dtype.kind in "iuf"}

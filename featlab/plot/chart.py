@@ -310,11 +310,15 @@ class Polygon(Mark):
 
 @dataclass(frozen=True, kw_only=True)
 class Text(Mark):
-    """Words at places, in the colour of their series, or in the ink of the page without one."""
+    """Words at places, in the colour of their series, or in the ink of the page without one.
+
+    `room` is the width along x that is free for them: a page that is narrower than the figure cuts them to it.
+    """
 
     text: str
     anchor: Literal["left", "middle", "right"] = "middle"
     size: float = 8.5
+    room: float | None = None
 
     def columns(self) -> list[str]:
         return [*super().columns(), self.text]

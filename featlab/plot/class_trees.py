@@ -11,7 +11,7 @@ import pandas as pd
 from featlab.errors import DataError
 from featlab.hierarchy.splits import splits
 from featlab.hierarchy.taxonomy import Taxonomy
-from featlab.plot.chart import Series, group_series
+from featlab.plot.chart import Series, group_series, shortened
 from featlab.plot.choose import (
     Tables,
     choose_epoch,
@@ -27,6 +27,7 @@ from featlab.results.default_score import DEFAULT_SCORE
 
 MIXED = "(mixed)"  # key of branches and links whose classes are of several groups
 _FEW_GROUPS = 8  # as many as there are colours without an order
+_LETTERS = 28  # of a group in the legend
 
 
 def taxonomy_tree(results: Tables) -> Tree | None:
@@ -184,4 +185,5 @@ def _choose_groups(results: Tables, space: str | None, places: Mapping[str, int]
     of = {str(name): str(group) for name, group in zip(mine["class_name"], mine["group_name"], strict=True)}
     places = taxonomy_places(results) if places is None else places
     groups = list(dict.fromkeys(of[name] for name in sorted(of, key=lambda name: places.get(name, len(places)))))
-    return Groups(str(chosen), of, {**group_series(groups), **look})
+    labels = {name: shortened(name, _LETTERS) for name in groups}
+    return Groups(str(chosen), of, {**group_series(groups, labels), **look})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,7 @@ _MARKERS = {
     "pentagon": "p",
 }
 _LEGEND_INCHES = 1.7
+_LETTERS_TO_AN_INCH = 14.5  # of a subtitle
 _BELOW = "featlab legend"  # label of the axes that a legend stands in, where panels share the place of one axes
 _STYLE = {
     "svg.fonttype": "none",  # words stay words, to be searched, read aloud and edited
@@ -145,8 +147,10 @@ def _new_figure(chart: Chart) -> tuple[Figure, list[Axes]]:
     width, height = chart.panel_size
     lines = chart.legend_lines()
     beside = _LEGEND_INCHES if chart.legend() and not lines else 0.0
-    extra = (0.5 if chart.subtitle else 0.3) + 0.22 * lines + 0.05 * chart.slanted_letters() * chart.rows
-    size = (width * chart.columns + beside, height * chart.rows + extra)
+    across = width * chart.columns + beside
+    told = textwrap.wrap(chart.subtitle, round(_LETTERS_TO_AN_INCH * across))
+    extra = 0.34 + 0.16 * len(told) + 0.22 * lines + 0.05 * chart.slanted_letters() * chart.rows
+    size = (across, height * chart.rows + extra)
     figure = Shown(figsize=size, layout="constrained")
     axes: list[Any] = []
     for index, panel in enumerate(chart.panels):
@@ -156,9 +160,10 @@ def _new_figure(chart: Chart) -> tuple[Figure, list[Axes]]:
     heading = figure.suptitle(_plain(chart.title), x=0.01, ha="left", fontsize=10.5, fontweight="bold", linespacing=1.6)
     if chart.subtitle:
         # A line of its own below the title: bold and plain words cannot stand in one text.
-        heading.set_text(_plain(chart.title) + "\n")
+        heading.set_text(_plain(chart.title) + "\n" * len(told))
+        lines_told = _plain("\n".join(told))
         figure.text(
-            0.01, 1.0 - 0.30 / size[1], _plain(chart.subtitle), ha="left", va="top", fontsize=8.5, color=SOFT
+            0.01, 1.0 - 0.30 / size[1], lines_told, ha="left", va="top", fontsize=8.5, color=SOFT
         ).set_in_layout(False)
     return figure, axes
 
@@ -381,7 +386,7 @@ def _legend(figure: Figure, axes: Sequence[Axes], chart: Chart, *, own: bool) ->
         columns = math.ceil(len(handles) / lines)
         figure.legend(handles=handles, loc="outside lower center", ncols=columns, **frame)
     elif own:
-        figure.legend(handles=handles, loc="outside right upper", **frame)
+        figure.legend(handles=handles, loc="outside right center", **frame)
     elif spare := [place for place in figure.axes if place.get_label() == _BELOW and place.get_legend() is None]:
         spare[-1].legend(handles=handles, loc="center", ncols=math.ceil(len(handles) / 2), **frame)
     else:

@@ -435,7 +435,8 @@ def _layout(chart: Chart, *, on_page: bool) -> dict[str, Any]:
         | ({"x": 1.02 + bar / across} if bar and not below else {}),
         "barmode": "overlay",
         "bargap": 0,
-        "meta": {"between": between},  # pixels below each row of panels
+        # Pixels below each row of panels, and the room for words, by what they are drawn as.
+        "meta": {"between": between, "rooms": _rooms(chart)},
         "annotations": [],
     }
     if not on_page:
@@ -476,6 +477,16 @@ def _layout(chart: Chart, *, on_page: bool) -> dict[str, Any]:
     return layout
 
 
+def _rooms(chart: Chart) -> dict[str, float]:
+    """Width along x that is free for the words of a mark, by the name of its traces."""
+    return {
+        mark_name(mark, panel, key): mark.room
+        for mark in chart.marks
+        if isinstance(mark, Text) and mark.room is not None
+        for panel, key, _ in parts(chart, mark)
+    }
+
+
 def _room_for_labels(chart: Chart) -> int:
     """Pixels to the right that the longest label at a line's end takes."""
     if all(chart.axes_of(panel)[0].hidden for panel in chart.panels):
@@ -512,6 +523,7 @@ def _axis(axis: Axis, span: tuple[float, float] | None) -> dict[str, Any]:
         if not written:  # names are told on hover
             names = [escape(name) for name in axis.all_labels()]
             look |= {"tickvals": list(range(len(names))), "ticktext": names, "showticklabels": False, "ticks": ""}
+            look["title"]["text"] += " (names on hover)" if axis.title else ""
     elif axis.ticks is not None:
         look |= {"tickmode": "array", "tickvals": list(axis.ticks)}
     if axis.scale == "log" and axis.order is None:

@@ -44,7 +44,7 @@ def strip(keys: Sequence[str], left: float, right: float) -> Rectangle:
     return Rectangle(data=rows, **where, series="key", edge=edge, hover="{key}\n{classes} side by side")
 
 
-def stretch_names(keys: Sequence[str], at: float, *, but: str = "", letters: int = 22) -> list[Text]:
+def stretch_names(keys: Sequence[str], at: float, room: float, *, but: str = "", letters: int = 19) -> list[Text]:
     """Write the names of groups, right of which their stretches are, where these are long enough.
 
     Parameters
@@ -53,6 +53,8 @@ def stretch_names(keys: Sequence[str], at: float, *, but: str = "", letters: int
         Of the places along y.
     at
         Right end of the words along x.
+    room
+        Width along x that is free for them.
     but
         Key that is not named.
     letters
@@ -64,7 +66,8 @@ def stretch_names(keys: Sequence[str], at: float, *, but: str = "", letters: int
         return []
     middle = (found["start"] + found["stop"] - 1) / 2
     words = [shortened(key, letters) for key in found["key"]]
-    return [Text(data=found.assign(at=at, middle=middle, text=words), x="at", y="middle", text="text", anchor="right")]
+    data = found.assign(at=at, middle=middle, text=words)
+    return [Text(data=data, x="at", y="middle", text="text", anchor="right", room=room)]
 
 
 def bounded_scale(

@@ -10,12 +10,14 @@ Role = Literal["ordered", "group", "mixed", "band", "ink", "light", "dark"]
 # For groups without an order. No two of them, nor one of them and MIXED, look alike to any of the common colour
 # deficiencies, on white or near-black: tests/test_palette.py measures it.
 GROUPS = ("#48B4FC", "#E4480C", "#B448FC", "#F09C00", "#00606C", "#A8240C", "#9000C0", "#6C78A8")
+# Of these, what a dark page puts in place of those that are dim on it: measured likewise, at three times its light.
+IN_DARK = {"#00606C": "#28F08C", "#A8240C": "#B43C50", "#9000C0": "#F0C8F0"}
 MIXED = "#9AA0A6"
 UNKNOWN = "#d5d9de"  # of a value that nobody knows
 BAND = "rgba(128, 128, 128, 0.18)"
 BAND_GREY, BAND_SHARE = "#808080", 0.18  # the same, for libraries that take them apart
 INK, SOFT = "#1f2328", "#59636e"  # of words and axes on paper; a page lends its own
-LIGHT = "#ffffff"  # of words on dark colours, where INK is that of words on light ones
+LIGHT, DARK = "#ffffff", "#1f2329"  # of words on dark and on light colours; a page leaves them as they are
 
 # For things with an order (coarse to fine, shallow to deep): blue to orange, the axis that every common colour
 # deficiency keeps, and from dark to light, as far as both read on white and on near-black.
@@ -53,7 +55,7 @@ def colour(role: Role, place: float = 0.0) -> str:
         return _between(_RAMP, place)
     if role == "group":
         return group_style(int(place))[0]
-    return {"mixed": MIXED, "band": BAND_GREY, "ink": SOFT, "light": LIGHT, "dark": INK}[role]
+    return {"mixed": MIXED, "band": BAND_GREY, "ink": SOFT, "light": LIGHT, "dark": DARK}[role]
 
 
 def scale_stops(kind: Literal["sequential", "diverging"]) -> list[tuple[float, str]]:

@@ -54,8 +54,10 @@ def save_chart(chart: Chart, path: str | os.PathLike[str]) -> None:
 def _page(chart: Chart) -> str:
     from featlab.plot.draw_plotly import draw_plotly
 
+    # Newer releases of plotly offer to send a figure to a server of theirs.
+    unsent = {"plotlyServerURL": "", "modeBarButtonsToRemove": ["sendChartToCloud", "sendDataToCloud"]}
     figure = draw_plotly(chart).to_html(
-        full_html=False, include_plotlyjs=True, auto_play=False, config={"displaylogo": False}
+        full_html=False, include_plotlyjs=True, auto_play=False, config={"displaylogo": False, **unsent}
     )
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(chart.title)}</title>\n'

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,21 +14,54 @@ import pandas as pd
 
 from featlab.errors import FeatlabError
 from featlab.hierarchy.labelspace import HYPONYM
-from featlab.plot.choose import Tables, layers_in_order, some_hypernym_space
+from featlab.metrics.courses import UNTOLD
+from featlab.plot.choose import Tables, layers_in_order
+from featlab.plot.kinds.confusion import drawn_space
 from featlab.report.variants import Choices
 from featlab.results.default_score import default_rows
 from featlab.results.levels import level_table
+from featlab.results.named_values import ALIGNMENT_SCORES
 from featlab.results.schema import VERDICT
 from featlab.results.verdict import LEADS, RANDOM, by_chance
 
 _HALF = 0.5
 _MOST = 10  # rows of an answer; a command shows the rest
+_CUT = re.compile(r"cut\d+$")
 _FINDINGS = {
     "broad_first": "earlier than random groups",
     "specific_first": "later than random groups",
     "undecided": "undecided",
-    "no_course": "no course to tell",
+    "no_course": "no course",
 }
+WORDS = ("label space", "taken for", "finding", "course")  # columns of words, which stand at the left
+_HALF_WAY = "Half-way: the epoch by which a series had come half of its way from its first to its last value."
+_LEVELS = (
+    f"{_HALF_WAY} Differences are in epochs, below 0 where the label space came later; an interval or range that holds "
+    "0 leaves the order open. The range is that of random groups of the same sizes."
+)
+_COLLAPSE = (
+    f"{_HALF_WAY} The range is that of the differences to random groups of the same sizes, in epochs; p is the share "
+    "of them, the label space among them, that came as early: near 1 for what came later. Undecided: the range holds "
+    "0, or the course gives no ground for a claim, such as one that turned back. No course: it did not move, or the "
+    "wrong way."
+)
+_ALIGNMENT = (
+    "A change counts as learned where its interval, over classes, lies above 0 and p, over shuffled classes, is at "
+    "most 0.05. A layer whose last interval reaches 0 may be the first in rank, too."
+)
+_NEARNESS = (
+    "Above 0, near classes are confused more often. As most pairs are confused equally seldom, the highest value that "
+    "is possible lies below 1."
+)
+_TOLD = {
+    "told_apart": "told apart from all other classes",
+    "told_from_siblings": "told from the other nodes below the same parent",
+}
+_SPLITS = (
+    f"{_HALF_WAY} The signal is the variance between the means of the node's children, over that within classes. "
+    "Course: moved, or first interval (before the second epoch that was captured, so no order is known within it), or "
+    "turned (it fell back later)."
+)
 
 
 @dataclass(frozen=True)
@@ -40,14 +76,17 @@ class Answer:
         Above the table.
     columns, rows
         Of the table, as text; the first column names the row.
+    note
+        Below the table: what its columns mean.
     more
-        Command that shows what is left out.
+        What `featlab show RESULTS` takes to show what is left out.
     """
 
     where: Mapping[str, Any]
     sentences: Sequence[str] = ()
     columns: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
+    note: str = ""
     more: str = ""
 
 
@@ -73,15 +112,27 @@ def _aligned(verdict: pd.DataFrame) -> Iterator[Answer]:
     """Yield what the verdict says of a layer and the hierarchy."""
     mine = verdict[verdict["layer"].notna() & verdict["space"].isna() & ~verdict["series"].isin(list(LEADS))]
     for (split, layer), claims in mine.groupby(["split", "layer"], sort=False):
-        yield Answer({"split": str(split), "layer": str(layer)}, [str(text) for text in claims["sentence"]])
+        lines = [str(text) for text in claims["sentence"]]
+        score = str(claims["series"].iloc[0])
+        yield Answer({"split": str(split), "layer": str(layer)}, lines, note=_score_note(score))
+
+
+def _score_note(score: str) -> str:
+    """Say what a score of agreement is."""
+    definition = ALIGNMENT_SCORES.get(score)
+    if definition is None:
+        return ""
+    return f"{score}: {definition.meaning.split(';')[0].rstrip('.')}; 1 where they agree, about 0 for shuffled classes."
 
 
 def level_answers(results: Tables, choices: Choices) -> Iterator[Answer]:
     """Yield when nearest means of a layer told each level."""
+    onset = results["onset"]
+    decided = len(onset) > 0 and bool((onset["series"] == "accuracy").any())
     for split, layer in _places(choices):
-        onset = results["onset"]
         if len(onset) and ((onset["layer"] == layer) & (onset["series"] == "ncc_accuracy")).any():
-            told = f"By nearest class means in {layer}:"
+            above = " (its levels are in the table of the verdict, above)" if decided else ""
+            told = f"By the nearest class means in {layer}, without the classifier{above}:"
             yield _levels(results, {"split": split, "layer": layer}, split, layer, "ncc_accuracy", [told])
 
 
@@ -89,16 +140,20 @@ def _levels(
     results: Tables, where: Mapping[str, Any], split: str, layer: str | None, series: str, lines: Sequence[str]
 ) -> Answer:
     table = level_table(results["onset"], results["precedence"], split, layer, series)
-    columns = ("label space", "half-way at epoch", "95 % interval", "before the classes", "95 % interval",
-               "before random groups", "range")  # fmt: skip
+    columns = ("label space", "half-way at epoch", "95 % interval", "epochs before the classes", "95 % interval",
+               "epochs before random groups", "range")  # fmt: skip
     rows = []
     for row in table.to_dict("records"):
         cells = [_space(row["space"])]
         for name in ("onset", "earlier", "than_random"):
             low, high = ("low", "high") if name == "onset" else (f"{name}_low", f"{name}_high")
-            cells += [_number(row[name]), _interval(row[low], row[high])]
+            cells += [_two(row[name]), _interval(row[low], row[high])]
         rows.append(cells)
-    return Answer(where, lines, columns, rows[:_MOST], _rest(rows, "featlab show run.results precedence"))
+    more = _rest(rows, _rows("precedence", series=series, fraction=0.5))
+    cut = (
+        " A label space such as cut8 is the hierarchy cut into 8 groups." if any(_CUT.match(r[0]) for r in rows) else ""
+    )
+    return Answer(where, lines, columns, rows[:_MOST], _LEVELS + cut, more)
 
 
 def collapse_answers(results: Tables, choices: Choices) -> Iterator[Answer]:
@@ -118,9 +173,9 @@ def collapse_answers(results: Tables, choices: Choices) -> Iterator[Answer]:
             continue
         counts = mine["claim"].value_counts()
         told = (
-            f"Of {len(mine)} comparisons with random groups of the same sizes in {layer}, "
-            f"{counts.get('broad_first', 0)} came earlier and {counts.get('specific_first', 0)} later; "
-            f"{by_chance(results.parameters)} may by chance."
+            f"In {layer}, {counts.get('broad_first', 0)} of {len(mine)} measures and label spaces came earlier than "
+            f"random groups of the same sizes, and {counts.get('specific_first', 0)} later; by chance alone, about "
+            f"{by_chance(results.parameters)} would be either."
         )
         rows = []
         for row in mine.to_dict("records"):
@@ -129,20 +184,22 @@ def collapse_answers(results: Tables, choices: Choices) -> Iterator[Answer]:
                 [
                     str(row["series"]),
                     _space(row["space"]),
-                    _number(at["onset"]),
-                    _number(row["difference"]),
+                    "" if at.get("course") in UNTOLD else _two(at["onset"]),
+                    _two(row["difference"]),
                     _interval(row["low"], row["high"]),
                     _p(at.get("control_p", math.nan)),
                     _FINDINGS.get(str(row["claim"]), str(row["claim"])),
                 ]
             )
-        columns = ("measure", "label space", "half-way at epoch", "before random groups", "range", "p", "finding")
+        columns = ("measure", "label space", "half-way at epoch", "epochs before random groups", "range", "p",
+                   "finding")  # fmt: skip
         yield Answer(
             {"split": split, "layer": layer},
             [told],
             columns,
             rows[: 2 * _MOST],
-            "featlab show run.results verdict" if len(rows) > 2 * _MOST else "",
+            _COLLAPSE,
+            _rest(rows, _rows("verdict", against=RANDOM, layer=layer), 2 * _MOST),
         )
 
 
@@ -158,20 +215,21 @@ def alignment_answers(results: Tables, choices: Choices) -> Iterator[Answer]:
             [
                 str(row["layer"]),
                 _whole(row["rank"]),
-                _number(row["first"]),
-                _number(row["last"]),
-                _number(row["change"]),
+                _two(row["first"]),
+                _two(row["last"]),
+                _two(row["change"]),
                 _interval(row["change_low"], row["change_high"]),
                 _p(row["change_p"]),
-                _number(row["behind"]),
+                _two(row["behind"]),
                 _interval(row["behind_low"], row["behind_high"]),
             ]
             for row in mine.to_dict("records")
         ]
         if rows:
-            score = " · ".join(str(mine[name].iloc[0]) for name in ("score", "metric", "taxonomy_distance"))
-            more = _rest(rows, "featlab show run.results alignment_change")
-            yield Answer({"split": split}, [f"Layers by {score}:"], columns, rows[:_MOST], more)
+            score, *by = (str(mine[name].iloc[0]) for name in ("score", "metric", "taxonomy_distance"))
+            told = f"Layers by how closely they follow the hierarchy at the last epoch ({score}, {', '.join(by)}):"
+            more = _rest(rows, _rows("alignment_change", "rank", score=score))
+            yield Answer({"split": split}, [told], columns, rows[:_MOST], f"{_score_note(score)} {_ALIGNMENT}", more)
 
 
 def confusion_answers(results: Tables, choices: Choices) -> Iterator[Answer]:
@@ -179,20 +237,21 @@ def confusion_answers(results: Tables, choices: Choices) -> Iterator[Answer]:
     confusion = results["confusion"]
     if confusion.empty:
         return
-    default = some_hypernym_space(results)
     cells = confusion[confusion["epoch"].isin(choices.epoch)]
     by_place = dict(iter(cells.groupby(["split", "epoch", "space"], sort=False)))
     for split in choices.split:
         for epoch in choices.epoch:
             for space in choices.space:
-                mine = by_place.get((split, epoch, space or default))
+                shown = space or drawn_space(results, cells[cells["split"] == split])
+                mine = by_place.get((split, epoch, shown))
                 if mine is None:
                     continue
                 totals = mine.groupby("group")["rows"].sum()
                 wrong = mine[mine["group"] != mine["predicted_group"]].nlargest(_MOST, "rows")
                 share = 1 - wrong_rows(mine) / max(int(totals.sum()), 1)
-                where = _space(space or default)
-                told = f"At epoch {epoch}, {share:.1%} of the rows were told to the right group of {where}"
+                told = f"At epoch {epoch}, {share:.1%} of the rows were put into their own group of {_space(shown)}"
+                if wrong.empty:
+                    told = f"At epoch {epoch}, all rows were put into their own group of {_space(shown)}"
                 rows = [
                     [
                         str(row["group_name"]),
@@ -204,10 +263,10 @@ def confusion_answers(results: Tables, choices: Choices) -> Iterator[Answer]:
                 ]
                 yield Answer(
                     {"split": split, "epoch": epoch, "space": space},
-                    [f"{told}; taken for another most often:" if rows else f"{told}."],
+                    [f"{told}; most often taken for another:" if rows else f"{told}: none was taken for another."],
                     ("group", "taken for", "rows", "of the group") if rows else (),
                     rows,
-                    "featlab show run.results groups" if rows else "",
+                    more=_rows("confusion", "-rows", split=split, epoch=epoch, space=shown) if rows else "",
                 )
 
 
@@ -241,13 +300,14 @@ def nearness_answers(results: Tables, choices: Choices) -> Iterator[Answer]:
             told = f"At epoch {epoch} there is nothing to compare: no class is taken for another, or all are alike."
             yield Answer({"split": split, "epoch": epoch}, [told])
             continue
-        told = f"At epoch {epoch}, rank correlation of how often two classes are confused with how near they are:"
+        told = f"At epoch {epoch}, rank correlation between how often two classes are confused and how near they are:"
         columns = ("near in", "value", "highest possible", "p", "p over all epochs and layers")
-        yield Answer({"split": split, "epoch": epoch}, [told], columns, rows[: 2 * _MOST])
+        more = _rest(rows, _rows("confusion_alignment", epoch=epoch), 2 * _MOST)
+        yield Answer({"split": split, "epoch": epoch}, [told], columns, rows[: 2 * _MOST], _NEARNESS, more)
 
 
 def node_answers(results: Tables, choices: Choices) -> Iterator[Answer]:
-    """Yield the nodes of the hierarchy in the order in which they were learned."""
+    """Yield the nodes of the hierarchy in the order in which they were learned, those of a single class left out."""
     table = results["node_onset"]
     if table.empty:
         return
@@ -255,24 +315,33 @@ def node_answers(results: Tables, choices: Choices) -> Iterator[Answer]:
     for split in choices.split:
         mine = table[table["split"] == split]
         for series, nodes in mine.groupby("series", sort=False):
-            known = nodes.dropna(subset=["onset"]).sort_values("rank", kind="stable")
-            told = f"{len(known)} of {len(nodes)} nodes have an onset of {series}; the first and the last:"
-            ends = known if len(known) <= _MOST else pd.concat([known.head(_MOST // 2), known.tail(_MOST // 2)])
+            broad = nodes[nodes["classes"] > 1] if (nodes["classes"] > 1).any() else nodes
+            known = broad.dropna(subset=["onset"]).sort_values("rank", kind="stable")
             rows = [
                 [
                     str(row["node"]),
                     _whole(row["depth"]),
                     _whole(row["classes"]),
-                    _number(row["onset"]),
+                    _two(row["onset"]),
                     _interval(row["low"], row["high"]),
                     _whole(row["rank"]),
                     _interval(row["rank_low"], row["rank_high"], digits=0),
                 ]
-                for row in ends.to_dict("records")
+                for row in known.to_dict("records")
             ]
-            if rows:
-                columns = ("node", "depth", "classes", "half-way at epoch", "95 % interval", "rank", "95 % interval")
-                yield Answer({"split": split}, [told], columns, rows, "featlab show run.results node_onset")
+            if not rows:
+                continue
+            what = "hypernyms" if len(broad) < len(nodes) else "nodes"
+            how = f"{_TOLD.get(str(series), 'told apart')} ({series}), {len(known)} of {len(broad)}"
+            told = f"{what.capitalize()} in the order in which the classifier had them half-way {how}"
+            if len(rows) > _MOST:
+                told += f"; the first {_MOST // 2} and the last {_MOST // 2}"
+                between = [f"… {len(rows) - _MOST // 2 * 2} more …", *[""] * (len(rows[0]) - 1)]
+                rows = [*rows[: _MOST // 2], between, *rows[-(_MOST // 2) :]]
+            columns = ("node", "depth", "classes", "half-way at epoch", "95 % interval",
+                       f"rank of {len(nodes)} nodes", "95 % interval")  # fmt: skip
+            more = _rows("node_onset", "rank", fraction=0.5, series=series)
+            yield Answer({"split": split}, [f"{told}:"], columns, rows, more=more)
 
 
 def split_answers(results: Tables, choices: Choices) -> Iterator[Answer]:
@@ -284,14 +353,15 @@ def split_answers(results: Tables, choices: Choices) -> Iterator[Answer]:
     for split, layer in _places(choices):
         mine = table[(table["split"] == split) & (table["layer"] == layer)].sort_values("rank", kind="stable")
         rows = [
-            [str(row["node"]), _whole(row["rank"]), _number(row["onset"]), _number(row["last"]), str(row["course"])]
+            [str(row["node"]), _whole(row["rank"]), _two(row["onset"]), _three(row["last"]), str(row["course"])]
             for row in mine.dropna(subset=["onset"]).to_dict("records")
         ]
         if rows:
             columns = ("node", "rank", "half-way at epoch", "signal at the end", "course")
-            told = f"When the class means in {layer} told the children of each node apart:"
-            more = _rest(rows, "featlab show run.results split_onset")
-            yield Answer({"split": split, "layer": layer}, [told], columns, rows[:_MOST], more)
+            first = f", the first {_MOST} of {len(rows)}" if len(rows) > _MOST else ""
+            told = f"When the class means in {layer} came apart below each node of the hierarchy{first}:"
+            more = _rest(rows, _rows("split_onset", "rank", fraction=0.5, layer=layer))
+            yield Answer({"split": split, "layer": layer}, [told], columns, rows[:_MOST], _SPLITS, more)
 
 
 def _verdict(results: Tables) -> pd.DataFrame | str:
@@ -308,8 +378,20 @@ def _places(choices: Choices) -> Iterator[tuple[str, str]]:
             yield split, layer
 
 
-def _rest(rows: Sequence[object], command: str) -> str:
-    return command if len(rows) > _MOST else ""
+def _rows(table: str, by: str = "", **where: Any) -> str:
+    """Write what `featlab show RESULTS` takes to show rows of a table, as a shell reads it.
+
+    Examples
+    --------
+    >>> print(_rows("onset", "-epoch", fraction=0.5, space="kind"))
+    onset --where 'fraction == 0.5 and space == "kind"' --sort=-epoch
+    """
+    held = " and ".join(f"{name} == {json.dumps(value, ensure_ascii=False)}" for name, value in where.items())
+    return f"{table} --where {shlex.quote(held)}" + (f" --sort={by}" if by else "")
+
+
+def _rest(rows: Sequence[object], arguments: str, most: int = _MOST) -> str:
+    return arguments if len(rows) > most else ""
 
 
 def _text(value: object) -> str | None:
@@ -318,6 +400,21 @@ def _text(value: object) -> str | None:
 
 def _space(name: object) -> str:
     return "classes" if name == HYPONYM else str(name)
+
+
+def _two(value: float) -> str:
+    """Write a number as the ends of its interval are, without a sign before nothing.
+
+    Examples
+    --------
+    >>> _two(1.234), _two(-0.002), _two(float("nan"))
+    ('1.23', '0.00', '')
+    """
+    return "" if value is None or not math.isfinite(value) else f"{value:z.2f}"
+
+
+def _three(value: float) -> str:
+    return "" if value is None or not math.isfinite(value) else f"{value:z.3f}"
 
 
 def _number(value: float) -> str:
@@ -347,7 +444,7 @@ def _interval(low: float, high: float, digits: int = 2) -> str:
     """
     if low is None or not math.isfinite(low):
         return ""
-    return f"{low:.{digits}f} to {high:.{digits}f}" if math.isfinite(high) else f"from {low:.{digits}f} on"
+    return f"{low:z.{digits}f} to {high:z.{digits}f}" if math.isfinite(high) else f"from {low:z.{digits}f} on"
 
 
 def _p(value: float) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from html import escape
 from os import PathLike
@@ -20,7 +21,7 @@ from featlab.plot.choose import Tables
 from featlab.plot.registry import KINDS
 from featlab.progress import progress_bar
 from featlab.replacing import write_text
-from featlab.report.answers import Answer, verdict_answers
+from featlab.report.answers import WORDS, Answer, verdict_answers
 from featlab.report.questions import QUESTIONS, Question
 from featlab.report.variants import Blobs, Choices, Figure, draw_figure, find_choices
 from featlab.version import __version__
@@ -29,6 +30,7 @@ TITLE = "How the class hierarchy emerges"
 SCRIPTS = ("choices.js", "fitting.js", "told.js", "csv.js", "page.js")
 _LONGEST_FACT = 160
 _LARGE = ("distances", "linkage")
+_WORDY = ' class="words"'
 
 # The page may run and show what it carries, and ask for nothing else; plotly needs blob: to save a picture.
 _POLICY = (
@@ -74,7 +76,7 @@ def render_report(results: Tables, *, title: str = TITLE) -> str:
     first = sorted({figure.variants[0][1] for figure in figures.values() if figure.variants})
     sections = "".join(_section(results, question, choices, figures) for question in QUESTIONS)
     contents = "".join(f'<li><a href="#{each.name}">{escape(each.question)}</a></li>' for each in QUESTIONS)
-    verdict = "".join(_answer(answer, choices) for answer in verdict_answers(results, choices))
+    verdict = "".join(_answer(answer, choices, results.source) for answer in verdict_answers(results, choices))
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
@@ -85,7 +87,7 @@ def render_report(results: Tables, *, title: str = TITLE) -> str:
         f'<nav aria-label="Questions"><h2>Questions</h2><ol>{contents}</ol></nav>\n'
         f"{_controls(choices)}{sections}</main>\n<footer>{_footer(results)}</footer>\n"
         "<noscript><p>The figures of this page are drawn by JavaScript, which is off here.</p></noscript>\n"
-        f'<script type="application/json" id="index">{_json(_index(choices, figures))}</script>\n'
+        f'<script type="application/json" id="index">{_json(_index(choices, figures, results.source))}</script>\n'
         + _blobs(blobs, first)
         + f"<script>{get_plotlyjs()}</script>\n"
         + f"<script>\n{_scripts()}</script>\n"
@@ -139,6 +141,7 @@ class _Held:
 
     def __init__(self, results: Tables) -> None:
         self.parameters = results.parameters
+        self.source = shlex.quote(getattr(results, "source", None) or "run.results")  # as a shell reads it
         self._results = results
         self._tables: dict[str, pd.DataFrame] = {}
         self.memory: dict[Hashable, Any] = {}
@@ -173,9 +176,10 @@ def _json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
-def _index(choices: Choices, figures: Mapping[str, Figure]) -> dict[str, Any]:
+def _index(choices: Choices, figures: Mapping[str, Figure], source: str) -> dict[str, Any]:
     """List what the page holds, for its JavaScript."""
     return {
+        "source": source,
         "choices": {name: [str(value) for value in getattr(choices, name)] for name in _NAMES},
         "start": {name: "" if value is None else str(value) for name, value in choices.start.items()},
         "figures": {
@@ -221,10 +225,10 @@ def _controls(choices: Choices) -> str:
     )
 
 
-def _section(results: Tables, question: Question, choices: Choices, figures: Mapping[str, Figure]) -> str:
+def _section(results: _Held, question: Question, choices: Choices, figures: Mapping[str, Figure]) -> str:
     drawn = [figures[each.kind] for each in question.figures if each.kind in figures]
     told = [answer for make in question.answers for answer in make(results, choices)]
-    numbers = "".join(_answer(answer, choices) for answer in told)
+    numbers = "".join(_answer(answer, choices, results.source) for answer in told)
     body = "".join(map(_figure, drawn[:1])) + numbers + "".join(map(_figure, drawn[1:]))
     if not told and not any(each.variants for each in drawn):
         body += '<p class="absent">The tables of these results do not answer this question.</p>'
@@ -254,15 +258,15 @@ def _figure(figure: Figure) -> str:
     )
 
 
-def _answer(answer: Answer, choices: Choices) -> str:
+def _answer(answer: Answer, choices: Choices, source: str) -> str:
     where = "".join(f' data-{name}="{escape(str(value))}"' for name, value in answer.where.items())
     hidden = any(str(value) != str(choices.start.get(name)) for name, value in answer.where.items())
     said = "".join(f"<p>{escape(text)}</p>" for text in answer.sentences)
     table = ""
     if answer.rows:
-        head = "".join(f'<th scope="col">{escape(name)}</th>' for name in answer.columns)
+        head = "".join(f'<th scope="col"{_WORDY * (name in WORDS)}>{escape(name)}</th>' for name in answer.columns)
         rows = "".join(
-            f'<tr><th scope="row">{escape(row[0])}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in row[1:])}</tr>'
+            f'<tr><th scope="row">{escape(row[0])}</th>{"".join(map(_cell, answer.columns[1:], row[1:]))}</tr>'
             for row in answer.rows
         )
         label = escape(answer.sentences[-1]) if answer.sentences else "numbers"
@@ -270,8 +274,14 @@ def _answer(answer: Answer, choices: Choices) -> str:
             f'<div class="scroll" tabindex="0" role="region" aria-label="{label}"><table><thead><tr>{head}</tr></thead>'
             f"<tbody>{rows}</tbody></table></div>"
         )
-    more = f'<p class="soft">All of them: <code>{escape(answer.more)}</code></p>' if answer.more else ""
-    return f'<div class="answer"{where}{" hidden" * hidden}>{said}{table}{more}</div>\n'
+    note = f'<p class="soft">{escape(answer.note)}</p>' if answer.note else ""
+    command = f"featlab show {source} {answer.more}"
+    more = f'<p class="soft">All of them: <code>{escape(command)}</code></p>' if answer.more else ""
+    return f'<div class="answer"{where}{" hidden" * hidden}>{said}{table}{note}{more}</div>\n'
+
+
+def _cell(column: str, text: str) -> str:
+    return f"<td{_WORDY * (column in WORDS)}>{escape(text)}</td>"
 
 
 def _lead(results: Tables, choices: Choices) -> str:
@@ -288,7 +298,7 @@ def _lead(results: Tables, choices: Choices) -> str:
 def _footer(results: Tables) -> str:
     """What is missing, and what shaped the results."""
     notes = results.parameters.get("notes") or {}
-    missing = _list((f"{name}: {str(text).rstrip('.')}.") for name, text in dict(notes).items())
+    missing = _list(_missing(name, str(text), results) for name, text in dict(notes).items())
     facts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in _facts(results))
     return (
         f'<section id="missing"><h2>What is missing</h2>{missing or "<p>The analysis reports nothing missing.</p>"}'
@@ -297,8 +307,17 @@ def _footer(results: Tables) -> str:
 
 
 def _list(lines: Iterator[str]) -> str:
-    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    items = "".join(f"<li>{line}</li>" for line in lines)
     return f"<ul>{items}</ul>" if items else ""
+
+
+def _missing(name: str, text: str, results: Tables) -> str:
+    """Say why a table is absent; commands are set as such, and name the run."""
+    run = str(results.parameters.get("run") or "RUN")
+    parts = f"{name}: {text.rstrip('.')}.".split("`")
+    commands = [re.sub(r"\bRUN\b", lambda _: shlex.quote(run), part) for part in parts[1::2]]
+    parts[1::2] = commands
+    return "".join(f"<code>{escape(part)}</code>" if place % 2 else escape(part) for place, part in enumerate(parts))
 
 
 def _facts(results: Tables) -> list[tuple[str, str]]:

@@ -18,8 +18,8 @@ let choice = readChoices(window.location.hash, index);
 function tones(printing = false) {
   const css = getComputedStyle(document.documentElement);
   const tone = (name) => css.getPropertyValue(`--${name}`).trim();
-  const light = { ink: "#1f2328", soft: "#59636e", card: "#f6f8fa" };
-  return printing ? light : { ink: tone("ink"), soft: tone("soft"), card: tone("card") };
+  const light = { ink: "#1f2328", soft: "#59636e", card: "#f6f8fa", printing: true };
+  return printing ? light : { ink: tone("ink"), soft: tone("soft"), card: tone("card"), dark: dark.matches };
 }
 
 // What a variant is packed in. The page is drawn while the rest of it is still read.
@@ -56,7 +56,9 @@ function draw(kind, text, width, colours) {
     displaylogo: false,
     responsive: false,
     displayModeBar: isNarrow(width) ? false : "hover",
-    modeBarButtonsToRemove: ["lasso2d", "select2d"],
+    // Newer releases of plotly offer to send a figure to a server of theirs.
+    plotlyServerURL: "",
+    modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d", "sendChartToCloud", "sendDataToCloud"],
   };
   Plotly.react(canvas, { ...variant.figure, config });
   canvas.style.minHeight = "0";
@@ -81,9 +83,9 @@ function note(kind, missed) {
   if (!named.length) return "";
   const options = figure.follows.map((name) => {
     const value = name === "score" ? choice.scores[kind] : choice[name];
-    return value ? ` --${name} ${/^[\w.-]+$/.test(value) ? value : JSON.stringify(value)}` : "";
+    return value ? ` --${name} ${/^[\w.-]+$/.test(value) ? value : `'${value.replaceAll("'", `'"'"'`)}'`}` : "";
   });
-  return `Not on this page for the chosen ${named.join(" and ")}; the nearest is drawn. featlab plot run.results ${kind}${options.join("")}`;
+  return `Not on this page for the chosen ${named.join(" and ")}; the nearest is drawn. featlab plot ${index.source} ${kind}${options.join("")}`;
 }
 
 // Title and words of a variant: its first line. Its figure, the second one, is parsed when it is drawn.

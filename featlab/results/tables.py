@@ -93,6 +93,7 @@ class Results:
 
     def __init__(self, tables: Mapping[str, pd.DataFrame], parameters: Mapping[str, Any]) -> None:
         self.parameters = dict(parameters)
+        self.source: str | None = None  # where they were saved to or read from, as that was named
         for name in TABLES:
             table = tables.get(name)
             columns = table_columns(name)
@@ -174,6 +175,7 @@ class Results:
         """
         metadata = partial(parquet_metadata, foreign=self._foreign)
         save_tables(Path(path), {name: self[name] for name in self}, self.parameters, metadata)
+        self.source = os.fspath(path)
 
     def verdict(self) -> pd.DataFrame:
         """List what the tables carry of each question, one claim a row; the same as `results["verdict"]`.
@@ -230,7 +232,9 @@ def load_results(path: str | os.PathLike[str]) -> Results:
     needed = {name: needed_columns(name) for name in TABLES}
     added = [name for name, schema in TABLES.items() if schema.added]
     tables, parameters = read_tables(Path(path), needed, added, _needed_of_others)
-    return Results(tables, parameters)
+    results = Results(tables, parameters)
+    results.source = os.fspath(path)
+    return results
 
 
 def _needed_of_others(parameters: Mapping[str, Any]) -> dict[str, Needed]:

@@ -55,7 +55,9 @@ def _over_epochs(measure: Measure, rows: pd.DataFrame, layers: list[str], title:
         Line(data=rows, x="epoch", y="value", series="layer", markers=rows["epoch"].nunique() <= 30, hover=_HOVER)
     )
     if len(layers) <= _FEW:
-        marks += line_ends(rows, "epoch", "value", "layer", {name: name for name in layers})
+        drawn = rows[["value", "low", "high"]]
+        limits = float(drawn.min().min()), float(drawn.max().max())  # the band takes a part of the height
+        marks += line_ends(rows, "epoch", "value", "layer", {name: name for name in layers}, limits=limits)
         series = {key: replace(each, legend=False) for key, each in series.items()}
     return replace(
         _frame(measure),

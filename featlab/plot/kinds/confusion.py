@@ -46,9 +46,7 @@ def make_chart(
     table = table[table["split"] == split]
     epoch = choose_epoch(table, epoch)
     table = table[table["epoch"] == epoch]
-    there = spaces_in_order(results, table)
-    default = some_hypernym_space(results, _MOST_GROUPS)
-    space = str(one_of("label space", space, there, default if default in there else there[-1]))
+    space = str(one_of("label space", space, spaces_in_order(results, table), drawn_space(results, table)))
     table = table[table["space"] == space]
     names = _ordered_names(results, table, space)
     counts = _counts(table, list(names))
@@ -62,6 +60,13 @@ def make_chart(
         keys = [keys[start] for start in starts] if keys else []
         texts = block_names(texts, block)
     return _chart(counts, texts, keys, groups, len(names), space, said(split=split, epoch=epoch, space=space))
+
+
+def drawn_space(results: Tables, table: pd.DataFrame) -> str:
+    """Name the label space that is drawn where none is wished for."""
+    there = spaces_in_order(results, table)
+    default = some_hypernym_space(results, _MOST_GROUPS)
+    return str(default if default in there else there[-1])
 
 
 def _ordered_names(results: Tables, table: pd.DataFrame, space: str) -> dict[int, str]:
@@ -125,7 +130,7 @@ def _chart(
     right = data[row == column]
     wrong = data.assign(share=data["share"].mask(row == column))
     mistakes = wrong["share"][wrong["share"] > 0]
-    digits = 0 if mistakes.quantile(0.98) > _WHOLE else 1
+    digits = 1 if mistakes.quantile(0.98) <= _WHOLE else 0
     scale = bounded_scale("share of the row, mistakes alone", mistakes, low=0.0, tick_format=f".{digits}%")
     marks: list[Mark] = [Cell(data=wrong, x="column", y="row", value="share", hover=hover)]
     around = right.assign(
@@ -145,10 +150,10 @@ def _chart(
         left -= (_GAP + _STRIP) * count
         marks.append(strip(keys, left, left + _STRIP * count))
         if not named:
-            marks += stretch_names(keys, left - _GAP * count, but=MIXED)
+            marks += stretch_names(keys, left - _GAP * count, _NAMES * count, but=MIXED)
             left -= _NAMES * count
     height = min(max(_CELL * count + 1.4, _LEAST), _MOST)
-    unnamed = f"{total:,} groups (names on hover)"
+    unnamed = f"{total:,} groups"
     axis = Axis(order=tuple(names), most=_MOST_NAMED, thin=False)
     x_title, y_title = ("taken for", "") if named else (f"taken for: {unnamed}", f"true: {unnamed}")
     series = {

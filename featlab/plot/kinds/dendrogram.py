@@ -42,7 +42,7 @@ def make_chart(
     marks: list[Mark] = [*branch_marks(tree, layout, groups), *_leaves(classes, groups)]
     low = -0.02 * top
     if not named and groups.space is not None:
-        marks += stretch_names(groups.keys(classes), low, but=MIXED)
+        marks += stretch_names(groups.keys(classes), low, _ROOM * top + low, but=MIXED)
         low = -_ROOM * top
     space_told = f"coloured by {groups.space}" if groups.space else "no label space colours it"
     return Chart(
@@ -57,7 +57,7 @@ def make_chart(
             grid=True,
         ),
         y=Axis(
-            "" if named else f"{len(classes):,} classes (names on hover)",
+            "" if named else f"{len(classes):,} classes",
             order=tuple(classes),
             limits=(len(classes) - 0.4, -0.6),
             most=_MOST_NAMED,

@@ -68,7 +68,7 @@ def make_chart(
         left -= (_GAP + _STRIP) * count
         marks.append(strip(keys, left, left + _STRIP * count))
         if not named:
-            marks += stretch_names(keys, left - _GAP * count, but=MIXED)
+            marks += stretch_names(keys, left - _GAP * count, _NAMES * count, but=MIXED)
             left -= _NAMES * count
     right = count - 0.5
     told = "ordered by the hierarchy"
@@ -82,7 +82,7 @@ def make_chart(
     merged = f" · a cell is the mean over {size} by {size} classes" if size > 1 else ""
     groups_told = f" · strip: {groups.space}" if groups.space else ""
     axis = Axis(
-        "" if named else f"{len(classes):,} classes (names on hover)",
+        "" if named else f"{len(classes):,} classes",
         order=tuple(shown),
         most=_MOST_NAMED,
         thin=False,

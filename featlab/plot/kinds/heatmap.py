@@ -30,6 +30,10 @@ def make_chart(
         y=Axis(depth_title(results), order=tuple(layers), most=60),
         colours=ColourScale(measure.name, *ends, "diverging" if crossing else "sequential", log=measure.logarithmic),
         panel_size=(6.4, height),
-        how="A row is a layer, from the bottom in the order of the axis; a column is an epoch, at equal steps. Empty "
-        "cells are unknown.",
+        how=f"A row is a layer, the first at the bottom; a column is an epoch. {_colours(crossing)} Empty cells are "
+        "unknown.",
     )
+
+
+def _colours(crossing: bool) -> str:
+    return "Orange is above 0, blue below." if crossing else "The lighter, the higher the value."

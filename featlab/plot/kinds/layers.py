@@ -23,6 +23,12 @@ from featlab.plot.measures import LOGARITHMIC, SHARES, find_measure, measure_nam
 from featlab.results.schema import TABLES
 
 _DEFAULT = ("rsa_spearman", "nc1_pinv", "ncc_accuracy", "means_participation")
+_TITLES = {
+    "rsa_spearman": "Agreement with the hierarchy",
+    "nc1_pinv": "NC1 · variability within groups",
+    "ncc_accuracy": "Accuracy of nearest means",
+    "means_participation": "Directions that the means fill",
+}
 _MOST_SPACES = 5
 _HIERARCHY = "whole hierarchy"
 
@@ -104,7 +110,8 @@ def _bands(rows: pd.DataFrame) -> list[Mark]:
 
 
 def _panel(name: str, rows: pd.DataFrame) -> Panel:
+    title = _TITLES.get(name, name)
     if name in SHARES:
-        return Panel(name, name, y=Axis(name, tick_format=".0%", limits=(0.0, 1.02), grid=True))
+        return Panel(name, title, y=Axis(name, tick_format=".0%", limits=(0.0, 1.02), grid=True))
     positive = bool((rows["value"].dropna() > 0).all())
-    return Panel(name, name, y=Axis(name, scale="log" if name in LOGARITHMIC and positive else "linear", grid=True))
+    return Panel(name, title, y=Axis(name, scale="log" if name in LOGARITHMIC and positive else "linear", grid=True))

@@ -23,7 +23,7 @@ _ROW, _HEIGHT, _TALL = 0.135, 3.2, 10.0  # inches of a named class; least height
 _FOOT, _LETTER = 0.65, 0.068  # inches below and above the rows, and of a letter
 _COLUMN, _WIDTH, _WIDE = 1.25, 6.4, 13.0  # inches of a level, and of the figure
 _LETTERS = 28  # of a name beside its class
-_EDGED = 0.04  # inches that a node needs to be outlined
+_EDGED = 0.08  # inches that a node needs to be outlined
 
 
 def make_chart(
@@ -175,7 +175,7 @@ def _chart(found: _Found) -> Chart:
         if len(unknown):
             told = "{node}\n{classes} classes\nno onset: {reason}"
             marks.append(Rectangle(data=unknown, **where, series="none", edge=edge, hover=told))
-    marks += _names(nodes, places, row, column, named=named)
+    marks += _names(nodes, places, row, column, room / column, named=named)
     return Chart(
         title=found.title,
         subtitle=found.subtitle,
@@ -200,8 +200,10 @@ def _shade(onset: float, scale: ColourScale) -> str:
     return _LIGHT if reads_dark(scale_colour(scale.kind, (onset - scale.low) / (scale.high - scale.low))) else _DARK
 
 
-def _names(nodes: pd.DataFrame, places: pd.DataFrame, row: float, column: float, *, named: bool) -> list[Mark]:
-    """Names: of inner nodes on those that are high enough, of few classes beside them."""
+def _names(
+    nodes: pd.DataFrame, places: pd.DataFrame, row: float, column: float, beyond: float, *, named: bool
+) -> list[Mark]:
+    """Names: of inner nodes on those that are high enough, of few classes beside them, where `beyond` is free."""
     marks: list[Mark] = []
     letters = int(column / _LETTER) - 1
     on = nodes[~nodes["leaf"] & (nodes["high"] >= _ROW)]
@@ -211,7 +213,7 @@ def _names(nodes: pd.DataFrame, places: pd.DataFrame, row: float, column: float,
             y=(on["top"] + on["bottom"]) / 2,
             text=[shortened(name, letters) for name in on["node"]],
         )
-        marks.append(Text(data=on, x="x", y="y", text="text", series="shade"))
+        marks.append(Text(data=on, x="x", y="y", text="text", series="shade", room=0.96))
     if named:
         leaves = places[places["leaf"]]
         beside = leaves.assign(
@@ -219,5 +221,5 @@ def _names(nodes: pd.DataFrame, places: pd.DataFrame, row: float, column: float,
             y=(leaves["top"] + leaves["bottom"]) / 2,
             text=["\u00a0" + shortened(name, _LETTERS) for name in leaves["node"]],
         )
-        marks.append(Text(data=beside, x="x", y="y", text="text", anchor="left"))
+        marks.append(Text(data=beside, x="x", y="y", text="text", anchor="left", room=beyond))
     return marks

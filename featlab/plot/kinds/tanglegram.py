@@ -87,9 +87,10 @@ def make_chart(
     ]
     if named:
         facing = [right.leaves[leaf] for leaf in other.order]
-        marks += [_names(classes, ends[1] + 0.05, "left"), _names(facing, ends[4] - 0.05, "right")]
+        room = words - 0.1
+        marks += [_names(classes, ends[1] + 0.05, room, "left"), _names(facing, ends[4] - 0.05, room, "right")]
     elif groups.space is not None:
-        marks += stretch_names(groups.keys(classes), begin - 0.05, but=MIXED)
+        marks += stretch_names(groups.keys(classes), begin - 0.05, begin, but=MIXED)
     told = f"entanglement {entanglement(places):.2f} · {crossed:.1%} of the pairs of links cross"
     height = max(_ROW * count + _FOOT, _HEIGHT) if named else _TALL
     return Chart(
@@ -120,7 +121,7 @@ def _facing(tree: Tree, layout: Layout, groups: Groups, start: float, width: flo
     return branch_marks(tree, layout, groups, start=start, scale=width / top, width=1.0)
 
 
-def _names(classes: list[str], at: float, anchor: Literal["left", "right"]) -> Text:
+def _names(classes: list[str], at: float, room: float, anchor: Literal["left", "right"]) -> Text:
     rows = pd.DataFrame({"x": at, "y": np.arange(len(classes), dtype=float)})
     rows["text"] = [shortened(name, _LETTERS) for name in classes]
-    return Text(data=rows, x="x", y="y", text="text", anchor=anchor, size=7.5)
+    return Text(data=rows, x="x", y="y", text="text", anchor=anchor, size=7.5, room=room)

@@ -205,7 +205,7 @@ def _names(
 ) -> list[Mark]:
     """Names: of inner nodes on those that are high enough, of few classes beside them, where `beyond` is free."""
     marks: list[Mark] = []
-    letters = int(column / _LETTER) - 1
+    letters = int(column / _LETTER) - 2
     on = nodes[~nodes["leaf"] & (nodes["high"] >= _ROW)]
     if len(on) and letters > 2:
         on = on.assign(

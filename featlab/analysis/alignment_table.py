@@ -22,7 +22,6 @@ from featlab.metrics.rsa.kendall import BLOCKS, blocked_tau_a, kendall_tau_a
 from featlab.metrics.rsa.ranks import SORTED_AT_ONCE, moments
 from featlab.metrics.rsa.vectors import CondensedVector, CopheneticVector, DistanceVector
 from featlab.metrics.trees import linkage, partitions, scores
-from featlab.metrics.trees.clades import Clades
 from featlab.metrics.trees.dendrogram import Dendrogram, cut_labels, dendrogram
 from featlab.metrics.trees.draws import has_structure
 from featlab.progress import Advance
@@ -295,46 +294,38 @@ def _neighbours(vector: _Vector, reference: Reference) -> list[Scored]:
 
 def _tree(vector: _Vector, reference: Reference) -> list[Scored]:
     """Scores of a dendrogram with the taxonomy's tree, and with each label space; means over its draws."""
-    dendrograms = [dendrogram(linkage.levelled(tree)) for tree in vector.drawn]
+    drawn = vector.drawn[:1] if vector.untold else vector.drawn
+    dendrograms = [dendrogram(linkage.levelled(tree)) for tree in drawn]
+    everything, affordable = reference.permutations.after_identity, reference.permutations.affordable
     scored: list[Scored] = []
 
-    def add(
-        score: Callable[[Dendrogram, Ints], dict[str, Floats]],
-        n_values: int,
-        budget: permutations.Budget,
-        space: str | None = None,
-    ) -> None:
-        orders = reference.permutations.affordable(n_values, budget).after_identity
-        of_draws = [score(tree, orders) for tree in (dendrograms[:1] if vector.untold else dendrograms)]
+    def add(score: Callable[[Dendrogram], dict[str, Floats]], space: str | None = None) -> None:
+        of_draws = [score(tree) for tree in dendrograms]
         for name, of_first in of_draws[0].items():
             values = of_first if len(of_draws) == 1 else np.mean([by_name[name] for by_name in of_draws], axis=0)
             scored.append(vector.scored(name, float(values[0]), values[1:], space=space))
 
     if (taxonomy := reference.taxonomy) is not None and len(taxonomy.members):
         n_members = int(taxonomy.sizes.sum())
-        add(partial(_against, scores.bakers_gamma, taxonomy), n_members, OWN_COUNTS)
-        add(partial(_against, scores.triplet_agreement, taxonomy), n_members, CLADE_MEMBERS)
-        add(partial(_against, scores.clade_recall, taxonomy), taxonomy.members.shape[1], OWN_LOOKUPS)
+        numbers = {
+            "bakers_gamma": 1 + len(affordable(n_members, OWN_COUNTS)),
+            "triplet_agreement": 1 + len(affordable(n_members, CLADE_MEMBERS)),
+            "clade_recall": 1 + len(affordable(taxonomy.members.shape[1], OWN_LOOKUPS)),
+        }
+        add(partial(scores.clade_scores, taxonomy=taxonomy, orders=everything, numbers=numbers))
     for name, labels in reference.spaces.items():
-        add(partial(_purity, labels), len(labels), OWN_COUNTS, name)
-        add(partial(_cut, labels), len(labels), OWN_LOOKUPS, name)
+        counted = everything[: 1 + len(affordable(len(labels), OWN_COUNTS))]
+        looked_up = everything[: 1 + len(affordable(len(labels), OWN_LOOKUPS))]
+        add(partial(_purity, labels, counted), name)
+        add(partial(_cut, labels, looked_up), name)
     return scored
 
 
-def _against(
-    score: Callable[[Dendrogram, Clades, Ints], Floats],
-    taxonomy: Clades,
-    tree: Dendrogram,
-    orders: Ints,
-) -> dict[str, Floats]:
-    return {score.__name__: score(tree, taxonomy, orders)}
-
-
-def _purity(labels: Ints, tree: Dendrogram, orders: Ints) -> dict[str, Floats]:
+def _purity(labels: Ints, orders: Ints, tree: Dendrogram) -> dict[str, Floats]:
     return {"dendrogram_purity": scores.dendrogram_purity(tree, labels, orders)}
 
 
-def _cut(labels: Ints, tree: Dendrogram, orders: Ints) -> dict[str, Floats]:
+def _cut(labels: Ints, orders: Ints, tree: Dendrogram) -> dict[str, Floats]:
     return partitions.cut_scores(cut_labels(tree, int(labels.max()) + 1), labels, orders)
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featlab.metrics.trees.dendrogram import LowestCommonAncestors
 from featlab.typing import Bools, Floats, Ints
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MEMBERS_AT_ONCE = 20_000  # members of clades, over all orders of a block: their arrays stay in a core's cache
 BITS_OF_BYTE = np.array([number.bit_count() for number in range(256)], np.uint8)
+BROAD = 8  # a clade of this share of the classes, 1 / 8, or more is counted in every merge, by running sums
 SINGLE_BIT = np.uint64(1) << np.arange(64, dtype=np.uint64)  # 1, 2, 4, ...: the k-th has bit k alone
 
 
@@ -128,7 +129,7 @@ def clade_ancestors(tree: Dendrogram, clade: Ints, member: Ints, orders: Ints) -
     # the leaves are 3 1 0 2 and the clade stands as 3 1 0: 3 and 1 meet in the root, 1 and 0 in the merge below it.
     n_classes = len(tree.order)
     followed = np.flatnonzero(clade[1:] == clade[:-1])  # members with a next one in their clade
-    ancestors = LowestCommonAncestors(tree.splits)
+    ancestors = tree.ancestors
     base = clade * n_classes
     n_keys = (int(clade[-1]) + 1) * n_classes if len(clade) else 0
     orders_at_once = max(1, MEMBERS_AT_ONCE // max(1, len(clade)))
@@ -162,6 +163,26 @@ def clade_ancestors(tree: Dendrogram, clade: Ints, member: Ints, orders: Ints) -
 
 
 @dataclass(frozen=True)
+class CladeChains:
+    """Clades in the arrays that `loops.clade_counts` takes, of which see what each is: broad clades and narrow ones.
+
+    A broad clade has leaves nearly everywhere. How many of them are below a merge follows from their running sum over
+    the leaves, for all broad clades at once; of the narrow ones only the leaves are walked over.
+    """
+
+    chain_starts: Ints
+    chains: Ints
+    begins: Ints
+    depths: Ints
+    broad_parents: Ints
+    ranks: Ints
+    ranks_above: Ints
+    broad: Ints
+    broad_sizes: Ints
+    broad_above: Ints
+
+
+@dataclass(frozen=True)
 class Clades:
     """Clades of a taxonomy that is a tree: the distinct sets of at least two classes below its nodes, small to large.
 
@@ -179,10 +200,49 @@ class Clades:
     parents: Ints
     heights: Floats
 
-    @property
+    @cached_property
     def sizes(self) -> Ints:
         """Number of classes of each clade, shape (n_clades,)."""
         return np.asarray(self.members.sum(axis=1), np.int64)
+
+    @cached_property
+    def ranks(self) -> Ints:
+        """Rank of the height of each clade, equal heights sharing one, shape (n_clades,)."""
+        return np.searchsorted(np.unique(self.heights), self.heights)
+
+    @cached_property
+    def chains(self) -> CladeChains:
+        """The clades as compiled walks take them."""
+        n_clades, n_classes = self.members.shape
+        parents = np.append(self.parents, n_clades - 1)
+        broad = np.flatnonzero((self.sizes * BROAD >= n_classes) | (np.arange(n_clades) == n_clades - 1))
+        column = np.full(n_clades, -1)
+        column[broad] = np.arange(len(broad))
+        children: list[list[int]] = [[] for _ in range(n_clades)]
+        for clade, parent in enumerate(self.parents.tolist()):
+            children[parent].append(clade)
+        narrow, depths, pending = [], [], [(n_clades - 1, -1)]
+        while pending:
+            clade, depth = pending.pop()
+            if column[clade] < 0:
+                narrow.append(clade)
+                depths.append(depth)
+            pending += [(child, depth + (column[child] < 0)) for child in children[clade]]
+        order = np.array([*narrow, *broad], np.int64)
+        ranks_above = np.append(self.ranks[self.parents], self.ranks[-1] + 1)
+        of_class, chain = np.nonzero(self.members[narrow].T)
+        return CladeChains(
+            chain_starts=np.searchsorted(of_class, np.arange(n_classes + 1)),
+            chains=chain,
+            begins=np.concatenate([[0], np.cumsum(self.sizes[narrow])]).astype(np.int64),
+            depths=np.array(depths, np.int64),
+            broad_parents=column[parents[narrow]],
+            ranks=self.ranks[order],
+            ranks_above=ranks_above[order],
+            broad=np.ascontiguousarray(self.members[broad].T, np.int64),
+            broad_sizes=self.sizes[broad],
+            broad_above=column[parents[broad]],
+        )
 
 
 def clades(members: Bools, heights: Floats) -> Clades:

@@ -18,7 +18,7 @@ from featlab.metrics import permutations
 from featlab.metrics.permutations import CLADE_MEMBERS, OWN_COUNTS, OWN_LOOKUPS, SHARED_PAIRS
 from featlab.metrics.rsa import neighbors, tied_distances
 from featlab.metrics.rsa.correlations import Square, correlations
-from featlab.metrics.rsa.kendall import BLOCKS, blocked_tau_a, kendall_tau_a
+from featlab.metrics.rsa.kendall import BLOCKS, permuted_tau_a, tau_a
 from featlab.metrics.rsa.ranks import SORTED_AT_ONCE, moments
 from featlab.metrics.rsa.vectors import CondensedVector, CopheneticVector, DistanceVector
 from featlab.metrics.trees import linkage, partitions, scores
@@ -204,9 +204,15 @@ def _correlate(
     affordable = reference.permutations.affordable(n_classes * (n_classes - 1) // 2, SHARED_PAIRS)
     squares = [Square(tied.codes, tied.units) for tied in reference.distances.values()]
     draws = [1 if vector.linkage is None else len(vector.drawn) for vector in vectors]
+    members = [
+        sum(draws_of for _, draws_of in of_member)
+        for _, of_member in groupby(
+            zip(vectors, draws, strict=True), key=lambda pair: (id(pair[0].member), pair[0].linkage is None)
+        )
+    ]
     scored = []
     for (name, tied), correlated in zip(
-        reference.distances.items(), correlations(distance_vectors, squares, affordable), strict=True
+        reference.distances.items(), correlations(distance_vectors, squares, affordable, members), strict=True
     ):
         kinds = (("pearson", NAN), ("spearman", tied_distances.spearman_ceiling(tied.counts)))
         both = _over_draws(correlated.values, draws), _over_draws(correlated.nulls, draws)
@@ -230,21 +236,20 @@ def _kendall(vectors: Sequence[_Vector], ranked: Sequence[CondensedVector], refe
     Nulls are counted in blocks of ranks, far within what the permutations scatter. Where the pairs are too many to sort
     at once so is the score itself (right to about 1e-8); there is no null then, and `permutations` says 0.
     """
-    nulls: dict[str, NDArray[np.unsignedinteger]] = {}
-    for name, tied in reference.distances.items():
+    taxonomies = list(reference.distances.values())
+    permutations = []
+    for tied in taxonomies:
         size = len(tied.pairs)
         affordable = reference.permutations.affordable(size * len(tied.values))
-        nulls[name] = (affordable if size <= SORTED_AT_ONCE else affordable.first(0)).pairs(tied.pairs)
+        permutations.append(affordable if size <= SORTED_AT_ONCE else affordable.first(0))
 
     def taus(vector: CondensedVector) -> dict[str, tuple[float, Floats]]:
         """Tau-a with each taxonomy distance, and its null."""
-        values, ranks = vector.vectors
-        pairs = [tied.pairs for tied in reference.distances.values()]
-        exact = kendall_tau_a(values, pairs) if len(values) <= SORTED_AT_ONCE else blocked_tau_a(ranks, pairs)
-        return {
-            name: (float(tau), blocked_tau_a(ranks, list(null)))
-            for tau, (name, null) in zip(exact, nulls.items(), strict=True)
-        }
+        nulls = [
+            permuted_tau_a(vector.vectors[1], tied, chosen)
+            for tied, chosen in zip(taxonomies, permutations, strict=True)
+        ]
+        return dict(zip(reference.distances, zip(tau_a(vector.vectors, taxonomies).tolist(), nulls, strict=True), strict=True))
 
     taus_of_vectors = over_threads(taus, ranked, worth=_worth(reference))
     return [

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
+from featlab.compiled import loops
 from featlab.metrics.permutations import ClassPermutations
 from featlab.metrics.rsa.vectors import DistanceVector
 from featlab.threads import over_threads
@@ -21,8 +22,10 @@ from featlab.typing import Floats
 
 SINGLE = 256  # classes from which on nulls are computed in float32
 BAND = 64_000  # pairs of a band of rows
+BANDS = 8  # at least: below the diagonal, a band is looked up in vain
 TOGETHER = 128  # permutations gathered at a time
 PIECE = 1024  # pairs multiplied at a time, their values still in a core's cache from being looked up
+ROWS = 6  # vectors multiplied at a time: OpenBLAS takes products of up to 10^6 without copying the sides first
 PARTS = 16  # into which the rows are dealt for the threads; sums do not depend on how many threads there are
 
 
@@ -68,7 +71,10 @@ class Correlated:
 
 
 def correlations(
-    vectors: Sequence[DistanceVector], squares: Sequence[Square], permutations: ClassPermutations
+    vectors: Sequence[DistanceVector],
+    squares: Sequence[Square],
+    permutations: ClassPermutations,
+    members: Sequence[int] = (),
 ) -> list[Correlated]:
     """Inner products of the vectors with the upper triangles of the squares, kind by kind.
 
@@ -83,6 +89,9 @@ def correlations(
         Of the same classes.
     permutations
         Of the classes, rows and columns alike.
+    members
+        Numbers of vectors, one after the other, that come together: what they give, to the last bit, does not depend
+        on those before and after. By default all do.
 
     Returns
     -------
@@ -99,7 +108,11 @@ def correlations(
     (array([[0.945]]), array([[[-0.756]]]))
     """
     n_classes = permutations.n_classes
-    height = max(1, BAND // max(1, n_classes))
+    height = max(1, min(BAND // max(1, n_classes), -(-n_classes // BANDS)))
+    ends = np.cumsum([0, *(members or [len(vectors)])])
+    pairs = [(start, stop) for start, stop in zip(ends, ends[1:], strict=False)]
+    # Products of a fixed shape, as a BLAS library may sum in another order where the shape is another.
+    parts = [slice(begin, min(begin + ROWS, stop)) for start, stop in pairs for begin in range(start, stop, ROWS)]
     starts = range(0, n_classes, height)
 
     # Bands get shorter from the first row to the last. Dealt in turn, the parts are about as much work: with 4 parts
@@ -112,16 +125,17 @@ def correlations(
             for square in squares
         ]
         for start in starts[number::PARTS]:
-            _add_band(sums, vectors, squares, permutations, slice(start, min(start + height, n_classes)))
+            _add_band(sums, vectors, parts, squares, permutations, slice(start, min(start + height, n_classes)))
         return sums
 
-    parts = over_threads(part, range(PARTS), worth=n_classes >= SINGLE)
-    return [sum(of_square[1:], start=of_square[0]) for of_square in zip(*parts, strict=True)]
+    summed = over_threads(part, range(PARTS), worth=n_classes >= SINGLE)
+    return [sum(of_square[1:], start=of_square[0]) for of_square in zip(*summed, strict=True)]
 
 
 def _add_band(
     sums: Sequence[Correlated],
     vectors: Sequence[DistanceVector],
+    parts: Sequence[slice],
     squares: Sequence[Square],
     permutations: ClassPermutations,
     rows: slice,
@@ -139,28 +153,55 @@ def _add_band(
     bands = np.stack([vector.band(rows.start, rows.stop, kinds) for vector in vectors], axis=1)
     bands = bands.reshape(kinds, len(vectors), -1)
     for square, correlated in zip(squares, sums, strict=True):
-        codes = square.codes[rows, rows.start :].reshape(1, -1)
-        for kind, values in enumerate(_looked_up(square, codes, np.empty(codes.shape))):
-            correlated.values[kind] += bands[kind] @ values[0]
+        codes = square.codes[rows, rows.start :].ravel()
+        for kind, values in enumerate(_looked_up(square, codes[None], np.float64)):
+            for vector, band in enumerate(bands[kind]):
+                correlated.values[kind, vector] += (band * values[0]).sum()
     narrow: NDArray[np.floating] = bands.astype(np.float32 if n_classes >= SINGLE else np.float64, copy=False)
-    buffer = np.empty((TOGETHER, PIECE), narrow.dtype)
     for first in range(0, len(permutations), TOGETHER):
         chosen = slice(first, first + TOGETHER)
         for square, correlated in zip(squares, sums, strict=True):
-            permuted = permutations.band(square.codes, rows, chosen)
-            codes = permuted.reshape(len(permuted), -1)
-            for begin in range(0, codes.shape[1], PIECE):
-                piece = slice(begin, begin + PIECE)
-                codes_piece = codes[:, piece]
-                out = buffer[: len(codes_piece), : codes_piece.shape[1]]
-                for kind, values in enumerate(_looked_up(square, codes_piece, out)):
-                    correlated.nulls[kind, :, chosen] += narrow[kind, :, piece] @ values.T
+            for piece, permuted in _permuted(square, permutations, rows, chosen, narrow.dtype):
+                for kind, values in enumerate(permuted):
+                    for part in parts:
+                        correlated.nulls[kind, part, chosen] += narrow[kind, part, piece] @ values.T
 
 
-def _looked_up(square: Square, codes: NDArray[Any], out: NDArray[np.floating]) -> Iterator[NDArray[np.floating]]:
-    """Look the codes up, kind by kind; the next takes the place of the one before in `out`."""
+def _permuted(
+    square: Square, permutations: ClassPermutations, rows: slice, chosen: slice, dtype: np.dtype[np.floating]
+) -> Iterator[tuple[slice, Sequence[NDArray[np.floating]]]]:
+    """Permute a few rows of a square, piece by piece, and look its codes up; the next takes the place of the one before.
+
+    Yields
+    ------
+    piece
+        Of the rows, which follow one another.
+    values
+        Of each kind, shape (n_chosen, length of the piece).
+    """
+    orders = permutations.orders[chosen]
+    length = (rows.stop - rows.start) * (permutations.n_classes - rows.start)
+    compiled = loops("featlab.metrics.rsa.loops", len(orders) * length)
+    codes = None if compiled else permutations.band(square.codes, rows, chosen).reshape(len(orders), -1)
+    tables = None if square.tables is None else square.tables.astype(dtype)
+    buffer = np.empty((square.kinds, len(orders), min(PIECE, length)), dtype)
+    for begin in range(0, length, PIECE):
+        piece = slice(begin, min(begin + PIECE, length))
+        if codes is not None:
+            yield piece, list(_looked_up(square, codes[:, piece], dtype))
+            continue
+        found = buffer if piece.stop - begin == buffer.shape[2] else np.empty((*buffer.shape[:2], piece.stop - begin), dtype)
+        if tables is None:
+            compiled.gather(square.codes, orders, rows.start, begin, found)
+        else:
+            compiled.look_up(square.codes, tables, orders, rows.start, begin, found)
+        yield piece, list(found)
+
+
+def _looked_up(square: Square, codes: NDArray[Any], dtype: DTypeLike) -> Iterator[NDArray[np.floating]]:
+    """Look codes up, kind by kind."""
     if square.tables is None:
-        yield codes.astype(out.dtype, copy=False)
+        yield codes.astype(dtype, copy=False)
         return
-    for table in square.tables.astype(out.dtype, copy=False):
-        yield np.take(table, codes, out=out, mode="clip")  # the default mode would take a copy
+    for table in square.tables.astype(dtype, copy=False):
+        yield np.take(table, codes, mode="clip")

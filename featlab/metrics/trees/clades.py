@@ -164,22 +164,44 @@ def clade_ancestors(tree: Dendrogram, clade: Ints, member: Ints, orders: Ints) -
 
 @dataclass(frozen=True)
 class CladeChains:
-    """Clades in the arrays that `loops.clade_counts` takes, of which see what each is: broad clades and narrow ones.
+    """Clades as compiled walks take them, of two kinds.
 
     A broad clade has leaves nearly everywhere. How many of them are below a merge follows from their running sum over
-    the leaves, for all broad clades at once; of the narrow ones only the leaves are walked over.
+    the leaves, for all broad clades at once. Of the narrow ones only their own leaves are walked over.
+
+    Attributes
+    ----------
+    starts, chains
+        Narrow clades that hold each class, shape (n_classes + 1,) for where those of each class start.
+    begins
+        Number of classes in the narrow clades before each, and of all: parents come before their children, a child
+        right after its parent or the last of a sibling's descendants.
+    depths
+        Number of narrow clades that hold each narrow one.
+    broad_parents
+        Number of the broad clade that is a narrow one's parent, or -1.
+    ranks, ranks_above
+        Rank of the height of each narrow clade, and of its parent's.
+    broad
+        1 for the classes of each broad clade, shape (n_classes, n_broad); the last is the set of all classes.
+    beside
+        1 for the classes that the parent of each broad clade has beside it.
+    broad_sizes, broad_ranks, broad_ranks_above
+        Size of each broad clade, rank of its height, and of its parent's.
     """
 
-    chain_starts: Ints
-    chains: Ints
-    begins: Ints
-    depths: Ints
-    broad_parents: Ints
-    ranks: Ints
-    ranks_above: Ints
-    broad: Ints
-    broad_sizes: Ints
-    broad_above: Ints
+    starts: NDArray[np.int32]
+    chains: NDArray[np.int32]
+    begins: NDArray[np.int32]
+    depths: NDArray[np.int32]
+    broad_parents: NDArray[np.int32]
+    ranks: NDArray[np.int32]
+    ranks_above: NDArray[np.int32]
+    broad: NDArray[np.int32]
+    beside: NDArray[np.int32]
+    broad_sizes: NDArray[np.int32]
+    broad_ranks: NDArray[np.int32]
+    broad_ranks_above: NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -221,28 +243,32 @@ class Clades:
         children: list[list[int]] = [[] for _ in range(n_clades)]
         for clade, parent in enumerate(self.parents.tolist()):
             children[parent].append(clade)
-        narrow, depths, pending = [], [], [(n_clades - 1, -1)]
+        narrow: list[int] = []
+        depths: list[int] = []
+        pending = [(n_clades - 1, -1)]
         while pending:
             clade, depth = pending.pop()
             if column[clade] < 0:
                 narrow.append(clade)
                 depths.append(depth)
             pending += [(child, depth + (column[child] < 0)) for child in children[clade]]
-        order = np.array([*narrow, *broad], np.int64)
-        ranks_above = np.append(self.ranks[self.parents], self.ranks[-1] + 1)
-        of_class, chain = np.nonzero(self.members[narrow].T)
-        return CladeChains(
-            chain_starts=np.searchsorted(of_class, np.arange(n_classes + 1)),
-            chains=chain,
-            begins=np.concatenate([[0], np.cumsum(self.sizes[narrow])]).astype(np.int64),
-            depths=np.array(depths, np.int64),
-            broad_parents=column[parents[narrow]],
-            ranks=self.ranks[order],
-            ranks_above=ranks_above[order],
-            broad=np.ascontiguousarray(self.members[broad].T, np.int64),
-            broad_sizes=self.sizes[broad],
-            broad_above=column[parents[broad]],
+        above = np.append(self.ranks[self.parents], self.ranks[-1] + 1)
+        of_class, chains = np.nonzero(self.members[narrow].T)
+        arrays = (
+            np.searchsorted(of_class, np.arange(n_classes + 1)),
+            chains,
+            np.append(0, np.cumsum(self.sizes[narrow])),
+            depths,
+            column[parents[narrow]],
+            self.ranks[narrow],
+            above[narrow],
+            self.members[broad].T,
+            (self.members[parents[broad]] & ~self.members[broad]).T,
+            self.sizes[broad],
+            self.ranks[broad],
+            above[broad],
         )
+        return CladeChains(*(np.ascontiguousarray(array, np.int32) for array in arrays))
 
 
 def clades(members: Bools, heights: Floats) -> Clades:

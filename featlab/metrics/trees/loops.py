@@ -26,6 +26,91 @@ def ancestor(table: Any, powers: Any, left: int, right: int) -> Any:
 
 
 @jit
+def hand_out(order: Any, classes: Any, starts: Any, sets: Any, begins: Any, ends: Any, leaves: Any) -> Any:
+    """Hand each leaf, from left to right, to the sets that hold its class; those of a class stand at its starts."""
+    for number in range(len(ends)):
+        ends[number] = begins[number]
+    for leaf in range(len(classes)):
+        own = order[classes[leaf]]
+        for place in range(starts[own], starts[own + 1]):
+            number = sets[place]
+            leaves[ends[number]] = leaf
+            ends[number] += 1
+
+
+@jit
+def count_broad(
+    order: Any,
+    classes: Any,
+    bounds: Any,
+    broad: Any,
+    beside: Any,
+    sizes: Any,
+    sums: Any,
+    beside_sums: Any,
+    shared: Any,
+    products: Any,
+) -> Any:
+    """Count the leaves of the broad clades below each merge, and the pairs that meet there.
+
+    Returns
+    -------
+    conflict, whole
+        Of `clade_counts`, as far as broad clades give them.
+    """
+    n_broad = broad.shape[1]
+    for leaf in range(len(classes)):
+        own = order[classes[leaf]]
+        for column in range(n_broad):
+            sums[leaf + 1, column] = sums[leaf, column] + broad[own, column]
+            beside_sums[leaf + 1, column] = beside_sums[leaf, column] + beside[own, column]
+    conflict, whole = np.int64(0), np.int64(0)
+    for merge in range(len(bounds)):
+        start, split, stop = bounds[merge, 0], bounds[merge, 1], bounds[merge, 2]
+        for column in range(n_broad):
+            left = sums[split, column] - sums[start, column]
+            right = sums[stop, column] - sums[split, column]
+            around = beside_sums[stop, column] - beside_sums[start, column]
+            shared[merge, column] = left + right
+            product = left * np.int64(right)
+            products[merge, column] = product
+            conflict += product * around
+        for column in range(n_broad):
+            whole += (shared[merge, column] == sizes[column]) & (sizes[column] == stop - start)
+    return conflict, whole
+
+
+@jit
+def add_pairs(pairs: Any, levels: Any, ranks: Any, ranks_above: Any, products: Any) -> Any:
+    """Add the pairs of each broad clade that meet in each merge, and take them off at the height of its parent."""
+    for merge in range(len(products)):
+        for column in range(products.shape[1]):
+            pairs[levels[merge], ranks[column]] += products[merge, column]
+            pairs[levels[merge], ranks_above[column]] -= products[merge, column]
+
+
+@jit
+def compare_pairs(pairs: Any, earlier: Any) -> Any:
+    """Count pairs of pairs that are ordered alike and otherwise, from their table by level and height."""
+    top = pairs.shape[1] - 1
+    alike, otherwise = np.int64(0), np.int64(0)
+    for rank in range(top):
+        earlier[rank] = 0
+    for level in range(len(pairs)):
+        lower, higher = np.int64(0), np.int64(0)
+        for rank in range(top):
+            higher += earlier[rank]
+        for rank in range(top):
+            count = pairs[level, rank]
+            higher -= earlier[rank]
+            alike += count * lower
+            otherwise += count * higher
+            lower += earlier[rank]
+            earlier[rank] += count
+    return alike, otherwise
+
+
+@jit
 def clade_counts(
     table: Any,
     powers: Any,
@@ -33,7 +118,7 @@ def clade_counts(
     levels: Any,
     classes: Any,
     orders: Any,
-    chain_starts: Any,
+    starts: Any,
     chains: Any,
     begins: Any,
     depths: Any,
@@ -41,8 +126,10 @@ def clade_counts(
     ranks: Any,
     ranks_above: Any,
     broad: Any,
+    beside: Any,
     broad_sizes: Any,
-    broad_above: Any,
+    broad_ranks: Any,
+    broad_ranks_above: Any,
     n_ranked: int,
 ) -> Any:
     """Count, for each order of the classes, what scores against a taxonomy are made of.
@@ -59,23 +146,8 @@ def clade_counts(
         Classes of the leaves.
     orders
         Shape (n_orders, n_classes).
-    chain_starts, chains
-        Narrow clades that hold each class.
-    begins
-        Where the leaves of each narrow clade begin; parents come before their children, a child right after its
-        parent or a sibling's last descendant.
-    depths
-        Number of narrow clades above each.
-    broad_parents
-        Column of the broad clade that is a narrow one's parent, or -1.
-    ranks, ranks_above
-        Rank of the height of each clade, narrow ones first, then broad ones, and of its parent's.
-    broad
-        1 for the classes of each broad clade, shape (n_classes, n_broad), the last being the set of all classes.
-    broad_sizes
-        Sizes of the broad clades.
-    broad_above
-        Column of each one's parent; of the last, its own.
+    starts, ..., broad_ranks_above
+        Of `clades.CladeChains`.
     n_ranked
         Number of orders for which pairs are compared by heights.
 
@@ -89,103 +161,64 @@ def clade_counts(
         Pairs of pairs of classes, ordered alike and otherwise in both trees.
     """
     n_orders, n_classes = orders.shape
-    n_narrow, n_broad = len(depths), broad.shape[1]
-    n_levels, top = levels.max() + 1, ranks_above.max()
+    n_narrow, n_broad, n_levels = len(depths), broad.shape[1], levels.max() + 1
     conflicts, recovered = np.zeros(n_orders, np.int64), np.zeros(n_orders, np.int64)
     concordant, discordant = np.zeros(n_ranked, np.int64), np.zeros(n_ranked, np.int64)
-    leaves = np.empty(begins[n_narrow], np.int64)
-    ends = np.empty(n_narrow, np.int64)
-    before = np.zeros((n_classes + 1, n_broad), np.int64)  # classes of the broad clades left of each leaf
-    shared = np.empty((n_classes - 1, n_broad), np.int64)  # and below each merge
-    below = np.empty((depths.max() + 1 if n_narrow else 1, n_classes), np.int64)  # of the narrow clades on the way down
-    products = np.empty(n_broad, np.int64)
-    open_merges, open_members = np.empty(n_classes, np.int64), np.empty(n_classes, np.int64)
-    pairs = np.zeros((n_levels, top + 1), np.int64)
-    earlier = np.empty(top + 1, np.int64)
+    leaves, ends = np.empty(begins[n_narrow], np.int32), np.empty(n_narrow, np.int32)
+    sums, beside_sums = np.zeros((n_classes + 1, n_broad), np.int32), np.zeros((n_classes + 1, n_broad), np.int32)
+    shared, products = np.empty((n_classes - 1, n_broad), np.int32), np.empty((n_classes - 1, n_broad), np.int64)
+    below = np.empty((n_narrow + 1, n_classes), np.int32)  # leaves below the merges of the narrow clades on the way
+    open_merges, open_members = np.empty(n_classes, np.int32), np.empty(n_classes, np.int32)
+    top = broad_ranks_above.max()
+    pairs, earlier = np.zeros((n_levels, top + 1), np.int64), np.empty(top + 1, np.int64)
     for number in range(n_orders):
-        order = orders[number]
         ranked = number < n_ranked
-        ends[:] = begins[:n_narrow]
-        for leaf in range(n_classes):
-            own = order[classes[leaf]]
-            for column in range(n_broad):
-                before[leaf + 1, column] = before[leaf, column] + broad[own, column]
-            for place in range(chain_starts[own], chain_starts[own + 1]):
-                clade = chains[place]
-                leaves[ends[clade]] = leaf
-                ends[clade] += 1
+        hand_out(orders[number], classes, starts, chains, begins, ends, leaves)
+        conflict, whole = count_broad(
+            orders[number], classes, bounds, broad, beside, broad_sizes, sums, beside_sums, shared, products
+        )
         if ranked:
             pairs[:] = 0
-        conflict, whole = 0, 0
-        for merge in range(n_classes - 1):
-            start, split, stop = bounds[merge]
-            for column in range(n_broad):
-                total = before[stop, column] - before[start, column]
-                left = before[split, column] - before[start, column]
-                shared[merge, column] = total
-                products[column] = left * (total - left)
-            for column in range(n_broad):
-                total = shared[merge, column]
-                conflict += products[column] * (shared[merge, broad_above[column]] - total)
-                whole += total == broad_sizes[column] and total == stop - start
-            if ranked:
-                for column in range(n_broad):
-                    pairs[levels[merge], ranks[n_narrow + column]] += products[column]
-                    pairs[levels[merge], ranks_above[n_narrow + column]] -= products[column]
-        whole -= 1  # the set of all classes always is a cluster
+            add_pairs(pairs, levels, broad_ranks, broad_ranks_above, products)
         for clade in range(n_narrow):
-            begin, end = begins[clade], begins[clade + 1]
-            own_below, above = below[depths[clade]], below[depths[clade] - 1]
-            parent = broad_parents[clade]
+            begin, end, depth, parent = begins[clade], begins[clade + 1], depths[clade], broad_parents[clade]
             n_open = 0
             for place in range(begin + 1, end + 1):
                 # The last leaf closes all that is open.
                 merge = ancestor(table, powers, leaves[place - 1], leaves[place]) if place < end else n_classes
-                members = 1
+                members = np.int64(1)
                 while n_open and open_merges[n_open - 1] < merge:
                     n_open -= 1
-                    closed, left = open_merges[n_open], open_members[n_open]
-                    product, members = left * members, left + members
-                    own_below[closed] = members
-                    around = above[closed] if parent < 0 else shared[closed, parent]
-                    conflict += product * (around - members)
+                    closed = open_merges[n_open]
+                    product = members * open_members[n_open]
+                    members += open_members[n_open]
+                    below[depth, closed] = members
+                    conflict += product * ((below[depth - 1, closed] if parent < 0 else shared[closed, parent]) - members)
+                    whole += members == end - begin and members == bounds[closed, 2] - bounds[closed, 0]
                     if ranked:
                         pairs[levels[closed], ranks[clade]] += product
                         pairs[levels[closed], ranks_above[clade]] -= product
-                    if members == end - begin:
-                        whole += members == bounds[closed, 2] - bounds[closed, 0]
                 open_merges[n_open], open_members[n_open] = merge, members
                 n_open += 1
-        conflicts[number], recovered[number] = conflict, whole
+        # The set of all classes always is a cluster.
+        conflicts[number], recovered[number] = conflict, whole - 1
         if ranked:
-            # Pairs that merge earlier in the dendrogram, by the height at which they do in the taxonomy.
-            earlier[:] = 0
-            alike, otherwise = 0, 0
-            for level in range(n_levels):
-                lower, higher = 0, 0
-                for rank in range(top):
-                    higher += earlier[rank]
-                for rank in range(top):
-                    count = pairs[level, rank]
-                    higher -= earlier[rank]
-                    alike += count * lower
-                    otherwise += count * higher
-                    lower += earlier[rank]
-                    earlier[rank] += count
-            concordant[number], discordant[number] = alike, otherwise
+            concordant[number], discordant[number] = compare_pairs(pairs, earlier)
     return conflicts, recovered, concordant, discordant
 
 
 @jit
-def group_triples(table: Any, powers: Any, classes: Any, labels: Any, begins: Any, orders: Any) -> Any:
+def group_triples(
+    table: Any, powers: Any, classes: Any, starts: Any, labels: Any, begins: Any, orders: Any
+) -> Any:
     """Sum, over the groups, left * right * (left + right) of their classes in the two parts of each merge.
 
     Parameters
     ----------
     table, powers, classes, orders
         As for `clade_counts`.
-    labels
-        Group of each class.
+    starts, labels
+        The numbers from 0 up to the number of classes, and the group of each class.
     begins
         Number of classes in the groups before each, and of all, shape (n_groups + 1,).
 
@@ -196,25 +229,21 @@ def group_triples(table: Any, powers: Any, classes: Any, labels: Any, begins: An
     n_orders, n_classes = orders.shape
     n_groups = len(begins) - 1
     triples = np.zeros((n_orders, n_classes - 1), np.int64)
-    leaves, ends = np.empty(n_classes, np.int64), np.empty(n_groups, np.int64)
-    open_merges, open_members = np.empty(n_classes, np.int64), np.empty(n_classes, np.int64)
+    leaves, ends = np.empty(n_classes, np.int32), np.empty(n_groups, np.int32)
+    open_merges, open_members = np.empty(n_classes, np.int32), np.empty(n_classes, np.int32)
     for number in range(n_orders):
-        ends[:] = begins[:n_groups]
-        for leaf in range(n_classes):
-            group = labels[orders[number, classes[leaf]]]
-            leaves[ends[group]] = leaf
-            ends[group] += 1
+        hand_out(orders[number], classes, starts, labels, begins, ends, leaves)
         for group in range(n_groups):
             n_open = 0
             for place in range(begins[group] + 1, ends[group] + 1):
                 last = place == ends[group]
                 merge = n_classes if last else ancestor(table, powers, leaves[place - 1], leaves[place])
-                members = 1
+                members = np.int64(1)
                 while n_open and open_merges[n_open - 1] < merge:
                     n_open -= 1
-                    left = open_members[n_open]
-                    triples[number, open_merges[n_open]] += left * members * (left + members)
-                    members += left
+                    product = members * open_members[n_open]
+                    members += open_members[n_open]
+                    triples[number, open_merges[n_open]] += product * members
                 open_merges[n_open], open_members[n_open] = merge, members
                 n_open += 1
     return triples

@@ -8,7 +8,7 @@ that each cluster of the dendrogram shares with each clade of the taxonomy, neve
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import astuple
+from dataclasses import fields
 
 import numpy as np
 
@@ -57,7 +57,7 @@ def clade_scores(tree: Dendrogram, taxonomy: Clades, orders: Ints, numbers: Mapp
         tree.levels,
         tree.order,
         orders[:longest],
-        *astuple(taxonomy.chains),
+        *(getattr(taxonomy.chains, field.name) for field in fields(taxonomy.chains)),
         numbers.get("bakers_gamma", 0),
     )
     found = {
@@ -269,7 +269,7 @@ def dendrogram_purity(tree: Dendrogram, labels: Ints, orders: Ints) -> Floats:
     # left * right pairs of a group meet in a cluster, which holds left + right of its classes.
     if compiled := loops(LOOPS, orders.size):
         begins = np.concatenate([[0], np.cumsum(sizes)])
-        triples = compiled.group_triples(*tree.ancestors.tables, tree.order, labels, begins, orders)
+        triples = compiled.group_triples(*tree.ancestors.tables, tree.order, np.arange(len(labels) + 1), labels, begins, orders)
         return np.asarray((triples * shares).sum(axis=1) / total)
     result = np.empty(len(orders))
     member = np.argsort(labels, kind="stable")

@@ -96,6 +96,11 @@ class ClassPermutations:
         """The classes in their own order, then each permutation, shape (1 + n_permutations, n_classes)."""
         return np.concatenate([np.arange(self.n_classes)[None], self.orders])
 
+    @cached_property
+    def narrow(self) -> NDArray[np.unsignedinteger]:
+        """The orders in as few bytes as they take, for compiled loops: no sign has to be looked at there."""
+        return self.orders.astype(np.uint16 if self.n_classes <= 1 << 16 else np.uint32)
+
     def first(self, number: int) -> ClassPermutations:
         """Return the first so many."""
         return self if number >= len(self) else ClassPermutations(self.orders[:number])

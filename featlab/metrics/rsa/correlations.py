@@ -179,7 +179,7 @@ def _permuted(
     values
         Of each kind, shape (n_chosen, length of the piece).
     """
-    orders = permutations.orders[chosen]
+    orders = permutations.narrow[chosen]
     length = (rows.stop - rows.start) * (permutations.n_classes - rows.start)
     compiled = loops("featlab.metrics.rsa.loops", len(orders) * length)
     codes = None if compiled else permutations.band(square.codes, rows, chosen).reshape(len(orders), -1)

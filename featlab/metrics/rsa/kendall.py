@@ -52,10 +52,11 @@ def permuted_tau_a(
         return blocked_tau_a(ranks, list(permutations.pairs(tied.pairs)))
     blocks, n_blocks = _blocks(ranks), min(size, BLOCKS)
     if n_blocks * n_levels <= size:
-        scores = compiled.across_blocks(blocks, n_blocks, tied.codes, permutations.orders, n_levels)
+        cells = blocks.astype(np.uint32) * np.uint32(n_levels)
+        scores = compiled.across_blocks(cells, n_blocks, tied.codes, permutations.narrow, n_levels)
     else:
         in_order = compiled.ascending(blocks, n_blocks, permutations.n_classes)
-        scores = compiled.one_by_one(*in_order, tied.codes, permutations.orders, n_levels)
+        scores = compiled.one_by_one(*in_order, tied.codes, permutations.narrow, n_levels)
     return np.asarray(scores / (size * (size - 1) / 2))
 
 
@@ -84,7 +85,7 @@ def tau_a(vectors: Sequence[NDArray[np.floating]], taxonomies: Sequence[TiedDist
     # Mean ranks are halves, of which twice is a whole number.
     n_classes = len(taxonomies[0].codes)
     in_order = compiled.ascending((2 * ranks).astype(np.int32), 2 * size + 1, n_classes)
-    whole = np.arange(n_classes)[None]
+    whole = ClassPermutations(np.arange(n_classes)[None]).narrow
     scores = [compiled.one_by_one(*in_order, tied.codes, whole, len(tied.values))[0] for tied in taxonomies]
     return np.asarray(scores) / (size * (size - 1) / 2)
 

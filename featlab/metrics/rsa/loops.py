@@ -23,7 +23,7 @@ def look_up(codes: Any, tables: Any, orders: Any, first: int, begin: int, found:
     codes
         Shape (n_classes, n_classes).
     tables
-        Value of each code, shape (kinds, n_codes).
+        Value of each code, of one kind or two, shape (kinds, n_codes).
     orders
         Shape (n_orders, n_classes).
     first
@@ -34,17 +34,19 @@ def look_up(codes: Any, tables: Any, orders: Any, first: int, begin: int, found:
         Filled, shape (kinds, n_orders, length).
     """
     width, size = orders.shape[1] - first, found.shape[2]
+    one_kind, other_kind = tables[0], tables[len(tables) - 1]
     for number in range(len(orders)):
         order = orders[number]
         done = 0
         while done < size:
             row, column = first + (begin + done) // width, first + (begin + done) % width
             length = min(first + width - column, size - done)
-            own = codes[order[row]]
-            for kind in range(len(tables)):
-                table, out = tables[kind], found[kind, number]
-                for place in range(length):
-                    out[done + place] = table[own[order[column + place]]]
+            own, others = codes[order[row]], order[column : column + length]
+            one, other = found[0, number, done : done + length], found[len(found) - 1, number, done : done + length]
+            for place in range(length):
+                code = own[others[place]]
+                one[place] = one_kind[code]
+                other[place] = other_kind[code]
             done += length
 
 
@@ -53,25 +55,25 @@ def gather(square: Any, orders: Any, first: int, begin: int, found: Any) -> Any:
     """Gather a stretch of some rows of permuted squares that hold the values themselves; see `look_up`."""
     width, size = orders.shape[1] - first, found.shape[2]
     for number in range(len(orders)):
-        order, out = orders[number], found[0, number]
+        order = orders[number]
         done = 0
         while done < size:
             row, column = first + (begin + done) // width, first + (begin + done) % width
             length = min(first + width - column, size - done)
-            own = square[order[row]]
+            own, others, out = square[order[row]], order[column : column + length], found[0, number, done : done + length]
             for place in range(length):
-                out[done + place] = own[order[column + place]]
+                out[place] = own[others[place]]
             done += length
 
 
 @jit
-def across_blocks(blocks: Any, n_blocks: int, codes: Any, orders: Any, n_codes: int) -> Any:
+def across_blocks(cells: Any, n_blocks: int, codes: Any, orders: Any, n_codes: int) -> Any:
     """Concordant minus discordant pairs of entries of different blocks with permuted codes, for each order.
 
     Parameters
     ----------
-    blocks
-        Block of each pair of classes, condensed.
+    cells
+        Block of each pair of classes times `n_codes`, condensed.
     codes
         Shape (n_classes, n_classes), below `n_codes`.
     orders
@@ -84,20 +86,21 @@ def across_blocks(blocks: Any, n_blocks: int, codes: Any, orders: Any, n_codes: 
         order = orders[number]
         for cell in range(len(table)):
             table[cell] = 0
-        entry = 0
+        done = 0
         for first in range(n_classes - 1):
-            own = codes[order[first]]
-            for second in range(first + 1, n_classes):
-                table[blocks[entry] * n_codes + own[order[second]]] += 1
-                entry += 1
+            own, others = codes[order[first]], order[first + 1 :]
+            of_row = cells[done : done + len(others)]
+            for place in range(len(others)):
+                table[of_row[place] + own[others[place]]] += 1
+            done += len(others)
         score, seen = np.int64(0), np.int64(0)
         for code in range(n_codes):
             earlier[code] = 0
         for block in range(n_blocks):
-            below = np.int64(0)
-            added = np.int64(0)
+            below, added = np.int64(0), np.int64(0)
+            of_block = table[block * n_codes : (block + 1) * n_codes]
             for code in range(n_codes):
-                count, before = np.int64(table[block * n_codes + code]), earlier[code]
+                count, before = np.int64(of_block[code]), earlier[code]
                 score += count * (2 * below + before - seen)  # those below, less those above
                 below += before
                 earlier[code] = before + count
@@ -123,8 +126,8 @@ def ascending(keys: Any, n_keys: int, n_classes: int) -> Any:
         places[key + 1] += 1
     for key in range(n_keys):
         places[key + 1] += places[key]
-    first, second = np.empty(len(keys), np.int32), np.empty(len(keys), np.int32)
-    runs = np.empty(len(keys), np.int32)
+    first, second = np.empty(len(keys), np.uint32), np.empty(len(keys), np.uint32)
+    runs = np.empty(len(keys), np.uint32)
     entry = 0
     for one in range(n_classes - 1):
         for other in range(one + 1, n_classes):
@@ -150,31 +153,30 @@ def one_by_one(first: Any, second: Any, runs: Any, codes: Any, orders: Any, n_co
     scores = np.zeros(len(orders), np.int64)
     n_cells = n_codes // CELL + 1
     # Entries so far: of each cell those up to a code, and those of the cells before.
-    inside, before = np.empty(n_cells * CELL, np.int32), np.empty(n_cells + 1, np.int32)
+    inside, before = np.empty((n_cells, CELL), np.int32), np.empty(n_cells, np.int32)
+    of_run = np.empty(len(runs), codes.dtype)
     for number in range(len(orders)):
         order = orders[number]
-        for code in range(n_cells * CELL):
-            inside[code] = 0
-        for cell in range(n_cells + 1):
-            before[cell] = 0
-        score = np.int64(0)
-        begin = 0
+        inside[:] = 0
+        before[:] = 0
+        score, begin = np.int64(0), 0
         while begin < len(runs):
             # All entries of a run are compared with what came before it, and then join that.
             end = begin
             while end < len(runs) and runs[end] == runs[begin]:
                 code = codes[order[first[end]], order[second[end]]]
-                cell = code // CELL
-                lower = inside[code - 1] if code % CELL else 0
-                score += 2 * before[cell] + lower + inside[code] - begin
+                of_run[end - begin] = code
+                cell, place = code // CELL, code % CELL
+                lower = inside[cell, place - 1] if place else 0
+                score += 2 * before[cell] + lower + inside[cell, place] - begin
                 end += 1
-            for entry in range(begin, end):
-                code = codes[order[first[entry]], order[second[entry]]]
-                cell = code // CELL
-                for place in range(code, (cell + 1) * CELL):
-                    inside[place] += 1
-                for place in range(cell + 1, n_cells + 1):
-                    before[place] += 1
+            for entry in range(end - begin):
+                cell, place = of_run[entry] // CELL, of_run[entry] % CELL
+                counts = inside[cell]
+                for other in range(CELL):
+                    counts[other] += other >= place
+                for other in range(n_cells):
+                    before[other] += other > cell
             begin = end
         scores[number] = score
     return scores

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 MEMBERS_AT_ONCE = 20_000  # members of clades, over all orders of a block: their arrays stay in a core's cache
 BITS_OF_BYTE = np.array([number.bit_count() for number in range(256)], np.uint8)
-BROAD = 8  # a clade of this share of the classes, 1 / 8, or more is counted in every merge, by running sums
 SINGLE_BIT = np.uint64(1) << np.arange(64, dtype=np.uint64)  # 1, 2, 4, ...: the k-th has bit k alone
 
 
@@ -164,44 +163,26 @@ def clade_ancestors(tree: Dendrogram, clade: Ints, member: Ints, orders: Ints) -
 
 @dataclass(frozen=True)
 class CladeChains:
-    """Clades as compiled walks take them, of two kinds.
-
-    A broad clade has leaves nearly everywhere. How many of them are below a merge follows from their running sum over
-    the leaves, for all broad clades at once. Of the narrow ones only their own leaves are walked over.
+    """Clades in the order of a walk down the taxonomy: after each its children, each with all below it.
 
     Attributes
     ----------
     starts, chains
-        Narrow clades that hold each class, shape (n_classes + 1,) for where those of each class start.
+        Clades that hold each class, shape (n_classes + 1,) for where those of each class start.
     begins
-        Number of classes in the narrow clades before each, and of all: parents come before their children, a child
-        right after its parent or the last of a sibling's descendants.
+        Number of classes in the clades before each, and in all, shape (n_clades + 1,).
     depths
-        Number of narrow clades that hold each narrow one.
-    broad_parents
-        Number of the broad clade that is a narrow one's parent, or -1.
+        Number of clades that hold each.
     ranks, ranks_above
-        Rank of the height of each narrow clade, and of its parent's.
-    broad
-        1 for the classes of each broad clade, shape (n_classes, n_broad); the last is the set of all classes.
-    beside
-        1 for the classes that the parent of each broad clade has beside it.
-    broad_sizes, broad_ranks, broad_ranks_above
-        Size of each broad clade, rank of its height, and of its parent's.
+        Rank of the height of each clade, and of its parent's.
     """
 
-    starts: NDArray[np.int32]
-    chains: NDArray[np.int32]
-    begins: NDArray[np.int32]
-    depths: NDArray[np.int32]
-    broad_parents: NDArray[np.int32]
-    ranks: NDArray[np.int32]
-    ranks_above: NDArray[np.int32]
-    broad: NDArray[np.int32]
-    beside: NDArray[np.int32]
-    broad_sizes: NDArray[np.int32]
-    broad_ranks: NDArray[np.int32]
-    broad_ranks_above: NDArray[np.int32]
+    starts: NDArray[np.uint32]
+    chains: NDArray[np.uint32]
+    begins: NDArray[np.uint32]
+    depths: NDArray[np.uint32]
+    ranks: NDArray[np.uint32]
+    ranks_above: NDArray[np.uint32]
 
 
 @dataclass(frozen=True)
@@ -236,39 +217,28 @@ class Clades:
     def chains(self) -> CladeChains:
         """The clades as compiled walks take them."""
         n_clades, n_classes = self.members.shape
-        parents = np.append(self.parents, n_clades - 1)
-        broad = np.flatnonzero((self.sizes * BROAD >= n_classes) | (np.arange(n_clades) == n_clades - 1))
-        column = np.full(n_clades, -1)
-        column[broad] = np.arange(len(broad))
         children: list[list[int]] = [[] for _ in range(n_clades)]
         for clade, parent in enumerate(self.parents.tolist()):
             children[parent].append(clade)
-        narrow: list[int] = []
+        order: list[int] = []
         depths: list[int] = []
-        pending = [(n_clades - 1, -1)]
+        pending = [(n_clades - 1, 0)]
         while pending:
             clade, depth = pending.pop()
-            if column[clade] < 0:
-                narrow.append(clade)
-                depths.append(depth)
-            pending += [(child, depth + (column[child] < 0)) for child in children[clade]]
+            order.append(clade)
+            depths.append(depth)
+            pending += [(child, depth + 1) for child in children[clade]]
+        of_class, chains = np.nonzero(self.members[order].T)
         above = np.append(self.ranks[self.parents], self.ranks[-1] + 1)
-        of_class, chains = np.nonzero(self.members[narrow].T)
         arrays = (
             np.searchsorted(of_class, np.arange(n_classes + 1)),
             chains,
-            np.append(0, np.cumsum(self.sizes[narrow])),
+            np.append(0, np.cumsum(self.sizes[order])),
             depths,
-            column[parents[narrow]],
-            self.ranks[narrow],
-            above[narrow],
-            self.members[broad].T,
-            (self.members[parents[broad]] & ~self.members[broad]).T,
-            self.sizes[broad],
-            self.ranks[broad],
-            above[broad],
+            self.ranks[order],
+            above[order],
         )
-        return CladeChains(*(np.ascontiguousarray(array, np.int32) for array in arrays))
+        return CladeChains(*(np.asarray(array, np.uint32) for array in arrays))
 
 
 def clades(members: Bools, heights: Floats) -> Clades:

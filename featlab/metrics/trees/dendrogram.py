@@ -55,10 +55,10 @@ class LowestCommonAncestors:
         return np.asarray(np.maximum(self._table.take(begin + left), self._table.take(begin + last)))
 
     @cached_property
-    def tables(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """The maxima, a row for each length of run, and for each number of gaps its row, for compiled loops."""
-        n_gaps = len(self._powers) - 1
-        return self._table.reshape(-1, n_gaps).astype(np.int32), self._powers.astype(np.int32)
+    def tables(self) -> tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32]]:
+        """The maxima, a row for each length of run, and for each number of gaps its row and length: for compiled loops."""
+        table = self._table.reshape(-1, len(self._powers) - 1)
+        return table.astype(np.uint32), self._powers.astype(np.uint32), self._length.astype(np.uint32)
 
 
 @dataclass(frozen=True)

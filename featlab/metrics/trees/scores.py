@@ -53,10 +53,10 @@ def clade_scores(tree: Dendrogram, taxonomy: Clades, orders: Ints, numbers: Mapp
         return {name: by_name[name](tree, taxonomy, orders[:number]) for name, number in numbers.items()}
     conflicts, recovered, concordant, discordant = compiled.clade_counts(
         *tree.ancestors.tables,
-        np.stack([tree.starts, tree.splits, tree.stops], axis=1),
-        tree.levels,
-        tree.order,
-        orders[:longest],
+        (tree.stops - tree.starts).astype(np.uint32),
+        tree.levels.astype(np.uint32),
+        tree.order.astype(np.uint32),
+        orders[:longest].astype(np.uint32),
         *(getattr(taxonomy.chains, field.name) for field in fields(taxonomy.chains)),
         numbers.get("bakers_gamma", 0),
     )
@@ -269,7 +269,8 @@ def dendrogram_purity(tree: Dendrogram, labels: Ints, orders: Ints) -> Floats:
     # left * right pairs of a group meet in a cluster, which holds left + right of its classes.
     if compiled := loops(LOOPS, orders.size):
         begins = np.concatenate([[0], np.cumsum(sizes)])
-        triples = compiled.group_triples(*tree.ancestors.tables, tree.order, np.arange(len(labels) + 1), labels, begins, orders)
+        arrays = (tree.order, np.arange(len(labels) + 1), labels, begins, orders)
+        triples = compiled.group_triples(*tree.ancestors.tables, *(array.astype(np.uint32) for array in arrays))
         return np.asarray((triples * shares).sum(axis=1) / total)
     result = np.empty(len(orders))
     member = np.argsort(labels, kind="stable")

@@ -76,8 +76,9 @@ def _judged_together(members: Sequence[SnapshotSummary], reference: Reference, a
     scored = []
     if reference.distances:
         ranked: list[CondensedVector] = over_threads(_Vector.ranked, distances, worth=_worth(reference))
-        drawn = [CopheneticVector(tree) for vector in cophenetic for tree in vector.drawn]
-        scored = _correlate([*distances, *cophenetic], [*ranked, *drawn], reference)
+        compared: list[Compared] = [(vector, [condensed]) for vector, condensed in zip(distances, ranked, strict=True)]
+        compared += [(vector, [CopheneticVector(tree) for tree in vector.drawn]) for vector in cophenetic]
+        scored = _correlate(compared, reference)
         advance(2 * len(members) * len(reference.distances))
         scored += _kendall(distances, ranked, reference)
         advance(len(members) * len(reference.distances))
@@ -188,14 +189,15 @@ class _Vector:
         return Scored(row, null, same)
 
 
+Compared = tuple[_Vector, Sequence[DistanceVector]]  # of as many distance vectors as trees are drawn
+
+
 def sign_of(score: str) -> int:
     """1, or -1 for a score that agreement makes small."""
     return -1 if score in FALLING else 1
 
 
-def _correlate(
-    vectors: Sequence[_Vector], distance_vectors: Sequence[DistanceVector], reference: Reference
-) -> list[Scored]:
+def _correlate(compared: Sequence[Compared], reference: Reference) -> list[Scored]:
     """Pearson and Spearman correlations of every vector with every taxonomy distance.
 
     A vector with a linkage stands for as many distance vectors as trees are drawn, and has the mean of their scores.
@@ -203,29 +205,28 @@ def _correlate(
     n_classes = reference.permutations.n_classes
     affordable = reference.permutations.affordable(n_classes * (n_classes - 1) // 2, SHARED_PAIRS)
     squares = [Square(tied.codes, tied.units) for tied in reference.distances.values()]
-    draws = [1 if vector.linkage is None else len(vector.drawn) for vector in vectors]
-    members = [
-        sum(draws_of for _, draws_of in of_member)
-        for _, of_member in groupby(
-            zip(vectors, draws, strict=True), key=lambda pair: (id(pair[0].member), pair[0].linkage is None)
-        )
-    ]
+    # Vectors of one snapshot come together, so that no digit of theirs depends on the others.
+    numbers = {id(vector.member): number for number, (vector, _) in enumerate(compared)}
+    compared = sorted(compared, key=lambda pair: numbers[id(pair[0].member)])
+    draws = [len(drawn) for _, drawn in compared]
+    members = np.bincount([numbers[id(vector.member)] for vector, _ in compared], draws).astype(np.int64)
+    every = correlations([one for _, drawn in compared for one in drawn], squares, affordable, members[members > 0])
+    vectors = [vector for vector, _ in compared]
+    in_rows = sorted(range(len(vectors)), key=lambda number: vectors[number].linkage is not None)
     scored = []
-    for (name, tied), correlated in zip(
-        reference.distances.items(), correlations(distance_vectors, squares, affordable, members), strict=True
-    ):
+    for (name, tied), correlated in zip(reference.distances.items(), every, strict=True):
         kinds = (("pearson", NAN), ("spearman", tied_distances.spearman_ceiling(tied.counts)))
         both = _over_draws(correlated.values, draws), _over_draws(correlated.nulls, draws)
         for (kind, ceiling), values, nulls in zip(kinds, *both, strict=True):
             scored += [
-                vector.scored(
-                    f"{'rsa' if vector.linkage is None else 'cophenetic'}_{kind}",
-                    value,
-                    null,
+                vectors[number].scored(
+                    f"{'rsa' if vectors[number].linkage is None else 'cophenetic'}_{kind}",
+                    float(values[number]),
+                    nulls[number],
                     taxonomy_distance=name,
-                    ceiling=ceiling if vector.linkage is None else NAN,
+                    ceiling=ceiling if vectors[number].linkage is None else NAN,
                 )
-                for vector, value, null in zip(vectors, values.tolist(), nulls, strict=True)
+                for number in in_rows
             ]
     return scored
 

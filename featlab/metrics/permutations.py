@@ -6,6 +6,7 @@ share a class are not independent of each other.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
@@ -174,17 +175,17 @@ def judge(value: float, null: Floats, same: float = SAME_SCORE) -> Judged:
     >>> judge(0.9, np.array([0.1, -0.1, 0.0])).p
     0.25
     """
-    if not np.isfinite(value) or not len(null) or not np.isfinite(null).all():
+    mean = float(null.mean()) if len(null) else NAN
+    if not math.isfinite(value) or not math.isfinite(mean):
         return Judged(value, NAN, NAN, NAN, NAN)
-    mean = float(null.mean())
     std = float(null.std(ddof=1)) if len(null) > 1 else NAN
-    z = (value - mean) / std if np.ptp(null) > same else NAN
+    z = (value - mean) / std if null.max() - null.min() > same else NAN
     return Judged(value, mean, std, z, exceedance(value, null, same))
 
 
 def exceedance(value: float, null: Floats, same: float = SAME_SCORE) -> float:
     """Share of permutations, the observed order among them, that reach the value (within rounding)."""
-    return float((np.sum(null >= value - same) + 1) / (len(null) + 1))
+    return float((np.count_nonzero(null >= value - same) + 1) / (len(null) + 1))
 
 
 def corrected_p(values: Floats, nulls: Floats, same: float = SAME_SCORE) -> Floats:

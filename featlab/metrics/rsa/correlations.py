@@ -50,6 +50,18 @@ class Square:
         """Number of kinds of values."""
         return 1 if self.tables is None else len(self.tables)
 
+    def astype(self, dtype: DTypeLike) -> Square:
+        """The same with values of another type."""
+        if self.tables is None:
+            return Square(self.codes.astype(dtype, copy=False))
+        return Square(self.codes, self.tables.astype(dtype, copy=False))
+
+    def look_up(self, codes: NDArray[Any]) -> list[NDArray[np.floating]]:
+        """Values of the codes, kind by kind."""
+        if self.tables is None:
+            return [np.ascontiguousarray(codes)]
+        return [np.take(table, codes, mode="clip") for table in self.tables]
+
 
 @dataclass(frozen=True)
 class Correlated:
@@ -109,11 +121,16 @@ def correlations(
     """
     n_classes = permutations.n_classes
     height = max(1, min(BAND // max(1, n_classes), -(-n_classes // BANDS)))
-    ends = np.cumsum([0, *(members or [len(vectors)])])
-    pairs = [(start, stop) for start, stop in zip(ends, ends[1:], strict=False)]
-    # Products of a fixed shape, as a BLAS library may sum in another order where the shape is another.
-    parts = [slice(begin, min(begin + ROWS, stop)) for start, stop in pairs for begin in range(start, stop, ROWS)]
     starts = range(0, n_classes, height)
+    ends = np.cumsum(members if len(members) else [len(vectors)]).tolist()
+    # Products of a fixed shape: where it is another, a BLAS library may add up in another order.
+    together = [
+        slice(begin, min(begin + ROWS, end))
+        for start, end in zip([0, *ends], ends, strict=False)
+        for begin in range(start, end, ROWS)
+    ]
+    precision = np.float32 if n_classes >= SINGLE else np.float64
+    narrow = [square.astype(precision) for square in squares]
 
     # Bands get shorter from the first row to the last. Dealt in turn, the parts are about as much work: with 4 parts
     # the first has the bands 0, 4, 8, ..., the second 1, 5, 9, ...
@@ -125,21 +142,19 @@ def correlations(
             for square in squares
         ]
         for start in starts[number::PARTS]:
-            _add_band(sums, vectors, parts, squares, permutations, slice(start, min(start + height, n_classes)))
+            rows = slice(start, min(start + height, n_classes))
+            kinds = max(square.kinds for square in squares)
+            bands = np.stack([vector.band(rows.start, rows.stop, kinds) for vector in vectors], axis=1)
+            bands = bands.reshape(kinds, len(vectors), -1)
+            _add_values(sums, bands, squares, rows)
+            _add_nulls(sums, bands.astype(precision, copy=False), narrow, permutations, rows, together)
         return sums
 
     summed = over_threads(part, range(PARTS), worth=n_classes >= SINGLE)
     return [sum(of_square[1:], start=of_square[0]) for of_square in zip(*summed, strict=True)]
 
 
-def _add_band(
-    sums: Sequence[Correlated],
-    vectors: Sequence[DistanceVector],
-    parts: Sequence[slice],
-    squares: Sequence[Square],
-    permutations: ClassPermutations,
-    rows: slice,
-) -> None:
+def _add_values(sums: Sequence[Correlated], bands: Floats, squares: Sequence[Square], rows: slice) -> None:
     """Add what some rows of the upper triangle contribute.
 
     Rows 1 and 2 of four classes, from column 1 on. Where a vector has no pair, on and below the diagonal, it is 0, so
@@ -148,60 +163,58 @@ def _add_band(
         vector   0 12 13      square   11 12 13
                  0  0 23               21 22 23
     """
-    n_classes = permutations.n_classes
-    kinds = max(square.kinds for square in squares)
-    bands = np.stack([vector.band(rows.start, rows.stop, kinds) for vector in vectors], axis=1)
-    bands = bands.reshape(kinds, len(vectors), -1)
     for square, correlated in zip(squares, sums, strict=True):
-        codes = square.codes[rows, rows.start :].ravel()
-        for kind, values in enumerate(_looked_up(square, codes[None], np.float64)):
+        for kind, values in enumerate(square.look_up(square.codes[rows, rows.start :].ravel())):
             for vector, band in enumerate(bands[kind]):
-                correlated.values[kind, vector] += (band * values[0]).sum()
-    narrow: NDArray[np.floating] = bands.astype(np.float32 if n_classes >= SINGLE else np.float64, copy=False)
+                correlated.values[kind, vector] += (band * values).sum()
+
+
+def _add_nulls(
+    sums: Sequence[Correlated],
+    bands: NDArray[np.floating],
+    squares: Sequence[Square],
+    permutations: ClassPermutations,
+    rows: slice,
+    together: Sequence[slice],
+) -> None:
+    """Add what the same rows of the permuted squares contribute, by products of a few vectors at a time."""
     for first in range(0, len(permutations), TOGETHER):
         chosen = slice(first, first + TOGETHER)
         for square, correlated in zip(squares, sums, strict=True):
-            for piece, permuted in _permuted(square, permutations, rows, chosen, narrow.dtype):
+            for piece, permuted in _permuted(square, permutations, rows, chosen):
                 for kind, values in enumerate(permuted):
-                    for part in parts:
-                        correlated.nulls[kind, part, chosen] += narrow[kind, part, piece] @ values.T
+                    for few in together:
+                        correlated.nulls[kind, few, chosen] += bands[kind, few, piece] @ values.T
 
 
 def _permuted(
-    square: Square, permutations: ClassPermutations, rows: slice, chosen: slice, dtype: np.dtype[np.floating]
+    square: Square, permutations: ClassPermutations, rows: slice, chosen: slice
 ) -> Iterator[tuple[slice, Sequence[NDArray[np.floating]]]]:
-    """Permute a few rows of a square, piece by piece, and look its codes up; the next takes the place of the one before.
+    """Permute a few rows of a square and look its codes up, a piece of them at a time.
 
     Yields
     ------
     piece
         Of the rows, which follow one another.
     values
-        Of each kind, shape (n_chosen, length of the piece).
+        Of each kind, shape (n_chosen, length of the piece). The next ones take their place.
     """
     orders = permutations.narrow[chosen]
     length = (rows.stop - rows.start) * (permutations.n_classes - rows.start)
     compiled = loops("featlab.metrics.rsa.loops", len(orders) * length)
-    codes = None if compiled else permutations.band(square.codes, rows, chosen).reshape(len(orders), -1)
-    tables = None if square.tables is None else square.tables.astype(dtype)
-    buffer = np.empty((square.kinds, len(orders), min(PIECE, length)), dtype)
+    if compiled is None:
+        codes = permutations.band(square.codes, rows, chosen).reshape(len(orders), -1)
+        for begin in range(0, length, PIECE):
+            piece = slice(begin, begin + PIECE)
+            yield piece, square.look_up(codes[:, piece])
+        return
+    values = square.codes if square.tables is None else square.tables
+    found = np.empty((square.kinds, len(orders), PIECE), values.dtype)
     for begin in range(0, length, PIECE):
-        piece = slice(begin, min(begin + PIECE, length))
-        if codes is not None:
-            yield piece, list(_looked_up(square, codes[:, piece], dtype))
-            continue
-        found = buffer if piece.stop - begin == buffer.shape[2] else np.empty((*buffer.shape[:2], piece.stop - begin), dtype)
-        if tables is None:
+        if length - begin < PIECE:
+            found = np.empty((square.kinds, len(orders), length - begin), values.dtype)
+        if square.tables is None:
             compiled.gather(square.codes, orders, rows.start, begin, found)
         else:
-            compiled.look_up(square.codes, tables, orders, rows.start, begin, found)
-        yield piece, list(found)
-
-
-def _looked_up(square: Square, codes: NDArray[Any], dtype: DTypeLike) -> Iterator[NDArray[np.floating]]:
-    """Look codes up, kind by kind."""
-    if square.tables is None:
-        yield codes.astype(dtype, copy=False)
-        return
-    for table in square.tables.astype(dtype, copy=False):
-        yield np.take(table, codes, mode="clip")
+            compiled.look_up(square.codes, square.tables, orders, rows.start, begin, found)
+        yield slice(begin, begin + PIECE), list(found)

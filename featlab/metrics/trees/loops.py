@@ -42,7 +42,8 @@ def compare_pairs(meeting: Any, earlier: Any) -> Any:
     """Count pairs of pairs that are ordered alike and otherwise, from their table by level and height."""
     top = meeting.shape[1] - 1
     alike, otherwise = 0.0, 0.0
-    earlier[:] = 0
+    for rank in range(top):
+        earlier[rank] = 0
     for level in range(len(meeting)):
         row = meeting[level]
         lower, higher = 0.0, 0.0
@@ -72,6 +73,8 @@ def clade_counts(
     depths: Any,
     ranks: Any,
     ranks_above: Any,
+    n_levels: int,
+    n_ranks: int,
     n_ranked: int,
 ) -> Any:
     """Count, for each order of the classes, what scores against a taxonomy are made of.
@@ -88,6 +91,8 @@ def clade_counts(
         Shape (n_orders, n_classes).
     starts, chains, begins, depths, ranks, ranks_above
         Of `clades.CladeChains`.
+    n_levels, n_ranks
+        Numbers of levels and, with one above all, of ranks.
     n_ranked
         Number of orders for which pairs are compared by heights.
 
@@ -107,16 +112,18 @@ def clade_counts(
     leaves, ends = np.empty(len(chains), np.uint32), np.empty(n_clades, np.uint32)
     open_merges, open_members = np.empty(n_classes, np.uint32), np.empty(n_classes, np.int64)
     # Leaves below the merges, of the clades on the way down. Around the set of all classes there is nothing else.
-    below = np.empty((depths.max() + 2, n_classes), np.int64)
+    below = np.empty((n_clades + 1, n_classes), np.int64)
     for merge in range(n_classes - 1):
         below[0, merge] = sizes[merge]
-    meeting, earlier = np.zeros((levels.max() + 1, ranks_above.max() + 1)), np.empty(ranks_above.max() + 1)
+    meeting, earlier = np.zeros((n_levels, n_ranks)), np.empty(n_ranks)
     for number in range(n_orders):
         ranked = number < n_ranked
         hand_out(orders[number], classes, starts, chains, begins, ends, leaves)
         conflict, whole = np.int64(0), np.int64(0)
         if ranked:
-            meeting[:] = 0
+            for level in range(n_levels):
+                for rank in range(n_ranks):
+                    meeting[level, rank] = 0
         for clade in range(n_clades):
             own = leaves[begins[clade] : begins[clade + 1]]
             own_below, above = below[depths[clade] + 1], below[depths[clade]]
@@ -220,7 +227,7 @@ def cophenetic_rows(table: Any, powers: Any, lengths: Any, leaves: Any, units: A
 
 
 @jit
-def cell_sizes(members: Any, begins: Any, labels: Any, orders: Any, n_sizes: int) -> Any:
+def cell_sizes(members: Any, begins: Any, labels: Any, orders: Any, n_groups: int, n_sizes: int) -> Any:
     """Count the cells of each size in the contingency table of clusters and groups, for each order of the classes.
 
     Parameters
@@ -231,6 +238,8 @@ def cell_sizes(members: Any, begins: Any, labels: Any, orders: Any, n_sizes: int
         Group of each class.
     orders
         Shape (n_orders, n_classes).
+    n_groups
+        Number of groups.
     n_sizes
         Above all sizes.
 
@@ -239,7 +248,7 @@ def cell_sizes(members: Any, begins: Any, labels: Any, orders: Any, n_sizes: int
     ndarray of shape (n_orders, n_sizes)
     """
     sizes = np.zeros((len(orders), n_sizes), np.int64)
-    cell = np.zeros(labels.max() + 1, np.int64)
+    cell = np.zeros(n_groups, np.int64)
     for number in range(len(orders)):
         order, of_order = orders[number], sizes[number]
         for cluster in range(len(begins) - 1):

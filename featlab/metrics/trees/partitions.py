@@ -60,7 +60,7 @@ def _cell_sizes(clusters: Ints, labels: Ints, orders: Ints) -> Ints:
     n_sizes = int(min(sizes.max(), others.max())) + 1
     if compiled := loops("featlab.metrics.trees.loops", orders.size):
         arrays = (np.argsort(clusters, kind="stable"), np.append(0, np.cumsum(sizes)), labels, orders)
-        return np.asarray(compiled.cell_sizes(*(array.astype(np.uint32) for array in arrays), n_sizes))
+        return np.asarray(compiled.cell_sizes(*(array.astype(np.uint32) for array in arrays), len(others), n_sizes))
     # A class's code is its cell of the contingency table, so sorted codes have each filled cell as a run of equal ones.
     codes = (clusters * len(others) + labels[orders]).astype(np.min_scalar_type(len(sizes) * len(others)))
     codes.sort(axis=1, kind="stable")

@@ -58,6 +58,8 @@ def clade_scores(tree: Dendrogram, taxonomy: Clades, orders: Ints, numbers: Mapp
         tree.order.astype(np.uint32),
         orders[:longest].astype(np.uint32),
         *(getattr(taxonomy.chains, field.name) for field in fields(taxonomy.chains)),
+        int(tree.levels.max()) + 1,
+        int(taxonomy.ranks.max()) + 2,
         numbers.get("bakers_gamma", 0),
     )
     found = {

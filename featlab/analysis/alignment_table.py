@@ -209,8 +209,10 @@ def _correlate(compared: Sequence[Compared], reference: Reference) -> list[Score
     numbers = {id(vector.member): number for number, (vector, _) in enumerate(compared)}
     compared = sorted(compared, key=lambda pair: numbers[id(pair[0].member)])
     draws = [len(drawn) for _, drawn in compared]
-    members = np.bincount([numbers[id(vector.member)] for vector, _ in compared], draws).astype(np.int64)
-    every = correlations([one for _, drawn in compared for one in drawn], squares, affordable, members[members > 0])
+    together = np.bincount([numbers[id(vector.member)] for vector, _ in compared], draws).astype(np.int64)
+    every = correlations(
+        [one for _, drawn in compared for one in drawn], squares, affordable, together[together > 0].tolist()
+    )
     vectors = [vector for vector, _ in compared]
     in_rows = sorted(range(len(vectors)), key=lambda number: vectors[number].linkage is not None)
     scored = []
@@ -250,7 +252,9 @@ def _kendall(vectors: Sequence[_Vector], ranked: Sequence[CondensedVector], refe
             permuted_tau_a(vector.vectors[1], tied, chosen)
             for tied, chosen in zip(taxonomies, permutations, strict=True)
         ]
-        return dict(zip(reference.distances, zip(tau_a(vector.vectors, taxonomies).tolist(), nulls, strict=True), strict=True))
+        return dict(
+            zip(reference.distances, zip(tau_a(vector.vectors, taxonomies).tolist(), nulls, strict=True), strict=True)
+        )
 
     taus_of_vectors = over_threads(taus, ranked, worth=_worth(reference))
     return [

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,6 @@ from scipy.spatial.distance import squareform
 
 from featlab.typing import NAN, Floats, Ints
 
-T = TypeVar("T", np.float64, np.int64, np.uint8, np.uint16, np.uint32)
 FEWEST = 99  # permutations, whatever they cost: with fewer, no p comes down to 0.01
 SAME_SCORE = 1e-12  # difference of a permutation's score from the value up to which the two are one
 
@@ -130,7 +129,7 @@ class ClassPermutations:
         kept = self.orders[np.isin(self.orders, classes)].reshape(len(self), len(classes))
         return ClassPermutations(np.searchsorted(classes, kept))
 
-    def pairs(self, condensed: NDArray[T]) -> NDArray[T]:
+    def pairs(self, condensed: NDArray[Any]) -> NDArray[Any]:
         """Permute a condensed vector over the pairs of classes, shape (n_permutations, n_pairs)."""
         if not len(self):
             return np.empty((0, len(condensed)), condensed.dtype)

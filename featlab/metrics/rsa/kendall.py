@@ -19,9 +19,7 @@ FEW_LEVELS = 64  # that are counted in one table; a wider range of levels is hal
 BLOCK_ENTRIES = 48  # of the exact count: entries of a block are compared with each other, blocks by their totals
 
 
-def permuted_tau_a(
-    ranks: NDArray[np.floating], tied: TiedDistances, permutations: ClassPermutations
-) -> Floats:
+def permuted_tau_a(ranks: NDArray[np.floating], tied: TiedDistances, permutations: ClassPermutations) -> Floats:
     """Kendall's tau-a of one vector over the pairs of classes with each permutation of tied distances, in blocks.
 
     Parameters

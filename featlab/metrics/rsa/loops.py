@@ -60,7 +60,11 @@ def gather(square: Any, orders: Any, first: int, begin: int, found: Any) -> Any:
         while done < size:
             row, column = first + (begin + done) // width, first + (begin + done) % width
             length = min(first + width - column, size - done)
-            own, others, out = square[order[row]], order[column : column + length], found[0, number, done : done + length]
+            own, others, out = (
+                square[order[row]],
+                order[column : column + length],
+                found[0, number, done : done + length],
+            )
             for place in range(length):
                 out[place] = own[others[place]]
             done += length

@@ -1,9 +1,9 @@
 """Compiled walks over the clades of a taxonomy and the groups of a label space in a dendrogram.
 
 The clades that hold a class form a chain. From left to right through the leaves of the dendrogram, each leaf is handed
-to the clades of its class, so every clade has its leaves in order without a sort. Neighbours in it have as lowest common
-ancestors all merges where the clade branches, each once; a stack of those whose right part is still open tells how many
-of the clade's leaves are on either side.
+to the clades of its class, so every clade has its leaves in order without a sort. Neighbours in it have as lowest
+common ancestors all merges where the clade branches, each once. A stack of those whose right part is still open tells
+how many of the clade's leaves are on either side.
 
 All counts are whole numbers. See `clades.clade_ancestors` for the same in NumPy.
 """
@@ -18,7 +18,7 @@ from featlab.compiled import jit
 
 
 @jit
-def ancestor(table: Any, powers: Any, lengths: Any, left: int, right: int) -> Any:
+def ancestor(table: Any, powers: Any, lengths: Any, left: Any, right: Any) -> Any:
     """Lowest common ancestor of two leaves; see `dendrogram.LowestCommonAncestors`."""
     row = table[powers[right - left]]
     first, last = row[left], row[right - lengths[right - left]]
@@ -73,6 +73,7 @@ def clade_counts(
     depths: Any,
     ranks: Any,
     ranks_above: Any,
+    n_depths: int,
     n_levels: int,
     n_ranks: int,
     n_ranked: int,
@@ -91,8 +92,8 @@ def clade_counts(
         Shape (n_orders, n_classes).
     starts, chains, begins, depths, ranks, ranks_above
         Of `clades.CladeChains`.
-    n_levels, n_ranks
-        Numbers of levels and, with one above all, of ranks.
+    n_depths, n_levels, n_ranks
+        Numbers of depths, of levels and, with one above all, of ranks.
     n_ranked
         Number of orders for which pairs are compared by heights.
 
@@ -112,9 +113,9 @@ def clade_counts(
     leaves, ends = np.empty(len(chains), np.uint32), np.empty(n_clades, np.uint32)
     open_merges, open_members = np.empty(n_classes, np.uint32), np.empty(n_classes, np.int64)
     # Leaves below the merges, of the clades on the way down. Around the set of all classes there is nothing else.
-    below = np.empty((n_clades + 1, n_classes), np.int64)
-    for merge in range(n_classes - 1):
-        below[0, merge] = sizes[merge]
+    below = np.empty((n_depths + 1, n_classes), np.int64)
+    for place in range(n_classes - 1):
+        below[0, place] = sizes[place]
     meeting, earlier = np.zeros((n_levels, n_ranks)), np.empty(n_ranks)
     for number in range(n_orders):
         ranked = number < n_ranked
@@ -130,7 +131,7 @@ def clade_counts(
             n_open = 0
             for place in range(1, len(own) + 1):
                 # The last leaf closes all that is open.
-                merge = np.uint32(n_classes)
+                merge: Any = np.uint32(n_classes)
                 if place < len(own):
                     merge = ancestor(table, powers, lengths, own[place - 1], own[place])
                 members = np.int64(1)
@@ -186,7 +187,7 @@ def group_triples(
             own = leaves[begins[group] : begins[group + 1]]
             n_open = 0
             for place in range(1, len(own) + 1):
-                merge = np.uint32(n_classes)
+                merge: Any = np.uint32(n_classes)
                 if place < len(own):
                     merge = ancestor(table, powers, lengths, own[place - 1], own[place])
                 members = np.int64(1)

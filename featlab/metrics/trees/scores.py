@@ -17,7 +17,6 @@ from featlab.metrics.trees.clades import Clades, clade_ancestors, clade_members
 from featlab.metrics.trees.dendrogram import Dendrogram
 from featlab.typing import NAN, Floats, Ints
 
-
 LOOPS = "featlab.metrics.trees.loops"
 
 
@@ -58,6 +57,7 @@ def clade_scores(tree: Dendrogram, taxonomy: Clades, orders: Ints, numbers: Mapp
         tree.order.astype(np.uint32),
         orders[:longest].astype(np.uint32),
         *(getattr(taxonomy.chains, field.name) for field in fields(taxonomy.chains)),
+        int(taxonomy.chains.depths.max()) + 1,
         int(tree.levels.max()) + 1,
         int(taxonomy.ranks.max()) + 2,
         numbers.get("bakers_gamma", 0),
@@ -122,7 +122,7 @@ def _resolved(taxonomy: Clades) -> float:
 
 
 def _agreement(conflicts: Floats | Ints, resolved: float) -> Floats:
-    return (resolved - conflicts) / resolved if resolved else np.full(len(conflicts), NAN)
+    return np.asarray((resolved - conflicts) / resolved) if resolved else np.full(len(conflicts), NAN)
 
 
 def bakers_gamma(tree: Dendrogram, taxonomy: Clades, orders: Ints) -> Floats:
@@ -234,7 +234,7 @@ def clade_recall(tree: Dendrogram, taxonomy: Clades, orders: Ints) -> Floats:
 
 
 def _share(recovered: Ints, n_clades: int) -> Floats:
-    return recovered / n_clades if n_clades else np.full(len(recovered), NAN)
+    return np.asarray(recovered / n_clades) if n_clades else np.full(len(recovered), NAN)
 
 
 def dendrogram_purity(tree: Dendrogram, labels: Ints, orders: Ints) -> Floats:

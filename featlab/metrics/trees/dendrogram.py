@@ -56,7 +56,7 @@ class LowestCommonAncestors:
 
     @cached_property
     def tables(self) -> tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32]]:
-        """The maxima, a row for each length of run, and by number of gaps the row and the length: for compiled loops."""
+        """The maxima, a row for each length of run, and by number of gaps row and length: for compiled loops."""
         table = self._table.reshape(-1, len(self._powers) - 1)
         return table.astype(np.uint32), self._powers.astype(np.uint32), self._length.astype(np.uint32)
 

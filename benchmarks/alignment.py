@@ -1,7 +1,7 @@
 """`python -m benchmarks.alignment`: agreement with a hierarchy at scale, each part in a process of its own.
 
 snapshots   999 class permutations of the Spearman, cophenetic and triplet scores of 20 epochs x 4 layers at K = 1,000,
-            with the CPU seconds of each part, beside scikit-bio's `mantel` with 999 permutations for one pair of matrices
+            with the CPU seconds of each part, beside scikit-bio's `mantel`, 999 permutations for one pair of matrices
 classes     K = 21,841 noun synsets of WordNet (through NLTK), D = 1,024: `featlab.analyze` from the store to the tables
 """
 

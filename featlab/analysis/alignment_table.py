@@ -82,7 +82,7 @@ def _judged_together(members: Sequence[SnapshotSummary], reference: Reference, a
         advance(2 * len(members) * len(reference.distances))
         scored += _kendall(distances, ranked, reference)
         advance(len(members) * len(reference.distances))
-        del ranked
+        del ranked, compared
     # What is long is worked on with all threads, one after the other: each takes a square of its own.
     short = all(len(vector.distances) <= SORTED_AT_ONCE for vector in distances)
     worth = _worth(reference) and short

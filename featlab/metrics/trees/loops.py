@@ -112,10 +112,11 @@ def clade_counts(
     concordant, discordant = np.zeros(n_ranked), np.zeros(n_ranked)
     leaves, ends = np.empty(len(chains), np.uint32), np.empty(n_clades, np.uint32)
     open_merges, open_members = np.empty(n_classes, np.uint32), np.empty(n_classes, np.int64)
-    # Leaves below the merges, of the clades on the way down. Around the set of all classes there is nothing else.
+    # Leaves below the merges, of the clades on the way down. Of the set of all classes, and around it, they are all.
     below = np.empty((n_depths + 1, n_classes), np.int64)
     for place in range(n_classes - 1):
         below[0, place] = sizes[place]
+        below[1, place] = sizes[place]
     meeting, earlier = np.zeros((n_levels, n_ranks)), np.empty(n_ranks)
     for number in range(n_orders):
         ranked = number < n_ranked
@@ -125,7 +126,8 @@ def clade_counts(
             for level in range(n_levels):
                 for rank in range(n_ranks):
                     meeting[level, rank] = 0
-        for clade in range(n_clades):
+        # The set of all classes, which is the first, resolves no triplet.
+        for clade in range(0 if ranked else 1, n_clades):
             own = leaves[begins[clade] : begins[clade + 1]]
             own_below, above = below[depths[clade] + 1], below[depths[clade]]
             n_open = 0
@@ -142,15 +144,14 @@ def clade_counts(
                     members += left
                     own_below[closed] = members
                     conflict += product * (above[closed] - members)
-                    if members == len(own):
+                    if clade > 0 and members == len(own):
                         whole += members == sizes[closed]
                     if ranked:
                         meeting[levels[closed], ranks[clade]] += product
                         meeting[levels[closed], ranks_above[clade]] -= product
                 open_merges[n_open], open_members[n_open] = merge, members
                 n_open += 1
-        # The set of all classes always is a cluster.
-        conflicts[number], recovered[number] = conflict, whole - 1
+        conflicts[number], recovered[number] = conflict, whole
         if ranked:
             concordant[number], discordant[number] = compare_pairs(meeting, earlier)
     return conflicts, recovered, concordant, discordant

@@ -217,15 +217,17 @@ def cophenetic_rows(table: Any, powers: Any, lengths: Any, leaves: Any, units: A
     start
         First row and first column.
     rows
-        Filled above the diagonal, shape (kinds, n_rows, n_classes - start).
+        Filled above the diagonal, of one kind or two, shape (kinds, n_rows, n_classes - start).
     """
-    for kind in range(len(rows)):
-        values = units[kind]
-        for row in range(rows.shape[1]):
-            own, others, out = leaves[start + row], leaves[start + row + 1 :], rows[kind, row, row + 1 :]
-            for place in range(len(others)):
-                left, right = min(own, others[place]), max(own, others[place])
-                out[place] = values[ancestor(table, powers, lengths, left, right)]
+    one_kind, other_kind = units[0], units[len(rows) - 1]
+    for row in range(rows.shape[1]):
+        own, others = leaves[start + row], leaves[start + row + 1 :]
+        one, other = rows[0, row, row + 1 :], rows[len(rows) - 1, row, row + 1 :]
+        for place in range(len(others)):
+            left, right = min(own, others[place]), max(own, others[place])
+            merge = ancestor(table, powers, lengths, left, right)
+            one[place] = one_kind[merge]
+            other[place] = other_kind[merge]
 
 
 @jit

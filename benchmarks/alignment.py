@@ -1,7 +1,7 @@
 """`python -m benchmarks.alignment`: agreement with a hierarchy at scale, each part in a process of its own.
 
 snapshots   999 class permutations of the Spearman, cophenetic and triplet scores of 20 epochs x 4 layers at K = 1,000,
-            beside scikit-bio's `mantel` with 999 permutations for one pair of matrices
+            with the CPU seconds of each part, beside scikit-bio's `mantel`, 999 permutations for one pair of matrices
 classes     K = 21,841 noun synsets of WordNet (through NLTK), D = 1,024: `featlab.analyze` from the store to the tables
 """
 
@@ -13,13 +13,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.spatial.distance import squareform
 
 import featlab
+from featlab.analysis import alignment_table
 from featlab.analysis.alignment_table import align, corrected
 from featlab.analysis.reference import make_reference
 from featlab.analysis.snapshots import SnapshotSummary
@@ -30,6 +34,14 @@ from featlab.metrics.trees.linkage import class_distances, linkage_tree
 from featlab.statistics.gather import Request
 
 SECTIONS = ("snapshots", "classes")
+# Parts of the scores by what computes them. Some are computed in several threads, others by a thread among several.
+PARTS = {
+    "correlations": ("_correlate", time.process_time),
+    "Kendall": ("_kendall", time.process_time),
+    "trees (triplets, gamma, recall, purity, cuts)": ("_tree", time.thread_time),
+    "distances with their own trees": ("_cophenetic_self", time.thread_time),
+    "neighbours": ("_neighbours", time.thread_time),
+}
 ROWS = 2  # of each class in the section "classes"
 
 
@@ -64,6 +76,9 @@ def snapshots(*, quick: bool) -> None:
     reference = make_reference(names, taxonomy, ("path", "lca_height"), [], 999, 0)
     everything = []
     seconds = used = 0.0
+    spent: Counter[str] = Counter()
+    for part, (name, clock) in PARTS.items():
+        setattr(alignment_table, name, timed(getattr(alignment_table, name), clock, part, spent))
     for layer in range(layers):
         members = [summary(taxonomy, epoch, layer) for epoch in range(epochs)]
         start, begin = time.perf_counter(), time.process_time()
@@ -74,9 +89,25 @@ def snapshots(*, quick: bool) -> None:
     beside = mantel_seconds(members[0], taxonomy)
     what = f"{epochs} epochs x {layers} layers, K = {len(names)}"
     print(f"{what}: {len(rows)} scores in {seconds:.1f} s ({used:.1f} CPU s)")
+    parts = ", ".join(f"{part} {spent[part]:.1f}" for part in PARTS)
+    print(f"CPU s by part: {parts}, the rest {used - sum(spent.values()):.1f}")
     print("permutations: " + ", ".join(f"{score} {number}" for score, number in permutations.items()))
     print(f"scikit-bio's mantel, Spearman, 999 permutations, one pair of matrices: {beside:.1f} s")
     print(f"all scores of all snapshots cost what {seconds / beside:.1f} of them do")
+
+
+def timed(function: Callable[..., Any], clock: Callable[[], float], part: str, spent: Counter[str]) -> Any:
+    """Add what each call of a function takes to what its part has spent."""
+
+    @wraps(function)
+    def call(*arguments: Any) -> Any:
+        start = clock()
+        try:
+            return function(*arguments)
+        finally:
+            spent[part] += clock() - start
+
+    return call
 
 
 def summary(taxonomy: Taxonomy, epoch: int, layer: int) -> SnapshotSummary:

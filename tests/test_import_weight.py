@@ -22,6 +22,7 @@ HEAVY = (
     "matplotlib",
     "rich",
     "pyarrow",
+    "numba",
     "numpy",
 )
 TORCH_ROOMS = ("featlab.capture", "featlab.demo")

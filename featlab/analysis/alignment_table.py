@@ -18,11 +18,10 @@ from featlab.metrics import permutations
 from featlab.metrics.permutations import CLADE_MEMBERS, OWN_COUNTS, OWN_LOOKUPS, SHARED_PAIRS
 from featlab.metrics.rsa import neighbors, tied_distances
 from featlab.metrics.rsa.correlations import Square, correlations
-from featlab.metrics.rsa.kendall import BLOCKS, blocked_tau_a, kendall_tau_a
+from featlab.metrics.rsa.kendall import BLOCKS, permuted_tau_a, tau_a
 from featlab.metrics.rsa.ranks import SORTED_AT_ONCE, moments
 from featlab.metrics.rsa.vectors import CondensedVector, CopheneticVector, DistanceVector
 from featlab.metrics.trees import linkage, partitions, scores
-from featlab.metrics.trees.clades import Clades
 from featlab.metrics.trees.dendrogram import Dendrogram, cut_labels, dendrogram
 from featlab.metrics.trees.draws import has_structure
 from featlab.progress import Advance
@@ -77,12 +76,13 @@ def _judged_together(members: Sequence[SnapshotSummary], reference: Reference, a
     scored = []
     if reference.distances:
         ranked: list[CondensedVector] = over_threads(_Vector.ranked, distances, worth=_worth(reference))
-        drawn = [CopheneticVector(tree) for vector in cophenetic for tree in vector.drawn]
-        scored = _correlate([*distances, *cophenetic], [*ranked, *drawn], reference)
+        compared: list[Compared] = [(vector, [condensed]) for vector, condensed in zip(distances, ranked, strict=True)]
+        compared += [(vector, [CopheneticVector(tree) for tree in vector.drawn]) for vector in cophenetic]
+        scored = _correlate(compared, reference)
         advance(2 * len(members) * len(reference.distances))
         scored += _kendall(distances, ranked, reference)
         advance(len(members) * len(reference.distances))
-        del ranked
+        del ranked, compared
     # What is long is worked on with all threads, one after the other: each takes a square of its own.
     short = all(len(vector.distances) <= SORTED_AT_ONCE for vector in distances)
     worth = _worth(reference) and short
@@ -189,14 +189,15 @@ class _Vector:
         return Scored(row, null, same)
 
 
+Compared = tuple[_Vector, Sequence[DistanceVector]]  # of as many distance vectors as trees are drawn
+
+
 def sign_of(score: str) -> int:
     """1, or -1 for a score that agreement makes small."""
     return -1 if score in FALLING else 1
 
 
-def _correlate(
-    vectors: Sequence[_Vector], distance_vectors: Sequence[DistanceVector], reference: Reference
-) -> list[Scored]:
+def _correlate(compared: Sequence[Compared], reference: Reference) -> list[Scored]:
     """Pearson and Spearman correlations of every vector with every taxonomy distance.
 
     A vector with a linkage stands for as many distance vectors as trees are drawn, and has the mean of their scores.
@@ -204,23 +205,30 @@ def _correlate(
     n_classes = reference.permutations.n_classes
     affordable = reference.permutations.affordable(n_classes * (n_classes - 1) // 2, SHARED_PAIRS)
     squares = [Square(tied.codes, tied.units) for tied in reference.distances.values()]
-    draws = [1 if vector.linkage is None else len(vector.drawn) for vector in vectors]
+    # Vectors of one snapshot come together, so that no digit of theirs depends on the others.
+    numbers = {id(vector.member): number for number, (vector, _) in enumerate(compared)}
+    compared = sorted(compared, key=lambda pair: numbers[id(pair[0].member)])
+    draws = [len(drawn) for _, drawn in compared]
+    together = np.bincount([numbers[id(vector.member)] for vector, _ in compared], draws).astype(np.int64)
+    every = correlations(
+        [one for _, drawn in compared for one in drawn], squares, affordable, together[together > 0].tolist()
+    )
+    vectors = [vector for vector, _ in compared]
+    in_rows = sorted(range(len(vectors)), key=lambda number: vectors[number].linkage is not None)
     scored = []
-    for (name, tied), correlated in zip(
-        reference.distances.items(), correlations(distance_vectors, squares, affordable), strict=True
-    ):
+    for (name, tied), correlated in zip(reference.distances.items(), every, strict=True):
         kinds = (("pearson", NAN), ("spearman", tied_distances.spearman_ceiling(tied.counts)))
         both = _over_draws(correlated.values, draws), _over_draws(correlated.nulls, draws)
         for (kind, ceiling), values, nulls in zip(kinds, *both, strict=True):
             scored += [
-                vector.scored(
-                    f"{'rsa' if vector.linkage is None else 'cophenetic'}_{kind}",
-                    value,
-                    null,
+                vectors[number].scored(
+                    f"{'rsa' if vectors[number].linkage is None else 'cophenetic'}_{kind}",
+                    float(values[number]),
+                    nulls[number],
                     taxonomy_distance=name,
-                    ceiling=ceiling if vector.linkage is None else NAN,
+                    ceiling=ceiling if vectors[number].linkage is None else NAN,
                 )
-                for vector, value, null in zip(vectors, values.tolist(), nulls, strict=True)
+                for number in in_rows
             ]
     return scored
 
@@ -231,21 +239,22 @@ def _kendall(vectors: Sequence[_Vector], ranked: Sequence[CondensedVector], refe
     Nulls are counted in blocks of ranks, far within what the permutations scatter. Where the pairs are too many to sort
     at once so is the score itself (right to about 1e-8); there is no null then, and `permutations` says 0.
     """
-    nulls: dict[str, NDArray[np.unsignedinteger]] = {}
-    for name, tied in reference.distances.items():
+    taxonomies = list(reference.distances.values())
+    permutations = []
+    for tied in taxonomies:
         size = len(tied.pairs)
         affordable = reference.permutations.affordable(size * len(tied.values))
-        nulls[name] = (affordable if size <= SORTED_AT_ONCE else affordable.first(0)).pairs(tied.pairs)
+        permutations.append(affordable if size <= SORTED_AT_ONCE else affordable.first(0))
 
     def taus(vector: CondensedVector) -> dict[str, tuple[float, Floats]]:
         """Tau-a with each taxonomy distance, and its null."""
-        values, ranks = vector.vectors
-        pairs = [tied.pairs for tied in reference.distances.values()]
-        exact = kendall_tau_a(values, pairs) if len(values) <= SORTED_AT_ONCE else blocked_tau_a(ranks, pairs)
-        return {
-            name: (float(tau), blocked_tau_a(ranks, list(null)))
-            for tau, (name, null) in zip(exact, nulls.items(), strict=True)
-        }
+        nulls = [
+            permuted_tau_a(vector.vectors[1], tied, chosen)
+            for tied, chosen in zip(taxonomies, permutations, strict=True)
+        ]
+        return dict(
+            zip(reference.distances, zip(tau_a(vector.vectors, taxonomies).tolist(), nulls, strict=True), strict=True)
+        )
 
     taus_of_vectors = over_threads(taus, ranked, worth=_worth(reference))
     return [
@@ -295,46 +304,38 @@ def _neighbours(vector: _Vector, reference: Reference) -> list[Scored]:
 
 def _tree(vector: _Vector, reference: Reference) -> list[Scored]:
     """Scores of a dendrogram with the taxonomy's tree, and with each label space; means over its draws."""
-    dendrograms = [dendrogram(linkage.levelled(tree)) for tree in vector.drawn]
+    drawn = vector.drawn[:1] if vector.untold else vector.drawn
+    dendrograms = [dendrogram(linkage.levelled(tree)) for tree in drawn]
+    everything, affordable = reference.permutations.after_identity, reference.permutations.affordable
     scored: list[Scored] = []
 
-    def add(
-        score: Callable[[Dendrogram, Ints], dict[str, Floats]],
-        n_values: int,
-        budget: permutations.Budget,
-        space: str | None = None,
-    ) -> None:
-        orders = reference.permutations.affordable(n_values, budget).after_identity
-        of_draws = [score(tree, orders) for tree in (dendrograms[:1] if vector.untold else dendrograms)]
+    def add(score: Callable[[Dendrogram], dict[str, Floats]], space: str | None = None) -> None:
+        of_draws = [score(tree) for tree in dendrograms]
         for name, of_first in of_draws[0].items():
             values = of_first if len(of_draws) == 1 else np.mean([by_name[name] for by_name in of_draws], axis=0)
             scored.append(vector.scored(name, float(values[0]), values[1:], space=space))
 
     if (taxonomy := reference.taxonomy) is not None and len(taxonomy.members):
         n_members = int(taxonomy.sizes.sum())
-        add(partial(_against, scores.bakers_gamma, taxonomy), n_members, OWN_COUNTS)
-        add(partial(_against, scores.triplet_agreement, taxonomy), n_members, CLADE_MEMBERS)
-        add(partial(_against, scores.clade_recall, taxonomy), taxonomy.members.shape[1], OWN_LOOKUPS)
+        numbers = {
+            "bakers_gamma": 1 + len(affordable(n_members, OWN_COUNTS)),
+            "triplet_agreement": 1 + len(affordable(n_members, CLADE_MEMBERS)),
+            "clade_recall": 1 + len(affordable(taxonomy.members.shape[1], OWN_LOOKUPS)),
+        }
+        add(partial(scores.clade_scores, taxonomy=taxonomy, orders=everything, numbers=numbers))
     for name, labels in reference.spaces.items():
-        add(partial(_purity, labels), len(labels), OWN_COUNTS, name)
-        add(partial(_cut, labels), len(labels), OWN_LOOKUPS, name)
+        counted = everything[: 1 + len(affordable(len(labels), OWN_COUNTS))]
+        looked_up = everything[: 1 + len(affordable(len(labels), OWN_LOOKUPS))]
+        add(partial(_purity, labels, counted), name)
+        add(partial(_cut, labels, looked_up), name)
     return scored
 
 
-def _against(
-    score: Callable[[Dendrogram, Clades, Ints], Floats],
-    taxonomy: Clades,
-    tree: Dendrogram,
-    orders: Ints,
-) -> dict[str, Floats]:
-    return {score.__name__: score(tree, taxonomy, orders)}
-
-
-def _purity(labels: Ints, tree: Dendrogram, orders: Ints) -> dict[str, Floats]:
+def _purity(labels: Ints, orders: Ints, tree: Dendrogram) -> dict[str, Floats]:
     return {"dendrogram_purity": scores.dendrogram_purity(tree, labels, orders)}
 
 
-def _cut(labels: Ints, tree: Dendrogram, orders: Ints) -> dict[str, Floats]:
+def _cut(labels: Ints, orders: Ints, tree: Dendrogram) -> dict[str, Floats]:
     return partitions.cut_scores(cut_labels(tree, int(labels.max()) + 1), labels, orders)
 
 

@@ -6,9 +6,10 @@ share a class are not independent of each other.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,6 @@ from scipy.spatial.distance import squareform
 
 from featlab.typing import NAN, Floats, Ints
 
-T = TypeVar("T", np.float64, np.int64, np.uint8, np.uint16, np.uint32)
 FEWEST = 99  # permutations, whatever they cost: with fewer, no p comes down to 0.01
 SAME_SCORE = 1e-12  # difference of a permutation's score from the value up to which the two are one
 
@@ -96,6 +96,11 @@ class ClassPermutations:
         """The classes in their own order, then each permutation, shape (1 + n_permutations, n_classes)."""
         return np.concatenate([np.arange(self.n_classes)[None], self.orders])
 
+    @cached_property
+    def narrow(self) -> NDArray[np.unsignedinteger]:
+        """The orders in as few bytes as they take, for compiled loops: no sign has to be looked at there."""
+        return self.orders.astype(np.uint16 if self.n_classes <= 1 << 16 else np.uint32)
+
     def first(self, number: int) -> ClassPermutations:
         """Return the first so many."""
         return self if number >= len(self) else ClassPermutations(self.orders[:number])
@@ -124,7 +129,7 @@ class ClassPermutations:
         kept = self.orders[np.isin(self.orders, classes)].reshape(len(self), len(classes))
         return ClassPermutations(np.searchsorted(classes, kept))
 
-    def pairs(self, condensed: NDArray[T]) -> NDArray[T]:
+    def pairs(self, condensed: NDArray[Any]) -> NDArray[Any]:
         """Permute a condensed vector over the pairs of classes, shape (n_permutations, n_pairs)."""
         if not len(self):
             return np.empty((0, len(condensed)), condensed.dtype)
@@ -169,17 +174,17 @@ def judge(value: float, null: Floats, same: float = SAME_SCORE) -> Judged:
     >>> judge(0.9, np.array([0.1, -0.1, 0.0])).p
     0.25
     """
-    if not np.isfinite(value) or not len(null) or not np.isfinite(null).all():
+    mean = float(null.mean()) if len(null) else NAN
+    if not math.isfinite(value) or not math.isfinite(mean):
         return Judged(value, NAN, NAN, NAN, NAN)
-    mean = float(null.mean())
     std = float(null.std(ddof=1)) if len(null) > 1 else NAN
-    z = (value - mean) / std if np.ptp(null) > same else NAN
+    z = (value - mean) / std if null.max() - null.min() > same else NAN
     return Judged(value, mean, std, z, exceedance(value, null, same))
 
 
 def exceedance(value: float, null: Floats, same: float = SAME_SCORE) -> float:
     """Share of permutations, the observed order among them, that reach the value (within rounding)."""
-    return float((np.sum(null >= value - same) + 1) / (len(null) + 1))
+    return float((np.count_nonzero(null >= value - same) + 1) / (len(null) + 1))
 
 
 def corrected_p(values: Floats, nulls: Floats, same: float = SAME_SCORE) -> Floats:

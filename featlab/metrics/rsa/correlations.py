@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
+from featlab.compiled import loops
 from featlab.metrics.permutations import ClassPermutations
 from featlab.metrics.rsa.vectors import DistanceVector
 from featlab.threads import over_threads
@@ -21,8 +22,10 @@ from featlab.typing import Floats
 
 SINGLE = 256  # classes from which on nulls are computed in float32
 BAND = 64_000  # pairs of a band of rows
+BANDS = 8  # at least: below the diagonal, a band is looked up in vain
 TOGETHER = 128  # permutations gathered at a time
 PIECE = 1024  # pairs multiplied at a time, their values still in a core's cache from being looked up
+ROWS = 6  # vectors multiplied at a time: OpenBLAS takes products of up to 10^6 without copying the sides first
 PARTS = 16  # into which the rows are dealt for the threads; sums do not depend on how many threads there are
 
 
@@ -47,6 +50,18 @@ class Square:
         """Number of kinds of values."""
         return 1 if self.tables is None else len(self.tables)
 
+    def astype(self, dtype: DTypeLike) -> Square:
+        """The same with values of another type."""
+        if self.tables is None:
+            return Square(self.codes.astype(dtype, copy=False))
+        return Square(self.codes, self.tables.astype(dtype, copy=False))
+
+    def look_up(self, codes: NDArray[Any]) -> list[NDArray[np.floating]]:
+        """Values of the codes, kind by kind."""
+        if self.tables is None:
+            return [np.ascontiguousarray(codes)]
+        return [np.take(table, codes, mode="clip") for table in self.tables]
+
 
 @dataclass(frozen=True)
 class Correlated:
@@ -68,7 +83,10 @@ class Correlated:
 
 
 def correlations(
-    vectors: Sequence[DistanceVector], squares: Sequence[Square], permutations: ClassPermutations
+    vectors: Sequence[DistanceVector],
+    squares: Sequence[Square],
+    permutations: ClassPermutations,
+    members: Sequence[int] = (),
 ) -> list[Correlated]:
     """Inner products of the vectors with the upper triangles of the squares, kind by kind.
 
@@ -83,6 +101,9 @@ def correlations(
         Of the same classes.
     permutations
         Of the classes, rows and columns alike.
+    members
+        Numbers of vectors, one after the other, that come together: what they give, to the last bit, does not depend
+        on those before and after. By default all do.
 
     Returns
     -------
@@ -99,8 +120,17 @@ def correlations(
     (array([[0.945]]), array([[[-0.756]]]))
     """
     n_classes = permutations.n_classes
-    height = max(1, BAND // max(1, n_classes))
+    height = max(1, min(BAND // max(1, n_classes), -(-n_classes // BANDS)))
     starts = range(0, n_classes, height)
+    ends = np.cumsum(members if len(members) else [len(vectors)]).tolist()
+    # Products of a fixed shape: where it is another, a BLAS library may add up in another order.
+    together = [
+        slice(begin, min(begin + ROWS, end))
+        for start, end in zip([0, *ends], ends, strict=False)
+        for begin in range(start, end, ROWS)
+    ]
+    precision = np.float32 if n_classes >= SINGLE else np.float64
+    narrow = [square.astype(precision) for square in squares]
 
     # Bands get shorter from the first row to the last. Dealt in turn, the parts are about as much work: with 4 parts
     # the first has the bands 0, 4, 8, ..., the second 1, 5, 9, ...
@@ -112,20 +142,19 @@ def correlations(
             for square in squares
         ]
         for start in starts[number::PARTS]:
-            _add_band(sums, vectors, squares, permutations, slice(start, min(start + height, n_classes)))
+            rows = slice(start, min(start + height, n_classes))
+            kinds = max(square.kinds for square in squares)
+            bands = np.stack([vector.band(rows.start, rows.stop, kinds) for vector in vectors], axis=1)
+            bands = bands.reshape(kinds, len(vectors), -1)
+            _add_values(sums, bands, squares, rows)
+            _add_nulls(sums, bands.astype(precision, copy=False), narrow, permutations, rows, together)
         return sums
 
-    parts = over_threads(part, range(PARTS), worth=n_classes >= SINGLE)
-    return [sum(of_square[1:], start=of_square[0]) for of_square in zip(*parts, strict=True)]
+    summed = over_threads(part, range(PARTS), worth=n_classes >= SINGLE)
+    return [sum(of_square[1:], start=of_square[0]) for of_square in zip(*summed, strict=True)]
 
 
-def _add_band(
-    sums: Sequence[Correlated],
-    vectors: Sequence[DistanceVector],
-    squares: Sequence[Square],
-    permutations: ClassPermutations,
-    rows: slice,
-) -> None:
+def _add_values(sums: Sequence[Correlated], bands: Floats, squares: Sequence[Square], rows: slice) -> None:
     """Add what some rows of the upper triangle contribute.
 
     Rows 1 and 2 of four classes, from column 1 on. Where a vector has no pair, on and below the diagonal, it is 0, so
@@ -134,33 +163,58 @@ def _add_band(
         vector   0 12 13      square   11 12 13
                  0  0 23               21 22 23
     """
-    n_classes = permutations.n_classes
-    kinds = max(square.kinds for square in squares)
-    bands = np.stack([vector.band(rows.start, rows.stop, kinds) for vector in vectors], axis=1)
-    bands = bands.reshape(kinds, len(vectors), -1)
     for square, correlated in zip(squares, sums, strict=True):
-        codes = square.codes[rows, rows.start :].reshape(1, -1)
-        for kind, values in enumerate(_looked_up(square, codes, np.empty(codes.shape))):
-            correlated.values[kind] += bands[kind] @ values[0]
-    narrow: NDArray[np.floating] = bands.astype(np.float32 if n_classes >= SINGLE else np.float64, copy=False)
-    buffer = np.empty((TOGETHER, PIECE), narrow.dtype)
+        for kind, values in enumerate(square.look_up(square.codes[rows, rows.start :].ravel())):
+            for vector, band in enumerate(bands[kind]):
+                correlated.values[kind, vector] += (band * values).sum()
+
+
+def _add_nulls(
+    sums: Sequence[Correlated],
+    bands: NDArray[np.floating],
+    squares: Sequence[Square],
+    permutations: ClassPermutations,
+    rows: slice,
+    together: Sequence[slice],
+) -> None:
+    """Add what the same rows of the permuted squares contribute, by products of a few vectors at a time."""
     for first in range(0, len(permutations), TOGETHER):
         chosen = slice(first, first + TOGETHER)
         for square, correlated in zip(squares, sums, strict=True):
-            permuted = permutations.band(square.codes, rows, chosen)
-            codes = permuted.reshape(len(permuted), -1)
-            for begin in range(0, codes.shape[1], PIECE):
-                piece = slice(begin, begin + PIECE)
-                codes_piece = codes[:, piece]
-                out = buffer[: len(codes_piece), : codes_piece.shape[1]]
-                for kind, values in enumerate(_looked_up(square, codes_piece, out)):
-                    correlated.nulls[kind, :, chosen] += narrow[kind, :, piece] @ values.T
+            for piece, permuted in _permuted(square, permutations, rows, chosen):
+                for kind, values in enumerate(permuted):
+                    for few in together:
+                        correlated.nulls[kind, few, chosen] += bands[kind, few, piece] @ values.T
 
 
-def _looked_up(square: Square, codes: NDArray[Any], out: NDArray[np.floating]) -> Iterator[NDArray[np.floating]]:
-    """Look the codes up, kind by kind; the next takes the place of the one before in `out`."""
-    if square.tables is None:
-        yield codes.astype(out.dtype, copy=False)
+def _permuted(
+    square: Square, permutations: ClassPermutations, rows: slice, chosen: slice
+) -> Iterator[tuple[slice, Sequence[NDArray[np.floating]]]]:
+    """Permute a few rows of a square and look its codes up, a piece of them at a time.
+
+    Yields
+    ------
+    piece
+        Of the rows, which follow one another.
+    values
+        Of each kind, shape (n_chosen, length of the piece). The next ones take their place.
+    """
+    orders = permutations.narrow[chosen]
+    length = (rows.stop - rows.start) * (permutations.n_classes - rows.start)
+    compiled = loops("featlab.metrics.rsa.loops", len(orders) * length)
+    if compiled is None:
+        codes = permutations.band(square.codes, rows, chosen).reshape(len(orders), -1)
+        for begin in range(0, length, PIECE):
+            piece = slice(begin, begin + PIECE)
+            yield piece, square.look_up(codes[:, piece])
         return
-    for table in square.tables.astype(out.dtype, copy=False):
-        yield np.take(table, codes, out=out, mode="clip")  # the default mode would take a copy
+    values = square.codes if square.tables is None else square.tables
+    found = np.empty((square.kinds, len(orders), PIECE), values.dtype)
+    for begin in range(0, length, PIECE):
+        if length - begin < PIECE:
+            found = np.empty((square.kinds, len(orders), length - begin), values.dtype)
+        if square.tables is None:
+            compiled.gather(square.codes, orders, rows.start, begin, found)
+        else:
+            compiled.look_up(square.codes, square.tables, orders, rows.start, begin, found)
+        yield slice(begin, begin + PIECE), list(found)

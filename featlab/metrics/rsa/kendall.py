@@ -7,12 +7,85 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from featlab.metrics.rsa.ranks import pieces
+from featlab.compiled import loops
+from featlab.metrics.permutations import ClassPermutations
+from featlab.metrics.rsa.ranks import SORTED_AT_ONCE, pieces
+from featlab.metrics.rsa.tied_distances import TiedDistances
 from featlab.typing import NAN, Floats, Ints
 
+LOOPS = "featlab.metrics.rsa.loops"
 BLOCKS = 4096  # ranges of ranks that are told apart where tau-a is counted in blocks
 FEW_LEVELS = 64  # that are counted in one table; a wider range of levels is halved
 BLOCK_ENTRIES = 48  # of the exact count: entries of a block are compared with each other, blocks by their totals
+
+
+def permuted_tau_a(ranks: NDArray[np.floating], tied: TiedDistances, permutations: ClassPermutations) -> Floats:
+    """Kendall's tau-a of one vector over the pairs of classes with each permutation of tied distances, in blocks.
+
+    Parameters
+    ----------
+    ranks
+        ndarray of shape (n_pairs,), from `ranks.average_ranks`.
+    tied
+        Distances of the same classes.
+    permutations
+        Of the classes.
+
+    Returns
+    -------
+    ndarray of shape (n_permutations,)
+        As `blocked_tau_a` gives them for the permuted distances; NaN for ranks that are NaN.
+
+    Examples
+    --------
+    >>> tied = TiedDistances.of(np.array([[0, 1, 2], [1, 0, 2], [2, 2, 0]]))
+    >>> permuted_tau_a(np.array([1.0, 2, 3]), tied, ClassPermutations(np.array([[0, 1, 2], [2, 1, 0]]))).round(3)
+    array([ 0.667, -0.667])
+    """
+    size, n_levels = len(ranks), len(tied.values)
+    if size < 2 or not np.isfinite(ranks[0]):
+        return np.full(len(permutations), NAN)
+    compiled = loops(LOOPS, size * len(permutations))
+    if compiled is None:
+        return blocked_tau_a(ranks, list(permutations.pairs(tied.pairs)))
+    blocks, n_blocks = _blocks(ranks), min(size, BLOCKS)
+    if n_blocks * n_levels <= size:
+        cells = blocks.astype(np.uint32) * np.uint32(n_levels)
+        scores = compiled.across_blocks(cells, n_blocks, tied.codes, permutations.narrow, n_levels)
+    else:
+        in_order = compiled.ascending(blocks, n_blocks, permutations.n_classes)
+        scores = compiled.one_by_one(*in_order, tied.codes, permutations.narrow, n_levels)
+    return np.asarray(scores / (size * (size - 1) / 2))
+
+
+def tau_a(vectors: Sequence[NDArray[np.floating]], taxonomies: Sequence[TiedDistances]) -> Floats:
+    """Kendall's tau-a of one vector, given as values and ranks, with several tied distances of the same classes.
+
+    Where the pairs are too many to sort at once they are counted in blocks.
+
+    Returns
+    -------
+    ndarray of shape (n_taxonomies,)
+
+    Examples
+    --------
+    >>> tied = TiedDistances.of(np.array([[0, 1, 2], [1, 0, 2], [2, 2, 0]]))
+    >>> tau_a([np.array([5.0, 6, 9]), np.array([1.0, 2, 3])], [tied]).round(3)
+    array([0.667])
+    """
+    values, ranks = vectors
+    size = len(values)
+    if size > SORTED_AT_ONCE:
+        return blocked_tau_a(ranks, [tied.pairs for tied in taxonomies])
+    compiled = loops(LOOPS, size * len(taxonomies)) if size > 1 and np.isfinite(ranks[0]) else None
+    if compiled is None:
+        return kendall_tau_a(values, [tied.pairs for tied in taxonomies])
+    # Mean ranks are halves, of which twice is a whole number.
+    n_classes = len(taxonomies[0].codes)
+    in_order = compiled.ascending((2 * ranks).astype(np.int32), 2 * size + 1, n_classes)
+    whole = ClassPermutations(np.arange(n_classes)[None]).narrow
+    scores = [compiled.one_by_one(*in_order, tied.codes, whole, len(tied.values))[0] for tied in taxonomies]
+    return np.asarray(scores) / (size * (size - 1) / 2)
 
 
 def blocked_tau_a(ranks: NDArray[np.floating], others: Sequence[NDArray[np.integer]]) -> Floats:
@@ -46,11 +119,8 @@ def blocked_tau_a(ranks: NDArray[np.floating], others: Sequence[NDArray[np.integ
     n_blocks = min(size, BLOCKS)
     # An entry's cell in the table of blocks by levels is base + level. Ranks 1, 2, 3 in three blocks and with two
     # levels have the bases 0, 2, 4.
-    base = np.empty(size, np.int32)
-    for piece in pieces(size):
-        # Ranks in float32 are rounded: the last may come out above the size.
-        base[piece] = np.minimum((ranks[piece] - 1) * (n_blocks / size), n_blocks - 1)
-        base[piece] *= n_levels
+    base = _blocks(ranks)
+    base *= n_levels
     for index, other in enumerate(others):
         table = np.zeros(n_blocks * n_levels)
         for piece in pieces(size):
@@ -58,6 +128,17 @@ def blocked_tau_a(ranks: NDArray[np.floating], others: Sequence[NDArray[np.integ
         later = table.reshape(n_blocks, n_levels)
         scores[index] = _concordance_across(np.cumsum(later, axis=0) - later, later)
     return np.asarray(scores / (size * (size - 1) / 2))
+
+
+def _blocks(ranks: NDArray[np.floating]) -> NDArray[np.int32]:
+    """Block of each rank, of `BLOCKS` or as many as there are ranks."""
+    size = len(ranks)
+    n_blocks = min(size, BLOCKS)
+    blocks = np.empty(size, np.int32)
+    for piece in pieces(size):
+        # Ranks in float32 are rounded: the last may come out above the size.
+        blocks[piece] = np.minimum((ranks[piece] - 1) * (n_blocks / size), n_blocks - 1)
+    return blocks
 
 
 def kendall_tau_a(values: NDArray[np.floating], others: Sequence[NDArray[np.integer]]) -> Floats:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import num_obs_y
+from scipy.spatial.distance import num_obs_y, squareform
 
 from featlab.metrics.rsa.tied_distances import TiedDistances
 from featlab.typing import Floats, Ints
 
+SQUARE = 2_000_000  # pairs up to which a square of all distances is formed
 NEIGHBORS_AT_ONCE = 1 << 20  # looked up at a time, over all orders of a block
 
 
@@ -28,6 +29,10 @@ def nearest_neighbors(distances: NDArray[np.floating]) -> Ints:
     [[0, 1, 2, 2], [1, 0, 0, 1]]
     """
     n_classes = num_obs_y(distances)
+    if len(distances) <= SQUARE:
+        square = squareform(distances, checks=False)
+        np.fill_diagonal(square, np.inf)
+        return np.stack(np.nonzero(square == square.min(axis=1, keepdims=True)))
     nearest = np.full(n_classes, np.inf)
     # Row r of the upper triangle, classes r and r + 1 on, is a slice: 0-1 0-2 0-3, 1-2 1-3, 2-3 for four classes. Taken
     # row by row, no square table is formed.

@@ -11,9 +11,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from featlab.compiled import loops
 from featlab.metrics.rsa.ranks import average_ranks, moments
 from featlab.metrics.rsa.tied_distances import mean_ranks, unit_levels
-from featlab.metrics.trees.dendrogram import LowestCommonAncestors, dendrogram
+from featlab.metrics.trees.dendrogram import dendrogram
 from featlab.metrics.trees.linkage import levelled
 from featlab.typing import Floats
 
@@ -92,15 +93,20 @@ class CopheneticVector:
         layout = dendrogram(tree)
         self.n_classes = len(layout.order)
         self.positions = np.argsort(layout.order)  # of the classes among the leaves
-        self.ancestors = LowestCommonAncestors(layout.splits)
+        self.ancestors = layout.ancestors
         # A merge of a classes with b others is the lowest common ancestor of a * b pairs.
         pairs = (layout.splits - layout.starts) * (layout.stops - layout.splits)
         counts = np.bincount(layout.levels, pairs).astype(np.int64)
         units = [unit_levels(counts, values) for values in (np.unique(tree[:, 2]), mean_ranks(counts))]
-        self.units = [unit[layout.levels] for unit in units]  # by merge
+        self.units = np.stack([unit[layout.levels] for unit in units])  # by merge
 
     def band(self, start: int, stop: int, kinds: int) -> Floats:
         """Rows of such classes; see `DistanceVector`."""
+        if compiled := loops("featlab.metrics.trees.loops", kinds * (stop - start) * (self.n_classes - start)):
+            rows = np.zeros((kinds, stop - start, self.n_classes - start))
+            leaves = self.positions.astype(np.uint32)
+            compiled.cophenetic_rows(*self.ancestors.tables, leaves, self.units, start, rows)
+            return rows
         first, second = self.positions[start:stop, None], self.positions[None, start:]
         above_diagonal = np.arange(stop - start)[:, None] < np.arange(self.n_classes - start)
         left, right = np.minimum(first, second)[above_diagonal], np.maximum(first, second)[above_diagonal]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featlab.metrics.trees.dendrogram import LowestCommonAncestors
 from featlab.typing import Bools, Floats, Ints
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def clade_ancestors(tree: Dendrogram, clade: Ints, member: Ints, orders: Ints) -
     # the leaves are 3 1 0 2 and the clade stands as 3 1 0: 3 and 1 meet in the root, 1 and 0 in the merge below it.
     n_classes = len(tree.order)
     followed = np.flatnonzero(clade[1:] == clade[:-1])  # members with a next one in their clade
-    ancestors = LowestCommonAncestors(tree.splits)
+    ancestors = tree.ancestors
     base = clade * n_classes
     n_keys = (int(clade[-1]) + 1) * n_classes if len(clade) else 0
     orders_at_once = max(1, MEMBERS_AT_ONCE // max(1, len(clade)))
@@ -162,6 +162,30 @@ def clade_ancestors(tree: Dendrogram, clade: Ints, member: Ints, orders: Ints) -
 
 
 @dataclass(frozen=True)
+class CladeChains:
+    """Clades in the order of a walk down the taxonomy: after each its children, each with all below it.
+
+    Attributes
+    ----------
+    starts, chains
+        Clades that hold each class, shape (n_classes + 1,) for where those of each class start.
+    begins
+        Number of classes in the clades before each, and in all, shape (n_clades + 1,).
+    depths
+        Number of clades that hold each.
+    ranks, ranks_above
+        Rank of the height of each clade, and of its parent's.
+    """
+
+    starts: NDArray[np.uint32]
+    chains: NDArray[np.uint32]
+    begins: NDArray[np.uint32]
+    depths: NDArray[np.uint32]
+    ranks: NDArray[np.uint32]
+    ranks_above: NDArray[np.uint32]
+
+
+@dataclass(frozen=True)
 class Clades:
     """Clades of a taxonomy that is a tree: the distinct sets of at least two classes below its nodes, small to large.
 
@@ -179,10 +203,42 @@ class Clades:
     parents: Ints
     heights: Floats
 
-    @property
+    @cached_property
     def sizes(self) -> Ints:
         """Number of classes of each clade, shape (n_clades,)."""
         return np.asarray(self.members.sum(axis=1), np.int64)
+
+    @cached_property
+    def ranks(self) -> Ints:
+        """Rank of the height of each clade, equal heights sharing one, shape (n_clades,)."""
+        return np.searchsorted(np.unique(self.heights), self.heights)
+
+    @cached_property
+    def chains(self) -> CladeChains:
+        """The clades as compiled walks take them."""
+        n_clades, n_classes = self.members.shape
+        children: list[list[int]] = [[] for _ in range(n_clades)]
+        for clade, parent in enumerate(self.parents.tolist()):
+            children[parent].append(clade)
+        order: list[int] = []
+        depths: list[int] = []
+        pending = [(n_clades - 1, 0)]
+        while pending:
+            clade, depth = pending.pop()
+            order.append(clade)
+            depths.append(depth)
+            pending += [(child, depth + 1) for child in children[clade]]
+        of_class, chains = np.nonzero(self.members[order].T)
+        above = np.append(self.ranks[self.parents], self.ranks[-1] + 1)
+        arrays = (
+            np.searchsorted(of_class, np.arange(n_classes + 1)),
+            chains,
+            np.append(0, np.cumsum(self.sizes[order])),
+            depths,
+            self.ranks[order],
+            above[order],
+        )
+        return CladeChains(*(np.asarray(array, np.uint32) for array in arrays))
 
 
 def clades(members: Bools, heights: Floats) -> Clades:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from featlab.typing import Floats, Ints
 
@@ -35,12 +37,15 @@ class LowestCommonAncestors:
         while (length := 1 << (len(maxima) - 1)) * 2 <= len(gaps):
             maxima.append(np.maximum(maxima[-1][:-length], maxima[-1][length:]))
         # One flat array: `take` from it is faster than from a list of rows. Its padding is never looked up.
-        self._table = np.concatenate([np.pad(row, (0, len(gaps) - len(row))) for row in maxima])
+        table = np.zeros((len(maxima), len(gaps)), np.int64)
+        for power, row in enumerate(maxima):
+            table[power, : len(row)] = row
+        self._table = table.ravel()
         # For each number of gaps: the longest such run that fits, and where its row of the table begins. With 5 gaps,
         # 5 = 0b101 has 3 bits, so runs of 4 gaps, row 2: the first 4 gaps and the last 4 cover all 5.
-        power = np.frexp(np.arange(len(gaps) + 1.0))[1].astype(np.int64) - 1
-        self._length = np.where(power < 0, 0, 1 << np.maximum(power, 0))
-        self._begin = np.maximum(power, 0) * len(gaps)
+        self._powers = np.maximum(np.frexp(np.arange(len(gaps) + 1.0))[1].astype(np.int64) - 1, 0)
+        self._length = np.minimum(1 << self._powers, np.arange(len(gaps) + 1))
+        self._begin = self._powers * len(gaps)
 
     def between(self, left: Ints, right: Ints) -> Ints:
         """Return the merge that is the lowest common ancestor of leaves at places left < right, pair by pair."""
@@ -48,6 +53,12 @@ class LowestCommonAncestors:
         begin = self._begin.take(n_gaps)
         last = right - self._length.take(n_gaps)
         return np.asarray(np.maximum(self._table.take(begin + left), self._table.take(begin + last)))
+
+    @cached_property
+    def tables(self) -> tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32]]:
+        """The maxima, a row for each length of run, and by number of gaps row and length: for compiled loops."""
+        table = self._table.reshape(-1, len(self._powers) - 1)
+        return table.astype(np.uint32), self._powers.astype(np.uint32), self._length.astype(np.uint32)
 
 
 @dataclass(frozen=True)
@@ -70,6 +81,11 @@ class Dendrogram:
     splits: Ints
     stops: Ints
     levels: Ints
+
+    @cached_property
+    def ancestors(self) -> LowestCommonAncestors:
+        """The lowest common ancestors of its leaves."""
+        return LowestCommonAncestors(self.splits)
 
 
 def dendrogram(tree: Floats) -> Dendrogram:

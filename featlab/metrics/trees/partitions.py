@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import gammaln, xlogy
 
+from featlab.compiled import loops
 from featlab.typing import NAN, Floats, Ints
 
 
@@ -35,17 +36,10 @@ def cut_scores(clusters: Ints, labels: Ints, orders: Ints) -> dict[str, Floats]:
     """
     n_classes = len(labels)
     sizes, others = np.bincount(clusters), np.bincount(labels)
-    # A class's code is its cell of the contingency table, so sorted codes have each filled cell as a run of equal ones.
-    codes = (clusters * len(others) + labels[orders]).astype(np.min_scalar_type(len(sizes) * len(others)))
-    codes.sort(axis=1, kind="stable")
-    begins = np.ones(codes.shape, np.bool_)
-    np.not_equal(codes[:, 1:], codes[:, :-1], out=begins[:, 1:])
-    starts = np.flatnonzero(begins)
-    cells = np.diff(starts, append=codes.size)  # the filled cells of every contingency table
-    owners = starts // n_classes  # the order that each cell belongs to
-    size = np.arange(n_classes + 1.0)
-    squares = np.asarray(np.bincount(owners, (size * size)[cells], len(orders)), np.float64)
-    logs = np.asarray(np.bincount(owners, xlogy(size, size)[cells], len(orders)), np.float64)
+    cells = _cell_sizes(clusters, labels, orders)
+    size = np.arange(cells.shape[1], dtype=np.float64)
+    squares = (cells * (size * size)).sum(axis=1)
+    logs = (cells * xlogy(size, size)).sum(axis=1)
 
     together, one, two = squares - n_classes, _pairs_within(sizes), _pairs_within(others)
     every = n_classes * (n_classes - 1)
@@ -58,6 +52,24 @@ def cut_scores(clusters: Ints, labels: Ints, orders: Ints) -> dict[str, Floats]:
         "ari": _ratio(together - chance, (one + two) / 2 - chance),
         "fowlkes_mallows": _ratio(together, float(np.sqrt(one * two))),
     }
+
+
+def _cell_sizes(clusters: Ints, labels: Ints, orders: Ints) -> Ints:
+    """Number of cells of each size in the contingency table of every order, shape (n_orders, largest size + 1)."""
+    sizes, others = np.bincount(clusters), np.bincount(labels)
+    n_sizes = int(min(sizes.max(), others.max())) + 1
+    if compiled := loops("featlab.metrics.trees.loops", orders.size):
+        arrays = (np.argsort(clusters, kind="stable"), np.append(0, np.cumsum(sizes)), labels, orders)
+        return np.asarray(compiled.cell_sizes(*(array.astype(np.uint32) for array in arrays), len(others), n_sizes))
+    # A class's code is its cell of the contingency table, so sorted codes have each filled cell as a run of equal ones.
+    codes = (clusters * len(others) + labels[orders]).astype(np.min_scalar_type(len(sizes) * len(others)))
+    codes.sort(axis=1, kind="stable")
+    begins = np.ones(codes.shape, np.bool_)
+    np.not_equal(codes[:, 1:], codes[:, :-1], out=begins[:, 1:])
+    starts = np.flatnonzero(begins)
+    cells = np.diff(starts, append=codes.size)  # the filled cells of every contingency table
+    owners = starts // len(labels)  # the order that each cell belongs to
+    return np.bincount(owners * n_sizes + cells, minlength=len(orders) * n_sizes).reshape(len(orders), n_sizes)
 
 
 def expected_information(sizes: Ints, others: Ints) -> float:

@@ -7,11 +7,67 @@ that each cluster of the dendrogram shares with each clade of the taxonomy, neve
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields
+
 import numpy as np
 
+from featlab.compiled import loops
 from featlab.metrics.trees.clades import Clades, clade_ancestors, clade_members
 from featlab.metrics.trees.dendrogram import Dendrogram
 from featlab.typing import NAN, Floats, Ints
+
+LOOPS = "featlab.metrics.trees.loops"
+
+
+def clade_scores(tree: Dendrogram, taxonomy: Clades, orders: Ints, numbers: Mapping[str, int]) -> dict[str, Floats]:
+    """Scores of a dendrogram against a taxonomy, each for the first so many orders: one walk counts for all.
+
+    Parameters
+    ----------
+    tree, taxonomy
+        Over the same classes.
+    orders
+        Shape (n_orders, n_classes).
+    numbers
+        Number of orders by "bakers_gamma", "triplet_agreement" and "clade_recall".
+
+    Returns
+    -------
+    dict of str to ndarray of shape (number,)
+
+    Examples
+    --------
+    >>> from featlab.metrics.trees.clades import clades
+    >>> from featlab.metrics.trees.dendrogram import dendrogram
+    >>> taxonomy = clades(np.array([[1, 1, 1, 1], [1, 1, 0, 0]], bool), np.array([2.0, 1]))
+    >>> tree = dendrogram(np.array([[0, 2, 1.0, 2], [1, 4, 2.0, 3], [3, 5, 3.0, 4]]))
+    >>> clade_scores(tree, taxonomy, np.array([[0, 1, 2, 3], [0, 2, 1, 3]]), {"bakers_gamma": 1, "clade_recall": 2})
+    {'bakers_gamma': array([0.5]), 'clade_recall': array([0., 1.])}
+    """
+    longest = max(numbers.values())
+    compiled = loops(LOOPS, longest * int(taxonomy.sizes.sum()))
+    if compiled is None:
+        by_name = {"bakers_gamma": bakers_gamma, "triplet_agreement": triplet_agreement, "clade_recall": clade_recall}
+        return {name: by_name[name](tree, taxonomy, orders[:number]) for name, number in numbers.items()}
+    conflicts, recovered, concordant, discordant = compiled.clade_counts(
+        *tree.ancestors.tables,
+        (tree.stops - tree.starts).astype(np.uint32),
+        tree.levels.astype(np.uint32),
+        tree.order.astype(np.uint32),
+        orders[:longest].astype(np.uint32),
+        *(getattr(taxonomy.chains, field.name) for field in fields(taxonomy.chains)),
+        int(taxonomy.chains.depths.max()) + 1,
+        int(tree.levels.max()) + 1,
+        int(taxonomy.ranks.max()) + 2,
+        numbers.get("bakers_gamma", 0),
+    )
+    found = {
+        "bakers_gamma": _gamma(concordant, discordant, _have_levels(tree, taxonomy)),
+        "triplet_agreement": _agreement(conflicts, _resolved(taxonomy)),
+        "clade_recall": _share(recovered, len(taxonomy.parents)),
+    }
+    return {name: found[name][:number] for name, number in numbers.items()}
 
 
 def triplet_agreement(tree: Dendrogram, taxonomy: Clades, orders: Ints) -> Floats:
@@ -42,22 +98,31 @@ def triplet_agreement(tree: Dendrogram, taxonomy: Clades, orders: Ints) -> Float
     >>> triplet_agreement(tree, taxonomy, np.array([[0, 1, 2, 3], [0, 2, 1, 3]]))
     array([0.5, 1. ])
     """
-    sizes, parents = taxonomy.sizes, taxonomy.parents
-    beside = (sizes[parents] - sizes[:-1]).astype(np.float64)
-    # Each triplet ab|c counts once: in the largest clade that holds a and b but not c, c being what its parent adds.
-    # In the example, {0, 1} in {0, 1, 2, 3} resolves 01|2 and 01|3; the first merge to hold 0 and 1 holds 2, too.
-    resolved = float((sizes[:-1] * (sizes[:-1] - 1.0) / 2 * beside).sum())
+    parents, resolved = taxonomy.parents, _resolved(taxonomy)
+    conflicts = np.zeros(len(orders))
     if resolved == 0:
-        return np.full(len(orders), NAN)
-    agreeing = np.empty(len(orders))
+        return _agreement(conflicts, resolved)
     for ancestors in clade_ancestors(tree, *clade_members(taxonomy.members), orders):
         # Pairs of a clade that merge here, times the classes beside it in its parent that this merge holds too: in
         # those triplets the dendrogram has c no farther away than a and b are from each other.
         proper = ancestors.clade < len(parents)
         pairs, clade = (ancestors.left * ancestors.right)[proper], ancestors.clade[proper]
         merged = ancestors.members_below(parents[clade], proper) - (ancestors.left + ancestors.right)[proper]
-        agreeing[ancestors.part] = resolved - ancestors.by_order(pairs * merged)
-    return agreeing / resolved
+        conflicts[ancestors.part] = ancestors.by_order(pairs * merged)
+    return _agreement(conflicts, resolved)
+
+
+def _resolved(taxonomy: Clades) -> float:
+    """Number of triplets that the taxonomy resolves."""
+    sizes, parents = taxonomy.sizes, taxonomy.parents
+    beside = (sizes[parents] - sizes[:-1]).astype(np.float64)
+    # Each triplet ab|c counts once: in the largest clade that holds a and b but not c, c being what its parent adds.
+    # In the example, {0, 1} in {0, 1, 2, 3} resolves 01|2 and 01|3; the first merge to hold 0 and 1 holds 2, too.
+    return float((sizes[:-1] * (sizes[:-1] - 1.0) / 2 * beside).sum())
+
+
+def _agreement(conflicts: Floats | Ints, resolved: float) -> Floats:
+    return np.asarray((resolved - conflicts) / resolved) if resolved else np.full(len(conflicts), NAN)
 
 
 def bakers_gamma(tree: Dendrogram, taxonomy: Clades, orders: Ints) -> Floats:
@@ -88,12 +153,12 @@ def bakers_gamma(tree: Dendrogram, taxonomy: Clades, orders: Ints) -> Floats:
     >>> bakers_gamma(tree, taxonomy, np.array([[0, 1, 2, 3], [0, 2, 1, 3]])).round(2)
     array([0.5, 1. ])
     """
-    result = np.full(len(orders), NAN)
-    heights, n_levels = np.unique(taxonomy.heights), len(np.unique(tree.levels))
-    if len(heights) < 2 or n_levels < 2:
-        return result
-    top = len(heights)
-    rank = np.searchsorted(heights, taxonomy.heights)
+    concordant, discordant = np.zeros((2, len(orders)))
+    have_levels = _have_levels(tree, taxonomy)
+    if not have_levels:
+        return _gamma(concordant, discordant, have_levels)
+    rank, n_levels = taxonomy.ranks, int(tree.levels.max()) + 1
+    top = int(rank.max()) + 1
     # The pairs of a clade are counted again in its parent: taken off there, each stays at its lowest common ancestor.
     above = np.append(rank[taxonomy.parents], top)
     for ancestors in clade_ancestors(tree, *clade_members(taxonomy.members), orders):
@@ -109,11 +174,21 @@ def bakers_gamma(tree: Dendrogram, taxonomy: Clades, orders: Ints) -> Floats:
         # Pairs at any level up to this one, with a height up to this one: concordant are those lower in both trees.
         at_most = np.cumsum(meet, axis=2)
         earlier = np.cumsum(at_most, axis=1) - at_most
-        concordant = np.einsum("oml,oml->o", meet[:, :, 1:], earlier[:, :, :-1])
-        discordant = np.einsum("oml,oml->o", meet, earlier[:, :, -1:] - earlier)
-        with np.errstate(invalid="ignore"):
-            result[ancestors.part] = np.divide(concordant - discordant, concordant + discordant)
-    return result
+        concordant[ancestors.part] = np.einsum("oml,oml->o", meet[:, :, 1:], earlier[:, :, :-1])
+        discordant[ancestors.part] = np.einsum("oml,oml->o", meet, earlier[:, :, -1:] - earlier)
+    return _gamma(concordant, discordant, have_levels)
+
+
+def _have_levels(tree: Dendrogram, taxonomy: Clades) -> bool:
+    """Tell whether either tree has two levels at least."""
+    return bool(taxonomy.ranks.max() > 0 and tree.levels.max(initial=0) > 0)
+
+
+def _gamma(concordant: Floats | Ints, discordant: Floats | Ints, have_levels: bool) -> Floats:
+    if not have_levels:
+        return np.full(len(concordant), NAN)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.divide(concordant - discordant, concordant + discordant))
 
 
 def clade_recall(tree: Dendrogram, taxonomy: Clades, orders: Ints) -> Floats:
@@ -155,7 +230,11 @@ def clade_recall(tree: Dendrogram, taxonomy: Clades, orders: Ints) -> Floats:
     clusters = sums[:, tree.stops] - sums[:, tree.starts]
     wanted = np.sort(wanted)
     recovered = wanted.take(np.searchsorted(wanted, clusters), mode="clip") == clusters
-    return np.asarray(recovered.sum(axis=1) / len(proper))
+    return _share(recovered.sum(axis=1), len(proper))
+
+
+def _share(recovered: Ints, n_clades: int) -> Floats:
+    return np.asarray(recovered / n_clades) if n_clades else np.full(len(recovered), NAN)
 
 
 def dendrogram_purity(tree: Dendrogram, labels: Ints, orders: Ints) -> Floats:
@@ -188,11 +267,19 @@ def dendrogram_purity(tree: Dendrogram, labels: Ints, orders: Ints) -> Floats:
     total = float((sizes * (sizes - 1) // 2).sum())
     if total == 0:
         return np.full(len(orders), NAN)
-    result = np.empty(len(orders))
     shares = 1 / (tree.stops - tree.starts)
+    # left * right pairs of a group meet in a cluster, which holds left + right of its classes.
+    if compiled := loops(LOOPS, orders.size):
+        begins = np.concatenate([[0], np.cumsum(sizes)])
+        arrays = (tree.order, np.arange(len(labels) + 1), labels, begins, orders)
+        triples = compiled.group_triples(*tree.ancestors.tables, *(array.astype(np.uint32) for array in arrays))
+        return np.asarray((triples * shares).sum(axis=1) / total)
+    result = np.empty(len(orders))
     member = np.argsort(labels, kind="stable")
     for ancestors in clade_ancestors(tree, labels[member], member, orders):
-        # left * right pairs of the group meet in this cluster, which holds left + right of its classes.
-        triples = ancestors.left * ancestors.right * (ancestors.left + ancestors.right)
-        result[ancestors.part] = ancestors.by_order(triples * shares[ancestors.merge])
+        n_orders = ancestors.part.stop - ancestors.part.start
+        of_ancestors = ancestors.left * ancestors.right * (ancestors.left + ancestors.right)
+        row = np.repeat(np.arange(n_orders) * len(shares), len(of_ancestors) // n_orders)
+        triples = np.bincount(row + ancestors.merge, of_ancestors, n_orders * len(shares)).reshape(n_orders, -1)
+        result[ancestors.part] = (triples * shares).sum(axis=1)
     return result / total

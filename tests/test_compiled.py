@@ -1,0 +1,127 @@
+"""Compiled loops give what NumPy gives, to the last bit, and NumPy does the work where there are none."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+import scipy.cluster.hierarchy
+from scipy.spatial.distance import pdist, squareform
+from test_trees import random_taxonomy
+
+from featlab import compiled
+from featlab.metrics.permutations import ClassPermutations
+from featlab.metrics.rsa.correlations import SINGLE, Square, correlations
+from featlab.metrics.rsa.kendall import permuted_tau_a, tau_a
+from featlab.metrics.rsa.ranks import average_ranks
+from featlab.metrics.rsa.tied_distances import TiedDistances
+from featlab.metrics.rsa.vectors import CondensedVector, CopheneticVector
+from featlab.metrics.trees import partitions, scores
+from featlab.metrics.trees.dendrogram import cut_labels, dendrogram
+from featlab.metrics.trees.linkage import levelled
+
+pytest.importorskip("numba")
+ORDERS = ClassPermutations.draw(24, 6, 0)
+
+
+@pytest.fixture
+def both_ways(monkeypatch):
+    """Call a function with NumPy, then with compiled loops."""
+
+    def results(function, *arguments):
+        found = []
+        for worth in (np.inf, 0):
+            monkeypatch.setattr(compiled, "WORTH", worth)
+            found.append(function(*arguments))
+        return found
+
+    return results
+
+
+def tree_with_ties(generator, n_classes):
+    means = generator.integers(0, 3, (n_classes, 4)).astype(float)
+    return levelled(scipy.cluster.hierarchy.linkage(means, generator.choice(["average", "ward", "single"])))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_walks_over_clades_and_groups_count_what_numpy_counts(both_ways, seed):
+    generator = np.random.default_rng(seed)
+    n_classes = int(generator.integers(2, 40))
+    _, taxonomy = random_taxonomy(generator, n_classes)
+    tree = dendrogram(tree_with_ties(generator, n_classes))
+    orders = ClassPermutations.draw(n_classes, 6, seed).after_identity
+    numbers = {"bakers_gamma": 3, "triplet_agreement": 7, "clade_recall": 5}
+    one, other = both_ways(scores.clade_scores, tree, taxonomy, orders, numbers)
+    assert {name: len(values) for name, values in one.items()} == numbers
+    for name, values in one.items():
+        np.testing.assert_array_equal(values, other[name])
+    labels = np.unique(generator.integers(0, 4, n_classes), return_inverse=True)[1]
+    np.testing.assert_array_equal(*both_ways(scores.dendrogram_purity, tree, labels, orders))
+    clusters = cut_labels(tree, int(labels.max()) + 1)
+    one, other = both_ways(partitions.cut_scores, clusters, labels, orders)
+    for name, values in one.items():
+        np.testing.assert_array_equal(values, other[name])
+
+
+@pytest.mark.parametrize("n_levels", [3, 40])
+@pytest.mark.parametrize("decimals", [1, 9])
+def test_kendall_counts_what_numpy_counts(both_ways, monkeypatch, n_levels, decimals):
+    generator = np.random.default_rng(n_levels)
+    values = np.round(pdist(generator.normal(size=(24, 3))), decimals)
+    tied = [TiedDistances.of(squareform(generator.integers(1, levels, len(values)))) for levels in (n_levels, 300)]
+    vectors = [values, average_ranks(values)]
+    np.testing.assert_array_equal(*both_ways(tau_a, vectors, tied))
+    # Few blocks of many entries are counted in a table, many of few one entry after the other.
+    for blocks in (5, 4096):
+        monkeypatch.setattr("featlab.metrics.rsa.kendall.BLOCKS", blocks)
+        one, other = both_ways(permuted_tau_a, vectors[1], tied[0], ORDERS)
+        np.testing.assert_array_equal(one, other)
+        assert len(np.unique(one)) > 1
+
+
+@pytest.mark.parametrize("n_classes", [23, SINGLE])
+def test_correlations_are_those_of_numpy(both_ways, n_classes):
+    generator = np.random.default_rng(n_classes)
+    tree, distances = tree_with_ties(generator, n_classes), pdist(generator.normal(size=(n_classes, 3)))
+    tied = TiedDistances.of(squareform(generator.integers(1, 9, len(distances))))
+    squares = [Square(tied.codes, tied.units), Square(squareform(distances))]
+    permutations = ClassPermutations.draw(n_classes, 3, 0)
+    vectors = [CondensedVector(distances, n_classes), CopheneticVector(tree)]
+    for one, other in zip(*both_ways(correlations, vectors, squares, permutations), strict=True):
+        np.testing.assert_array_equal(one.values, other.values)
+        np.testing.assert_array_equal(one.nulls, other.nulls)
+
+
+@pytest.mark.parametrize("n_classes", [23, SINGLE])
+def test_company_changes_no_digit(n_classes):
+    generator = np.random.default_rng(1)
+    vectors = [CondensedVector(pdist(generator.normal(size=(n_classes, 3))), n_classes) for _ in range(9)]
+    tied = TiedDistances.of(squareform(generator.integers(1, 9, n_classes * (n_classes - 1) // 2)))
+    arguments = [Square(tied.codes, tied.units)], ClassPermutations.draw(n_classes, 3, 0)
+    (together,) = correlations(vectors, *arguments, [2, 7])
+    (alone,) = correlations(vectors[2:], *arguments, [7])
+    np.testing.assert_array_equal(together.nulls[:, 2:], alone.nulls)
+    np.testing.assert_array_equal(together.values[:, 2:], alone.values)
+
+
+def test_without_numba_there_are_no_loops(monkeypatch):
+    monkeypatch.setitem(sys.modules, "numba", None)
+    monkeypatch.delitem(sys.modules, "featlab.metrics.trees.loops", raising=False)
+    compiled._imported.cache_clear()
+    try:
+        assert compiled.loops("featlab.metrics.trees.loops", 10**9) is None
+    finally:
+        compiled._imported.cache_clear()
+
+
+def test_loops_compile_where_nothing_can_be_kept(monkeypatch):
+    import numba
+
+    def refusing(*, cache=False, **options):
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return lambda function: function
+
+    monkeypatch.setattr(numba, "njit", refusing)
+    assert compiled.jit(len) is len

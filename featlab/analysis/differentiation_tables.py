@@ -41,7 +41,7 @@ class DifferentiationTables:
             return
         signals = []
         for summary in summaries:
-            found = _of_snapshot(summary, self._n_classes, self._splits.parents)
+            found = summary.variances or node_variances(summary, self._n_classes, self._splits.parents)
             signals.append(_signal(found.variance, float(summary.geometry["hyponym"]["within_trace"])))
             if self._keeps_all or summary is summaries[-1]:
                 self._parts["differentiation"].append(_frame(summary, self._splits, found, signals[-1]))
@@ -70,7 +70,8 @@ class DifferentiationTables:
         return {}
 
 
-def _of_snapshot(summary: SnapshotSummary, n_classes: int, parents: Ints) -> SplitVariances:
+def node_variances(summary: SnapshotSummary, n_classes: int, parents: Ints) -> SplitVariances:
+    """Variance between the children of each node of the hierarchy, from the class means of one snapshot."""
     means = np.zeros((n_classes, summary.means.shape[1]))
     means[summary.classes] = summary.means
     rows = np.zeros(n_classes, np.int64)

@@ -21,8 +21,8 @@ from featlab.errors import FeatlabWarning
 from featlab.hierarchy.taxonomy import Taxonomy
 from featlab.results.schema import TABLES
 from featlab.statistics.engine import Engine
-from featlab.store.renaming import rename_classes
 from featlab.statistics.packed import SHAPE, pack, unpack
+from featlab.store.renaming import rename_classes
 
 OPTIONS = {"permutations": 19, "controls": 2}
 BESIDE = ("best_shifts", "compare", "left_out", "onset_rows", "with_hierarchy", "with_layer")
@@ -84,9 +84,7 @@ def epochs_of(scored):
 def one_at_a_time(monkeypatch):
     """A graph for each snapshot."""
     schedule = Engine.schedule
-    monkeypatch.setattr(
-        Engine, "schedule", lambda self, footprint: replace(schedule(self, footprint), snapshots=1)
-    )
+    monkeypatch.setattr(Engine, "schedule", lambda self, footprint: replace(schedule(self, footprint), snapshots=1))
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,9 @@ def onset_tables(
     found = [held.load(name) for name in names]
     task = engine.task(_onset_rows)
     missing = [number for number, rows in enumerate(found) if rows is None]
-    nodes = [task(delayed(layers[number], pure=False, traverse=False), sampled, seed, engine.cache) for number in missing]
+    nodes = [
+        task(delayed(layers[number], pure=False, traverse=False), sampled, seed, engine.cache) for number in missing
+    ]
     for number, rows in zip(missing, engine.compute(nodes, lambda steps: None), strict=True):
         found[number] = rows
     tables: dict[str, list[Row]] = {"onset": [], "precedence": [], "trend": []}

@@ -10,6 +10,7 @@ import pandas as pd
 from featlab.analysis.differentiation_tables import LAST_ONLY, NO_HIERARCHY, NODE_ROWS
 from featlab.analysis.plan import Plan, last_epochs
 from featlab.analysis.snapshots import SnapshotSummary
+from featlab.analysis.stacked import Columns, stacked
 from featlab.hierarchy.splits import splits
 from featlab.metrics.differentiation import children_of
 from featlab.metrics.orthogonality import orthogonality
@@ -32,7 +33,7 @@ class OrthogonalityTable:
         n_nodes = len(self._splits.names) - 1 if self._splits else 0
         self._is_empty = n_nodes < 1
         self._keeps_all = n_nodes * len(plan.requests) <= NODE_ROWS
-        self._parts: list[pd.DataFrame] = []
+        self._parts: list[Columns] = []
 
     def chosen(self, requests: Sequence[Request]) -> frozenset[Request]:
         """Choose the snapshots that the table has rows of."""
@@ -48,13 +49,13 @@ class OrthogonalityTable:
             found = summary.angles or node_angles(summary, self.trees, self._splits.parents)
             request = summary.request
             head = {"epoch": request.epoch, "split": request.split, "layer": request.layer}
-            # Parents first, as in `differentiation`; the root, which comes last, has no direction.
-            rows = pd.DataFrame({**head, "node": self._splits.names, **found}).iloc[-2::-1]
-            self._parts.append(rows)
+            columns = {"node": self._splits.names, **found}
+            self._parts.append({**head, **{name: values[:-1] for name, values in columns.items()}})
 
     def frames(self) -> dict[str, pd.DataFrame]:
         """The table by its name."""
-        return {"orthogonality": pd.concat(self._parts, ignore_index=True) if self._parts else pd.DataFrame()}
+        # Parents first, as in `differentiation`; the root, which would come first, has no direction.
+        return {"orthogonality": stacked(self._parts, reverse=True)}
 
     def notes(self) -> dict[str, str]:
         """Say what the table lacks, and why; nothing where it lacks nothing."""

@@ -55,17 +55,14 @@ def pack(value: Any) -> Arrays:
         if part is None or isinstance(part, bool | int | float | str):
             return part
         if isinstance(part, dict):
-            return ["dict", *([shape(key), shape(held)] for key, held in part.items())]
+            return ["dict", list(map(shape, part)), list(map(shape, part.values()))]
         if isinstance(part, list | tuple):
             return [type(part).__name__, *map(shape, part)]
         if isinstance(part, frozenset):
             return ["frozenset", *map(shape, sorted(part))]
         if is_dataclass(part) and not isinstance(part, type):
-            return [
-                "of",
-                type(part).__name__,
-                *([field.name, shape(getattr(part, field.name))] for field in fields(part)),
-            ]
+            names = [field.name for field in fields(part)]
+            return ["of", type(part).__name__, names, [shape(getattr(part, name)) for name in names]]
         raise TypeError(f"a {type(part).__name__} cannot be packed")
 
     text = json.dumps(shape(value))
@@ -77,18 +74,21 @@ def unpack(arrays: Mapping[str, NDArray[Any]], types: Iterable[type] = ()) -> An
     """Take a value out again; dataclasses that are not among the types are refused with a KeyError."""
     by_name = {known.__name__: known for known in types}
 
-    def made(part: Any) -> Any:
-        if not isinstance(part, list):
-            return part
+    def made(part: list[Any]) -> Any:
         what, *held = part
         if what == "array":
             kind, dimensions, start, order = held
             flat = arrays[kind][start : start + math.prod(dimensions)]
             return flat.reshape(dimensions, order=order)
         if what == "dict":
-            return {made(key): made(value) for key, value in held}
+            return dict(zip(*map(several, held), strict=True))
         if what == "of":
-            return by_name[held[0]](**{name: made(value) for name, value in held[1:]})
-        return {"list": list, "tuple": tuple, "frozenset": frozenset}[what](map(made, held))
+            name, names, values = held
+            return by_name[name](**dict(zip(names, several(values), strict=True)))
+        return {"list": list, "tuple": tuple, "frozenset": frozenset}[what](several(held))
 
-    return made(json.loads(arrays[SHAPE].tobytes()))
+    def several(parts: list[Any]) -> list[Any]:
+        # Most are numbers and text, of which there are hundreds of thousands.
+        return [made(part) if type(part) is list else part for part in parts]
+
+    return several([json.loads(arrays[SHAPE].tobytes())])[0]

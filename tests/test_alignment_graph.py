@@ -205,6 +205,19 @@ class TestCache:
         assert epochs_of(scored) == [0, 0]
         assert set(found.linkage["left_name"].dropna()) <= set(names.values())
 
+    def test_layers_of_the_same_content_keep_their_own_rows(self, tmp_path):
+        path = tmp_path / "run.zarr"
+        tree = planted_tree(depth=2, branching=3, dim=12, samples_per_class=6, noise=0.5)
+        for epoch in range(2):
+            features = {"one": tree.features, "other": tree.features}
+            featlab.write_epoch(path, epoch=epoch, features=features, labels=tree.labels, classes=tree.classes)
+        first = analyze(path, tree.taxonomy)
+        assert set(zip(first.alignment["layer"], first.alignment["epoch"], strict=True)) == {
+            ("one", 0), ("one", 1), ("other", 0), ("other", 1),
+        }  # fmt: skip
+        same(first, analyze(path, tree.taxonomy))
+        same(first, analyze(path, tree.taxonomy, cache=False))
+
     def test_damaged_entries_are_computed_anew(self, run, tmp_path):
         path, taxonomy, _ = run
         fewer = {"epochs": [0, 1], "layers": "narrow", "cache": tmp_path / "kept"}

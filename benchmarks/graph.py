@@ -51,7 +51,9 @@ def main() -> None:
             spent = cpu_seconds(client) - before
             moved = sum(client.run(lambda dask_worker: dask_worker.transfer_outgoing_bytes_total).values())
             seconds = {
-                str(done["key"]): sum(each["stop"] - each["start"] for each in done["startstops"] if each["action"] == "compute")
+                str(done["key"]): sum(
+                    each["stop"] - each["start"] for each in done["startstops"] if each["action"] == "compute"
+                )
                 for done in client.get_task_stream()
             }
         assert_same(by_threads, found)
@@ -63,9 +65,9 @@ def write(path: Path, branching: int, epochs: int, layers: int) -> Any:
     generator = np.random.default_rng(0)
     for epoch in range(epochs):
         features = {
-            f"layer{number}": (tree.features * (epoch + 1) / epochs + generator.normal(size=tree.features.shape)).astype(
-                np.float32
-            )
+            f"layer{number}": (
+                tree.features * (epoch + 1) / epochs + generator.normal(size=tree.features.shape)
+            ).astype(np.float32)
             for number in range(layers)
         }
         featlab.write_epoch(path, epoch=epoch, features=features, labels=tree.labels, classes=tree.classes)
@@ -86,6 +88,11 @@ def watched(client: Any) -> dict[str, set[str]]:
     client.compute = watching
     client.get_task_stream()  # from the beginning
     return needs
+
+
+def computing(parts: Sequence[Mapping[str, Any]]) -> float:
+    """Seconds of a task without its transfers."""
+    return sum(each["stop"] - each["start"] for each in parts if each["action"] == "compute")
 
 
 def cpu_seconds(client: Any) -> np.ndarray:
@@ -156,9 +163,11 @@ def told(
     arguments: argparse.Namespace, needs: dict[str, set[str]], seconds: dict[str, float], moved: int, spent: np.ndarray
 ) -> None:
     snapshots, n_classes = arguments.epochs * arguments.layers, arguments.branching**2
-    print(f"{snapshots} snapshots, K = {n_classes}, {arguments.workers} workers of {arguments.memory} MB: tables of threads")
+    print(f"{snapshots} snapshots, K = {n_classes}, {arguments.workers} workers of {arguments.memory} MB: same tables")
     counted = Counter(kind(key) for key in needs if key in seconds)
-    print(f"{sum(counted.values()):,} tasks: " + ", ".join(f"{name} {number}" for name, number in counted.most_common()))
+    print(
+        f"{sum(counted.values()):,} tasks: " + ", ".join(f"{name} {number}" for name, number in counted.most_common())
+    )
     print(f"moved between processes: {moved / 1e6:.1f} MB, {moved / snapshots / 1e6:.2f} MB a snapshot")
     print(f"CPU seconds: client {spent[0]:.1f}, workers {spent[1]:.1f}; the client's part {spent[0] / spent.sum():.1%}")
     length, chain = longest(needs, seconds)

@@ -1,4 +1,4 @@
-"""What follows the two passes, as tasks of the graph: measures, alignment and its nulls, comparisons over epochs.
+"""Tasks of the graph that follow the two passes: measures, alignment and its nulls, comparisons over epochs.
 
     class statistics -> trees -> shape -> alignment, confusion, ends, comparisons
                      -> measures -> summary
@@ -119,7 +119,7 @@ class Slimming:
 
 @dataclass(frozen=True)
 class Work:
-    """All that the tasks of an analysis are made of.
+    """Everything that the tasks of an analysis are made of.
 
     Attributes
     ----------

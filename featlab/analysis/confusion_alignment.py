@@ -29,7 +29,7 @@ SCORE = "rsa_spearman"
 
 @dataclass(frozen=True)
 class ConfusionAlignment:
-    """What the confusion at each (epoch, split) is compared with: the hierarchy, and the layers.
+    """The confusion at each (epoch, split), and the reference that it is compared with beside the layers.
 
     Attributes
     ----------

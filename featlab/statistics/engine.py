@@ -15,6 +15,7 @@ from dask.system import CPU_COUNT
 
 from featlab.errors import FeatlabError, OptionError, StoreError
 from featlab.progress import Advance
+from featlab.statistics.aligned import aligned
 from featlab.statistics.cache import StatisticsCache
 from featlab.statistics.moments import BLOCK_BYTES
 from featlab.statistics.shared import forget
@@ -276,7 +277,7 @@ def single_blas_thread(function: Callable[P, R]) -> Callable[P, R]:
         from threadpoolctl import threadpool_limits
 
         with threadpool_limits(1):
-            return function(*arguments, **options)
+            return function(*map(aligned, arguments), **options)  # type: ignore[arg-type]
 
     return limited
 

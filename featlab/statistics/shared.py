@@ -1,4 +1,4 @@
-"""What the tasks of a process share: built once in each process from a small recipe, and held until it is let go.
+"""Things that the tasks of a process share: built once in each process from a small recipe, held until they are let go.
 
 A recipe travels to the workers of a cluster in place of what it makes, which may be hundreds of megabytes.
 """

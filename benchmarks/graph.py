@@ -1,10 +1,10 @@
 """`python -m benchmarks.graph`: whether an analysis scales past one machine, on many small workers of this one.
 
 Worker processes with one thread and little memory each analyse a planted run, whose tables must be those of threads, to
-the last bit. Of the graph it tells the tasks, the bytes that went from worker to worker and to the client, the longest
+the last bit. Of the graph it tells the tasks, the bytes that went from worker to worker, the longest
 chain of tasks, and the client's part of the CPU seconds. Then the same tasks, with the seconds that they took, are laid
-out on more workers than there are here, each when what it needs is done and a worker is free (list scheduling; transfers
-take no time): how long the whole would take.
+out on more workers than there are here, each when what it needs is done and a worker is free (list scheduling, where
+transfers take no time): how long the whole would take.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def told(
     print(
         f"{sum(counted.values()):,} tasks: " + ", ".join(f"{name} {number}" for name, number in counted.most_common())
     )
-    print(f"moved between processes: {moved / 1e6:.1f} MB, {moved / snapshots / 1e6:.2f} MB a snapshot")
+    print(f"moved between workers: {moved / 1e6:.1f} MB, {moved / snapshots / 1e6:.2f} MB a snapshot")
     print(f"CPU seconds: client {spent[0]:.1f}, workers {spent[1]:.1f}; the client's part {spent[0] / spent.sum():.1%}")
     length, chain = longest(needs, seconds)
     total = sum(seconds.get(key, 0.0) for key in needs)

@@ -46,7 +46,7 @@ def jit(function: Callable[..., Any]) -> Any:
     """
     from numba import njit
 
-    options = {"nogil": True, "error_model": "numpy"}
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
     try:
         return njit(cache=True, **options)(function)
     except RuntimeError:  # no folder can be written

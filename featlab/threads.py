@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from typing import TypeVar
 
@@ -36,6 +37,25 @@ def over_threads(work: Callable[[S], T], parts: Sequence[S], *, worth: bool = Tr
 
     with _libraries().limit(limits=1), ThreadPoolExecutor(int(CPU_COUNT)) as pool:
         return list(pool.map(marked, parts))
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Let all work within stay in its thread: where others run beside it, further threads would only contend.
+
+    Examples
+    --------
+    >>> with alone():
+    ...     names = over_threads(lambda _: threading.current_thread().name, range(3))
+    >>> set(names) == {threading.current_thread().name}
+    True
+    """
+    before = getattr(_inside, "part", False)
+    _inside.part = True
+    try:
+        yield
+    finally:
+        _inside.part = before
 
 
 @cache

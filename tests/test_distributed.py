@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -18,6 +19,7 @@ from featlab.analysis.dask_client import dask_client
 from featlab.demo.planted import planted_tree
 from featlab.errors import OptionError
 from featlab.results.schema import TABLES
+from featlab.statistics.engine import Engine
 from featlab_cli.main import exit_code
 
 OPTIONS = {"permutations": 19, "controls": 2, "cache": False}
@@ -58,6 +60,10 @@ def kept_blocks():
     return len(importlib.import_module("featlab.statistics.slabs").KEPT._rows)
 
 
+def shared_things():
+    return len(importlib.import_module("featlab.statistics.shared")._held)
+
+
 def same(one, other):
     for name in TABLES:
         pd.testing.assert_frame_equal(one[name], other[name], check_exact=True)
@@ -68,10 +74,20 @@ def test_processes_give_the_same_bits(stored, by_threads, client):
     same(by_threads, featlab.analyze(path, hierarchy=tree.taxonomy, client=client, **OPTIONS))
 
 
+def test_what_one_graph_leaves_waits_on_the_workers_for_the_next(stored, by_threads, client, monkeypatch, tmp_path):
+    path, tree = stored
+    schedule = Engine.schedule
+    monkeypatch.setattr(Engine, "schedule", lambda self, footprint: replace(schedule(self, footprint), snapshots=1))
+    for _ in range(2):  # the second from the cache
+        kept = {**OPTIONS, "cache": tmp_path / "kept"}
+        same(by_threads, featlab.analyze(path, hierarchy=tree.taxonomy, client=client, **kept))
+
+
 def test_workers_keep_nothing_afterwards(stored, client):
     path, tree = stored
     featlab.analyze(path, hierarchy=tree.taxonomy, client=client, **OPTIONS)
     assert set(client.run(kept_blocks).values()) == {0}
+    assert set(client.run(shared_things).values()) == {0}
 
 
 def test_a_memory_limit_holds_for_all_workers_together(stored, client):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featlab.analysis.alignment_table import FAMILY, THREADED, Scored, sign_of
+from featlab.analysis.alignment_table import FAMILY, Scored, sign_of
 from featlab.analysis.population import FEWEST, Population
 from featlab.analysis.reference import Reference
 from featlab.analysis.snapshots import Row, SnapshotSummary
@@ -21,7 +21,7 @@ from featlab.metrics import bias, permutations
 from featlab.metrics.rsa.jackknife import jackknife_interval, pearson_without_each, spearman_without_each
 from featlab.metrics.rsa.ranks import SORTED_AT_ONCE
 from featlab.metrics.rsa.vectors import CondensedVector
-from featlab.threads import over_threads
+from featlab.statistics.gather import Request
 from featlab.typing import NAN, Floats, Ints
 
 PLACE = ("split", "layer")
@@ -89,14 +89,16 @@ def effective_siblings(sampled: Population) -> float:
 
 
 def left_out(
-    summaries: Sequence[SnapshotSummary], reference: Reference, sampled: Population
+    summary: SnapshotSummary, metrics: Sequence[str], reference: Reference, sampled: Population
 ) -> dict[tuple[Key, int], LeftOut]:
-    """Leave out each group of classes at the ends of the course of one layer and split, where enough are sampled.
+    """Leave out each group of classes at an end of the course of one layer and split, where enough are sampled.
 
     Parameters
     ----------
-    summaries
-        Epochs of one layer and split, ascending.
+    summary
+        The snapshot that is an end.
+    metrics
+        In which it is one, see `ends`.
     reference
         Of all classes of the run.
     sampled
@@ -105,28 +107,24 @@ def left_out(
     Returns
     -------
     dict
-        By key of the table and epoch: the first and the last at which there are such distances.
+        By key of the table and epoch.
     """
+    reference = reference.among(summary.classes)
     together = put_together(sampled.groups)
-    ends: list[tuple[SnapshotSummary, str]] = []
-    for metric in dict.fromkeys(metric for summary in summaries for metric in summary.distances):
-        told = [(summary, metric) for summary in summaries if _is_told(summary, metric)]
-        ends += told if len(told) < 2 else [told[0], told[-1]]
-
-    def without(end: tuple[SnapshotSummary, str]) -> dict[tuple[Key, int], LeftOut]:
-        return _of_snapshot(*end, reference.among(end[0].classes), together)
-
     found: dict[tuple[Key, int], LeftOut] = {}
-    # What is long is worked on one after the other: each takes a few copies of itself.
-    pairs = max((len(summary.distances[metric]) for summary, metric in ends), default=0)
-    for part in over_threads(without, ends, worth=len(together) >= THREADED and pairs <= SORTED_AT_ONCE):
-        found.update(part)
+    for metric in metrics:
+        found |= _of_snapshot(summary, metric, reference, together)
     return found
 
 
-def _is_told(summary: SnapshotSummary, metric: str) -> bool:
-    distances = summary.distances.get(metric, np.zeros(0))
-    return len(distances) > 1 and bool(np.isfinite(distances).all()) and distances.min() < distances.max()
+def ends(summaries: Sequence[SnapshotSummary]) -> dict[Request, tuple[str, ...]]:
+    """Find the ends of the course of one layer and split, and the metrics in which each of them is one."""
+    found: dict[Request, tuple[str, ...]] = {}
+    for metric in dict.fromkeys(metric for summary in summaries for metric in summary.metrics):
+        told = [each.request for each in summaries if metric in each.metrics and each.state(metric) == "told"]
+        for request in dict.fromkeys((*told[:1], *told[-1:])):
+            found[request] = (*found.get(request, ()), metric)
+    return found
 
 
 def put_together(groups: Ints, most: int = MOST) -> Ints:

@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 
 from featlab.analysis.accuracy import accuracy_table
-from featlab.analysis.alignment_change import LeftOut, alignment_change, left_out, missing, siblings
-from featlab.analysis.alignment_table import Scored, align, corrected, steps
+from featlab.analysis.alignment_change import LeftOut, alignment_change, missing, siblings
+from featlab.analysis.alignment_graph import Judged, Judging, Slimming, Work
+from featlab.analysis.alignment_table import Scored, corrected
 from featlab.analysis.asked_tables import AskedTables
 from featlab.analysis.calibration_table import calibration_table
-from featlab.analysis.class_order import Comparison, best_shifts, warn_class_order
+from featlab.analysis.class_order import Comparison, warn_class_order
 from featlab.analysis.common_rank import with_common_rank
 from featlab.analysis.confusion_alignment import ConfusionAlignment, confusion_alignment_rows
 from featlab.analysis.confusion_tables import UNDECIDED, confusion_tables, count_decisions
@@ -25,12 +26,14 @@ from featlab.analysis.depth_table import DepthTable
 from featlab.analysis.differentiation_tables import DifferentiationTables
 from featlab.analysis.evolution import evolution
 from featlab.analysis.induced import SOURCES, data_driven_taxonomy
+from featlab.analysis.judged_entries import Names
 from featlab.analysis.layer_order import Depth, choose_depth
 from featlab.analysis.left_out import refuse_undecided, warn_left_out
 from featlab.analysis.nested_measure import nested_measure
 from featlab.analysis.nested_tables import NestedTables
 from featlab.analysis.node_onset_table import node_onset_table
-from featlab.analysis.onsets import accuracy_series, layer_series, onset_rows
+from featlab.analysis.onset_graph import onset_tables
+from featlab.analysis.onsets import Series, accuracy_series, layer_series
 from featlab.analysis.orthogonality_table import OrthogonalityTable
 from featlab.analysis.other_runs import Against, open_others
 from featlab.analysis.plan import (
@@ -41,11 +44,12 @@ from featlab.analysis.plan import (
     Spaces,
     choose_references,
     choose_snapshots,
+    last_epochs,
     make_plan,
     one_or_several,
 )
 from featlab.analysis.population import choose_population
-from featlab.analysis.reference import make_reference
+from featlab.analysis.reference import ReferenceRecipe
 from featlab.analysis.snapshots import (
     Row,
     distance_rows,
@@ -64,13 +68,14 @@ from featlab.measures.similarity import NAME as SIMILARITY
 from featlab.metrics.rsa.ranks import SORTED_AT_ONCE
 from featlab.metrics.trees.draws import name_keys
 from featlab.metrics.trees.linkage import Method
-from featlab.progress import Advance
+from featlab.progress import progress_bar
 from featlab.results.tables import Results
 from featlab.statistics.cache import StatisticsCache, cache_beside
 from featlab.statistics.decisions import Decisions, decide
 from featlab.statistics.device import open_device
-from featlab.statistics.engine import Engine
-from featlab.statistics.gather import gather
+from featlab.statistics.engine import Engine, nothing_kept
+from featlab.statistics.gather import Request, SnapshotGraph, footprint
+from featlab.statistics.shared import shared
 from featlab.statistics.usable import Pair, counted_rows, finite_rows
 from featlab.store.reader import Run, open_run
 from featlab.store.uncommitted import warn_uncommitted
@@ -234,32 +239,14 @@ def analyze(
     decisions, rows = _decide(engine, run, plan)
     asked = AskedTables.of(asked_measures, plan, run.classes, others)
     asked.prepare(engine, run, plan.requests, Counting(allow_nonfinite, rows))
-    tables = _Tables(run, plan, decisions, depth, asked)
+    tables = _Tables(engine, run, plan, decisions, depth, asked)
     groups = [list(group) for _, group in groupby(plan.requests, key=lambda request: (request.split, request.layer))]
-    per_snapshot = steps(tables.reference, len(options.metrics), len(options.linkages))
-    references = choose_references(run, requests, options)
-    keys, nested = name_keys(run.classes, seed), nested_measure(plan, run.classes)
-    for summaries, advance in gather(
-        engine,
-        run,
-        groups,
-        plan.partitions,
-        snapshot_measures(plan.families, options.metrics, options.linkages, debias, keys, nested),
-        partial(
-            join_measures,
-            n_classes=len(run.classes),
-            means_from=means_from,
-            references=references,
-            further=asked.of_classes,
-        ),
-        decisions=decisions,
-        means_from=means_from,
-        references=references,
-        finite_only=allow_nonfinite,
-        rows=rows,
-        further_steps=per_snapshot * len(plan.requests),
-    ):
-        tables.add(summaries, advance)
+    with nothing_kept(engine.client):
+        judging = tables.judging(choose_references(run, requests, options), rows)
+        with progress_bar("analysing", judging.steps(plan.requests), show=engine.progress) as advance:
+            tables.confusion_scored += judging.confused_with_hierarchy(advance)
+            for judged in judging(groups, advance):
+                tables.add(judged)
     asked.read_rows(engine)
     return tables.results()
 
@@ -284,18 +271,29 @@ class _Tables:
     """Gathers the rows of every table, one layer of one split at a time."""
 
     def __init__(
-        self, run: Run, plan: Plan, decisions: Mapping[Pair, Decisions], depth: Depth, asked: AskedTables
+        self,
+        engine: Engine,
+        run: Run,
+        plan: Plan,
+        decisions: Mapping[Pair, Decisions],
+        depth: Depth,
+        asked: AskedTables,
     ) -> None:
+        self.engine = engine
         self.run, self.plan, self.decisions, self.depth, self.asked = run, plan, decisions, depth, asked
         self.rows: dict[str, list[Row]] = {name: [] for name in ("geometry", "collapse", "linkage", "evolution")}
-        self.onsets: dict[str, list[Row]] = {"onset": [], "precedence": [], "trend": []}
+        self.series: list[list[Series]] = []  # of each layer
         self.scored: list[Scored] = []
         self.left_out: dict[tuple[tuple[object, ...], int], LeftOut] = {}
         self.shifts: dict[Comparison, tuple[int, float]] = {}
         self.distances: list[pd.DataFrame] = []
         self.laws = DepthTable(plan, depth)
-        makers = (DifferentiationTables, OrthogonalityTable, NestedTables)
-        self.of_nodes = [maker(plan, run.classes) for maker in makers]
+        self.angles = OrthogonalityTable(plan, run.classes)
+        self.of_nodes: list[DifferentiationTables | OrthogonalityTable | NestedTables] = [
+            DifferentiationTables(plan, run.classes),
+            self.angles,
+            NestedTables(plan, run.classes),
+        ]
         self.single = False  # some snapshot has one row a class
         n_classes = len(run.classes)
         per_snapshot = n_classes * (n_classes - 1) // 2 * len(plan.options.metrics)
@@ -305,16 +303,68 @@ class _Tables:
         self.sampled = choose_population(run.classes, plan.taxonomy, plan.spaces)
         self.siblings = siblings(run.classes, plan.taxonomy)
         options = plan.options
-        self.reference = make_reference(
-            run.classes, plan.taxonomy, options.distances, plan.spaces, options.permutations, options.seed
+        self.recipe = ReferenceRecipe(
+            tuple(run.classes), plan.taxonomy, options.distances, plan.spaces, options.permutations, options.seed
         )
+        self.reference = shared(self.recipe)
         counted = count_decisions(run, decisions)
         self.confused = ConfusionAlignment.of(counted, self.reference, len(plan.requests), len(options.metrics))
-        self.confusion_scored = self.confused.with_hierarchy()
+        self.confusion_scored: list[Scored] = []
 
-    def add(self, summaries: Sequence[Any], advance: Advance) -> None:
-        """Take up the epochs of one layer and split, first to last whatever order they come in."""
-        summaries = with_common_rank(sorted(summaries, key=lambda summary: summary.request.epoch))
+    def judging(self, references: Mapping[Request, Request], rows: Mapping[Pair, Bools]) -> Judging:
+        """Prepare to measure and judge all snapshots.
+
+        Parameters
+        ----------
+        references
+            From `choose_references`.
+        rows
+            Those that count, where some do not.
+        """
+        engine, run, plan, options = self.engine, self.run, self.plan, self.plan.options
+        classes, finite_only = run.classes, options.allow_nonfinite
+        keys, nested = name_keys(classes, options.seed), nested_measure(plan, classes)
+        slimming = Slimming(
+            means=self.asked.compared,
+            distances=self._with_distances(),
+            angles=self.angles.chosen(plan.requests),
+            parents=self.angles.parents,
+            trees=self.angles.trees,
+        )
+        join = partial(
+            join_measures,
+            n_classes=len(classes),
+            means_from=options.means_from,
+            references=references,
+            further=self.asked.of_classes,
+        )
+        measures = snapshot_measures(plan.families, options.metrics, options.linkages, options.debias, keys, nested)
+        work = Work(measures, join, slimming, self.recipe, self.reference, self.confused, self.siblings)
+        schedule = engine.schedule(footprint(run, plan.requests, references) + work.footprint(len(classes)))
+        graph = SnapshotGraph(
+            engine, run, schedule, plan.partitions, self.decisions, options.means_from, references, finite_only, rows
+        )
+        names = Names(
+            plan,
+            classes,
+            graph,
+            self.reference,
+            self.confused,
+            slimming.kept,
+            is_own=not self.asked.of_classes.measures,
+        )
+        return Judging(engine, graph, schedule, work, names)
+
+    def _with_distances(self) -> frozenset[Request]:
+        """Find the snapshots whose distances the table has."""
+        requests = self.plan.requests
+        if self.distances_kept == "none":
+            return frozenset()
+        return last_epochs(requests) if self.distances_kept == LAST_EPOCH else frozenset(requests)
+
+    def add(self, judged: Judged) -> None:
+        """Take up the epochs of one layer and split."""
+        summaries = with_common_rank(judged.summaries)
         warn_gaps(summaries, self.run.classes)
         warn_ties(summaries)
         self.single |= any(summary.counts.max() == 1 for summary in summaries)
@@ -322,20 +372,19 @@ class _Tables:
             self.rows["geometry"] += summary.geometry.values()
             self.rows["collapse"] += summary.collapse.values()
             self.rows["linkage"] += linkage_rows(summary, self.run.classes)
-        kept = {"none": [], LAST_EPOCH: summaries[-1:]}.get(self.distances_kept, summaries)
-        for summary in kept:
-            self.distances.append(pd.DataFrame(distance_rows(summary, self.run.classes)))
-        self.rows["evolution"] += evolution(summaries)
+        for summary in summaries:
+            if summary.distances:
+                self.distances.append(pd.DataFrame(distance_rows(summary, self.run.classes)))
+        self.rows["evolution"] += evolution([summary.request for summary in summaries], judged.compared)
         for tables in self.of_nodes:
             tables.add(summaries)
         self.asked.add(summaries)
         self.laws.add(summaries)
-        found = onset_rows(layer_series(summaries, self.plan), self.sampled, self.plan.options.seed)
-        self.onsets = {name: rows + found[name] for name, rows in self.onsets.items()}
-        self.scored += align(summaries, self.reference, advance)
-        self.confusion_scored += self.confused.with_layers(summaries)
-        self.left_out.update(left_out(summaries, self.reference, self.siblings))
-        self.shifts.update(best_shifts(summaries[-1], self.reference))
+        self.series.append(layer_series(summaries, self.plan))
+        self.scored += judged.scored
+        self.confusion_scored += judged.confused
+        self.left_out |= judged.left_out
+        self.shifts |= judged.shifts
 
     def results(self) -> Results:
         """Assemble the results."""
@@ -347,8 +396,8 @@ class _Tables:
         confused = confusion_tables(self.run, self.plan, self.confused.counted)
         confusion_alignment = confusion_alignment_rows(self.confusion_scored)
         nodes = node_onset_table(self.run, self.plan, self.decisions)
-        onsets = onset_rows(accuracy_series(answers, self.plan), self.sampled, self.plan.options.seed)
-        onsets = {name: rows + self.onsets[name] for name, rows in onsets.items()}  # the classifier before the layers
+        classifier = [[series] for series in accuracy_series(answers, self.plan)]
+        onsets = onset_tables(self.engine, [*classifier, *self.series], self.sampled, self.plan.options.seed)
         asked, lacking, measured = self.asked.finish()
         tables = {
             "classes": self._classes(),

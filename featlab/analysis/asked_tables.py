@@ -89,6 +89,11 @@ class AskedTables:
         return None
 
     @property
+    def compared(self) -> frozenset[Request]:
+        """Snapshots whose class means are compared with those of others."""
+        return frozenset() if self._comparing is None else self._comparing[2]
+
+    @property
     def of_classes(self) -> ClassMeasuring:
         """Measures of class statistics, to be called where these are."""
         chosen = tuple(loaded for loaded in self.measures if isinstance(loaded.measure, ClassMeasure))

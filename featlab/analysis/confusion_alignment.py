@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import squareform
 
-from featlab.analysis.alignment_table import THREADED, Scored, corrected
+from featlab.analysis.alignment_table import Scored, corrected
 from featlab.analysis.confusion_tables import UNDECIDED
 from featlab.analysis.reference import Reference
 from featlab.analysis.snapshots import Row, SnapshotSummary
@@ -22,7 +22,6 @@ from featlab.metrics.permutations import CONFUSED_PAIRS
 from featlab.metrics.rsa.ranks import SORTED_AT_ONCE, standardized
 from featlab.metrics.rsa.tied_distances import TiedDistances
 from featlab.statistics.usable import Pair
-from featlab.threads import over_threads
 from featlab.typing import Ints
 
 SCORE = "rsa_spearman"
@@ -30,7 +29,7 @@ SCORE = "rsa_spearman"
 
 @dataclass(frozen=True)
 class ConfusionAlignment:
-    """Compares the confusion at each (epoch, split) with the hierarchy, and with layers as they come.
+    """The confusion at each (epoch, split), and the reference that it is compared with beside the layers.
 
     Attributes
     ----------
@@ -56,52 +55,6 @@ class ConfusionAlignment:
         affordable = reference.permutations.affordable(cells * compared, CONFUSED_PAIRS)
         return cls(counted, Reference(affordable, reference.distances))
 
-    def with_hierarchy(self) -> list[Scored]:
-        """Score every (epoch, split) against each distance of the hierarchy."""
-        if not self.reference.distances:
-            return []
-
-        def scored(item: tuple[Pair, Confusion]) -> list[Scored]:
-            (epoch, split), counted = item
-            classes = np.unique(counted.true)
-            if not len(classes):
-                return []
-            present = self.reference.among(classes)
-            compared = [
-                (partial(_tied_unit, tied), {"taxonomy_distance": name}) for name, tied in present.distances.items()
-            ]
-            return _scored(confused_pairs(counted, classes), compared, present, epoch, split)
-
-        found = over_threads(scored, list(self.counted.items()), worth=self._worth)
-        return [row for rows in found for row in rows]
-
-    def with_layers(self, summaries: Sequence[SnapshotSummary]) -> list[Scored]:
-        """Score snapshots' class-mean distances, over the classes that have both a mean and decided rows."""
-
-        def scored(summary: SnapshotSummary) -> list[Scored]:
-            request = summary.request
-            counted = self.counted.get((request.epoch, request.split))
-            if counted is None:
-                return []
-            classes = np.intersect1d(summary.classes, counted.true)
-            if not len(classes):
-                return []
-            compared = [
-                (partial(_unit, distances, summary.classes, classes), {"layer": request.layer, "metric": metric})
-                for metric, distances in summary.distances.items()
-            ]
-            pairs, present = confused_pairs(counted, classes), self.reference.among(classes)
-            return _scored(pairs, compared, present, request.epoch, request.split)
-
-        found = over_threads(scored, summaries, worth=self._worth)
-        return [row for rows in found for row in rows]
-
-    @property
-    def _worth(self) -> bool:
-        """Tell whether threads save time, and vectors are not so long that only a few fit in memory at once."""
-        n_classes = self.reference.permutations.n_classes
-        return n_classes >= THREADED and not _is_long(n_classes)
-
     def note(self, rows: Sequence[Row]) -> str:
         """Say what the table lacks, and why; empty where it lacks nothing."""
         if not self.counted:
@@ -122,6 +75,30 @@ class ConfusionAlignment:
             shown = elided(list(alike), 5, show=lambda pair: f"epoch {pair[0]} of {pair[1]!r}")
             said.append(f"values are NaN where all pairs of classes with rows are confused alike: {shown}")
         return f"{'; '.join(said)}." if said else ""
+
+
+def with_hierarchy(pair: Pair, counted: Confusion, reference: Reference) -> list[Scored]:
+    """Score the confusion at an (epoch, split) against each distance of the hierarchy."""
+    classes = np.unique(counted.true)
+    if not len(classes):
+        return []
+    present = reference.among(classes)
+    compared = [(partial(_tied_unit, tied), {"taxonomy_distance": name}) for name, tied in present.distances.items()]
+    return _scored(confused_pairs(counted, classes), compared, present, *pair)
+
+
+def with_layer(summary: SnapshotSummary, counted: Confusion, reference: Reference) -> list[Scored]:
+    """Score the confusion against a snapshot's distances, over the classes that have a mean and decided rows."""
+    request = summary.request
+    classes = np.intersect1d(summary.classes, counted.true)
+    if not len(classes):
+        return []
+    compared = [
+        (partial(_unit, distances, summary.classes, classes), {"layer": request.layer, "metric": metric})
+        for metric, distances in summary.distances.items()
+    ]
+    pairs, present = confused_pairs(counted, classes), reference.among(classes)
+    return _scored(pairs, compared, present, request.epoch, request.split)
 
 
 def confusion_alignment_rows(scored: Sequence[Scored]) -> list[Row]:

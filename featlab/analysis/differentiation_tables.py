@@ -13,6 +13,7 @@ import pandas as pd
 from featlab.analysis.onsets import FRACTIONS
 from featlab.analysis.plan import Plan
 from featlab.analysis.snapshots import SnapshotSummary
+from featlab.analysis.stacked import Columns, stacked
 from featlab.hierarchy.splits import Splits, splits
 from featlab.metrics.bias import onset
 from featlab.metrics.courses import course
@@ -32,7 +33,7 @@ class DifferentiationTables:
         self._splits = None if plan.taxonomy is None else splits(plan.taxonomy, classes)
         self._n_classes = len(classes)
         self._keeps_all = len(self._splits.names) * len(plan.requests) <= NODE_ROWS if self._splits else True
-        self._parts: dict[str, list[pd.DataFrame]] = {"differentiation": [], "split_onset": []}
+        self._parts: dict[str, list[Columns]] = {"differentiation": [], "split_onset": []}
 
     def add(self, summaries: Sequence[SnapshotSummary]) -> None:
         """Take up the epochs of one layer and split, ascending."""
@@ -40,23 +41,20 @@ class DifferentiationTables:
             return
         signals = []
         for summary in summaries:
-            found = _of_snapshot(summary, self._n_classes, self._splits.parents)
+            found = summary.variances or node_variances(summary, self._n_classes, self._splits.parents)
             signals.append(_signal(found.variance, float(summary.geometry["hyponym"]["within_trace"])))
             if self._keeps_all or summary is summaries[-1]:
-                self._parts["differentiation"].append(_frame(summary, self._splits, found, signals[-1]))
+                self._parts["differentiation"].append(_columns(summary, self._splits, found, signals[-1]))
         request = summaries[0].request
         epochs = np.array([summary.request.epoch for summary in summaries], np.float64)
         for fraction in FRACTIONS:
             columns = _onsets(epochs, np.array(signals).T, fraction)
             head = {"split": request.split, "layer": request.layer, "node": self._splits.names, "fraction": fraction}
-            self._parts["split_onset"].append(pd.DataFrame({**head, **columns})[::-1])
+            self._parts["split_onset"].append({**head, **columns})
 
     def frames(self) -> dict[str, pd.DataFrame]:
         """Both tables by name."""
-        return {
-            name: pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-            for name, parts in self._parts.items()
-        }
+        return {name: stacked(parts, reverse=True) for name, parts in self._parts.items()}  # the root first
 
     def notes(self) -> dict[str, str]:
         """Say of each table what it lacks, and why; nothing where it lacks nothing."""
@@ -69,7 +67,8 @@ class DifferentiationTables:
         return {}
 
 
-def _of_snapshot(summary: SnapshotSummary, n_classes: int, parents: Ints) -> SplitVariances:
+def node_variances(summary: SnapshotSummary, n_classes: int, parents: Ints) -> SplitVariances:
+    """Variance between the children of each node of the hierarchy, from the class means of one snapshot."""
     means = np.zeros((n_classes, summary.means.shape[1]))
     means[summary.classes] = summary.means
     rows = np.zeros(n_classes, np.int64)
@@ -82,9 +81,9 @@ def _signal(variance: Floats, within_trace: float) -> Floats:
     return np.asarray(np.divide(variance, within_trace), np.float64)
 
 
-def _frame(summary: SnapshotSummary, of: Splits, found: SplitVariances, signal: Floats) -> pd.DataFrame:
+def _columns(summary: SnapshotSummary, of: Splits, found: SplitVariances, signal: Floats) -> Columns:
     request = summary.request
-    columns = {
+    return {
         "epoch": request.epoch,
         "split": request.split,
         "layer": request.layer,
@@ -96,7 +95,6 @@ def _frame(summary: SnapshotSummary, of: Splits, found: SplitVariances, signal: 
         "share": found.share,
         "signal": signal,
     }
-    return pd.DataFrame(columns)[::-1]  # the root first
 
 
 def _onsets(epochs: Floats, signals: Floats, fraction: float) -> Mapping[str, object]:

@@ -2,57 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featlab.analysis.snapshots import Row, SnapshotSummary
+from featlab.analysis.snapshots import LONG, Row, SnapshotSummary
 from featlab.metrics import similarity
 from featlab.metrics.rsa.ranks import standardized
 from featlab.metrics.trees.linkage import Method, cophenetic_distances
+from featlab.statistics.gather import Request
 from featlab.typing import NAN
 
 Floats = NDArray[np.floating]
+Compared = tuple[Request, Request]  # a snapshot, and the one that it is compared with
 
 
-def evolution(summaries: Sequence[SnapshotSummary]) -> list[Row]:
-    """Compare each epoch of one layer and split with the last and with the previous one."""
-    rows: list[Row] = []
-    vectors: dict[int, _Vectors] = {}
-    for index, summary in enumerate(summaries):
-        near = (summaries[-1], *summaries[max(0, index - 1) : index + 1])
-        # Only these are held: a snapshot's vectors are long, and the next one needs no others.
-        vectors = {id(neighbour): vectors.get(id(neighbour)) or _Vectors(neighbour) for neighbour in near}
-        references = {}
-        if index < len(summaries) - 1:
-            references["last"] = summaries[-1]
+def comparisons(requests: Sequence[Request]) -> list[tuple[str, Compared]]:
+    """List what is compared: each epoch of one layer and split with the last, and with the previous one.
+
+    Examples
+    --------
+    >>> epochs = [Request(epoch, "val", "last") for epoch in range(3)]
+    >>> [(name, request.epoch, other.epoch) for name, (request, other) in comparisons(epochs)]
+    [('last', 0, 2), ('last', 1, 2), ('previous', 1, 0), ('previous', 2, 1)]
+    """
+    found = []
+    for index, request in enumerate(requests):
+        if index < len(requests) - 1:
+            found.append(("last", (request, requests[-1])))
         if index > 0:
-            references["previous"] = summaries[index - 1]
-        for name, reference in references.items():
-            compared = _compare(vectors[id(summary)], vectors[id(reference)])
-            rows += [{**_key(summary), "reference": name, **row} for row in compared]
-    return rows
+            found.append(("previous", (request, requests[index - 1])))
+    return found
 
 
-def _key(summary: SnapshotSummary) -> Row:
-    return {"epoch": summary.request.epoch, "split": summary.request.split, "layer": summary.request.layer}
+def evolution(requests: Sequence[Request], compared: Mapping[Compared, Sequence[Row]]) -> list[Row]:
+    """Rows of the table for one layer and split, from what `compare` gave."""
+    return [
+        {"epoch": pair[0].epoch, "split": pair[0].split, "layer": pair[0].layer, "reference": name, **row}
+        for name, pair in comparisons(requests)
+        for row in compared[pair]
+    ]
 
 
-class _Vectors:
-    """A snapshot's condensed vectors at unit length; those over all of its classes are kept for the next comparison."""
+class Shape:
+    """A snapshot's class means, distances and trees, beside its condensed vectors at unit length.
+
+    A vector over all classes is kept for the next comparison, unless it is long. None of them travels: another process
+    makes its own.
+    """
 
     def __init__(self, summary: SnapshotSummary) -> None:
         self.summary = summary
-        self.kept: dict[tuple[str, str | None, bool], Floats] = {}
+        self._kept: dict[tuple[str, str | None, bool], Floats] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Shape, (self.summary,)
 
     def take(self, metric: str, method: Method | None, present: NDArray[np.bool_], *, ranks: bool) -> Floats:
+        """Return distances, or those in a tree where a method is given, of some classes at unit length."""
         key = metric, method, ranks
         if not present.all():
             return standardized(self._values(metric, method)[_pairs(present)], ranks=ranks)
-        if key not in self.kept:
-            self.kept[key] = standardized(self._values(metric, method), ranks=ranks)
-        return self.kept[key]
+        kept = self._kept.get(key)
+        if kept is None:
+            kept = standardized(self._values(metric, method), ranks=ranks)
+            if len(kept) <= LONG:
+                self._kept[key] = kept
+        return kept
 
     def _values(self, metric: str, method: Method | None) -> Floats:
         if method is None:
@@ -60,8 +78,9 @@ class _Vectors:
         return cophenetic_distances(self.summary.trees[metric, method])
 
 
-def _compare(vectors: _Vectors, reference_vectors: _Vectors) -> list[Row]:
-    summary, reference = vectors.summary, reference_vectors.summary
+def compare(shape: Shape, other: Shape) -> list[Row]:
+    """Compare a snapshot with another over the classes that both have; rows without their snapshot."""
+    summary, reference = shape.summary, other.summary
     common = np.intersect1d(summary.classes, reference.classes)
     alone = len(common) < 2  # a single class has no shape, and is no pair
     kept, reference_kept = np.isin(summary.classes, common), np.isin(reference.classes, common)
@@ -73,8 +92,8 @@ def _compare(vectors: _Vectors, reference_vectors: _Vectors) -> list[Row]:
     ]
 
     def correlated(metric: str, method: Method | None, score: str, *, ranks: bool = False) -> Row:
-        one = vectors.take(metric, method, kept, ranks=ranks)
-        two = reference_vectors.take(metric, method, reference_kept, ranks=ranks)
+        one = shape.take(metric, method, kept, ranks=ranks)
+        two = other.take(metric, method, reference_kept, ranks=ranks)
         return {"metric": metric, "linkage": method, "score": score, "value": NAN if alone else float(one @ two)}
 
     for metric in summary.distances:

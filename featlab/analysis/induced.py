@@ -71,7 +71,7 @@ def _of_means(engine: Engine, run: Run, request: Request, *, finite_only: bool) 
         decisions={},
         finite_only=finite_only,
     )
-    (trees,), _ = next(induced)
+    (trees,) = next(induced)
     if METHOD not in trees:
         raise TaxonomyError(
             f"no hierarchy can be induced from layer {request.layer!r} at epoch {request.epoch}: a class mean "

@@ -15,6 +15,7 @@ from featlab.analysis.nested_measure import Nested
 from featlab.analysis.onsets import FRACTIONS
 from featlab.analysis.plan import Plan
 from featlab.analysis.snapshots import SnapshotSummary
+from featlab.analysis.stacked import Columns, stacked
 from featlab.hierarchy.splits import splits
 from featlab.metrics.bias import onset
 from featlab.metrics.controls import places
@@ -42,7 +43,7 @@ class NestedTables:
             tree = NodeTree(self._splits.parents, len(classes))
             self._levels = tree.depths[len(classes) :]
             self._keeps_all = len(self._levels) * len(plan.requests) <= NODE_ROWS
-        self._parts: dict[str, list[pd.DataFrame]] = {name: [] for name in NAMES}
+        self._parts: dict[str, list[Columns]] = {name: [] for name in NAMES}
 
     def add(self, summaries: Sequence[SnapshotSummary]) -> None:
         """Take up the epochs of one layer and split, ascending."""
@@ -56,15 +57,16 @@ class NestedTables:
             request = summary.request
             head = {"epoch": request.epoch, "split": request.split, "layer": request.layer}
             by_level.append(_level_columns(nested, self._levels))
-            levels = pd.DataFrame({**head, "level": np.arange(len(by_level[-1]["ratio"])), **by_level[-1]})
+            levels = {**head, "level": np.arange(len(by_level[-1]["ratio"])), **by_level[-1]}
             self._parts["level_collapse"].append(levels)
             if self._keeps_all or summary is summaries[-1]:
                 columns = {"node": self._splits.names, "level": self._levels, **_node_columns(nested)}
-                self._parts["nested_collapse"].append(pd.DataFrame({**head, **columns})[::-1])  # the root first
+                self._parts["nested_collapse"].append({**head, **columns})
             judged = judge(-nested.frame, -nested.frames)  # less is better
             frame = {"classes": nested.classes, "distance": nested.frame}
             null = {"null_mean": -judged.null_mean, "null_std": judged.null_std, "z": -judged.z, "p": judged.p}
-            self._parts["tree_frame"].append(pd.DataFrame([{**head, **frame, **null}]))
+            row = {name: [value] for name, value in {**frame, **null}.items()}
+            self._parts["tree_frame"].append({**head, **row})
         request = summaries[0].request
         epochs = np.array([summary.request.epoch for summary in summaries], np.float64)
         for series in (*RISING, *MEASURED):
@@ -72,15 +74,12 @@ class NestedTables:
             for fraction in FRACTIONS:
                 keys = {"split": request.split, "layer": request.layer, "level": np.arange(len(values))}
                 onsets = _onsets(epochs, values, fraction, rising=series in RISING)
-                rows = pd.DataFrame({**keys, "series": series, "fraction": fraction, **onsets})
-                self._parts["level_onset"].append(rows)
+                self._parts["level_onset"].append({**keys, "series": series, "fraction": fraction, **onsets})
 
     def frames(self) -> dict[str, pd.DataFrame]:
         """The tables by name."""
-        return {
-            name: pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-            for name, parts in self._parts.items()
-        }
+        # the root first, where rows are nodes
+        return {name: stacked(parts, reverse=name == "nested_collapse") for name, parts in self._parts.items()}
 
     def notes(self) -> dict[str, str]:
         """Say of each table what it lacks, and why; nothing where it lacks nothing."""

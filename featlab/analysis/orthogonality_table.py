@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 
 from featlab.analysis.differentiation_tables import LAST_ONLY, NO_HIERARCHY, NODE_ROWS
-from featlab.analysis.plan import Plan
+from featlab.analysis.plan import Plan, last_epochs
 from featlab.analysis.snapshots import SnapshotSummary
+from featlab.analysis.stacked import Columns, stacked
 from featlab.hierarchy.splits import splits
 from featlab.metrics.differentiation import children_of
 from featlab.metrics.orthogonality import orthogonality
 from featlab.metrics.permutations import ClassPermutations, judge
+from featlab.statistics.gather import Request
 from featlab.threads import over_threads
 from featlab.typing import NAN, Floats, Ints
 
@@ -26,27 +28,34 @@ class OrthogonalityTable:
 
     def __init__(self, plan: Plan, classes: Sequence[str]) -> None:
         self._splits = None if plan.taxonomy is None else splits(plan.taxonomy, classes)
-        self._trees = ClassPermutations.draw(len(classes), plan.options.controls, plan.options.seed)
+        self.parents = self._splits.parents if self._splits and self._splits.names else None
+        self.trees = ClassPermutations.draw(len(classes), plan.options.controls, plan.options.seed)
         n_nodes = len(self._splits.names) - 1 if self._splits else 0
         self._is_empty = n_nodes < 1
         self._keeps_all = n_nodes * len(plan.requests) <= NODE_ROWS
-        self._parts: list[pd.DataFrame] = []
+        self._parts: list[Columns] = []
+
+    def chosen(self, requests: Sequence[Request]) -> frozenset[Request]:
+        """Choose the snapshots that the table has rows of."""
+        if self._splits is None or self._is_empty:
+            return frozenset()
+        return frozenset(requests) if self._keeps_all else last_epochs(requests)
 
     def add(self, summaries: Sequence[SnapshotSummary]) -> None:
         """Take up the epochs of one layer and split, ascending."""
         if self._splits is None or self._is_empty:
             return
         for summary in summaries if self._keeps_all else summaries[-1:]:
-            found = _of_snapshot(summary, self._trees, self._splits.parents)
+            found = summary.angles or node_angles(summary, self.trees, self._splits.parents)
             request = summary.request
             head = {"epoch": request.epoch, "split": request.split, "layer": request.layer}
-            # Parents first, as in `differentiation`; the root, which comes last, has no direction.
-            rows = pd.DataFrame({**head, "node": self._splits.names, **found}).iloc[-2::-1]
-            self._parts.append(rows)
+            columns = {"node": self._splits.names, **found}
+            self._parts.append({**head, **{name: values[:-1] for name, values in columns.items()}})
 
     def frames(self) -> dict[str, pd.DataFrame]:
         """The table by its name."""
-        return {"orthogonality": pd.concat(self._parts, ignore_index=True) if self._parts else pd.DataFrame()}
+        # Parents first, as in `differentiation`; the root, which would come first, has no direction.
+        return {"orthogonality": stacked(self._parts, reverse=True)}
 
     def notes(self) -> dict[str, str]:
         """Say what the table lacks, and why; nothing where it lacks nothing."""
@@ -57,7 +66,8 @@ class OrthogonalityTable:
         return {} if self._keeps_all else {"orthogonality": LAST_ONLY}
 
 
-def _of_snapshot(summary: SnapshotSummary, trees: ClassPermutations, parents: Ints) -> dict[str, Floats | Ints]:
+def node_angles(summary: SnapshotSummary, trees: ClassPermutations, parents: Ints) -> dict[str, Floats | Ints]:
+    """Columns of the table for each node of the hierarchy, from the class means of one snapshot."""
     n_classes = trees.n_classes
     rows_of = summary.counts[summary.classes]
     held = np.flatnonzero(rows_of > 0)  # with rows in this split: only they have a place in a tree

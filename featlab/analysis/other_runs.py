@@ -167,7 +167,7 @@ def hear_other(
         engine, other.run, groups, identity, [], _class_means,
         decisions={}, finite_only=counting.finite_only, rows=counting.rows,
     )  # fmt: skip
-    for several, _ in heard:
+    for several in heard:
         for request, classes, means in several:
             held.hear(request, classes, means, setting.seed)
     return held

@@ -158,6 +158,18 @@ def choose_references(run: Run, requests: Sequence[Request], options: Options) -
     return found
 
 
+def last_epochs(requests: Sequence[Request]) -> frozenset[Request]:
+    """Find the snapshot of the last epoch of each layer and split.
+
+    Examples
+    --------
+    >>> sorted(each.epoch for each in last_epochs([Request(epoch, "val", "last") for epoch in range(3)]))
+    [2]
+    """
+    ascending = sorted(requests, key=lambda request: request.epoch)
+    return frozenset({(request.split, request.layer): request for request in ascending}.values())
+
+
 def make_plan(
     run: Run, requests: tuple[Request, ...], taxonomy: Taxonomy | None, spaces: Spaces | None, options: Options
 ) -> Plan:

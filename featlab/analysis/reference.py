@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -50,6 +51,26 @@ class Reference:
             None if tree is None else clades(tree.members[:, classes], tree.heights),
             spaces,
         )
+
+
+@dataclass(frozen=True)
+class ReferenceRecipe:
+    """Tells a process how to make the reference of an analysis: see `make_reference`.
+
+    Orders of 20,000 classes and their distances are gigabytes; what they are made of is the hierarchy.
+    """
+
+    classes: tuple[str, ...]
+    taxonomy: Taxonomy | None
+    distances: tuple[str, ...]
+    spaces: tuple[LabelSpace, ...]
+    permutations: int
+    seed: int
+    key: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def build(self) -> Reference:
+        """Make the reference."""
+        return make_reference(self.classes, self.taxonomy, self.distances, self.spaces, self.permutations, self.seed)
 
 
 def make_reference(

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from featlab.messages import elided
 from featlab.metrics import collapse, geometry
 from featlab.metrics.collapse import PartialSums
 from featlab.metrics.controls import distribution
+from featlab.metrics.differentiation import SplitVariances
 from featlab.metrics.pairwise import pair_statistics
 from featlab.metrics.trees import linkage
 from featlab.metrics.trees.draws import Keys, drawn_trees, has_structure, name_keys, number_of_draws
@@ -31,6 +32,7 @@ from featlab.statistics.rounding import Rounding
 from featlab.typing import NAN, Floats, Ints
 
 Row = dict[str, Any]
+State = Literal["unknown", "few", "alike", "told"]
 LONG = 1 << 24  # pairs, of more than 5,793 classes, beyond which distances are kept in float32
 LEAVE_ONE_OUT = "leave-one-out"  # a row's own class or group mean is taken without it
 SCATTER = (
@@ -85,6 +87,10 @@ class SnapshotSummary:
         What further measures of class statistics gave, by their names.
     nested
         Collapse within the hierarchy; None without one.
+    states
+        How the distances of each metric are, see `distance_state`, of a summary that is without its distances.
+    variances, angles
+        Variance at the nodes of the hierarchy, and orthogonality there, of a summary that is without its means.
     """
 
     request: Request
@@ -103,6 +109,38 @@ class SnapshotSummary:
     nc1: dict[str, tuple[PartialSums, ...]] = field(default_factory=dict)
     asked: dict[str, Any] = field(default_factory=dict)
     nested: Nested | None = None
+    states: dict[str, State] = field(default_factory=dict)
+    variances: SplitVariances | None = None
+    angles: dict[str, Floats | Ints] | None = None
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Metrics in which the class means have distances."""
+        return tuple(self.states or self.distances)
+
+    def state(self, metric: str) -> State:
+        """How the distances in a metric are."""
+        return self.states.get(metric) or distance_state(self.distances[metric])
+
+
+def distance_state(distances: NDArray[np.floating]) -> State:
+    """Tell what can be made of distances.
+
+    Returns
+    -------
+    str
+        "unknown" where one of them is, "few" where there is no second one, "alike" where all are the same, else "told".
+
+    Examples
+    --------
+    >>> distance_state(np.array([1.0, np.nan])), distance_state(np.array([1.0, 1.0])), distance_state(np.array([1.0]))
+    ('unknown', 'alike', 'few')
+    """
+    if not np.isfinite(distances).all():
+        return "unknown"
+    if len(distances) < 2:
+        return "few"
+    return "alike" if distances.min() == distances.max() else "told"
 
 
 @dataclass(frozen=True)
@@ -408,10 +446,7 @@ def warn_gaps(summaries: Sequence[SnapshotSummary], names: Sequence[str]) -> Non
             stacklevel=3,
         )
     unknown = [
-        (summary, metric)
-        for summary in summaries
-        for metric, distances in summary.distances.items()
-        if not np.isfinite(distances).all()
+        (summary, metric) for summary in summaries for metric in summary.metrics if summary.state(metric) == "unknown"
     ]
     noisy = [summary for summary, metric in unknown if metric == "euclidean"]
     if noisy:
@@ -440,8 +475,8 @@ def warn_ties(summaries: Sequence[SnapshotSummary]) -> None:
     equidistant = [
         (summary.request, metric)
         for summary in summaries
-        for metric, distances in summary.distances.items()
-        if len(distances) > 1 and distances.min() == distances.max()
+        for metric in summary.metrics
+        if summary.state(metric) == "alike"
     ]
     if equidistant:
         request, metric = equidistant[0]

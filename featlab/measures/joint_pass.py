@@ -285,7 +285,7 @@ class _Graph:
         run, setting, those = (delayed(each, pure=False, traverse=False) for each in (self.run, self.setting, looks))
         befores = [None if look.before is None else made[look.before.identity] for look in looks]
         counted = counting.of(looks[0].request)
-        task = engine.task(_slab_parts, counted=True)
+        task = engine.task(_slab_parts, counted=1)
         parts = [task(run, slab, those, befores, setting, counting.finite_only, counted) for slab in slabs]
         merge = engine.task(_merged)
         whole = reduced(parts, lambda some: merge(those, some))

@@ -101,7 +101,7 @@ def decide(
             decisions[epoch, split] = replace(known, calibration=sums)
             continue
         slabs = cut_slabs(run, epoch, split, array)
-        task = engine.task(_slab_decisions, counted=True)
+        task = engine.task(_slab_decisions, counted=1)
         # In other label spaces than before, rows are looked at once more for the probabilities there, and no more.
         again = shared if held is None else nothing
         parts = [task(node, slab, array, again, grouped, counted, seed, engine.device) for slab in slabs]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,8 +15,10 @@ from dask.system import CPU_COUNT
 
 from featlab.errors import FeatlabError, OptionError, StoreError
 from featlab.progress import Advance
+from featlab.statistics.aligned import aligned
 from featlab.statistics.cache import StatisticsCache
 from featlab.statistics.moments import BLOCK_BYTES
+from featlab.statistics.shared import forget
 from featlab.statistics.slabs import Keeping, let_go
 
 if TYPE_CHECKING:
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 MIB = 1 << 20
-COUNTED = "counted-"  # the progress bar follows the tasks whose names begin so
+COUNTED = re.compile(r"counted-(\d+)-")  # the progress bar follows the tasks whose names begin so: their steps
 KEPT_BYTES = 256 * MIB  # between the passes, where no limit is given
 IN_FLIGHT_BYTES = 1024 * MIB  # of snapshots in one graph, where no limit is given
 START_SECONDS = 120  # for the first worker of a cluster
@@ -41,10 +44,13 @@ class Footprint:
         A slab being read and summed.
     snapshot
         One snapshot at its largest, beside its slabs.
+    process
+        What a process shares among its tasks.
     """
 
     task: int
     snapshot: int
+    process: int = 0
 
     @classmethod
     def of(cls, *, read_bytes: int, chunk_bytes: int, dim: int, n_classes: int) -> Footprint:
@@ -66,7 +72,14 @@ class Footprint:
         )
 
     def __or__(self, other: Footprint) -> Footprint:
-        return Footprint(max(self.task, other.task), max(self.snapshot, other.snapshot))
+        """Cover the larger of two kinds of work, one after the other."""
+        return Footprint(
+            max(self.task, other.task), max(self.snapshot, other.snapshot), max(self.process, other.process)
+        )
+
+    def __add__(self, other: Footprint) -> Footprint:
+        """Cover two kinds of work on the same snapshots, in tasks of their own."""
+        return Footprint(max(self.task, other.task), self.snapshot + other.snapshot, self.process + other.process)
 
 
 @dataclass(frozen=True)
@@ -76,6 +89,26 @@ class Schedule:
     workers: int
     snapshots: int
     keeping: Keeping
+
+
+@dataclass(frozen=True)
+class Held:
+    """A result that waits for the next graph: in this process, or as a future on a worker of a cluster.
+
+    Attributes
+    ----------
+    value
+        The result, or the future.
+    is_future
+        True on a cluster.
+    """
+
+    value: Any
+    is_future: bool
+
+    def lend(self) -> Any:
+        """Return what stands for it in a graph."""
+        return self.value if self.is_future else delayed(self.value, pure=False, traverse=False)
 
 
 @dataclass(frozen=True)
@@ -116,11 +149,12 @@ class Engine:
         if self.memory_limit is None:
             at_once = max(1, IN_FLIGHT_BYTES // footprint.snapshot)
             return Schedule(threads, processes * at_once, Keeping(owner, KEPT_BYTES))
-        free = self.memory_limit // processes - PROCESS_BYTES - footprint.snapshot
+        fixed = PROCESS_BYTES + footprint.process + footprint.snapshot
+        free = self.memory_limit // processes - fixed
         workers = min(threads, free // footprint.task)
         if workers < 1 or (self.client is not None and workers < threads):
             tasks = 1 if self.client is None else threads
-            least = processes * (PROCESS_BYTES + footprint.snapshot + tasks * footprint.task)
+            least = processes * (fixed + tasks * footprint.task)
             raise OptionError(
                 f"a memory limit of {_megabytes(self.memory_limit)} cannot hold the largest snapshot on {processes} "
                 f"process{'es' * (processes > 1)}: allow {_megabytes(least)}"
@@ -144,10 +178,10 @@ class Engine:
         threads = self.client.nthreads()
         return len(threads), max(threads.values())
 
-    def task(self, function: Callable[P, R], *, counted: bool = False) -> Callable[..., Delayed]:
-        """A function as a node of the graph; `counted` for those that the bar follows."""
+    def task(self, function: Callable[P, R], *, counted: int = 0) -> Callable[..., Delayed]:
+        """A function as a node of the graph; `counted` is the number of steps that the bar takes when it is done."""
         run = function if self.client is None else single_blas_thread(function)
-        name = f"{COUNTED if counted else ''}{function.__name__.strip('_')}"
+        name = f"{f'counted-{counted}-' if counted else ''}{function.__name__.strip('_')}"
 
         def node(*arguments: Any, **options: Any) -> Delayed:
             key = f"{name}-{uuid.uuid4().hex}"
@@ -157,36 +191,50 @@ class Engine:
         return node
 
     def compute(self, tasks: Sequence[Delayed], advance: Advance, workers: int | None = None) -> list[Any]:
-        """Run a graph to its results; `advance` hears of every counted task that is done."""
+        """Run a graph to its results; `advance` hears of the steps of every counted task that is done."""
+        return self.compute_and_hold(tasks, (), advance, workers)[0]
+
+    def compute_and_hold(
+        self, tasks: Sequence[Delayed], held: Sequence[Delayed], advance: Advance, workers: int | None = None
+    ) -> tuple[list[Any], list[Held]]:
+        """Run a graph to its results, and hold further results, where they are, for the next graph."""
+        if self.client is not None:
+            return self._compute_distributed(tasks, held, advance)
+        results = self._compute_here([*tasks, *held], advance, workers)
+        return results[: len(tasks)], [Held(each, is_future=False) for each in results[len(tasks) :]]
+
+    def _compute_here(self, tasks: Sequence[Delayed], advance: Advance, workers: int | None) -> list[Any]:
         if not tasks:
             return []
-        if self.client is not None:
-            return self._compute_distributed(tasks, advance)
         from dask.base import compute
         from dask.callbacks import Callback
         from dask.threaded import get  # named as a string, it would be looked up through dask.distributed
         from threadpoolctl import threadpool_limits
 
         def finished(key: Any, *_: Any) -> None:
-            if str(key).startswith(COUNTED):
-                advance(1)
+            if steps := _steps(key):
+                advance(steps)
 
         # Dask threads are the parallelism; BLAS threads on top of them would only contend.
         with threadpool_limits(1), Callback(posttask=finished):
             return list(compute(*tasks, scheduler=get, num_workers=workers or CPU_COUNT, optimize_graph=False))
 
-    def _compute_distributed(self, tasks: Sequence[Delayed], advance: Advance) -> list[Any]:
+    def _compute_distributed(
+        self, tasks: Sequence[Delayed], held: Sequence[Delayed], advance: Advance
+    ) -> tuple[list[Any], list[Held]]:
         from distributed import as_completed
         from distributed.client import FutureCancelledError
         from distributed.comm.core import CommClosedError
         from distributed.scheduler import KilledWorker
 
         results: dict[Any, Any] = {}
-        futures = self.client.compute(list(tasks), optimize_graph=False)
-        steps = {
-            future.key: sum(str(key).startswith(COUNTED) for key in task.dask)
-            for future, task in zip(futures, tasks, strict=True)
-        }
+        every = self.client.compute([*tasks, *held], optimize_graph=False) if tasks or held else []
+        futures, stay = every[: len(tasks)], every[len(tasks) :]
+        steps, counted = {}, set[Any]()
+        for future, task in zip(futures, tasks, strict=True):  # what several results need counts with the first
+            own = set(task.dask) - counted
+            steps[future.key] = sum(map(_steps, own))
+            counted |= own
         try:
             for future, result in as_completed(futures, with_results=True):
                 results[future.key] = result
@@ -201,20 +249,27 @@ class Engine:
             ) from error
         finally:
             self.client.cancel(futures)
-        return [results[future.key] for future in futures]
+        return [results[future.key] for future in futures], [Held(each, is_future=True) for each in stay]
 
 
 @contextmanager
 def nothing_kept(client: Any) -> Iterator[None]:
-    """Let go of decoded blocks in the end, also after an error: those of this process, or of a cluster's workers."""
+    """Let go of decoded blocks, and of what tasks share, in the end, also after an error.
+
+    They are held by this process, and by a cluster's workers.
+    """
     try:
         yield
     finally:
-        if client is None:
-            let_go()
-        else:
+        _let_go()
+        if client is not None:
             with suppress(OSError, TimeoutError):  # a cluster that is gone keeps nothing
-                client.run(let_go, on_error="ignore")
+                client.run(_let_go, on_error="ignore")
+
+
+def _let_go() -> None:
+    let_go()
+    forget()
 
 
 def single_blas_thread(function: Callable[P, R]) -> Callable[P, R]:
@@ -225,9 +280,14 @@ def single_blas_thread(function: Callable[P, R]) -> Callable[P, R]:
         from threadpoolctl import threadpool_limits
 
         with threadpool_limits(1):
-            return function(*arguments, **options)
+            return function(*map(aligned, arguments), **options)  # type: ignore[arg-type]
 
     return limited
+
+
+def _steps(key: Any) -> int:
+    found = COUNTED.match(str(key))
+    return int(found[1]) if found else 0
 
 
 def _megabytes(size: int) -> str:

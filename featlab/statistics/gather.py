@@ -18,7 +18,7 @@ import numpy as np
 from dask.delayed import delayed
 from numpy.typing import NDArray
 
-from featlab.progress import Advance, progress_bar
+from featlab.progress import progress_bar
 from featlab.statistics import cache, coordinates, moments
 from featlab.statistics.cache import StatisticsCache
 from featlab.statistics.decisions import Decisions
@@ -68,8 +68,7 @@ def gather(
     references: Mapping[Request, Request] | None = None,
     finite_only: bool = False,
     rows: Mapping[tuple[int, str], Bools] | None = None,
-    further_steps: int = 0,
-) -> Iterator[tuple[list[T], Advance]]:
+) -> Iterator[list[T]]:
     """Compute the class statistics of snapshots, and yield what becomes of them, group by group.
 
     Parameters
@@ -97,27 +96,33 @@ def gather(
         Leave out rows that hold NaN or inf.
     rows
         With `finite_only`, True where a row counts, shape (n_rows,), by (epoch, split); by default all do.
-    further_steps
-        Steps of the progress bar that the caller takes over all groups, by the function that comes with each.
     """
     requests = [request for group in groups for request in group]
     references = references or {}
-    footprint = reduce(or_, (_footprint(run, request) for request in requests))
-    if references:  # two frames for a snapshot
-        footprint = replace(footprint, snapshot=2 * footprint.snapshot)
-    schedule = engine.schedule(footprint)
-    graph = _Graph(
-        engine, run, schedule, spaces, measures, join, decisions, means_from, references, finite_only, rows or {}
-    )
-    plans = {request: graph.plan(request) for request in requests}
-    total = sum(plan.steps + len(measures) for plan in plans.values()) + further_steps
+    schedule = engine.schedule(footprint(run, requests, references))
+    graph = SnapshotGraph(engine, run, schedule, spaces, decisions, means_from, references, finite_only, rows or {})
+    total = sum(graph.steps(request) + len(measures) for request in requests)
+    task = engine.task
     with progress_bar("analysing", total, show=engine.progress) as advance, nothing_kept(engine.client):
         for group in groups:
-            summaries: list[T] = []
+            made: list[T] = []
             for start in range(0, len(group), schedule.snapshots):
-                nodes = graph.nodes([plans[request] for request in group[start : start + schedule.snapshots]])
-                summaries += engine.compute(nodes, advance, schedule.workers)
-            yield summaries, advance
+                chosen, of_snapshot = group[start : start + schedule.snapshots], StatisticsNodes(graph)
+                calls = [delayed(measure, pure=False, traverse=False) for measure in measures]
+                nodes = []
+                for request in chosen:
+                    statistics = of_snapshot(request)
+                    parts = [task(measured, counted=1)(call, statistics) for call in calls]
+                    nodes.append(task(_join)(join, request, statistics, parts))
+                made += engine.compute(nodes, advance, schedule.workers)
+            yield made
+
+
+def footprint(run: Run, requests: Sequence[Request], references: Mapping[Request, Request]) -> Footprint:
+    """Estimate the memory that the largest of the snapshots costs; the references are as for `gather`."""
+    found = reduce(or_, (_footprint(run, request) for request in requests))
+    # two frames for a snapshot
+    return replace(found, snapshot=2 * found.snapshot) if references else found
 
 
 def _footprint(run: Run, request: Request) -> Footprint:
@@ -150,8 +155,11 @@ class _Plan:
         return len(self.first) + len(self.second) + len(self.of_reference)
 
 
-class _Graph:
-    """Builds the nodes; what all of them need stands in the graph once."""
+class SnapshotGraph:
+    """Tells of the snapshots of an analysis what their class statistics are made of, and what they are named by.
+
+    The parameters are those of `gather`.
+    """
 
     def __init__(
         self,
@@ -159,8 +167,6 @@ class _Graph:
         run: Run,
         schedule: Schedule,
         spaces: Mapping[SpaceKey, Ints],
-        measures: Measures[Any],
-        join: Callable[[Request, ClassStatistics, list[Any]], Any],
         decisions: Mapping[tuple[int, str], Decisions],
         means_from: str | None,
         references: Mapping[Request, Request],
@@ -168,16 +174,36 @@ class _Graph:
         rows: Mapping[tuple[int, str], Bools],
     ) -> None:
         self.engine, self.run, self.keeping = engine, run, schedule.keeping
-        self.measures, self.join, self.decisions = measures, join, decisions
+        self.decisions = decisions
         self.means_from, self.finite_only, self.spaces = means_from, finite_only, spaces
         self.rows, self.references = rows, references
         self.digests = {space: cache.array_digest(labels) for space, labels in spaces.items()}
         self.kept = engine.cache.names()
+        self._names: dict[Request, str] = {}
+        self._plans: dict[Request, _Plan] = {}
+
+    def name(self, request: Request) -> str:
+        """Name the statistics of a snapshot by what they are made of."""
+        if request not in self._names:
+            self._names[request] = self._named(request, self._source(request))
+        return self._names[request]
+
+    def steps(self, request: Request) -> int:
+        """Count the steps of the progress bar that its statistics take."""
+        return self.plan(request).steps
+
+    def _source(self, request: Request) -> Request:
+        return Request(request.epoch, self.means_from or request.split, request.layer)
 
     def plan(self, request: Request) -> _Plan:
+        """Tell where the statistics of a snapshot come from."""
+        if request not in self._plans:
+            self._plans[request] = self._planned(request)
+        return self._plans[request]
+
+    def _planned(self, request: Request) -> _Plan:
         """Look for a snapshot in the cache, or cut it into slabs."""
-        source = Request(request.epoch, self.means_from or request.split, request.layer)
-        name = self._name(request, source)
+        source, name = self._source(request), self.name(request)
         if name in self.kept:
             entry = cache.find_decisions(self.engine.cache, self.kept, name, list(self.digests.values()))
             if entry is not None:
@@ -187,9 +213,9 @@ class _Graph:
         beside = [] if reference is None else _cut(self.run, reference, reference)[0]
         return _Plan(request, source, name, None, tuple(first), tuple(second), reference, tuple(beside))
 
-    def _name(self, request: Request, source: Request) -> str:
+    def _named(self, request: Request, source: Request) -> str:
         run = self.run
-        decided, reference = self._decided(request), self.references.get(request)
+        decided, reference = self.decided(request), self.references.get(request)
         return cache.digest(
             cache.VERSION,
             len(run.classes),
@@ -200,79 +226,84 @@ class _Graph:
             None if source == request else cache.content(run, source.epoch, source.split, source.array),
             None if reference is None else cache.content(run, reference.epoch, reference.split, reference.array),
             None if reference is None else self._counted_digest(reference),
-            cache.classifier_content(run, request.epoch) if self._feeds(request) else None,
+            cache.classifier_content(run, request.epoch) if self.feeds(request) else None,
             None if decided is None else cache.array_digest(decided.predictions),
             *([] if self.engine.device is None else [self.engine.device]),  # products of other last digits
         )
 
-    def _counted(self, request: Request) -> Bools | None:
+    def counted(self, request: Request) -> Bools | None:
+        """Rows that count, where some do not."""
         return self.rows.get((request.epoch, request.split)) if self.finite_only else None
 
     def _counted_digest(self, request: Request) -> str | None:
-        counted = self._counted(request)
+        counted = self.counted(request)
         return None if counted is None else cache.array_digest(counted)
 
-    def _feeds(self, request: Request) -> bool:
+    def feeds(self, request: Request) -> bool:
+        """Tell whether the layer feeds the classifier."""
         return request.layer in self.run.feeds(request.epoch, request.split)
 
-    def _decided(self, request: Request) -> Decisions | None:
-        return self.decisions.get((request.epoch, request.split)) if self._feeds(request) else None
+    def decided(self, request: Request) -> Decisions | None:
+        """The classifier's decisions, of a layer that feeds it."""
+        return self.decisions.get((request.epoch, request.split)) if self.feeds(request) else None
 
-    def nodes(self, plans: Sequence[_Plan]) -> list[Any]:
-        """Nodes of the summaries of some snapshots."""
-        task = self.engine.task
-        run = delayed(self.run, pure=False)
-        spaces = delayed(list(self.spaces.values()), pure=False, traverse=False)
-        computes = _Again(self.finite_only, self.rows, self.engine.cache, self.digests, self.engine.device)
-        again = delayed(computes, pure=False, traverse=False)
-        measures = [delayed(measure, pure=False, traverse=False) for measure in self.measures]
-        first_pass: dict[Request, Any] = {}
-        nodes = []
-        for plan in plans:
-            if plan.entry is not None:
-                epoch, predictions = self._classified(plan.request)
-                statistics = task(_load)(again, run, plan, spaces, epoch, predictions)
-            else:
-                if plan.source not in first_pass:
-                    first_pass[plan.source] = self._first_pass(run, plan)
-                if plan.reference is not None and plan.reference not in first_pass:
-                    first_pass[plan.reference] = self._moments(run, plan.reference, plan.of_reference, kept=False)
-                foreign = plan.source != plan.request
-                beside = None if plan.reference is None else first_pass[plan.reference]
-                prepared = task(_prepare)(first_pass[plan.source], spaces, foreign, beside)
-                statistics = self._second_pass(run, plan, prepared)
-            parts = [task(_measure, counted=True)(measure, statistics) for measure in measures]
-            nodes.append(task(_join)(self.join, plan.request, statistics, parts))
-        return nodes
 
-    def _first_pass(self, run: Any, plan: _Plan) -> Any:
+class StatisticsNodes:
+    """Nodes of the class statistics of snapshots within one graph, each made when it is first asked for."""
+
+    def __init__(self, graph: SnapshotGraph) -> None:
+        self._graph, self._task = graph, graph.engine.task
+        self._run = delayed(graph.run, pure=False)
+        self._spaces = delayed(list(graph.spaces.values()), pure=False, traverse=False)
+        computes = _Again(graph.finite_only, graph.rows, graph.engine.cache, graph.digests, graph.engine.device)
+        self._again = delayed(computes, pure=False, traverse=False)
+        self._first: dict[Request, Any] = {}
+        self._made: dict[Request, Any] = {}
+
+    def __call__(self, request: Request) -> Any:
+        """Return the node of a snapshot's class statistics."""
+        if request not in self._made:
+            self._made[request] = self._node(self._graph.plan(request))
+        return self._made[request]
+
+    def _node(self, plan: _Plan) -> Any:
+        if plan.entry is not None:
+            epoch, predictions = self._classified(plan.request)
+            return self._task(_load)(self._again, self._run, plan, self._spaces, epoch, predictions)
+        if plan.source not in self._first:
+            self._first[plan.source] = self._first_pass(plan)
+        if plan.reference is not None and plan.reference not in self._first:
+            self._first[plan.reference] = self._moments(plan.reference, plan.of_reference, kept=False)
+        foreign = plan.source != plan.request
+        beside = None if plan.reference is None else self._first[plan.reference]
+        prepared = self._task(_prepare)(self._first[plan.source], self._spaces, foreign, beside)
+        return self._second_pass(plan, prepared)
+
+    def _first_pass(self, plan: _Plan) -> Any:
         # What another split's pass would keep, nobody would take.
-        kept = plan.source == plan.request and (is_remote(self.run) or len(plan.first) == 1)
-        return self._moments(run, plan.source, plan.first, kept=kept)
+        kept = plan.source == plan.request and (is_remote(self._graph.run) or len(plan.first) == 1)
+        return self._moments(plan.source, plan.first, kept=kept)
 
-    def _moments(self, run: Any, source: Request, slabs: Sequence[Slab], *, kept: bool) -> Any:
-        task = self.engine.task(_slab_moments, counted=True)
-        keeping = self.keeping if kept else Keeping(self.keeping.owner, 0)
-        n_classes, counted = len(self.run.classes), self._counted(source)
-        parts = [task(run, slab, n_classes, self.finite_only, counted, keeping) for slab in slabs]
-        return self._tree(parts, moments.merge_all)
+    def _moments(self, source: Request, slabs: Sequence[Slab], *, kept: bool) -> Any:
+        graph, task = self._graph, self._task(_slab_moments, counted=1)
+        keeping = graph.keeping if kept else Keeping(graph.keeping.owner, 0)
+        n_classes, counted = len(graph.run.classes), graph.counted(source)
+        parts = [task(self._run, slab, n_classes, graph.finite_only, counted, keeping) for slab in slabs]
+        return reduced(parts, self._task(moments.merge_all))
 
-    def _second_pass(self, run: Any, plan: _Plan, prepared: Any) -> Any:
+    def _second_pass(self, plan: _Plan, prepared: Any) -> Any:
+        graph, task = self._graph, self._task(_slab_coordinates, counted=1)
         epoch, predictions = self._classified(plan.request)
-        task = self.engine.task(_slab_coordinates, counted=True)
-        reading = self.finite_only, self._counted(plan.request), self.keeping, self.engine.device
-        parts = [task(run, slab, prepared, predictions, *reading) for slab in plan.second]
-        sums = self._tree(parts, coordinates.add_all)
-        return self.engine.task(_finish)(run, epoch, prepared, sums, self.engine.cache, plan.name, self.digests)
+        reading = graph.finite_only, graph.counted(plan.request), graph.keeping, graph.engine.device
+        parts = [task(self._run, slab, prepared, predictions, *reading) for slab in plan.second]
+        sums = reduced(parts, self._task(coordinates.add_all))
+        return self._task(_finish)(self._run, epoch, prepared, sums, graph.engine.cache, plan.name, graph.digests)
 
     def _classified(self, request: Request) -> tuple[int | None, Any]:
         """The epoch whose classifier a layer feeds, and a node of what it says; None and None for others."""
-        decided = self._decided(request)
+        decided = self._graph.decided(request)
         predictions = None if decided is None else delayed(decided.predictions, pure=False)
-        return request.epoch if self._feeds(request) else None, predictions
-
-    def _tree(self, parts: list[Any], join: Callable[[list[Any]], Any]) -> Any:
-        return reduced(parts, self.engine.task(join))
+        return request.epoch if self._graph.feeds(request) else None, predictions
 
 
 def reduced(parts: list[Any], join: Callable[[list[Any]], Any]) -> Any:
@@ -391,7 +422,8 @@ def _load(
     return replace(held, spaces=tuple(again.digests))
 
 
-def _measure(measure: Callable[[ClassStatistics], P], statistics: ClassStatistics) -> P:
+def measured(measure: Callable[[ClassStatistics], P], statistics: ClassStatistics) -> P:
+    """Measure the statistics of a snapshot, as a task."""
     return measure(statistics)
 
 

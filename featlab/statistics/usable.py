@@ -41,7 +41,7 @@ def finite_rows(engine: Engine, run: Run, requests: Sequence[Request]) -> dict[P
     doubtful = [request for request in dict.fromkeys(requests) if _is_doubtful(run, request)]
     for request in doubtful:
         slabs = cut_slabs(run, request.epoch, request.split, request.array)
-        task = engine.task(_slab_finite, counted=True)
+        task = engine.task(_slab_finite, counted=1)
         tasks.append(engine.task(_joined)([task(node, slab) for slab in slabs]))
         steps += len(slabs)
         info = run.record(request.epoch, request.split).inventory[request.array]

@@ -25,7 +25,7 @@ STEPS = {
     "_prepare": "columns from the class means",
     "_slab_coordinates": "second pass: products, scatter, nearest means",
     "_finish": "scatter into an orthonormal basis",
-    "_measure": "geometry, collapse, linkage",
+    "measured": "geometry, collapse, linkage",
 }
 MB = 1e6
 Result = dict[str, Any]

@@ -28,9 +28,9 @@ import featlab
 from benchmarks.decision_tables import binary_tree
 from benchmarks.task import peak_bytes
 from featlab import threads
+from featlab.analysis import alignment_graph as graph
 from featlab.analysis import analyze as analysis
 from featlab.analysis import snapshots
-from featlab.analysis.confusion_alignment import ConfusionAlignment
 from featlab.analysis.depth_table import DepthTable
 from featlab.analysis.differentiation_tables import DifferentiationTables
 from featlab.analysis.nested_measure import NestedMeasure
@@ -51,13 +51,13 @@ TASKS = {
 }
 SPACES, TREES, ALIGNMENT = "label spaces and controls", "distances and linkage", "alignment, permuted"
 MEASURES = {
-    "differentiation": [(DifferentiationTables, "add"), (DifferentiationTables, "frames")],
+    "differentiation": [(graph, "node_variances"), (DifferentiationTables, "add"), (DifferentiationTables, "frames")],
     "nested collapse": [(NestedMeasure, "__call__"), (NestedTables, "add"), (NestedTables, "frames")],
-    "orthogonality": [(OrthogonalityTable, "add"), (OrthogonalityTable, "frames")],
+    "orthogonality": [(graph, "node_angles"), (OrthogonalityTable, "add"), (OrthogonalityTable, "frames")],
     "laws over depth": [(DepthTable, "add"), (DepthTable, "frame")],
     "confusion alignment": [
-        (ConfusionAlignment, "with_hierarchy"),
-        (ConfusionAlignment, "with_layers"),
+        (graph, "with_hierarchy"),
+        (graph, "with_layer"),
         (analysis, "confusion_alignment_rows"),
     ],
     "calibration": [(GroupProbabilities, "add"), (analysis, "calibration_table")],
@@ -65,7 +65,7 @@ MEASURES = {
 OTHERS = {
     SPACES: [(snapshots.FamilyMeasure, "__call__")],
     TREES: [(snapshots.TreeMeasure, "__call__")],
-    ALIGNMENT: [(analysis, "align"), (analysis, "corrected")],
+    ALIGNMENT: [(graph, "align"), (analysis, "corrected")],
 }
 NOISE = 1 << 22
 
@@ -164,7 +164,7 @@ def measure(path: Path, n_classes: int) -> tuple[Clock, featlab.Results]:
     """Analyse a run on one thread, with the time of each part."""
     hierarchy, untimed = binary_tree(n_classes), Engine.task
 
-    def task(self: Engine, function: Callable[..., Any], *, counted: bool = False) -> Callable[..., Any]:
+    def task(self: Engine, function: Callable[..., Any], *, counted: int = 0) -> Callable[..., Any]:
         what = TASKS.get(function.__name__)
         return untimed(self, clock.timed(what, function) if what else function, counted=counted)
 

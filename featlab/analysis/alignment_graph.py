@@ -42,9 +42,9 @@ from featlab.statistics.shared import shared
 from featlab.threads import alone
 from featlab.typing import Ints
 
-# Snapshots of one layer that a task aligns. Together they share what is gathered of the permuted hierarchy; alone, the
-# last bits of their scores cannot depend on which others are still to be scored.
-BATCH = 1
+# Snapshots of one layer that a task aligns: they share what is gathered of the permuted hierarchy. The bits of their
+# scores do not depend on which others they are aligned with.
+BATCH = 4
 KENDALL = 99  # permutations of all pairs that are held at a time
 _long = threading.Lock()  # what is long takes a few squares of its own, and all threads: one at a time in a process
 

@@ -49,7 +49,7 @@ def save(cache: StatisticsCache, name: str | None, value: Any) -> None:
 
 @dataclass(frozen=True)
 class Entries:
-    """What the cache held when the analysis began.
+    """The entries that the cache held when the analysis began.
 
     Attributes
     ----------

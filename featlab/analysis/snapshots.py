@@ -119,7 +119,7 @@ class SnapshotSummary:
         return tuple(self.states or self.distances)
 
     def state(self, metric: str) -> State:
-        """How the distances in a metric are."""
+        """Tell how the distances in a metric are."""
         return self.states.get(metric) or distance_state(self.distances[metric])
 
 

@@ -1,4 +1,4 @@
-"""What the marks of a chart tell, as columns: the page writes its hover texts and its CSV from them (`told.js`)."""
+"""Columns of what the marks of a chart tell: the page writes its hover texts and its CSV from them (`told.js`)."""
 
 from __future__ import annotations
 

@@ -261,7 +261,7 @@ def align(summaries, reference):
         os._exit(9)
     done.append(summaries)
     return run(summaries, reference)
-alignment_graph.align = align
+alignment_graph.align, alignment_graph.BATCH = align, 1
 from dask.system import CPU_COUNT
 import featlab.statistics.engine
 featlab.statistics.engine.CPU_COUNT = 1

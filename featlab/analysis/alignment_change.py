@@ -165,6 +165,28 @@ def _of_snapshot(
 
 
 @dataclass(frozen=True)
+class Change:
+    """The course of one score in one layer, told from both of its ends.
+
+    Attributes
+    ----------
+    row
+        Of the table, without the ranks.
+    comparison
+        What layers are ranked within: the split, and what the score compares.
+    agreement
+        The last value, turned so that the most is the best.
+    left_out
+        The last value without each of the sampled groups.
+    """
+
+    row: Row
+    comparison: Key
+    agreement: float
+    left_out: LeftOut | None
+
+
+@dataclass(frozen=True)
 class _Course:
     """Both ends of the course of one score in one layer."""
 
@@ -187,10 +209,8 @@ class _Course:
         return bool(self.first.row["epoch"] != self.last.row["epoch"])
 
 
-def alignment_change(
-    scored: Sequence[Scored], without: Mapping[tuple[Key, int], LeftOut], sampled: Population
-) -> list[Row]:
-    """Rows of the table: first and last value of each score of each layer, its change, and its rank among the layers.
+def changes(scored: Sequence[Scored], without: Mapping[tuple[Key, int], LeftOut], sampled: Population) -> list[Change]:
+    """First and last value of each score of some layers, and its change.
 
     The null of a change is that of the last value minus that of the first, permutation by permutation: both are of the
     same orders of the classes. An interval is that of the jackknife over the sampled groups; for two layers, and two
@@ -199,26 +219,32 @@ def alignment_change(
     Parameters
     ----------
     scored
-        The alignment table, with nulls.
+        Rows of the alignment table, with nulls, all epochs of the layers.
     without
-        From `left_out`, of all layers.
+        From `left_out`, of these layers.
     sampled
         What the classes are a sample of.
     """
     courses: dict[Key, list[Scored]] = {}
     for score in scored:
         courses.setdefault(tuple(score.row[name] for name in (*PLACE, *FAMILY)), []).append(score)
-    rows: list[Row] = []
-    of_comparison: dict[Key, list[tuple[Row, _Course]]] = {}
+    found = []
     for key, course in courses.items():
         ends = _ends(key, course, without)
         row = {**dict(zip((*PLACE, *FAMILY), key, strict=True)), **_changed(ends), **_population(ends, sampled)}
-        rows.append(row)
         split, _, *comparison = key
-        of_comparison.setdefault((split, *comparison), []).append((row, ends))
+        found.append(Change(row, (split, *comparison), ends.sign * ends.value, ends.last_left_out))
+    return found
+
+
+def alignment_change(found: Sequence[Change]) -> list[Row]:
+    """Rows of the table: the changes of all layers, and the rank of each among the layers."""
+    of_comparison: dict[Key, list[Change]] = {}
+    for change in found:
+        of_comparison.setdefault(change.comparison, []).append(change)
     for layers in of_comparison.values():
         _rank(layers)
-    return rows
+    return [change.row for change in found]
 
 
 def _ends(key: Key, course: Sequence[Scored], without: Mapping[tuple[Key, int], LeftOut]) -> _Course:
@@ -280,22 +306,23 @@ def _population(ends: _Course, sampled: Population) -> Row:
     }
 
 
-def _rank(layers: Sequence[tuple[Row, _Course]]) -> None:
+def _rank(layers: Sequence[Change]) -> None:
     """Rank the layers of one comparison by agreement at the last epoch, and say how far each is behind the best.
 
     The intervals hold together for all layers that are compared with the best, so that those whose interval reaches
     zero hold the layer that is best in the population as often as an interval holds its value (Hsu 1984).
     """
-    known = [(row, ends) for row, ends in layers if np.isfinite(ends.value)]
-    for row, _ in layers:
-        row.update(dict.fromkeys(("rank", "behind", "behind_low", "behind_high"), NAN))
+    known = [layer for layer in layers if np.isfinite(layer.agreement)]
+    for layer in layers:
+        layer.row.update(dict.fromkeys(("rank", "behind", "behind_low", "behind_high"), NAN))
     if not known:
         return
-    agreement = np.array([ends.sign * ends.value for _, ends in known])
-    best = known[int(agreement.argmax())][1]
-    for (row, ends), own in zip(known, agreement, strict=True):
-        row["rank"] = 1 + int((agreement > own).sum())
-        row["behind"] = float(agreement.max() - own)
-        if ends is not best:
-            apart = _difference(best.last_left_out, ends.last_left_out)
+    agreement = np.array([layer.agreement for layer in known])
+    best = known[int(agreement.argmax())]
+    for layer in known:
+        row = layer.row
+        row["rank"] = 1 + int((agreement > layer.agreement).sum())
+        row["behind"] = float(agreement.max() - layer.agreement)
+        if layer is not best:
+            apart = _difference(best.left_out, layer.left_out)
             row["behind_low"], row["behind_high"] = _interval(row["behind"], apart, len(known) - 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import groupby
@@ -97,20 +97,33 @@ def steps(reference: Reference, metrics: int, linkages: int) -> int:
     return 3 * len(reference.distances) + metrics * (1 + linkages)
 
 
-def corrected(scored: Sequence[Scored]) -> list[Row]:
-    """Rows of the alignment table with `p_corrected`: each family against its best score per permutation."""
-    families: dict[tuple[object, ...], list[Scored]] = {}
-    for score in scored:
-        families.setdefault(score.family, []).append(score)
-    for family in families.values():
-        sign = sign_of(family[0].row["score"])
-        shortest = min(len(score.null) for score in family)
-        values = np.array([score.row["value"] for score in family])
-        nulls = np.stack([score.null[:shortest] for score in family])
-        same = max(score.same for score in family)
-        for score, p in zip(family, permutations.corrected_p(sign * values, sign * nulls, same), strict=True):
-            score.row["p_corrected"] = float(p)
-    return [score.row for score in scored]
+class Corrections:
+    """Corrects p of every score over its family, without holding the nulls of a whole analysis."""
+
+    def __init__(self) -> None:
+        self._families: dict[tuple[object, ...], permutations.Family] = {}
+        self._rows: list[tuple[Row, permutations.Family | None]] = []
+
+    def add(self, scored: Iterable[Scored]) -> None:
+        """Take up some scores; their nulls are not needed any more."""
+        for score in scored:
+            family = self._families.setdefault(score.family, permutations.Family())
+            sign = sign_of(score.row["score"])
+            known = family.add(sign * score.row["value"], sign * score.null, score.same)
+            self._rows.append((score.row, family if known else None))
+
+    def rows(self) -> list[Row]:
+        """Rows of the alignment table with `p_corrected`: each family against its best score per permutation."""
+        for row, family in self._rows:
+            row["p_corrected"] = NAN if family is None else family.p(sign_of(row["score"]) * row["value"])
+        return [row for row, _ in self._rows]
+
+
+def corrected(scored: Iterable[Scored]) -> list[Row]:
+    """Rows of the alignment table for scores that are all there; see `Corrections`."""
+    corrections = Corrections()
+    corrections.add(scored)
+    return corrections.rows()
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from featlab.analysis.accuracy import accuracy_table
-from featlab.analysis.alignment_change import LeftOut, alignment_change, missing, siblings
+from featlab.analysis.alignment_change import Change, alignment_change, changes, missing, siblings
 from featlab.analysis.alignment_graph import Judged, Judging, Slimming, Work
-from featlab.analysis.alignment_table import Scored, corrected
+from featlab.analysis.alignment_table import Corrections
 from featlab.analysis.asked_tables import AskedTables
 from featlab.analysis.calibration_table import calibration_table
 from featlab.analysis.class_order import Comparison, warn_class_order
@@ -244,7 +244,7 @@ def analyze(
     with nothing_kept(engine.client):
         judging = tables.judging(choose_references(run, requests, options), rows)
         with progress_bar("analysing", judging.steps(plan.requests), show=engine.progress) as advance:
-            tables.confusion_scored += judging.confused_with_hierarchy(advance)
+            tables.confusion.add(judging.confused_with_hierarchy(advance))
             for judged in judging(groups, advance):
                 tables.add(judged)
     asked.read_rows(engine)
@@ -283,8 +283,8 @@ class _Tables:
         self.run, self.plan, self.decisions, self.depth, self.asked = run, plan, decisions, depth, asked
         self.rows: dict[str, list[Row]] = {name: [] for name in ("geometry", "collapse", "linkage", "evolution")}
         self.series: list[list[Series]] = []  # of each layer
-        self.scored: list[Scored] = []
-        self.left_out: dict[tuple[tuple[object, ...], int], LeftOut] = {}
+        self.alignment, self.confusion = Corrections(), Corrections()
+        self.changes: list[Change] = []
         self.shifts: dict[Comparison, tuple[int, float]] = {}
         self.distances: list[pd.DataFrame] = []
         self.laws = DepthTable(plan, depth)
@@ -309,7 +309,6 @@ class _Tables:
         self.reference = shared(self.recipe)
         counted = count_decisions(run, decisions)
         self.confused = ConfusionAlignment.of(counted, self.reference, len(plan.requests), len(options.metrics))
-        self.confusion_scored: list[Scored] = []
 
     def judging(self, references: Mapping[Request, Request], rows: Mapping[Pair, Bools]) -> Judging:
         """Prepare to measure and judge all snapshots.
@@ -381,20 +380,20 @@ class _Tables:
         self.asked.add(summaries)
         self.laws.add(summaries)
         self.series.append(layer_series(summaries, self.plan))
-        self.scored += judged.scored
-        self.confusion_scored += judged.confused
-        self.left_out |= judged.left_out
+        self.alignment.add(judged.scored)
+        self.changes += changes(judged.scored, judged.left_out, self.siblings)
+        self.confusion.add(judged.confused)
         self.shifts |= judged.shifts
 
     def results(self) -> Results:
         """Assemble the results."""
         accuracy, answers = accuracy_table(self.run, self.plan, self.decisions, self.confused.counted)
-        alignment = corrected(self.scored)
+        alignment = self.alignment.rows()
         aligned = pd.DataFrame(alignment)
-        change = alignment_change(self.scored, self.left_out, self.siblings)
+        change = alignment_change(self.changes)
         warn_class_order(alignment, self.shifts)
         confused = confusion_tables(self.run, self.plan, self.confused.counted)
-        confusion_alignment = confusion_alignment_rows(self.confusion_scored)
+        confusion_alignment = confusion_alignment_rows(self.confusion.rows())
         nodes = node_onset_table(self.run, self.plan, self.decisions)
         classifier = [[series] for series in accuracy_series(answers, self.plan)]
         onsets = onset_tables(self.engine, [*classifier, *self.series], self.sampled, self.plan.options.seed)

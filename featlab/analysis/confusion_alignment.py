@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import squareform
 
-from featlab.analysis.alignment_table import Scored, corrected
+from featlab.analysis.alignment_table import Scored
 from featlab.analysis.confusion_tables import UNDECIDED
 from featlab.analysis.reference import Reference
 from featlab.analysis.snapshots import Row, SnapshotSummary
@@ -101,10 +101,10 @@ def with_layer(summary: SnapshotSummary, counted: Confusion, reference: Referenc
     return _scored(pairs, compared, present, request.epoch, request.split)
 
 
-def confusion_alignment_rows(scored: Sequence[Scored]) -> list[Row]:
-    """Rows of the table, by epoch and split, the hierarchy before the layers, with `p_corrected`."""
-    splits = list(dict.fromkeys(each.row["split"] for each in scored))
-    return sorted(corrected(scored), key=lambda row: (splits.index(row["split"]), row["epoch"]))
+def confusion_alignment_rows(rows: Sequence[Row]) -> list[Row]:
+    """Order the rows of the table by epoch and split, the hierarchy before the layers."""
+    splits = list(dict.fromkeys(row["split"] for row in rows))
+    return sorted(rows, key=lambda row: (splits.index(row["split"]), row["epoch"]))
 
 
 def _is_long(n_classes: int) -> bool:

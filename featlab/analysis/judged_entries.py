@@ -36,9 +36,12 @@ TYPES = (
 
 
 def load(cache: StatisticsCache, name: str | None) -> Any:
-    """Load what an entry holds; None where it is gone, damaged, or another's."""
+    """Load what an entry holds; None where it is gone, damaged, another's, or in the layout of another release."""
     arrays = None if name is None else cache.load(name)
-    return None if arrays is None else unpack(arrays, TYPES)
+    try:
+        return None if arrays is None else unpack(arrays, TYPES)
+    except (KeyError, TypeError, ValueError, IndexError):
+        return None
 
 
 def save(cache: StatisticsCache, name: str | None, value: Any) -> None:

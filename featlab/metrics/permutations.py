@@ -187,27 +187,42 @@ def exceedance(value: float, null: Floats, same: float = SAME_SCORE) -> float:
     return float((np.count_nonzero(null >= value - same) + 1) / (len(null) + 1))
 
 
-def corrected_p(values: Floats, nulls: Floats, same: float = SAME_SCORE) -> Floats:
-    """p-values against the largest score that each permutation reaches anywhere in the family (max-statistic).
+@dataclass
+class Family:
+    """Scores that are corrected together: against the largest that each permutation reaches anywhere (max-statistic).
 
-    Parameters
+    All are of the same permutations; where some have fewer, those count. Of the nulls only their largest is kept.
+
+    Attributes
     ----------
-    values
-        Scores of the family, shape (n_scores,).
-    nulls
-        The same permutations for all, shape (n_scores, n_permutations).
+    largest
+        Of each permutation so far, shape (n_permutations,); None before the first score.
     same
         Difference up to which two scores are one.
 
     Examples
     --------
     >>> import numpy as np
-    >>> corrected_p(np.array([0.5, 0.1]), np.array([[0.0, 0.2, 0.1], [0.3, 0.1, 0.0]]))
-    array([0.25, 1.  ])
+    >>> family = Family()
+    >>> [family.add(0.5, np.array([0.0, 0.2, 0.1])), family.add(0.1, np.array([0.3, 0.1, 0.0]))]
+    [True, True]
+    >>> family.p(0.5), family.p(0.1)
+    (0.25, 1.0)
     """
-    known = np.isfinite(values) & np.isfinite(nulls).all(axis=1)
-    result = np.full(len(values), NAN)
-    if known.any() and nulls.shape[1]:
-        largest = nulls[known].max(axis=0)
-        result[known] = [exceedance(value, largest, same) for value in values[known]]
-    return result
+
+    largest: Floats | None = None
+    same: float = 0.0
+
+    def add(self, value: float, null: Floats, same: float = SAME_SCORE) -> bool:
+        """Take up a score and its null; False for one that is unknown and has no p."""
+        if self.largest is None:
+            self.largest = np.full(len(null), -np.inf)
+        self.largest, self.same = self.largest[: len(null)], max(self.same, same)
+        known = bool(np.isfinite(value) and np.isfinite(null).all())
+        if known:
+            self.largest = np.maximum(self.largest, null[: len(self.largest)])
+        return known
+
+    def p(self, value: float) -> float:
+        """p of one of the scores; NaN without permutations."""
+        return NAN if self.largest is None or not len(self.largest) else exceedance(value, self.largest, self.same)

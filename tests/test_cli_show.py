@@ -193,7 +193,7 @@ def test_an_empty_table_of_distances_says_why(run, tmp_path, monkeypatch):
 def test_kendall_without_p_says_why(run, tmp_path, monkeypatch):
     for place in ("featlab.analysis.analyze", "featlab.analysis.alignment_table"):
         monkeypatch.setattr(f"{place}.SORTED_AT_ONCE", 3)
-    results = featlab.analyze(run, hierarchy="dotted", **OPTIONS)
+    results = featlab.analyze(run, hierarchy="dotted", cache=False, **OPTIONS)
     assert results.alignment.query("score == 'rsa_kendall'").p.isna().all()
     results.save(tmp_path / "a.results")
     outcome = call("show", tmp_path / "a.results", "alignment", "--where", "score == 'rsa_kendall'")

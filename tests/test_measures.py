@@ -359,7 +359,7 @@ def test_memory_that_is_too_small_is_known_before_anything_is_computed(path, mon
         def part_bytes(self, n_features, n_classes):
             return 10**12
 
-    monkeypatch.setattr("featlab.analysis.analyze.gather", None)
+    monkeypatch.setattr("featlab.analysis.analyze.Judging", None)
     with pytest.raises(OptionError, match="memory limit of 2,000 MB cannot hold"):
         analyzed(path, [Large], memory_limit=2_000_000_000)
 

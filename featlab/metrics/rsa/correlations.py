@@ -24,9 +24,8 @@ SINGLE = 256  # classes from which on nulls are computed in float32
 BAND = 64_000  # pairs of a band of rows
 BANDS = 8  # at least: below the diagonal, a band is looked up in vain
 TOGETHER = 128  # permutations gathered at a time
-WIDE = (
-    6000  # classes beyond which a row of values is too long for a core's cache: rows, then columns, as NumPy takes them
-)
+# Classes beyond which a row of values is too long for a core's cache: then rows are taken, and columns of these.
+WIDE = 6000
 PIECE = 1024  # pairs multiplied at a time, their values still in a core's cache from being looked up
 ROWS = 6  # vectors multiplied at a time: OpenBLAS takes products of up to 10^6 without copying the sides first
 PARTS = 16  # into which the rows are dealt for the threads; sums do not depend on how many threads there are

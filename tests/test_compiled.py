@@ -103,6 +103,9 @@ def test_company_changes_no_digit(n_classes):
     (alone,) = correlations(vectors[2:], *arguments, [7])
     np.testing.assert_array_equal(together.nulls[:, 2:], alone.nulls)
     np.testing.assert_array_equal(together.values[:, 2:], alone.values)
+    for number in range(9):
+        (single,) = correlations(vectors[number : number + 1], *arguments)
+        np.testing.assert_allclose(together.nulls[:, number : number + 1], single.nulls, rtol=1e-4, atol=1e-7)
 
 
 def test_without_numba_there_are_no_loops(monkeypatch):

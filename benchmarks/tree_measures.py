@@ -31,6 +31,7 @@ from featlab import threads
 from featlab.analysis import alignment_graph as graph
 from featlab.analysis import analyze as analysis
 from featlab.analysis import snapshots
+from featlab.analysis.alignment_table import Corrections
 from featlab.analysis.depth_table import DepthTable
 from featlab.analysis.differentiation_tables import DifferentiationTables
 from featlab.analysis.nested_measure import NestedMeasure
@@ -65,7 +66,7 @@ MEASURES = {
 OTHERS = {
     SPACES: [(snapshots.FamilyMeasure, "__call__")],
     TREES: [(snapshots.TreeMeasure, "__call__")],
-    ALIGNMENT: [(graph, "align"), (analysis, "corrected")],
+    ALIGNMENT: [(graph, "align"), (Corrections, "add"), (Corrections, "rows")],
 }
 NOISE = 1 << 22
 

@@ -20,6 +20,7 @@ from featlab.demo.planted import planted_tree
 from featlab.errors import FeatlabWarning
 from featlab.hierarchy.taxonomy import Taxonomy
 from featlab.results.schema import TABLES
+from featlab.statistics.cache import StatisticsCache
 from featlab.statistics.engine import Engine
 from featlab.statistics.packed import SHAPE, pack, unpack
 from featlab.store.renaming import rename_classes
@@ -306,3 +307,17 @@ def test_values_are_packed_bit_by_bit():
         pack(np.array([None]))
     with pytest.raises(KeyError):
         unpack(pack(alignment_graph.Request(0, "val", "last")))
+
+
+@pytest.mark.parametrize("changed", ["unknown type", "another field"])
+def test_an_entry_in_the_layout_of_another_release_counts_as_not_there(tmp_path, changed):
+    cache = StatisticsCache(str(tmp_path))
+    request = judged_entries.Request(1, "val", "fc")
+    judged_entries.save(cache, "held", request)
+    assert judged_entries.load(cache, "held") == request
+    arrays = pack(request)
+    was, becomes = (b'"Request"', b'"Gone"') if changed == "unknown type" else (b'"layer"', b'"place"')
+    text = arrays[SHAPE].tobytes()
+    assert was in text
+    cache.save("held", {**arrays, SHAPE: np.frombuffer(text.replace(was, becomes), np.uint8)})
+    assert judged_entries.load(cache, "held") is None

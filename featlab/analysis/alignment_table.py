@@ -24,7 +24,6 @@ from featlab.metrics.rsa.vectors import CondensedVector, CopheneticVector, Dista
 from featlab.metrics.trees import linkage, partitions, scores
 from featlab.metrics.trees.dendrogram import Dendrogram, cut_labels, dendrogram
 from featlab.metrics.trees.draws import has_structure
-from featlab.progress import Advance
 from featlab.threads import over_threads
 from featlab.typing import NAN, Floats, Ints
 
@@ -51,12 +50,10 @@ class Scored:
         return tuple(self.row[name] for name in FAMILY)
 
 
-def align(
-    summaries: Sequence[SnapshotSummary], reference: Reference, advance: Advance = lambda steps: None
-) -> list[Scored]:
+def align(summaries: Sequence[SnapshotSummary], reference: Reference) -> list[Scored]:
     """Score snapshots of one layer and split against the hierarchy and the label spaces.
 
-    The reference holds all classes of the run; snapshots may lack some. `advance` hears of each of `steps`.
+    The reference holds all classes of the run; snapshots may lack some.
     """
     scored: list[Scored] = []
     for _, of_same_classes in groupby(summaries, key=lambda summary: summary.classes.tolist()):
@@ -65,11 +62,11 @@ def align(
         n_classes = present.permutations.n_classes
         together = max(1, HELD_RANKS // max(1, n_classes * (n_classes - 1) // 2 * len(members[0].distances)))
         for start in range(0, len(members), together):
-            scored += _judged_together(members[start : start + together], present, advance)
+            scored += _judged_together(members[start : start + together], present)
     return scored
 
 
-def _judged_together(members: Sequence[SnapshotSummary], reference: Reference, advance: Advance) -> list[Scored]:
+def _judged_together(members: Sequence[SnapshotSummary], reference: Reference) -> list[Scored]:
     """Score snapshots of the same classes: one gathering of a permuted taxonomy serves all their vectors."""
     distances = [_Vector(member, metric, None) for member in members for metric in member.distances]
     cophenetic = [_Vector(member, metric, method) for member in members for metric, method in member.trees]
@@ -79,21 +76,18 @@ def _judged_together(members: Sequence[SnapshotSummary], reference: Reference, a
         compared: list[Compared] = [(vector, [condensed]) for vector, condensed in zip(distances, ranked, strict=True)]
         compared += [(vector, [CopheneticVector(tree) for tree in vector.drawn]) for vector in cophenetic]
         scored = _correlate(compared, reference)
-        advance(2 * len(members) * len(reference.distances))
         scored += _kendall(distances, ranked, reference)
-        advance(len(members) * len(reference.distances))
         del ranked, compared
     # What is long is worked on with all threads, one after the other: each takes a square of its own.
     short = all(len(vector.distances) <= SORTED_AT_ONCE for vector in distances)
     worth = _worth(reference) and short
     for of_vector in over_threads(partial(_alone, reference), [*distances, *cophenetic], worth=worth):
         scored += of_vector
-        advance(1)
     return scored
 
 
 def steps(reference: Reference, metrics: int, linkages: int) -> int:
-    """Steps of the progress bar that `align` takes for one snapshot; fewer where a distance is undefined."""
+    """Steps of the progress bar that the alignment of one snapshot counts as: about one a kind of score and vector."""
     return 3 * len(reference.distances) + metrics * (1 + linkages)
 
 

@@ -30,6 +30,7 @@ from benchmarks.task import peak_bytes
 from featlab import threads
 from featlab.analysis import alignment_graph as graph
 from featlab.analysis import analyze as analysis
+from featlab.analysis import judged_work as work
 from featlab.analysis import snapshots
 from featlab.analysis.alignment_table import Corrections
 from featlab.analysis.depth_table import DepthTable
@@ -52,9 +53,13 @@ TASKS = {
 }
 SPACES, TREES, ALIGNMENT = "label spaces and controls", "distances and linkage", "alignment, permuted"
 MEASURES = {
-    "differentiation": [(graph, "node_variances"), (DifferentiationTables, "add"), (DifferentiationTables, "frames")],
+    "differentiation": [
+        (work, "node_variances"),
+        (DifferentiationTables, "add"),
+        (DifferentiationTables, "frames"),
+    ],
     "nested collapse": [(NestedMeasure, "__call__"), (NestedTables, "add"), (NestedTables, "frames")],
-    "orthogonality": [(graph, "node_angles"), (OrthogonalityTable, "add"), (OrthogonalityTable, "frames")],
+    "orthogonality": [(work, "node_angles"), (OrthogonalityTable, "add"), (OrthogonalityTable, "frames")],
     "laws over depth": [(DepthTable, "add"), (DepthTable, "frame")],
     "confusion alignment": [
         (graph, "with_hierarchy"),

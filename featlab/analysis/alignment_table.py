@@ -120,6 +120,39 @@ def corrected(scored: Iterable[Scored]) -> list[Row]:
     return corrections.rows()
 
 
+def in_table_order(by_snapshot: Sequence[Sequence[Scored]], classes: Sequence[Sequence[int]]) -> list[Scored]:
+    """Order the scores of a layer's snapshots as the table has them: score by score, of all epochs of the same classes.
+
+    Parameters
+    ----------
+    by_snapshot
+        Scores of each, in the order that `align` gives them in.
+    classes
+        Ids of the classes of each.
+    """
+    ordered: list[Scored] = []
+    numbered = list(zip(classes, by_snapshot, strict=True))
+    for _, members in groupby(numbered, key=lambda item: list(item[0])):
+        keyed = [
+            ((*_place(each.row, names), epoch, number), each)
+            for epoch, (_, scores) in enumerate(members)
+            for names in [list(dict.fromkeys(each.row["taxonomy_distance"] for each in scores))]
+            for number, each in enumerate(scores)
+        ]
+        ordered += [each for _, each in sorted(keyed, key=lambda item: item[0])]
+    return ordered
+
+
+def _place(row: Row, names: Sequence[str | None]) -> tuple[int, int, int, int]:
+    """The part of the table, its taxonomy distance and kind of score, and whether a tree is compared."""
+    score, is_tree = row["score"], int(row["linkage"] is not None)
+    if score.startswith("rsa_kendall"):
+        return 1, names.index(row["taxonomy_distance"]), 0, 0
+    if score.startswith("rsa_") or (score.startswith("cophenetic_") and row["taxonomy_distance"] is not None):
+        return 0, names.index(row["taxonomy_distance"]), int(score.endswith("spearman")), is_tree
+    return 2, 0, 0, int(is_tree and score != "cophenetic_self")
+
+
 @dataclass(frozen=True)
 class _Vector:
     """A distance vector of a snapshot to compare with the hierarchy: of its class means, or with a linkage cophenetic.

@@ -14,7 +14,6 @@ import pandas as pd
 
 from featlab.analysis.accuracy import accuracy_table
 from featlab.analysis.alignment_change import Change, alignment_change, changes, missing, siblings
-from featlab.analysis.alignment_graph import Judged, Judging, Slimming, Work
 from featlab.analysis.alignment_table import Corrections
 from featlab.analysis.asked_tables import AskedTables
 from featlab.analysis.calibration_table import calibration_table
@@ -27,6 +26,9 @@ from featlab.analysis.differentiation_tables import DifferentiationTables
 from featlab.analysis.evolution import evolution
 from featlab.analysis.induced import SOURCES, data_driven_taxonomy
 from featlab.analysis.judged_entries import Names
+from featlab.analysis.judged_layer import Judged
+from featlab.analysis.judged_work import Slimming, Work
+from featlab.analysis.judging import Judging
 from featlab.analysis.layer_order import Depth, choose_depth
 from featlab.analysis.left_out import refuse_undecided, warn_left_out
 from featlab.analysis.nested_measure import nested_measure

@@ -64,7 +64,7 @@ def test_walks_over_clades_and_groups_count_what_numpy_counts(both_ways, seed):
         np.testing.assert_array_equal(values, other[name])
 
 
-@pytest.mark.parametrize("n_levels", [3, 40])
+@pytest.mark.parametrize("n_levels", [3, 7, 40])
 @pytest.mark.parametrize("decimals", [1, 9])
 def test_kendall_counts_what_numpy_counts(both_ways, monkeypatch, n_levels, decimals):
     generator = np.random.default_rng(n_levels)

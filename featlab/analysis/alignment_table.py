@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import groupby
@@ -22,10 +22,10 @@ from featlab.metrics.rsa.kendall import BLOCKS, permuted_tau_a, tau_a
 from featlab.metrics.rsa.ranks import SORTED_AT_ONCE, moments
 from featlab.metrics.rsa.vectors import CondensedVector, CopheneticVector, DistanceVector
 from featlab.metrics.trees import linkage, partitions, scores
-from featlab.metrics.trees.dendrogram import Dendrogram, cut_labels, dendrogram
+from featlab.metrics.trees.dendrogram import cut_labels, dendrogram
 from featlab.metrics.trees.draws import has_structure
 from featlab.threads import over_threads
-from featlab.typing import NAN, Floats, Ints
+from featlab.typing import NAN, Floats
 
 FAMILY = ("metric", "linkage", "taxonomy_distance", "space", "score")
 HELD_RANKS = 250_000_000  # pairs of the snapshots that are judged together: their ranks take up to 2 GB
@@ -349,34 +349,34 @@ def _tree(vector: _Vector, reference: Reference) -> list[Scored]:
     everything, affordable = reference.permutations.after_identity, reference.permutations.affordable
     scored: list[Scored] = []
 
-    def add(score: Callable[[Dendrogram], dict[str, Floats]], space: str | None = None) -> None:
-        of_draws = [score(tree) for tree in dendrograms]
+    def add(of_draws: Sequence[dict[str, Floats]], space: str | None = None) -> None:
         for name, of_first in of_draws[0].items():
             values = of_first if len(of_draws) == 1 else np.mean([by_name[name] for by_name in of_draws], axis=0)
             scored.append(vector.scored(name, float(values[0]), values[1:], space=space))
 
+    n_classes = everything.shape[1]
+    counted = everything[: 1 + len(affordable(n_classes, OWN_COUNTS))]
+    looked_up = everything[: 1 + len(affordable(n_classes, OWN_LOOKUPS))]
+    purities: list[dict[str, Floats]] = [{} for _ in dendrograms]
     if (taxonomy := reference.taxonomy) is not None and len(taxonomy.members):
         n_members = int(taxonomy.sizes.sum())
         numbers = {
             "bakers_gamma": 1 + len(affordable(n_members, OWN_COUNTS)),
             "triplet_agreement": 1 + len(affordable(n_members, CLADE_MEMBERS)),
-            "clade_recall": 1 + len(affordable(taxonomy.members.shape[1], OWN_LOOKUPS)),
+            "clade_recall": len(looked_up),
+            "dendrogram_purity": len(counted),
         }
-        add(partial(scores.clade_scores, taxonomy=taxonomy, orders=everything, numbers=numbers))
+        walked = [scores.clade_scores(tree, taxonomy, everything, numbers, reference.grouped) for tree in dendrograms]
+        add([found for found, _ in walked])
+        purities = [found for _, found in walked]
     for name, labels in reference.spaces.items():
-        counted = everything[: 1 + len(affordable(len(labels), OWN_COUNTS))]
-        looked_up = everything[: 1 + len(affordable(len(labels), OWN_LOOKUPS))]
-        add(partial(_purity, labels, counted), name)
-        add(partial(_cut, labels, looked_up), name)
+        for tree, found in zip(dendrograms, purities, strict=True):
+            if name not in found:
+                found[name] = scores.dendrogram_purity(tree, labels, counted)
+        add([{"dendrogram_purity": found[name]} for found in purities], name)
+        n_groups = int(labels.max()) + 1
+        add([partitions.cut_scores(cut_labels(tree, n_groups), labels, looked_up) for tree in dendrograms], name)
     return scored
-
-
-def _purity(labels: Ints, orders: Ints, tree: Dendrogram) -> dict[str, Floats]:
-    return {"dendrogram_purity": scores.dendrogram_purity(tree, labels, orders)}
-
-
-def _cut(labels: Ints, orders: Ints, tree: Dendrogram) -> dict[str, Floats]:
-    return partitions.cut_scores(cut_labels(tree, int(labels.max()) + 1), labels, orders)
 
 
 def _cophenetic_self(vector: _Vector, reference: Reference) -> list[Scored]:

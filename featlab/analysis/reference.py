@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from featlab.hierarchy.taxonomy import Taxonomy
 from featlab.hierarchy.taxonomy_distances import taxonomy_distances
 from featlab.metrics.permutations import ClassPermutations
 from featlab.metrics.rsa.tied_distances import TiedDistances
-from featlab.metrics.trees.clades import Clades, clades
+from featlab.metrics.trees.clades import Clades, GroupedClades, clades
 from featlab.typing import Ints
 
 
@@ -37,6 +38,11 @@ class Reference:
     distances: Mapping[str, TiedDistances] = field(default_factory=dict)
     taxonomy: Clades | None = None
     spaces: Mapping[str, Ints] = field(default_factory=dict)
+
+    @cached_property
+    def grouped(self) -> GroupedClades | None:
+        """The label spaces whose groups are clades of the taxonomy; None without one."""
+        return None if self.taxonomy is None else self.taxonomy.grouped(self.spaces)
 
     def among(self, classes: Ints) -> Reference:
         """The same over some of the classes; heights and distances stay as they are in the whole taxonomy."""

@@ -59,6 +59,15 @@ def compare_pairs(meeting: Any, earlier: Any) -> Any:
 
 
 @jit
+def add_up(triples: Any, shares: Any, sums: Any) -> None:
+    """Add up the triples of each space, each times the share of its merge, and forget them."""
+    for space in range(len(triples)):
+        for merge in range(len(shares)):
+            sums[space] += triples[space, merge] * shares[merge]
+    triples[:] = 0
+
+
+@jit
 def clade_counts(
     table: Any,
     powers: Any,
@@ -73,10 +82,15 @@ def clade_counts(
     depths: Any,
     ranks: Any,
     ranks_above: Any,
+    space_starts: Any,
+    spaces: Any,
+    shares: Any,
     n_depths: int,
     n_levels: int,
     n_ranks: int,
+    n_spaces: int,
     n_ranked: int,
+    n_grouped: int,
 ) -> Any:
     """Count, for each order of the classes, what scores against a taxonomy are made of.
 
@@ -92,10 +106,14 @@ def clade_counts(
         Shape (n_orders, n_classes).
     starts, chains, begins, depths, ranks, ranks_above
         Of `clades.CladeChains`.
-    n_depths, n_levels, n_ranks
-        Numbers of depths, of levels and, with one above all, of ranks.
-    n_ranked
-        Number of orders for which pairs are compared by heights.
+    space_starts, spaces
+        Of `clades.GroupedClades`: label spaces whose groups the clades are, those of a clade at its start.
+    shares
+        One over the number of leaves of each merge.
+    n_depths, n_levels, n_ranks, n_spaces
+        Numbers of depths, of levels, of ranks, with one above all, and of label spaces.
+    n_ranked, n_grouped
+        Numbers of orders for which pairs are compared by heights, and for which label spaces are looked at.
 
     Returns
     -------
@@ -105,11 +123,14 @@ def clade_counts(
         Clades that are clusters, without the set of all classes.
     concordant, discordant
         Pairs of pairs of classes, ordered alike and otherwise in both trees.
+    within
+        Sum, over the pairs of classes of one group, of its share of the leaves below their merge, by label space.
     """
     n_orders, n_classes = orders.shape
     n_clades = len(depths)
     conflicts, recovered = np.zeros(n_orders, np.int64), np.zeros(n_orders, np.int64)
     concordant, discordant = np.zeros(n_ranked), np.zeros(n_ranked)
+    within, triples = np.zeros((n_spaces, n_grouped)), np.zeros((n_spaces, n_classes), np.int64)
     leaves, ends = np.empty(len(chains), np.uint32), np.empty(n_clades, np.uint32)
     open_merges, open_members = np.empty(n_classes, np.uint32), np.empty(n_classes, np.int64)
     # Leaves below the merges, of the clades on the way down. Of the set of all classes, and around it, they are all.
@@ -119,15 +140,14 @@ def clade_counts(
         below[1, place] = sizes[place]
     meeting, earlier = np.zeros((n_levels, n_ranks)), np.empty(n_ranks)
     for number in range(n_orders):
-        ranked = number < n_ranked
+        ranked, grouped = number < n_ranked, number < n_grouped
         hand_out(orders[number], classes, starts, chains, begins, ends, leaves)
         conflict, whole = np.int64(0), np.int64(0)
         if ranked:
-            for level in range(n_levels):
-                for rank in range(n_ranks):
-                    meeting[level, rank] = 0
-        # The set of all classes, which is the first, resolves no triplet.
+            meeting[:] = 0
+        # The set of all classes, which is the first, resolves no triplet, and is no group.
         for clade in range(0 if ranked else 1, n_clades):
+            own_spaces = spaces[space_starts[clade] : space_starts[clade + 1] if grouped else space_starts[clade]]
             own = leaves[begins[clade] : begins[clade + 1]]
             own_below, above = below[depths[clade] + 1], below[depths[clade]]
             n_open = 0
@@ -144,6 +164,8 @@ def clade_counts(
                     members += left
                     own_below[closed] = members
                     conflict += product * (above[closed] - members)
+                    for space in own_spaces:
+                        triples[space, closed] += product * members
                     if clade > 0 and members == len(own):
                         whole += members == sizes[closed]
                     if ranked:
@@ -154,7 +176,9 @@ def clade_counts(
         conflicts[number], recovered[number] = conflict, whole
         if ranked:
             concordant[number], discordant[number] = compare_pairs(meeting, earlier)
-    return conflicts, recovered, concordant, discordant
+        if grouped:
+            add_up(triples, shares, within[:, number])
+    return conflicts, recovered, concordant, discordant, within
 
 
 @jit

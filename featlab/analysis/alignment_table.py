@@ -30,6 +30,7 @@ from featlab.typing import NAN, Floats
 FAMILY = ("metric", "linkage", "taxonomy_distance", "space", "score")
 HELD_RANKS = 250_000_000  # pairs of the snapshots that are judged together: their ranks take up to 2 GB
 THREADED = 100  # classes from which on vectors are scored side by side
+JUDGED = 64_000  # values of nulls at a time
 FALLING = ("nearest_neighbor_distance",)  # scores that agreement makes small
 # Nulls in float32, or counted in blocks, miss the value by up to this where a permutation gives the very same. That
 # happens where distances are tied, and then it counts.
@@ -63,7 +64,28 @@ def align(summaries: Sequence[SnapshotSummary], reference: Reference) -> list[Sc
         together = max(1, HELD_RANKS // max(1, n_classes * (n_classes - 1) // 2 * len(members[0].distances)))
         for start in range(0, len(members), together):
             scored += _judged_together(members[start : start + together], present)
+    _judge(scored)
     return scored
+
+
+def _judge(scored: Sequence[Scored]) -> None:
+    """Tell in the rows how each score stands among its null.
+
+    p counts permutations that reach the value, or come as low where low is good.
+    """
+    # As many nulls at a time as stay in a core's cache.
+    for length, of_length in groupby(sorted(scored, key=lambda each: len(each.null)), key=lambda each: len(each.null)):
+        same_length = list(of_length)
+        step = max(1, JUDGED // max(1, length))
+        for start in range(0, len(same_length), step):
+            some = same_length[start : start + step]
+            signs = np.array([sign_of(each.row["score"]) for each in some])
+            values = np.array([each.row["value"] for each in some])
+            nulls = np.stack([each.null for each in some]) * signs[:, None]
+            judged = permutations.judge(signs * values, nulls, np.array([each.same for each in some]))
+            columns = np.stack([signs * judged.null_mean, judged.null_std, signs * judged.z, judged.p], axis=1)
+            for each, numbers in zip(some, columns.tolist(), strict=True):
+                each.row.update(zip(("null_mean", "null_std", "z", "p"), numbers, strict=True))
 
 
 def _judged_together(members: Sequence[SnapshotSummary], reference: Reference) -> list[Scored]:
@@ -201,12 +223,9 @@ class _Vector:
         return CondensedVector(self.distances, len(self.member.classes))
 
     def scored(self, score: str, value: float, null: Floats, **columns: Any) -> Scored:
-        """Make the row of one score; p counts permutations that reach the value, or come as low where low is good."""
-        sign = sign_of(score)
+        """Make the row of one score; how it stands among its null is told later, see `_judge`."""
         if self.untold:
             value, null = NAN, np.full(len(null), NAN)
-        same = self._same(score)
-        judged = permutations.judge(sign * value, sign * null, same)
         request = self.member.request
         row: Row = {
             "epoch": request.epoch,
@@ -220,13 +239,10 @@ class _Vector:
             **columns,
             "score": score,
             "value": value,
-            "null_mean": sign * judged.null_mean,
-            "null_std": judged.null_std,
-            "z": sign * judged.z,
-            "p": judged.p,
+            **dict.fromkeys(("null_mean", "null_std", "z", "p"), NAN),
             "permutations": len(null),
         }
-        return Scored(row, null, same)
+        return Scored(row, null, self._same(score))
 
 
 Compared = tuple[_Vector, Sequence[DistanceVector]]  # of as many distance vectors as trees are drawn

@@ -38,6 +38,14 @@ def hand_out(order: Any, classes: Any, starts: Any, sets: Any, begins: Any, ends
 
 
 @jit
+def start_table(meeting: Any, levels: Any, pairs: Any, rank: Any) -> None:
+    """Start the table of pairs by level and height with those of all classes, which have this rank."""
+    meeting[:] = 0
+    for merge in range(len(pairs)):
+        meeting[levels[merge], rank] += pairs[merge]
+
+
+@jit
 def compare_pairs(meeting: Any, earlier: Any) -> Any:
     """Count pairs of pairs that are ordered alike and otherwise, from their table by level and height."""
     top = meeting.shape[1] - 1
@@ -73,6 +81,7 @@ def clade_counts(
     powers: Any,
     lengths: Any,
     sizes: Any,
+    pairs: Any,
     levels: Any,
     classes: Any,
     orders: Any,
@@ -98,8 +107,8 @@ def clade_counts(
     ----------
     table, powers, lengths
         Of the lowest common ancestors in the dendrogram.
-    sizes, levels
-        Number of leaves and level of each merge.
+    sizes, pairs, levels
+        Number of leaves of each merge, of pairs that meet there, and its level.
     classes
         Classes of the leaves.
     orders
@@ -144,9 +153,9 @@ def clade_counts(
         hand_out(orders[number], classes, starts, chains, begins, ends, leaves)
         conflict, whole = np.int64(0), np.int64(0)
         if ranked:
-            meeting[:] = 0
-        # The set of all classes, which is the first, resolves no triplet, and is no group.
-        for clade in range(0 if ranked else 1, n_clades):
+            start_table(meeting, levels, pairs, ranks[0])
+        # The set of all classes, which is the first, has the same pairs in every order, and resolves no triplet.
+        for clade in range(1, n_clades):
             own_spaces = spaces[space_starts[clade] : space_starts[clade + 1] if grouped else space_starts[clade]]
             own = leaves[begins[clade] : begins[clade + 1]]
             own_below, above = below[depths[clade] + 1], below[depths[clade]]
@@ -166,7 +175,7 @@ def clade_counts(
                     conflict += product * (above[closed] - members)
                     for space in own_spaces:
                         triples[space, closed] += product * members
-                    if clade > 0 and members == len(own):
+                    if members == len(own):
                         whole += members == sizes[closed]
                     if ranked:
                         meeting[levels[closed], ranks[clade]] += product

@@ -66,6 +66,7 @@ def clade_scores(
     conflicts, recovered, concordant, discordant, within = compiled.clade_counts(
         *tree.ancestors.tables,
         (tree.stops - tree.starts).astype(np.uint32),
+        (tree.splits - tree.starts) * (tree.stops - tree.splits),
         tree.levels.astype(np.uint32),
         tree.order.astype(np.uint32),
         orders[:longest].astype(np.uint32),

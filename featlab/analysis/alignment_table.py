@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import groupby
 from typing import Any, cast
@@ -22,7 +22,7 @@ from featlab.metrics.rsa.kendall import BLOCKS, permuted_tau_a, tau_a
 from featlab.metrics.rsa.ranks import SORTED_AT_ONCE, moments
 from featlab.metrics.rsa.vectors import CondensedVector, CopheneticVector, DistanceVector
 from featlab.metrics.trees import linkage, partitions, scores
-from featlab.metrics.trees.dendrogram import cut_labels, dendrogram
+from featlab.metrics.trees.dendrogram import cut_labels
 from featlab.metrics.trees.draws import has_structure
 from featlab.threads import over_threads
 from featlab.typing import NAN, Floats
@@ -96,14 +96,16 @@ def _judged_together(members: Sequence[SnapshotSummary], reference: Reference) -
     if reference.distances:
         ranked: list[CondensedVector] = over_threads(_Vector.ranked, distances, worth=_worth(reference))
         compared: list[Compared] = [(vector, [condensed]) for vector, condensed in zip(distances, ranked, strict=True)]
-        compared += [(vector, [CopheneticVector(tree) for tree in vector.drawn]) for vector in cophenetic]
+        compared += [(vector, vector.cophenetic) for vector in cophenetic]
         scored = _correlate(compared, reference)
         scored += _kendall(distances, ranked, reference)
         del ranked, compared
     # What is long is worked on with all threads, one after the other: each takes a square of its own.
     short = all(len(vector.distances) <= SORTED_AT_ONCE for vector in distances)
     worth = _worth(reference) and short
-    for of_vector in over_threads(partial(_alone, reference), [*distances, *cophenetic], worth=worth):
+    trees = [[tree for tree in cophenetic if tree.is_of(vector)] for vector in distances] + [[]] * len(cophenetic)
+    pairs = list(zip([*distances, *cophenetic], trees, strict=True))
+    for of_vector in over_threads(partial(_alone, reference), pairs, worth=worth):
         scored += of_vector
     return scored
 
@@ -198,11 +200,20 @@ class _Vector:
         """Condensed distances of the class means, also where their trees are compared, shape (n_pairs,)."""
         return self.member.distances[self.metric]
 
+    def is_of(self, distances: _Vector) -> bool:
+        """Tell whether the trees are on these distances."""
+        return self.member is distances.member and self.metric == distances.metric
+
     @property
     def drawn(self) -> Sequence[Floats]:
         """Trees on the distances, for vectors that have a linkage: one, or where distances are tied several draws."""
         key = self.metric, cast(linkage.Method, self.linkage)
         return self.member.draws.get(key) or (self.member.trees[key],)
+
+    @cached_property
+    def cophenetic(self) -> list[CopheneticVector]:
+        """Cophenetic distances of the trees of a vector that has a linkage."""
+        return [CopheneticVector(tree) for tree in self.drawn]
 
     @cached_property
     def untold(self) -> bool:
@@ -260,7 +271,8 @@ def _correlate(compared: Sequence[Compared], reference: Reference) -> list[Score
     """
     n_classes = reference.permutations.n_classes
     affordable = reference.permutations.affordable(n_classes * (n_classes - 1) // 2, SHARED_PAIRS)
-    squares = [Square(tied.codes, tied.units) for tied in reference.distances.values()]
+    firsts = list(dict.fromkeys(reference.firsts.values()))
+    squares = [Square(reference.distances[name].codes, reference.distances[name].units) for name in firsts]
     # Vectors of one snapshot come together, so that no digit of theirs depends on the others.
     numbers = {id(vector.member): number for number, (vector, _) in enumerate(compared)}
     compared = sorted(compared, key=lambda pair: numbers[id(pair[0].member)])
@@ -269,10 +281,12 @@ def _correlate(compared: Sequence[Compared], reference: Reference) -> list[Score
     every = correlations(
         [one for _, drawn in compared for one in drawn], squares, affordable, together[together > 0].tolist()
     )
+    by_first = dict(zip(firsts, every, strict=True))
     vectors = [vector for vector, _ in compared]
     in_rows = sorted(range(len(vectors)), key=lambda number: vectors[number].linkage is not None)
     scored = []
-    for (name, tied), correlated in zip(reference.distances.items(), every, strict=True):
+    for name, tied in reference.distances.items():
+        correlated = by_first[reference.firsts[name]]
         kinds = (("pearson", NAN), ("spearman", tied_distances.spearman_ceiling(tied.counts)))
         both = _over_draws(correlated.values, draws), _over_draws(correlated.nulls, draws)
         for (kind, ceiling), values, nulls in zip(kinds, *both, strict=True):
@@ -295,7 +309,8 @@ def _kendall(vectors: Sequence[_Vector], ranked: Sequence[CondensedVector], refe
     Nulls are counted in blocks of ranks, far within what the permutations scatter. Where the pairs are too many to sort
     at once so is the score itself (right to about 1e-8); there is no null then, and `permutations` says 0.
     """
-    taxonomies = list(reference.distances.values())
+    firsts = list(dict.fromkeys(reference.firsts.values()))
+    taxonomies = [reference.distances[name] for name in firsts]
     permutations = []
     for tied in taxonomies:
         size = len(tied.pairs)
@@ -303,22 +318,20 @@ def _kendall(vectors: Sequence[_Vector], ranked: Sequence[CondensedVector], refe
         permutations.append(affordable if size <= SORTED_AT_ONCE else affordable.first(0))
 
     def taus(vector: CondensedVector) -> dict[str, tuple[float, Floats]]:
-        """Tau-a with each taxonomy distance, and its null."""
+        """Tau-a with each taxonomy distance, the first of those that are alike, and its null."""
         nulls = [
             permuted_tau_a(vector.vectors[1], tied, chosen)
             for tied, chosen in zip(taxonomies, permutations, strict=True)
         ]
-        return dict(
-            zip(reference.distances, zip(tau_a(vector.vectors, taxonomies).tolist(), nulls, strict=True), strict=True)
-        )
+        return dict(zip(firsts, zip(tau_a(vector.vectors, taxonomies).tolist(), nulls, strict=True), strict=True))
 
     taus_of_vectors = over_threads(taus, ranked, worth=_worth(reference))
     return [
-        vector.scored("rsa_kendall", *by_name[name], taxonomy_distance=name, ceiling=ceiling)
+        vector.scored("rsa_kendall", *by_first[reference.firsts[name]], taxonomy_distance=name, ceiling=ceiling)
         for name, ceiling in (
             (name, tied_distances.kendall_ceiling(tied.counts)) for name, tied in reference.distances.items()
         )
-        for vector, by_name in zip(vectors, taus_of_vectors, strict=True)
+        for vector, by_first in zip(vectors, taus_of_vectors, strict=True)
     ]
 
 
@@ -327,11 +340,12 @@ def _worth(reference: Reference) -> bool:
     return reference.permutations.n_classes >= THREADED
 
 
-def _alone(reference: Reference, vector: _Vector) -> list[Scored]:
-    """Give the scores that share no work with those of other vectors."""
+def _alone(reference: Reference, pair: tuple[_Vector, Sequence[_Vector]]) -> list[Scored]:
+    """Give the scores that share no work with those of other vectors but, for distances, with the trees on them."""
+    vector, trees = pair
     if vector.linkage is not None:
         return _tree(vector, reference)
-    return _neighbours(vector, reference) + _cophenetic_self(vector, reference)
+    return _neighbours(vector, reference) + _cophenetic_self(vector, trees, reference)
 
 
 def _neighbours(vector: _Vector, reference: Reference) -> list[Scored]:
@@ -360,8 +374,7 @@ def _neighbours(vector: _Vector, reference: Reference) -> list[Scored]:
 
 def _tree(vector: _Vector, reference: Reference) -> list[Scored]:
     """Scores of a dendrogram with the taxonomy's tree, and with each label space; means over its draws."""
-    drawn = vector.drawn[:1] if vector.untold else vector.drawn
-    dendrograms = [dendrogram(linkage.levelled(tree)) for tree in drawn]
+    dendrograms = [tree.layout for tree in (vector.cophenetic[:1] if vector.untold else vector.cophenetic)]
     everything, affordable = reference.permutations.after_identity, reference.permutations.affordable
     scored: list[Scored] = []
 
@@ -395,27 +408,26 @@ def _tree(vector: _Vector, reference: Reference) -> list[Scored]:
     return scored
 
 
-def _cophenetic_self(vector: _Vector, reference: Reference) -> list[Scored]:
+def _cophenetic_self(vector: _Vector, trees: Sequence[_Vector], reference: Reference) -> list[Scored]:
     """Pearson correlation of distances with the cophenetic ones of the trees on them (Sokal, Rohlf 1962).
 
     The square of distances is permuted for all trees at once, by the inverse orders: it then has the null that the
     trees would have if they were permuted by the orders.
     """
-    cophenetic = [replace(vector, linkage=method) for metric, method in vector.member.trees if metric == vector.metric]
-    if not cophenetic:
+    if not trees:
         return []
     square = squareform(vector.distances, checks=False)
     mean, length = moments(vector.distances)
     square -= np.float64(mean)
     square /= length
-    drawn = [CopheneticVector(tree) for with_linkage in cophenetic for tree in with_linkage.drawn]
+    drawn = [tree for with_linkage in trees for tree in with_linkage.cophenetic]
     inverse = reference.permutations.affordable(len(vector.distances)).inverse
     (correlated,) = correlations(drawn, [Square(square)], inverse)
-    draws = [len(with_linkage.drawn) for with_linkage in cophenetic]
+    draws = [len(with_linkage.drawn) for with_linkage in trees]
     (values,), (nulls,) = _over_draws(correlated.values, draws), _over_draws(correlated.nulls, draws)
     return [
         with_linkage.scored("cophenetic_self", float(value), null)
-        for with_linkage, value, null in zip(cophenetic, values, nulls, strict=True)
+        for with_linkage, value, null in zip(trees, values, nulls, strict=True)
     ]
 
 

@@ -54,7 +54,7 @@ from featlab.analysis.population import choose_population
 from featlab.analysis.reference import ReferenceRecipe
 from featlab.analysis.snapshots import (
     Row,
-    distance_rows,
+    distance_frames,
     join_measures,
     linkage_rows,
     snapshot_measures,
@@ -373,9 +373,7 @@ class _Tables:
             self.rows["geometry"] += summary.geometry.values()
             self.rows["collapse"] += summary.collapse.values()
             self.rows["linkage"] += linkage_rows(summary, self.run.classes)
-        for summary in summaries:
-            if summary.distances:
-                self.distances.append(pd.DataFrame(distance_rows(summary, self.run.classes)))
+        self.distances += distance_frames(summaries, self.run.classes)
         self.rows["evolution"] += evolution([summary.request for summary in summaries], judged.compared)
         for tables in self.of_nodes:
             tables.add(summaries)

@@ -44,6 +44,15 @@ class Reference:
         """The label spaces whose groups are clades of the taxonomy; None without one."""
         return None if self.taxonomy is None else self.taxonomy.grouped(self.spaces)
 
+    @cached_property
+    def firsts(self) -> dict[str, str]:
+        """The first of the distances that each is alike to, but for a factor: what correlates with both is the same."""
+        firsts: dict[str, str] = {}
+        for name, tied in self.distances.items():
+            alike = (first for first in firsts.values() if self.distances[first].alike(tied))
+            firsts[name] = next(alike, name)
+        return firsts
+
     def among(self, classes: Ints) -> Reference:
         """The same over some of the classes; heights and distances stay as they are in the whole taxonomy."""
         spaces = {name: np.unique(labels[classes], return_inverse=True)[1] for name, labels in self.spaces.items()}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, Literal
 
 import numpy as np
@@ -402,21 +403,30 @@ def control_row(name: str, value: float, drawn: Floats) -> Row:
     return dict(zip((*control_columns(name), *control_place_columns(name)), columns, strict=True))
 
 
-def distance_rows(summary: SnapshotSummary, names: Sequence[str]) -> dict[str, Any]:
-    """Columns of the distances table for one snapshot."""
+def distance_frames(summaries: Iterable[SnapshotSummary], names: Sequence[str]) -> list[pd.DataFrame]:
+    """Rows of the distances table for each snapshot; those of the same classes share the columns that name them."""
+    frames = []
+    with_distances = (summary for summary in summaries if summary.distances)
+    for _, alike in groupby(with_distances, key=lambda summary: (summary.classes.tolist(), list(summary.distances))):
+        pairs: dict[str, Any] = {}
+        for summary in alike:
+            pairs = pairs or _pair_columns(summary, names)
+            request = summary.request
+            columns = {"epoch": request.epoch, "split": request.split, "layer": request.layer, **pairs}
+            frames.append(pd.DataFrame({**columns, "distance": np.concatenate(list(summary.distances.values()))}))
+    return frames
+
+
+def _pair_columns(summary: SnapshotSummary, names: Sequence[str]) -> dict[str, Any]:
     first, second = np.triu_indices(len(summary.classes), 1)
     # pandas takes from its own arrays of strings in a tenth of the time that it needs to find out what objects are
     labels = pd.Series([names[number] for number in summary.classes]).array
     metrics = pd.Series(list(summary.distances)).array
     pairs = len(first)
     return {
-        "epoch": np.full(pairs * len(metrics), summary.request.epoch),
-        "split": summary.request.split,
-        "layer": summary.request.layer,
         "metric": metrics.take(np.repeat(np.arange(len(metrics)), pairs)),
         "class_a": labels.take(np.tile(first, len(metrics))),
         "class_b": labels.take(np.tile(second, len(metrics))),
-        "distance": np.concatenate([summary.distances[metric] for metric in metrics]),
     }
 
 

@@ -152,7 +152,7 @@ def correlations(
             _add_nulls(sums, bands.astype(precision, copy=False), narrow, permutations, rows, together)
         return sums
 
-    summed = over_threads(part, range(PARTS), worth=n_classes >= SINGLE)
+    summed = over_threads(part, range(min(PARTS, len(starts))), worth=n_classes >= SINGLE)
     return [sum(of_square[1:], start=of_square[0]) for of_square in zip(*summed, strict=True)]
 
 

@@ -23,6 +23,7 @@ from featlab.analysis.confusion_alignment import ConfusionAlignment, confusion_a
 from featlab.analysis.confusion_tables import UNDECIDED, confusion_tables, count_decisions
 from featlab.analysis.depth_table import DepthTable
 from featlab.analysis.differentiation_tables import DifferentiationTables
+from featlab.analysis.distance_table import distance_table, table_bytes
 from featlab.analysis.evolution import evolution
 from featlab.analysis.induced import SOURCES, data_driven_taxonomy
 from featlab.analysis.judged_entries import Names
@@ -54,7 +55,7 @@ from featlab.analysis.population import choose_population
 from featlab.analysis.reference import ReferenceRecipe
 from featlab.analysis.snapshots import (
     Row,
-    distance_rows,
+    SnapshotSummary,
     join_measures,
     linkage_rows,
     snapshot_measures,
@@ -75,7 +76,7 @@ from featlab.results.tables import Results
 from featlab.statistics.cache import StatisticsCache, cache_beside
 from featlab.statistics.decisions import Decisions, decide
 from featlab.statistics.device import open_device
-from featlab.statistics.engine import Engine, nothing_kept
+from featlab.statistics.engine import Engine, Footprint, nothing_kept
 from featlab.statistics.gather import Request, SnapshotGraph, footprint
 from featlab.statistics.shared import shared
 from featlab.statistics.usable import Pair, counted_rows, finite_rows
@@ -288,7 +289,7 @@ class _Tables:
         self.alignment, self.confusion = Corrections(), Corrections()
         self.changes: list[Change] = []
         self.shifts: dict[Comparison, tuple[int, float]] = {}
-        self.distances: list[pd.DataFrame] = []
+        self.with_distances: list[SnapshotSummary] = []
         self.laws = DepthTable(plan, depth)
         self.angles = OrthogonalityTable(plan, run.classes)
         self.of_nodes: list[DifferentiationTables | OrthogonalityTable | NestedTables] = [
@@ -341,7 +342,11 @@ class _Tables:
         )
         measures = snapshot_measures(plan.families, options.metrics, options.linkages, options.debias, keys, nested)
         work = Work(measures, join, slimming, self.recipe, self.reference, self.confused, self.siblings)
-        schedule = engine.schedule(footprint(run, plan.requests, references) + work.footprint(len(classes)))
+        needed = footprint(run, plan.requests, references) + work.footprint(len(classes))
+        if engine.client is None:  # tables are joined in the client, which is none of the workers that the limit is for
+            table = table_bytes(len(slimming.distances) * len(options.metrics), len(classes))
+            needed += Footprint(task=0, snapshot=0, process=table)
+        schedule = engine.schedule(needed)
         graph = SnapshotGraph(
             engine, run, schedule, plan.partitions, self.decisions, options.means_from, references, finite_only, rows
         )
@@ -373,9 +378,7 @@ class _Tables:
             self.rows["geometry"] += summary.geometry.values()
             self.rows["collapse"] += summary.collapse.values()
             self.rows["linkage"] += linkage_rows(summary, self.run.classes)
-        for summary in summaries:
-            if summary.distances:
-                self.distances.append(pd.DataFrame(distance_rows(summary, self.run.classes)))
+        self.with_distances += (summary for summary in summaries if summary.distances)
         self.rows["evolution"] += evolution([summary.request for summary in summaries], judged.compared)
         for tables in self.of_nodes:
             tables.add(summaries)
@@ -410,7 +413,7 @@ class _Tables:
             "groups": confused.groups,
             "confusion": confused.confusion,
             "confusion_alignment": pd.DataFrame(confusion_alignment),
-            "distances": pd.concat(self.distances, ignore_index=True) if self.distances else pd.DataFrame(),
+            "distances": distance_table(self.with_distances, self.run.classes),
             "alignment": aligned,
             "depth_law": self.laws.frame(aligned),
             "alignment_change": pd.DataFrame(change),

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from featlab.analysis.nested_measure import Nested, NestedMeasure
@@ -374,24 +373,6 @@ def control_row(name: str, value: float, drawn: Floats) -> Row:
         difference = float(np.subtract(value, found.mean))
     columns = (*control_columns(name), *control_place_columns(name))
     return dict(zip(columns, (found.mean, found.std, difference, found.low, found.high, found.p), strict=True))
-
-
-def distance_rows(summary: SnapshotSummary, names: Sequence[str]) -> dict[str, Any]:
-    """Columns of the distances table for one snapshot."""
-    first, second = np.triu_indices(len(summary.classes), 1)
-    # pandas takes from its own arrays of strings in a tenth of the time that it needs to find out what objects are
-    labels = pd.Series([names[number] for number in summary.classes]).array
-    metrics = pd.Series(list(summary.distances)).array
-    pairs = len(first)
-    return {
-        "epoch": np.full(pairs * len(metrics), summary.request.epoch),
-        "split": summary.request.split,
-        "layer": summary.request.layer,
-        "metric": metrics.take(np.repeat(np.arange(len(metrics)), pairs)),
-        "class_a": labels.take(np.tile(first, len(metrics))),
-        "class_b": labels.take(np.tile(second, len(metrics))),
-        "distance": np.concatenate([summary.distances[metric] for metric in metrics]),
-    }
 
 
 def linkage_rows(summary: SnapshotSummary, names: Sequence[str]) -> list[Row]:

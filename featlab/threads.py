@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import cache
+from contextlib import AbstractContextManager, contextmanager
+from functools import lru_cache
 from typing import TypeVar
 
 from dask.system import CPU_COUNT
@@ -35,7 +36,7 @@ def over_threads(work: Callable[[S], T], parts: Sequence[S], *, worth: bool = Tr
         _inside.part = True
         return work(part)
 
-    with _libraries().limit(limits=1), ThreadPoolExecutor(int(CPU_COUNT)) as pool:
+    with one_blas_thread(), ThreadPoolExecutor(int(CPU_COUNT)) as pool:
         return list(pool.map(marked, parts))
 
 
@@ -58,7 +59,12 @@ def alone() -> Iterator[None]:
         _inside.part = before
 
 
-@cache
-def _libraries() -> ThreadpoolController:
-    """The BLAS libraries that are loaded; to look for them takes longer than small work does."""
+def one_blas_thread() -> AbstractContextManager[object]:
+    """Let BLAS work on one thread for as long as this is entered."""
+    return _libraries(len(sys.modules)).limit(limits=1)  # type: ignore[no-any-return]
+
+
+@lru_cache(maxsize=1)
+def _libraries(modules: int) -> ThreadpoolController:
+    """The BLAS libraries of so many modules; to look for them takes longer than small work does."""
     return ThreadpoolController()

@@ -250,9 +250,8 @@ def _correlate(compared: Sequence[Compared], reference: Reference) -> list[Score
     compared = sorted(compared, key=lambda pair: numbers[id(pair[0].member)])
     draws = [len(drawn) for _, drawn in compared]
     together = np.bincount([numbers[id(vector.member)] for vector, _ in compared], draws).astype(np.int64)
-    every = correlations(
-        [one for _, drawn in compared for one in drawn], squares, affordable, together[together > 0].tolist()
-    )
+    flat, members = [one for _, drawn in compared for one in drawn], together[together > 0].tolist()
+    every = correlations(flat, squares, affordable, members, device=reference.device)
     vectors = [vector for vector, _ in compared]
     in_rows = sorted(range(len(vectors)), key=lambda number: vectors[number].linkage is not None)
     scored = []
@@ -394,7 +393,7 @@ def _cophenetic_self(vector: _Vector, reference: Reference) -> list[Scored]:
     square /= length
     drawn = [CopheneticVector(tree) for with_linkage in cophenetic for tree in with_linkage.drawn]
     inverse = reference.permutations.affordable(len(vector.distances)).inverse
-    (correlated,) = correlations(drawn, [Square(square)], inverse)
+    (correlated,) = correlations(drawn, [Square(square)], inverse, device=reference.device)
     draws = [len(with_linkage.drawn) for with_linkage in cophenetic]
     (values,), (nulls,) = _over_draws(correlated.values, draws), _over_draws(correlated.nulls, draws)
     return [

@@ -178,8 +178,9 @@ def analyze(
         Keep the statistics of committed snapshots in this directory, by default next to the run (`run.cache` for
         `run.zarr`), and start from what is kept there. False for neither.
     device
-        Of PyTorch, for the large products: those of the second pass, and logits from W h + b. "cuda" or "cuda:1" for a
-        GPU (of each of the client's workers); "cpu" is there to try the same on. By default NumPy makes them.
+        Of PyTorch, for the large products: those of the second pass, logits from W h + b, and from 256 classes on null
+        correlations. "cuda" or "cuda:1" for a GPU (of each of the client's workers); "cpu" is there to try the same on.
+        By default NumPy makes them.
     progress
         Draw a progress bar; by default when standard error is a terminal.
 
@@ -306,7 +307,13 @@ class _Tables:
         self.siblings = siblings(run.classes, plan.taxonomy)
         options = plan.options
         self.recipe = ReferenceRecipe(
-            tuple(run.classes), plan.taxonomy, options.distances, plan.spaces, options.permutations, options.seed
+            tuple(run.classes),
+            plan.taxonomy,
+            options.distances,
+            plan.spaces,
+            options.permutations,
+            options.seed,
+            options.device,
         )
         self.reference = shared(self.recipe)
         counted = count_decisions(run, decisions)

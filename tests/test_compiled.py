@@ -12,9 +12,10 @@ from test_trees import random_taxonomy
 
 from featlab import compiled
 from featlab.metrics.permutations import ClassPermutations
-from featlab.metrics.rsa.correlations import SINGLE, Square, correlations
+from featlab.metrics.rsa.correlations import SINGLE, correlations
 from featlab.metrics.rsa.kendall import permuted_tau_a, tau_a
 from featlab.metrics.rsa.ranks import average_ranks
+from featlab.metrics.rsa.square import Square
 from featlab.metrics.rsa.tied_distances import TiedDistances
 from featlab.metrics.rsa.vectors import CondensedVector, CopheneticVector
 from featlab.metrics.trees import partitions, scores

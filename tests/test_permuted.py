@@ -12,6 +12,7 @@ from scipy.spatial.distance import pdist, squareform
 
 from featlab.metrics.permutations import ClassPermutations
 from featlab.metrics.rsa import correlations, nulls_on_device
+from featlab.metrics.rsa.square import Square
 from featlab.metrics.rsa.tied_distances import TiedDistances
 from featlab.metrics.rsa.vectors import CondensedVector, CopheneticVector
 from featlab.metrics.trees.linkage import cophenetic_distances
@@ -40,9 +41,7 @@ def test_correlations_are_those_of_brute_force(n_classes, seed):
     distances, tree, squares, permutations = drawn(n_classes, seed)
     tables = [TiedDistances.of(square) for square in squares]
     sides = [CondensedVector(distances, n_classes), CopheneticVector(tree)]
-    found = correlations.correlations(
-        sides, [correlations.Square(each.codes, each.units) for each in tables], permutations
-    )
+    found = correlations.correlations(sides, [Square(each.codes, each.units) for each in tables], permutations)
     everything = permutations.after_identity
     for square, each in zip(squares, found, strict=True):
         for place, vector in enumerate([distances, cophenetic_distances(tree)]):
@@ -63,7 +62,7 @@ def test_nulls_of_many_classes_are_right_to_six_digits(monkeypatch, band, togeth
     distances, tree, squares, permutations = drawn(correlations.SINGLE, 0)
     table = TiedDistances.of(squares[1])
     sides = [CondensedVector(distances.astype(np.float32), correlations.SINGLE), CopheneticVector(tree)]
-    square = correlations.Square(table.codes, table.units)
+    square = Square(table.codes, table.units)
     (found,) = correlations.correlations(sides, [square], permutations, device=device)
     for place, vector in enumerate([distances.astype(np.float32).astype(float), cophenetic_distances(tree)]):
         for kind, ranks in enumerate((False, True)):
@@ -79,7 +78,7 @@ def test_a_square_of_its_own_values_is_permuted_too(n_classes, apart, device):
     distances, tree, _, permutations = drawn(n_classes, 1)
     square = squareform((distances - distances.mean()) / distances.std() / np.sqrt(len(distances)))
     sides = [CopheneticVector(tree)]
-    (found,) = correlations.correlations(sides, [correlations.Square(square)], permutations, device=device)
+    (found,) = correlations.correlations(sides, [Square(square)], permutations, device=device)
     expected = brute_force(cophenetic_distances(tree), square, permutations.orders, ranks=False)
     np.testing.assert_allclose(found.nulls[0, 0], expected, atol=apart)
 
@@ -89,7 +88,7 @@ def test_a_square_of_its_own_values_is_permuted_too(n_classes, apart, device):
 def test_a_side_that_is_undefined_spoils_no_other(n_classes, device):
     distances, tree, squares, permutations = drawn(n_classes, 2)
     table = TiedDistances.of(squares[0])
-    square = correlations.Square(table.codes, table.units)
+    square = Square(table.codes, table.units)
     bad = distances.copy()
     bad[3] = np.nan
     infinite = distances.copy()
@@ -109,7 +108,7 @@ def test_two_classes_have_no_correlation():
     table = TiedDistances.of(np.array([[0, 3], [3, 0]]))
     (found,) = correlations.correlations(
         [CondensedVector(np.ones(1), 2), CopheneticVector(tree)],
-        [correlations.Square(table.codes, table.units)],
+        [Square(table.codes, table.units)],
         ClassPermutations(np.array([[1, 0], [0, 1]])),
     )
     assert np.isnan(found.values).all()
@@ -134,7 +133,7 @@ def test_threads_change_no_digit(monkeypatch, device):
     found = []
     for threads in (1, 3):
         monkeypatch.setattr("featlab.threads.CPU_COUNT", threads)
-        square = correlations.Square(table.codes, table.units)
+        square = Square(table.codes, table.units)
         found += correlations.correlations(sides, [square], permutations, device=device)
     np.testing.assert_array_equal(found[0].nulls, found[1].nulls)
 
@@ -148,7 +147,7 @@ def test_nulls_on_a_device_are_those_of_numpy(n_levels, device):
     table = TiedDistances.of(levels)
     given = (
         [CondensedVector(distances, n_classes), CopheneticVector(tree)],
-        [correlations.Square(table.codes, table.units), correlations.Square(levels / np.linalg.norm(levels))],
+        [Square(table.codes, table.units), Square(levels / np.linalg.norm(levels))],
         permutations,
     )
     for one, other in zip(*(correlations.correlations(*given, device=each) for each in (None, device)), strict=True):
@@ -159,7 +158,7 @@ def test_nulls_on_a_device_are_those_of_numpy(n_levels, device):
 def test_without_permutations_a_device_has_nothing_to_do():
     _, tree, squares, permutations = drawn(correlations.SINGLE, 5)
     table = TiedDistances.of(squares[0])
-    square = correlations.Square(table.codes, table.units)
+    square = Square(table.codes, table.units)
     (found,) = correlations.correlations([CopheneticVector(tree)], [square], permutations.first(0), device="cpu")
     assert found.nulls.shape == (2, 1, 0)
     assert np.isfinite(found.values).all()

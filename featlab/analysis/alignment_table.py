@@ -17,9 +17,10 @@ from featlab.analysis.snapshots import Row, SnapshotSummary
 from featlab.metrics import permutations
 from featlab.metrics.permutations import CLADE_MEMBERS, OWN_COUNTS, OWN_LOOKUPS, SHARED_PAIRS
 from featlab.metrics.rsa import neighbors, tied_distances
-from featlab.metrics.rsa.correlations import Square, correlations
+from featlab.metrics.rsa.correlations import correlations
 from featlab.metrics.rsa.kendall import BLOCKS, permuted_tau_a, tau_a
 from featlab.metrics.rsa.ranks import SORTED_AT_ONCE, moments
+from featlab.metrics.rsa.square import Square
 from featlab.metrics.rsa.vectors import CondensedVector, CopheneticVector, DistanceVector
 from featlab.metrics.trees import linkage, partitions, scores
 from featlab.metrics.trees.dendrogram import Dendrogram, cut_labels, dendrogram

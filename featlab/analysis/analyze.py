@@ -306,15 +306,8 @@ class _Tables:
         self.sampled = choose_population(run.classes, plan.taxonomy, plan.spaces)
         self.siblings = siblings(run.classes, plan.taxonomy)
         options = plan.options
-        self.recipe = ReferenceRecipe(
-            tuple(run.classes),
-            plan.taxonomy,
-            options.distances,
-            plan.spaces,
-            options.permutations,
-            options.seed,
-            options.device,
-        )
+        drawn = options.permutations, options.seed, options.device
+        self.recipe = ReferenceRecipe(tuple(run.classes), plan.taxonomy, options.distances, plan.spaces, *drawn)
         self.reference = shared(self.recipe)
         counted = count_decisions(run, decisions)
         self.confused = ConfusionAlignment.of(counted, self.reference, len(plan.requests), len(options.metrics))

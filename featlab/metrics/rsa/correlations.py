@@ -8,15 +8,15 @@ permuted square is gathered once, as codes of one byte where it takes few values
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from featlab.compiled import loops
 from featlab.metrics.permutations import ClassPermutations
 from featlab.metrics.rsa.nulls_on_device import NullsOnDevice
+from featlab.metrics.rsa.square import Square
 from featlab.metrics.rsa.vectors import DistanceVector
 from featlab.threads import over_threads
 from featlab.typing import Floats
@@ -30,40 +30,6 @@ WIDE = 6000
 PIECE = 1024  # pairs multiplied at a time, their values still in a core's cache from being looked up
 ROWS = 6  # vectors multiplied at a time: OpenBLAS takes products of up to 10^6 without copying the sides first
 PARTS = 16  # into which the rows are dealt for the threads; sums do not depend on how many threads there are
-
-
-@dataclass(frozen=True)
-class Square:
-    """Values of all pairs of classes, to be permuted.
-
-    Attributes
-    ----------
-    codes
-        Symmetric, shape (n_classes, n_classes); the diagonal means nothing.
-    tables
-        Value of each code, of mean 0 and length 1 over the pairs, shape (kinds, n_codes): values, then ranks. None
-        where the square itself holds such values.
-    """
-
-    codes: NDArray[Any]
-    tables: Floats | None = None
-
-    @property
-    def kinds(self) -> int:
-        """Number of kinds of values."""
-        return 1 if self.tables is None else len(self.tables)
-
-    def astype(self, dtype: DTypeLike) -> Square:
-        """The same with values of another type."""
-        if self.tables is None:
-            return Square(self.codes.astype(dtype, copy=False))
-        return Square(self.codes, self.tables.astype(dtype, copy=False))
-
-    def look_up(self, codes: NDArray[Any]) -> list[NDArray[np.floating]]:
-        """Values of the codes, kind by kind."""
-        if self.tables is None:
-            return [np.ascontiguousarray(codes)]
-        return [np.take(table, codes, mode="clip") for table in self.tables]
 
 
 @dataclass(frozen=True)
@@ -109,8 +75,8 @@ def correlations(
         Numbers of vectors, one after the other, that come together: what they give, to the last bit, does not depend
         on those before and after. By default all do.
     device
-        Of PyTorch, for the nulls from `SINGLE` classes on, such as "cuda"; None for NumPy. The correlations with the
-        squares as they are come from NumPy either way.
+        Of PyTorch, for the nulls from `SINGLE` classes on, such as "cuda"; None for NumPy, which correlates with the
+        squares as they are either way.
 
     Returns
     -------
@@ -130,7 +96,6 @@ def correlations(
     height = max(1, min(BAND // max(1, n_classes), -(-n_classes // BANDS)))
     starts = range(0, n_classes, height)
     ends = np.cumsum(members if len(members) else [len(vectors)]).tolist()
-    kinds = max(square.kinds for square in squares)
     # Products of a fixed shape: where it is another, a BLAS library may add up in another order.
     together = [
         slice(begin, min(begin + ROWS, end))
@@ -140,28 +105,36 @@ def correlations(
     precision, device = (np.float32, device) if n_classes >= SINGLE else (np.float64, None)
     narrow = squares if device else [square.astype(precision) for square in squares]
 
-    def begin() -> Nulls:
-        if device is None:
-            return NullsInMemory(narrow, permutations, together, len(vectors))
-        return NullsOnDevice(squares, permutations, together, len(vectors), device)
-
     # Bands get shorter from the first row to the last. Dealt in turn, the parts are about as much work: with 4 parts
     # the first has the bands 0, 4, 8, ..., the second 1, 5, 9, ...
     def part(number: int) -> list[Correlated]:
-        values, nulls = [np.zeros((square.kinds, len(vectors))) for square in squares], begin()
+        sums = [
+            Correlated(
+                np.zeros((square.kinds, len(vectors))), np.zeros((square.kinds, len(vectors), len(permutations)))
+            )
+            for square in squares
+        ]
+        on_device = NullsOnDevice(squares, permutations, together, len(vectors), device) if device else None
         for start in starts[number::PARTS]:
             rows = slice(start, min(start + height, n_classes))
+            kinds = max(square.kinds for square in squares)
             bands = np.stack([vector.band(rows.start, rows.stop, kinds) for vector in vectors], axis=1)
             bands = bands.reshape(kinds, len(vectors), -1)
-            _add_values(values, bands, squares, rows)
-            nulls.add(bands.astype(precision, copy=False), rows)
-        return [Correlated(*both) for both in zip(values, nulls.sums(), strict=True)]
+            _add_values(sums, bands, squares, rows)
+            bands = bands.astype(precision, copy=False)
+            if on_device:
+                on_device.add(bands, rows)
+            else:
+                _add_nulls(sums, bands, narrow, permutations, rows, together)
+        if on_device:
+            return [replace(values, nulls=nulls) for values, nulls in zip(sums, on_device.sums(), strict=True)]
+        return sums
 
     summed = over_threads(part, range(PARTS), worth=n_classes >= SINGLE)
     return [sum(of_square[1:], start=of_square[0]) for of_square in zip(*summed, strict=True)]
 
 
-def _add_values(sums: Sequence[Floats], bands: Floats, squares: Sequence[Square], rows: slice) -> None:
+def _add_values(sums: Sequence[Correlated], bands: Floats, squares: Sequence[Square], rows: slice) -> None:
     """Add what some rows of the upper triangle contribute.
 
     Rows 1 and 2 of four classes, from column 1 on. Where a vector has no pair, on and below the diagonal, it is 0, so
@@ -173,61 +146,25 @@ def _add_values(sums: Sequence[Floats], bands: Floats, squares: Sequence[Square]
     for square, correlated in zip(squares, sums, strict=True):
         for kind, values in enumerate(square.look_up(square.codes[rows, rows.start :].ravel())):
             for vector, band in enumerate(bands[kind]):
-                correlated[kind, vector] += (band * values).sum()
+                correlated.values[kind, vector] += (band * values).sum()
 
 
-class Nulls(Protocol):
-    """Takes bands of rows; `NullsInMemory` multiplies by NumPy, `NullsOnDevice` by PyTorch."""
-
-    def add(self, bands: NDArray[np.floating], rows: slice) -> None:
-        """Add what some rows of the permuted squares contribute.
-
-        Parameters
-        ----------
-        bands
-            Of the vectors, from the first row's column on, shape (kinds, n_vectors, length of the rows).
-        rows
-            Which rows these are.
-        """
-
-    def sums(self) -> Sequence[Floats]:
-        """Return the inner products so far: an array of shape (kinds, n_vectors, n_permutations) for each square."""
-
-
-class NullsInMemory:
-    """Multiplies by NumPy, a few vectors at a time.
-
-    Parameters
-    ----------
-    squares
-        With values of the bands' type.
-    permutations
-        Of the classes.
-    together
-        Vectors that are multiplied at a time.
-    n_vectors
-        Number of vectors.
-    """
-
-    def __init__(
-        self, squares: Sequence[Square], permutations: ClassPermutations, together: Sequence[slice], n_vectors: int
-    ) -> None:
-        self._squares, self._permutations, self._together = squares, permutations, together
-        self._sums = [np.zeros((square.kinds, n_vectors, len(permutations))) for square in squares]
-
-    def add(self, bands: NDArray[np.floating], rows: slice) -> None:
-        """Add what some rows of the permuted squares contribute."""
-        for first in range(0, len(self._permutations), TOGETHER):
-            chosen = slice(first, first + TOGETHER)
-            for square, sums in zip(self._squares, self._sums, strict=True):
-                for piece, permuted in _permuted(square, self._permutations, rows, chosen):
-                    for kind, values in enumerate(permuted):
-                        for few in self._together:
-                            sums[kind, few, chosen] += bands[kind, few, piece] @ values.T
-
-    def sums(self) -> list[Floats]:
-        """Return the inner products so far."""
-        return self._sums
+def _add_nulls(
+    sums: Sequence[Correlated],
+    bands: NDArray[np.floating],
+    squares: Sequence[Square],
+    permutations: ClassPermutations,
+    rows: slice,
+    together: Sequence[slice],
+) -> None:
+    """Add what the same rows of the permuted squares contribute, by products of a few vectors at a time."""
+    for first in range(0, len(permutations), TOGETHER):
+        chosen = slice(first, first + TOGETHER)
+        for square, correlated in zip(squares, sums, strict=True):
+            for piece, permuted in _permuted(square, permutations, rows, chosen):
+                for kind, values in enumerate(permuted):
+                    for few in together:
+                        correlated.nulls[kind, few, chosen] += bands[kind, few, piece] @ values.T
 
 
 def _permuted(

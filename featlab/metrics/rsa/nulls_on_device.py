@@ -13,14 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featlab.metrics.permutations import ClassPermutations
+from featlab.metrics.rsa.square import Square
 from featlab.statistics.device import SenderRecipe
 from featlab.statistics.shared import shared
 from featlab.typing import Floats
 
 if TYPE_CHECKING:
     import torch
-
-    from featlab.metrics.rsa.correlations import Square
 
 BLOCK = 8_000_000  # permuted pairs at a time: 13 bytes of each, for its code and two values
 
@@ -70,15 +69,16 @@ class NullsOnDevice:
         height = rows.stop - rows.start
         with self._on.lock:
             sent = self._on.send(bands.reshape(*bands.shape[:2], height, -1))
+            # By row, vectors x columns; copied, as BLAS libraries look at where in memory a matrix begins.
+            groups = [(few, sent[:, few].transpose(1, 2).contiguous()) for few in self._together]
             for chosen in self._blocks(height * sent.shape[3]):
                 first, second = self._orders[chosen, rows, None], self._orders[chosen, None, rows.start :]
                 for (codes, tables), sums in zip(self._squares, self._sums, strict=True):
                     permuted = codes[first, second]
                     values = permuted[None] if tables is None else _look_up(tables, permuted)
                     for kind, of_kind in enumerate(values):
-                        for few in self._together:
-                            # By row: vectors x columns times columns x permutations.
-                            products = sent[kind, few].transpose(0, 1) @ of_kind.permute(1, 2, 0)
+                        for few, group in groups:
+                            products = group[kind] @ of_kind.permute(1, 2, 0)
                             sums[kind, few, chosen] += products.double().sum(dim=0)
 
     def _blocks(self, n_pairs: int) -> list[slice]:

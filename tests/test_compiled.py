@@ -12,9 +12,10 @@ from test_trees import random_taxonomy
 
 from featlab import compiled
 from featlab.metrics.permutations import ClassPermutations
-from featlab.metrics.rsa.correlations import SINGLE, Square, correlations
+from featlab.metrics.rsa.correlations import SINGLE, correlations
 from featlab.metrics.rsa.kendall import permuted_tau_a, tau_a
 from featlab.metrics.rsa.ranks import average_ranks
+from featlab.metrics.rsa.square import Square
 from featlab.metrics.rsa.tied_distances import TiedDistances
 from featlab.metrics.rsa.vectors import CondensedVector, CopheneticVector
 from featlab.metrics.trees import partitions, scores
@@ -93,18 +94,21 @@ def test_correlations_are_those_of_numpy(both_ways, n_classes):
         np.testing.assert_array_equal(one.nulls, other.nulls)
 
 
-@pytest.mark.parametrize("n_classes", [23, SINGLE])
-def test_company_changes_no_digit(n_classes):
+@pytest.mark.parametrize(
+    ("n_classes", "device"),
+    [(23, None), (SINGLE, None), (SINGLE, "cpu"), pytest.param(SINGLE, "cuda", marks=pytest.mark.cuda)],
+)
+def test_company_changes_no_digit(n_classes, device):
     generator = np.random.default_rng(1)
     vectors = [CondensedVector(pdist(generator.normal(size=(n_classes, 3))), n_classes) for _ in range(9)]
     tied = TiedDistances.of(squareform(generator.integers(1, 9, n_classes * (n_classes - 1) // 2)))
     arguments = [Square(tied.codes, tied.units)], ClassPermutations.draw(n_classes, 3, 0)
-    (together,) = correlations(vectors, *arguments, [2, 7])
-    (alone,) = correlations(vectors[2:], *arguments, [7])
+    (together,) = correlations(vectors, *arguments, [2, 7], device)
+    (alone,) = correlations(vectors[2:], *arguments, [7], device)
     np.testing.assert_array_equal(together.nulls[:, 2:], alone.nulls)
     np.testing.assert_array_equal(together.values[:, 2:], alone.values)
     for number in range(9):
-        (single,) = correlations(vectors[number : number + 1], *arguments)
+        (single,) = correlations(vectors[number : number + 1], *arguments, device=device)
         np.testing.assert_allclose(together.nulls[:, number : number + 1], single.nulls, rtol=1e-4, atol=1e-7)
 
 

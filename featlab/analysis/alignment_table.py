@@ -17,9 +17,10 @@ from featlab.analysis.snapshots import Row, SnapshotSummary
 from featlab.metrics import permutations
 from featlab.metrics.permutations import CLADE_MEMBERS, OWN_COUNTS, OWN_LOOKUPS, SHARED_PAIRS
 from featlab.metrics.rsa import neighbors, tied_distances
-from featlab.metrics.rsa.correlations import Square, correlations
+from featlab.metrics.rsa.correlations import correlations
 from featlab.metrics.rsa.kendall import BLOCKS, permuted_tau_a, tau_a
 from featlab.metrics.rsa.ranks import SORTED_AT_ONCE, moments
+from featlab.metrics.rsa.square import Square
 from featlab.metrics.rsa.vectors import CondensedVector, CopheneticVector, DistanceVector
 from featlab.metrics.trees import linkage, partitions, scores
 from featlab.metrics.trees.dendrogram import Dendrogram, cut_labels, dendrogram
@@ -250,9 +251,8 @@ def _correlate(compared: Sequence[Compared], reference: Reference) -> list[Score
     compared = sorted(compared, key=lambda pair: numbers[id(pair[0].member)])
     draws = [len(drawn) for _, drawn in compared]
     together = np.bincount([numbers[id(vector.member)] for vector, _ in compared], draws).astype(np.int64)
-    every = correlations(
-        [one for _, drawn in compared for one in drawn], squares, affordable, together[together > 0].tolist()
-    )
+    flat, members = [one for _, drawn in compared for one in drawn], together[together > 0].tolist()
+    every = correlations(flat, squares, affordable, members, device=reference.device)
     vectors = [vector for vector, _ in compared]
     in_rows = sorted(range(len(vectors)), key=lambda number: vectors[number].linkage is not None)
     scored = []
@@ -394,7 +394,7 @@ def _cophenetic_self(vector: _Vector, reference: Reference) -> list[Scored]:
     square /= length
     drawn = [CopheneticVector(tree) for with_linkage in cophenetic for tree in with_linkage.drawn]
     inverse = reference.permutations.affordable(len(vector.distances)).inverse
-    (correlated,) = correlations(drawn, [Square(square)], inverse)
+    (correlated,) = correlations(drawn, [Square(square)], inverse, device=reference.device)
     draws = [len(with_linkage.drawn) for with_linkage in cophenetic]
     (values,), (nulls,) = _over_draws(correlated.values, draws), _over_draws(correlated.nulls, draws)
     return [

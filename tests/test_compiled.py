@@ -45,6 +45,15 @@ def tree_with_ties(generator, n_classes):
     return levelled(scipy.cluster.hierarchy.linkage(means, generator.choice(["average", "ward", "single"])))
 
 
+def labels_of_clades(generator, taxonomy):
+    """Some of the clades that do not overlap, and the other classes each alone."""
+    labels = np.arange(taxonomy.members.shape[1])
+    for members in generator.permutation(taxonomy.members[:-1]):
+        if (labels[members] == np.flatnonzero(members)).all():
+            labels[members] = labels[members][0]
+    return np.unique(labels, return_inverse=True)[1]
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_walks_over_clades_and_groups_count_what_numpy_counts(both_ways, seed):
     generator = np.random.default_rng(seed)
@@ -53,7 +62,13 @@ def test_walks_over_clades_and_groups_count_what_numpy_counts(both_ways, seed):
     tree = dendrogram(tree_with_ties(generator, n_classes))
     orders = ClassPermutations.draw(n_classes, 6, seed).after_identity
     numbers = {"bakers_gamma": 3, "triplet_agreement": 7, "clade_recall": 5}
-    one, other = both_ways(scores.clade_scores, tree, taxonomy, orders, numbers)
+    grouped = taxonomy.grouped({name: labels_of_clades(generator, taxonomy) for name in "abc"})
+    assert len(grouped.spaces) == 3
+    asked = {**numbers, "dendrogram_purity": 4}
+    (one, purities), (other, others) = both_ways(scores.clade_scores, tree, taxonomy, orders, asked, grouped)
+    for name, labels in grouped.spaces.items():
+        np.testing.assert_array_equal(purities[name], others[name])
+        np.testing.assert_array_equal(purities[name], scores.dendrogram_purity(tree, labels, orders[:4]))
     assert {name: len(values) for name, values in one.items()} == numbers
     for name, values in one.items():
         np.testing.assert_array_equal(values, other[name])
@@ -65,7 +80,7 @@ def test_walks_over_clades_and_groups_count_what_numpy_counts(both_ways, seed):
         np.testing.assert_array_equal(values, other[name])
 
 
-@pytest.mark.parametrize("n_levels", [3, 40])
+@pytest.mark.parametrize("n_levels", [3, 7, 40])
 @pytest.mark.parametrize("decimals", [1, 9])
 def test_kendall_counts_what_numpy_counts(both_ways, monkeypatch, n_levels, decimals):
     generator = np.random.default_rng(n_levels)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from featlab.hierarchy.taxonomy import Taxonomy
 from featlab.hierarchy.taxonomy_distances import taxonomy_distances
 from featlab.metrics.permutations import ClassPermutations
 from featlab.metrics.rsa.tied_distances import TiedDistances
-from featlab.metrics.trees.clades import Clades, clades
+from featlab.metrics.trees.clades import Clades, GroupedClades, clades
 from featlab.typing import Ints
 
 
@@ -40,6 +41,20 @@ class Reference:
     taxonomy: Clades | None = None
     spaces: Mapping[str, Ints] = field(default_factory=dict)
     device: str | None = None
+
+    @cached_property
+    def grouped(self) -> GroupedClades | None:
+        """The label spaces whose groups are clades of the taxonomy; None without one."""
+        return None if self.taxonomy is None else self.taxonomy.grouped(self.spaces)
+
+    @cached_property
+    def firsts(self) -> dict[str, str]:
+        """The first of the distances that each is alike to, but for a factor: what correlates with both is the same."""
+        firsts: dict[str, str] = {}
+        for name, tied in self.distances.items():
+            alike = (first for first in firsts.values() if self.distances[first].alike(tied))
+            firsts[name] = next(alike, name)
+        return firsts
 
     def among(self, classes: Ints) -> Reference:
         """The same over some of the classes; heights and distances stay as they are in the whole taxonomy."""

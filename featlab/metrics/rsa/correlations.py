@@ -130,7 +130,7 @@ def correlations(
             return [replace(values, nulls=nulls) for values, nulls in zip(sums, on_device.sums(), strict=True)]
         return sums
 
-    summed = over_threads(part, range(PARTS), worth=n_classes >= SINGLE)
+    summed = over_threads(part, range(min(PARTS, len(starts))), worth=n_classes >= SINGLE)
     return [sum(of_square[1:], start=of_square[0]) for of_square in zip(*summed, strict=True)]
 
 

@@ -179,8 +179,9 @@ def analyze(
         Keep the statistics of committed snapshots in this directory, by default next to the run (`run.cache` for
         `run.zarr`), and start from what is kept there. False for neither.
     device
-        Of PyTorch, for the large products: those of the second pass, and logits from W h + b. "cuda" or "cuda:1" for a
-        GPU (of each of the client's workers); "cpu" is there to try the same on. By default NumPy makes them.
+        Of PyTorch, for the large products: those of the second pass, logits from W h + b, and from 256 classes on null
+        correlations. "cuda" or "cuda:1" for a GPU (of each of the client's workers); "cpu" is there to try the same on.
+        By default NumPy makes them.
     progress
         Draw a progress bar; by default when standard error is a terminal.
 
@@ -306,9 +307,8 @@ class _Tables:
         self.sampled = choose_population(run.classes, plan.taxonomy, plan.spaces)
         self.siblings = siblings(run.classes, plan.taxonomy)
         options = plan.options
-        self.recipe = ReferenceRecipe(
-            tuple(run.classes), plan.taxonomy, options.distances, plan.spaces, options.permutations, options.seed
-        )
+        drawn = options.permutations, options.seed, options.device
+        self.recipe = ReferenceRecipe(tuple(run.classes), plan.taxonomy, options.distances, plan.spaces, *drawn)
         self.reference = shared(self.recipe)
         counted = count_decisions(run, decisions)
         self.confused = ConfusionAlignment.of(counted, self.reference, len(plan.requests), len(options.metrics))

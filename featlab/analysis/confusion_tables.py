@@ -64,7 +64,7 @@ class _Table:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.parts: list[pd.DataFrame] = []
+        self.parts: list[tuple[str, int, str, Mapping[str, NDArray[np.generic]]]] = []
         self.shortened: dict[str, None] = {}
 
     def bounded(self, course: Mapping[int, Confusion], rows: int, space: LabelSpace) -> Mapping[int, Confusion]:
@@ -76,16 +76,23 @@ class _Table:
         return {last: course[last]}
 
     def add(self, epoch: int, split: str, space: LabelSpace, columns: Mapping[str, NDArray[np.generic]]) -> None:
-        self.parts.append(pd.DataFrame({"epoch": epoch, "split": split, "space": space.name, **columns}))
+        self.parts.append((split, epoch, space.name, columns))
 
     def frame(self) -> pd.DataFrame:
         """All rows: split by split, epoch by epoch, in each the label spaces in order."""
         if not self.parts:
             return pd.DataFrame()
-        keys = [(part["split"].iloc[0], int(part["epoch"].iloc[0])) for part in self.parts]
-        splits = list(dict.fromkeys(split for split, _ in keys))
-        order = sorted(range(len(keys)), key=lambda part: (splits.index(keys[part][0]), keys[part][1]))
-        return pd.concat([self.parts[part] for part in order], ignore_index=True)
+        of_split = list(dict.fromkeys(split for split, *_ in self.parts))
+        parts = sorted(self.parts, key=lambda part: (of_split.index(part[0]), part[1]))
+        splits, epochs, spaces, columns = zip(*parts, strict=True)
+        rows = [len(part["group"]) for part in columns]
+        keys = {"epoch": epochs, "split": splits, "space": spaces}
+        return pd.DataFrame(
+            {
+                **{name: np.repeat(np.array(of_parts), rows) for name, of_parts in keys.items()},
+                **{name: np.concatenate([part[name] for part in columns]) for name in columns[0]},
+            }
+        )
 
     def note(self, rule: str, counted: Mapping[Pair, Confusion]) -> str:
         """Say what the table lacks, and of which decisions it is; empty where there is nothing to say."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-from dask.delayed import delayed
+from dask.delayed import Delayed, delayed
 from dask.system import CPU_COUNT
 
 from featlab.errors import FeatlabError, OptionError, StoreError
@@ -21,9 +21,6 @@ from featlab.statistics.moments import BLOCK_BYTES
 from featlab.statistics.shared import forget
 from featlab.statistics.slabs import Keeping, let_go
 from featlab.threads import one_blas_thread
-
-if TYPE_CHECKING:
-    from dask.delayed import Delayed
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -186,7 +183,11 @@ class Engine:
 
         def node(*arguments: Any, **options: Any) -> Delayed:
             key = f"{name}-{uuid.uuid4().hex}"
-            made: Delayed = delayed(run, pure=False)(*arguments, **options, dask_key_name=key)
+            # Nodes are found at once where they stand alone; in lists, and in the fields of what has some, Dask seeks
+            # them for a millisecond.
+            nodes: list[Delayed] = []
+            call = _Call(run, tuple(_without_nodes(each, nodes) for each in arguments), options)
+            made: Delayed = delayed(call, pure=False)(*nodes, dask_key_name=key)
             return made
 
         return node
@@ -270,6 +271,40 @@ def nothing_kept(client: Any) -> Iterator[None]:
 def _let_go() -> None:
     let_go()
     forget()
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Place of a result among those that a call is given."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A function with its arguments, to be called when the results are there whose places stand among these."""
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    options: Mapping[str, Any]
+
+    def __call__(self, *results: Any) -> Any:
+        """Return what the function does."""
+
+        def filled(argument: Any) -> Any:
+            if isinstance(argument, _Place):
+                return results[argument.number]
+            return [filled(each) for each in argument] if type(argument) is list else argument
+
+        return self.function(*map(filled, self.arguments), **self.options)
+
+
+def _without_nodes(argument: Any, nodes: list[Delayed]) -> Any:
+    """Take nodes out of an argument, one or a list of some, and leave their places."""
+    if isinstance(argument, Delayed):
+        nodes.append(argument)
+        return _Place(len(nodes) - 1)
+    return [_without_nodes(each, nodes) for each in argument] if type(argument) is list else argument
 
 
 def single_blas_thread(function: Callable[P, R]) -> Callable[P, R]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +55,7 @@ def permuted_tau_a(ranks: NDArray[np.floating], tied: TiedDistances, permutation
         scores = compiled.across_blocks(cells, n_blocks, tied.codes, permutations.narrow, n_levels)
     else:
         in_order = compiled.ascending(blocks, n_blocks, permutations.n_classes)
-        scores = compiled.one_by_one(*in_order, tied.codes, permutations.narrow, n_levels)
+        scores = _one_by_one(compiled, in_order, tied, permutations)
     return np.asarray(scores / (size * (size - 1) / 2))
 
 
@@ -83,9 +84,17 @@ def tau_a(vectors: Sequence[NDArray[np.floating]], taxonomies: Sequence[TiedDist
     # Mean ranks are halves, of which twice is a whole number.
     n_classes = len(taxonomies[0].codes)
     in_order = compiled.ascending((2 * ranks).astype(np.int32), 2 * size + 1, n_classes)
-    whole = ClassPermutations(np.arange(n_classes)[None]).narrow
-    scores = [compiled.one_by_one(*in_order, tied.codes, whole, len(tied.values))[0] for tied in taxonomies]
+    whole = ClassPermutations(np.arange(n_classes)[None])
+    scores = [_one_by_one(compiled, in_order, tied, whole)[0] for tied in taxonomies]
     return np.asarray(scores) / (size * (size - 1) / 2)
+
+
+def _one_by_one(compiled: Any, in_order: Sequence[Ints], tied: TiedDistances, permutations: ClassPermutations) -> Ints:
+    """Concordant minus discordant pairs of the pairs of classes in ascending order with permuted tied distances."""
+    n_levels = len(tied.values)
+    is_few = n_levels <= compiled.FEW_CODES and len(in_order[0]) <= compiled.FEW_ENTRIES
+    count = compiled.one_by_one_of_few if is_few else compiled.one_by_one
+    return np.asarray(count(*in_order, tied.codes, permutations.narrow, n_levels))
 
 
 def blocked_tau_a(ranks: NDArray[np.floating], others: Sequence[NDArray[np.integer]]) -> Floats:

@@ -6,9 +6,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from dask.system import CPU_COUNT
 from threadpoolctl import ThreadpoolController
@@ -16,6 +16,8 @@ from threadpoolctl import ThreadpoolController
 S = TypeVar("S")
 T = TypeVar("T")
 _inside = threading.local()
+_lock = threading.Lock()
+_limits: list[Any] = []  # the same limit once for each who is within `one_blas_thread`
 
 
 def over_threads(work: Callable[[S], T], parts: Sequence[S], *, worth: bool = True) -> list[T]:
@@ -59,9 +61,18 @@ def alone() -> Iterator[None]:
         _inside.part = before
 
 
-def one_blas_thread() -> AbstractContextManager[object]:
-    """Let BLAS work on one thread for as long as this is entered."""
-    return _libraries(len(sys.modules)).limit(limits=1)  # type: ignore[no-any-return]
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Let BLAS work on one thread for as long as anyone is within: tasks of one process come and go side by side."""
+    with _lock:
+        _limits.append(_limits[0] if _limits else _libraries(len(sys.modules)).limit(limits=1))
+    try:
+        yield
+    finally:
+        with _lock:
+            limit = _limits.pop()
+            if not _limits:
+                limit.restore_original_limits()
 
 
 @lru_cache(maxsize=1)

@@ -24,9 +24,10 @@ SINGLE = 256  # classes from which on nulls are computed in float32
 BAND = 64_000  # pairs of a band of rows
 BANDS = 8  # at least: below the diagonal, a band is looked up in vain
 TOGETHER = 128  # permutations gathered at a time
-# Classes beyond which a row of values is too long for a core's cache: then rows are taken, and columns of these.
-WIDE = 6000
 PIECE = 1024  # pairs multiplied at a time, their values still in a core's cache from being looked up
+# Classes beyond which the rows of so many permutations are too much for a core's cache: then fewer are gathered at a
+# time, and more pairs, so that a row is read from memory only once or twice.
+WIDE, WIDE_TOGETHER, WIDE_PIECE = 6000, 8, 8192
 ROWS = 6  # vectors multiplied at a time: OpenBLAS takes products of up to 10^6 without copying the sides first
 PARTS = 16  # into which the rows are dealt for the threads; sums do not depend on how many threads there are
 
@@ -180,8 +181,9 @@ def _add_nulls(
     together: Sequence[slice],
 ) -> None:
     """Add what the same rows of the permuted squares contribute, by products of a few vectors at a time."""
-    for first in range(0, len(permutations), TOGETHER):
-        chosen = slice(first, first + TOGETHER)
+    number = WIDE_TOGETHER if permutations.n_classes > WIDE else TOGETHER
+    for first in range(0, len(permutations), number):
+        chosen = slice(first, first + number)
         for square, correlated in zip(squares, sums, strict=True):
             for piece, permuted in _permuted(square, permutations, rows, chosen):
                 for kind, values in enumerate(permuted):
@@ -204,20 +206,20 @@ def _permuted(
     orders = permutations.narrow[chosen]
     length = (rows.stop - rows.start) * (permutations.n_classes - rows.start)
     compiled = loops("featlab.metrics.rsa.loops", len(orders) * length)
-    is_wide = square.tables is None and permutations.n_classes > WIDE
-    if compiled is None or is_wide:
+    size = WIDE_PIECE if permutations.n_classes > WIDE else PIECE
+    if compiled is None:
         codes = permutations.band(square.codes, rows, chosen).reshape(len(orders), -1)
-        for begin in range(0, length, PIECE):
-            piece = slice(begin, begin + PIECE)
+        for begin in range(0, length, size):
+            piece = slice(begin, begin + size)
             yield piece, square.look_up(codes[:, piece])
         return
     values = square.codes if square.tables is None else square.tables
-    found = np.empty((square.kinds, len(orders), PIECE), values.dtype)
-    for begin in range(0, length, PIECE):
-        if length - begin < PIECE:
+    found = np.empty((square.kinds, len(orders), size), values.dtype)
+    for begin in range(0, length, size):
+        if length - begin < size:
             found = np.empty((square.kinds, len(orders), length - begin), values.dtype)
         if square.tables is None:
             compiled.gather(square.codes, orders, rows.start, begin, found)
         else:
             compiled.look_up(square.codes, square.tables, orders, rows.start, begin, found)
-        yield slice(begin, begin + PIECE), list(found)
+        yield slice(begin, begin + size), list(found)

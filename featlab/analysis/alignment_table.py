@@ -78,11 +78,11 @@ def _judged_together(members: Sequence[SnapshotSummary], reference: Reference) -
         scored = _correlate(compared, reference)
         scored += _kendall(distances, ranked, reference)
         del ranked, compared
-    # What is long is worked on with all threads, one after the other: each takes a square of its own.
+    # Long distances are worked on with all threads, one after the other: each takes a square of its own.
     short = all(len(vector.distances) <= SORTED_AT_ONCE for vector in distances)
-    worth = _worth(reference) and short
-    for of_vector in over_threads(partial(_alone, reference), [*distances, *cophenetic], worth=worth):
-        scored += of_vector
+    for beside in [[*distances, *cophenetic]] if short else [*([one] for one in distances), cophenetic]:
+        for of_vector in over_threads(partial(_alone, reference), beside, worth=_worth(reference)):
+            scored += of_vector
     return scored
 
 

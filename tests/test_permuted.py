@@ -125,3 +125,29 @@ def test_threads_change_no_digit(monkeypatch):
         monkeypatch.setattr("featlab.threads.CPU_COUNT", threads)
         found += correlations.correlations(sides, [correlations.Square(table.codes, table.units)], permutations)
     np.testing.assert_array_equal(found[0].nulls, found[1].nulls)
+
+
+def test_rounded_squares_have_the_nulls_of_exact_ones():
+    n_classes = 300
+    generator = np.random.default_rng(0)
+    points = generator.normal(size=(n_classes, 3))
+    orders = ClassPermutations.draw(n_classes, 9, 0)
+    for far in (0, 1e6):  # one class so far that it takes up the steps
+        points[0] += far
+        distances = pdist(points)
+        exact = CondensedVector(distances, n_classes, ranked=False)
+        ((mean, length),) = exact.moments
+        values = squareform((distances - mean) / length)
+        tree = scipy.cluster.hierarchy.linkage(distances, "average")
+        vectors = [CopheneticVector(tree), CondensedVector(pdist(generator.normal(size=(n_classes, 3))), n_classes)]
+        (expected,) = correlations.correlations(vectors, [correlations.Square(values)], orders)
+        (found,) = correlations.correlations(vectors, [correlations.Square.rounded(distances, n_classes)], orders)
+        np.testing.assert_allclose(found.values, expected.values, atol=1e-12)
+        np.testing.assert_allclose(found.nulls, expected.nulls, atol=2e-6)
+
+
+def test_rounded_squares_of_equal_distances_tell_nothing():
+    square = correlations.Square.rounded(np.ones(10), 5)
+    vector = CondensedVector(np.arange(10.0), 5)
+    (found,) = correlations.correlations([vector], [square], ClassPermutations.draw(5, 3, 0))
+    assert np.isnan(found.values).all() and np.isnan(found.nulls).all()

@@ -17,7 +17,7 @@ from featlab.analysis.snapshots import Row, SnapshotSummary
 from featlab.metrics import permutations
 from featlab.metrics.permutations import CLADE_MEMBERS, OWN_COUNTS, OWN_LOOKUPS, SHARED_PAIRS
 from featlab.metrics.rsa import neighbors, tied_distances
-from featlab.metrics.rsa.correlations import Square, correlations
+from featlab.metrics.rsa.correlations import WIDE, Square, correlations
 from featlab.metrics.rsa.kendall import BLOCKS, permuted_tau_a, tau_a
 from featlab.metrics.rsa.ranks import SORTED_AT_ONCE, moments
 from featlab.metrics.rsa.vectors import CondensedVector, CopheneticVector, DistanceVector
@@ -388,13 +388,18 @@ def _cophenetic_self(vector: _Vector, reference: Reference) -> list[Scored]:
     cophenetic = [replace(vector, linkage=method) for metric, method in vector.member.trees if metric == vector.metric]
     if not cophenetic:
         return []
-    square = squareform(vector.distances, checks=False)
-    mean, length = moments(vector.distances)
-    square -= np.float64(mean)
-    square /= length
+    n_classes = len(vector.member.classes)
+    if n_classes > WIDE:
+        square = Square.rounded(vector.distances, n_classes)
+    else:
+        values = squareform(vector.distances, checks=False)
+        mean, length = moments(vector.distances)
+        values -= np.float64(mean)
+        values /= length
+        square = Square(values)
     drawn = [CopheneticVector(tree) for with_linkage in cophenetic for tree in with_linkage.drawn]
     inverse = reference.permutations.affordable(len(vector.distances)).inverse
-    (correlated,) = correlations(drawn, [Square(square)], inverse)
+    (correlated,) = correlations(drawn, [square], inverse)
     draws = [len(with_linkage.drawn) for with_linkage in cophenetic]
     (values,), (nulls,) = _over_draws(correlated.values, draws), _over_draws(correlated.nulls, draws)
     return [

@@ -8,7 +8,7 @@ permuted square is gathered once, as codes of one byte where it takes few values
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from featlab.compiled import loops
 from featlab.metrics.permutations import ClassPermutations
-from featlab.metrics.rsa.vectors import DistanceVector
+from featlab.metrics.rsa.vectors import CondensedVector, DistanceVector
 from featlab.threads import over_threads
 from featlab.typing import Floats
 
@@ -27,7 +27,8 @@ TOGETHER = 128  # permutations gathered at a time
 PIECE = 1024  # pairs multiplied at a time, their values still in a core's cache from being looked up
 # Classes beyond which the rows of so many permutations are too much for a core's cache: then fewer are gathered at a
 # time, and more pairs, so that a row is read from memory only once or twice.
-WIDE, WIDE_TOGETHER, WIDE_PIECE = 6000, 8, 8192
+WIDE, WIDE_TOGETHER, WIDE_PIECE = 6000, 4, 16_384
+STEPS, MIRRORED = 32_767, 512  # to which distances are rounded up and down; rows of a square mirrored at a time
 ROWS = 6  # vectors multiplied at a time: OpenBLAS takes products of up to 10^6 without copying the sides first
 PARTS = 16  # into which the rows are dealt for the threads; sums do not depend on how many threads there are
 
@@ -43,10 +44,46 @@ class Square:
     tables
         Value of each code, of mean 0 and length 1 over the pairs, shape (kinds, n_codes): values, then ranks. None
         where the square itself holds such values.
+    unit
+        What the values of the square are multiples of.
+    exact
+        The values themselves, where the square has them rounded.
     """
 
     codes: NDArray[Any]
     tables: Floats | None = None
+    unit: float = 1.0
+    exact: CondensedVector | None = None
+
+    @classmethod
+    def rounded(cls, distances: NDArray[np.floating], n_classes: int) -> Square:
+        """Square of long condensed distances, rounded to 65,535 steps: two bytes a pair, for nulls.
+
+        Rounding errs at random in each of N pairs, by a third of a step: by less than 10^-7 in a correlation, even
+        where a class lies so far from all others, sqrt(n_classes / 2) standard deviations, that it takes up the steps.
+
+        Examples
+        --------
+        >>> Square.rounded(np.array([1.0, 2.0, 4.0]), 3).codes
+        array([[     0, -26214,  -6553],
+               [-26214,      0,  32767],
+               [ -6553,  32767,      0]], dtype=int16)
+        """
+        exact = CondensedVector(distances, n_classes, ranked=False)
+        ((mean, length),) = exact.moments
+        codes = np.zeros((n_classes, n_classes), np.int16)
+        step = max(float(distances.max(initial=mean)) - mean, mean - float(distances.min(initial=mean))) / STEPS
+        if not np.isfinite(length):  # all distances are the same
+            return cls(codes, unit=length, exact=exact)
+        end = 0
+        for row in range(n_classes - 1):
+            begin, end = end, end + n_classes - row - 1
+            codes[row, row + 1 :] = np.rint((distances[begin:end] - np.float64(mean)) / step)
+        for start in range(0, n_classes, MIRRORED):
+            rows = slice(start, start + MIRRORED)
+            codes[rows, rows] += codes[rows, rows].T
+            codes[rows.stop :, rows] = codes[rows, rows.stop :].T
+        return cls(codes, unit=step / length, exact=exact)
 
     @property
     def kinds(self) -> int:
@@ -55,14 +92,20 @@ class Square:
 
     def astype(self, dtype: DTypeLike) -> Square:
         """The same with values of another type."""
-        if self.tables is None:
-            return Square(self.codes.astype(dtype, copy=False))
-        return Square(self.codes, self.tables.astype(dtype, copy=False))
+        if self.tables is not None:
+            return replace(self, tables=self.tables.astype(dtype, copy=False))
+        return self if self.exact else replace(self, codes=self.codes.astype(dtype, copy=False))
 
-    def look_up(self, codes: NDArray[Any]) -> list[NDArray[np.floating]]:
-        """Values of the codes, kind by kind."""
+    def rows(self, rows: slice) -> list[NDArray[np.floating]]:
+        """Values of some rows, from the first one's column on, kind by kind, each flat."""
+        if self.exact:
+            return list(self.exact.band(rows.start, rows.stop, 1).reshape(1, -1))
+        return self.look_up(self.codes[rows, rows.start :].ravel(), self.codes.dtype)
+
+    def look_up(self, codes: NDArray[Any], dtype: DTypeLike) -> list[NDArray[np.floating]]:
+        """Values of the codes, kind by kind; those of a square that holds them itself in some type."""
         if self.tables is None:
-            return [np.ascontiguousarray(codes)]
+            return [np.ascontiguousarray(codes, dtype)]
         return [np.take(table, codes, mode="clip") for table in self.tables]
 
 
@@ -154,7 +197,8 @@ def correlations(
         return sums
 
     summed = over_threads(part, range(PARTS), worth=n_classes >= SINGLE)
-    return [sum(of_square[1:], start=of_square[0]) for of_square in zip(*summed, strict=True)]
+    everything = [sum(of_square[1:], start=of_square[0]) for of_square in zip(*summed, strict=True)]
+    return [replace(one, nulls=one.nulls * square.unit) for one, square in zip(everything, squares, strict=True)]
 
 
 def _add_values(sums: Sequence[Correlated], bands: Floats, squares: Sequence[Square], rows: slice) -> None:
@@ -167,7 +211,7 @@ def _add_values(sums: Sequence[Correlated], bands: Floats, squares: Sequence[Squ
                  0  0 23               21 22 23
     """
     for square, correlated in zip(squares, sums, strict=True):
-        for kind, values in enumerate(square.look_up(square.codes[rows, rows.start :].ravel())):
+        for kind, values in enumerate(square.rows(rows)):
             for vector, band in enumerate(bands[kind]):
                 correlated.values[kind, vector] += (band * values).sum()
 
@@ -185,16 +229,16 @@ def _add_nulls(
     for first in range(0, len(permutations), number):
         chosen = slice(first, first + number)
         for square, correlated in zip(squares, sums, strict=True):
-            for piece, permuted in _permuted(square, permutations, rows, chosen):
+            for piece, permuted in _permuted(square, permutations, rows, chosen, bands.dtype):
                 for kind, values in enumerate(permuted):
                     for few in together:
                         correlated.nulls[kind, few, chosen] += bands[kind, few, piece] @ values.T
 
 
 def _permuted(
-    square: Square, permutations: ClassPermutations, rows: slice, chosen: slice
+    square: Square, permutations: ClassPermutations, rows: slice, chosen: slice, dtype: DTypeLike
 ) -> Iterator[tuple[slice, Sequence[NDArray[np.floating]]]]:
-    """Permute a few rows of a square and look its codes up, a piece of them at a time.
+    """Permute a few rows of a square and look its codes up in some type, a piece of them at a time.
 
     Yields
     ------
@@ -211,13 +255,12 @@ def _permuted(
         codes = permutations.band(square.codes, rows, chosen).reshape(len(orders), -1)
         for begin in range(0, length, size):
             piece = slice(begin, begin + size)
-            yield piece, square.look_up(codes[:, piece])
+            yield piece, square.look_up(codes[:, piece], dtype)
         return
-    values = square.codes if square.tables is None else square.tables
-    found = np.empty((square.kinds, len(orders), size), values.dtype)
+    found = np.empty((square.kinds, len(orders), size), dtype)
     for begin in range(0, length, size):
         if length - begin < size:
-            found = np.empty((square.kinds, len(orders), length - begin), values.dtype)
+            found = np.empty((square.kinds, len(orders), length - begin), dtype)
         if square.tables is None:
             compiled.gather(square.codes, orders, rows.start, begin, found)
         else:

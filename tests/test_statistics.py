@@ -98,7 +98,7 @@ CASES = [
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("grouped", [False, True])
-@pytest.mark.parametrize("device", [None, "cpu"])
+@pytest.mark.parametrize("device", [None, "cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
 def test_every_column_equals_the_formula(name, grouped, device):
     features, labels, n_classes, classifier = case(name)
     groups = np.arange(n_classes) // 3 if grouped else np.arange(n_classes)
@@ -154,7 +154,7 @@ def test_regrouping_equals_recomputing_with_the_grouped_labels(data, draw):
     np.testing.assert_allclose(means @ means.T, others @ others.T, rtol=1e-4, atol=noise)
 
 
-@pytest.mark.parametrize("device", [None, "cpu"])
+@pytest.mark.parametrize("device", [None, "cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
 def test_means_from_another_split(device):
     generator = np.random.default_rng(3)
     means = generator.normal(size=(5, 12))

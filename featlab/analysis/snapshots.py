@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from featlab.analysis.nested_measure import Nested, NestedMeasure
@@ -247,21 +245,25 @@ class TreeMeasure:
 def measure_trees(
     distances: Floats, metric: str, linkages: Sequence[linkage.Method], rounding: Rounding, keys: Keys
 ) -> Trees:
-    """Make ties of distances exact, and build trees; several by each method where there are ties."""
+    """Make ties of distances exact, and build trees; several by each method where there are ties.
+
+    Distances beyond `LONG` are overwritten.
+    """
     if not len(distances) or not np.isfinite(distances).all():
         return Trees(metric, distances.astype(np.float32) if len(distances) > LONG else distances, {})
     ties = exact_ties(distances, rounding)
-    distances = ties.distances
+    is_long = len(distances) > LONG
+    kept: NDArray[np.floating] = ties.distances.astype(np.float32) if is_long else ties.distances
     draws: dict[linkage.Method, tuple[Floats, ...]] = {}
     if ties.tolerance is not None:
-        n_draws = number_of_draws(len(keys)) if len(distances) <= LONG else 1
+        n_draws = 1 if is_long else number_of_draws(len(keys))
         draws = {method: drawn_trees(ties, metric, method, keys, n_draws) for method in linkages}
         trees = {method: drawn[0] for method, drawn in draws.items()}
+    elif is_long:
+        trees = linkage.linkage_trees(ties.distances, metric, linkages)
     else:
-        trees = {method: linkage.linkage_tree(distances, metric, method) for method in linkages}
-    if len(distances) > LONG:
-        distances = distances.astype(np.float32)
-    return Trees(metric, distances, trees, draws, ties.tolerance is not None)
+        trees = {method: linkage.linkage_tree(ties.distances, metric, method) for method in linkages}
+    return Trees(metric, kept, trees, draws, ties.tolerance is not None)
 
 
 @dataclass(frozen=True)
@@ -401,33 +403,6 @@ def control_row(name: str, value: float, drawn: Floats) -> Row:
     """Columns of a measure's random controls."""
     (columns,) = _control_columns(np.array([value]), drawn[None])
     return dict(zip((*control_columns(name), *control_place_columns(name)), columns, strict=True))
-
-
-def distance_frames(summaries: Iterable[SnapshotSummary], names: Sequence[str]) -> list[pd.DataFrame]:
-    """Rows of the distances table for each snapshot; those of the same classes share the columns that name them."""
-    frames = []
-    with_distances = (summary for summary in summaries if summary.distances)
-    for _, alike in groupby(with_distances, key=lambda summary: (summary.classes.tolist(), list(summary.distances))):
-        pairs: dict[str, Any] = {}
-        for summary in alike:
-            pairs = pairs or _pair_columns(summary, names)
-            request = summary.request
-            columns = {"epoch": request.epoch, "split": request.split, "layer": request.layer, **pairs}
-            frames.append(pd.DataFrame({**columns, "distance": np.concatenate(list(summary.distances.values()))}))
-    return frames
-
-
-def _pair_columns(summary: SnapshotSummary, names: Sequence[str]) -> dict[str, Any]:
-    first, second = np.triu_indices(len(summary.classes), 1)
-    # pandas takes from its own arrays of strings in a tenth of the time that it needs to find out what objects are
-    labels = pd.Series([names[number] for number in summary.classes]).array
-    metrics = pd.Series(list(summary.distances)).array
-    pairs = len(first)
-    return {
-        "metric": metrics.take(np.repeat(np.arange(len(metrics)), pairs)),
-        "class_a": labels.take(np.tile(first, len(metrics))),
-        "class_b": labels.take(np.tile(second, len(metrics))),
-    }
 
 
 def linkage_rows(summary: SnapshotSummary, names: Sequence[str]) -> list[Row]:

@@ -87,7 +87,7 @@ class ClassPermutations:
         """Number of classes."""
         return int(self.orders.shape[1])
 
-    @property
+    @cached_property
     def inverse(self) -> ClassPermutations:
         """The inverse of each order: to permute the one side by it does what to permute the other by the order does."""
         return ClassPermutations(np.argsort(self.orders, axis=1))

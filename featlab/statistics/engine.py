@@ -20,6 +20,7 @@ from featlab.statistics.cache import StatisticsCache
 from featlab.statistics.moments import BLOCK_BYTES
 from featlab.statistics.shared import forget
 from featlab.statistics.slabs import Keeping, let_go
+from featlab.threads import one_blas_thread
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -28,7 +29,7 @@ COUNTED = re.compile(r"counted-(\d+)-")  # the progress bar follows the tasks wh
 KEPT_BYTES = 256 * MIB  # between the passes, where no limit is given
 IN_FLIGHT_BYTES = 1024 * MIB  # of snapshots in one graph, where no limit is given
 START_SECONDS = 120  # for the first worker of a cluster
-PROCESS_BYTES = 256 * MIB  # of a process that has read nothing: the interpreter and the libraries
+PROCESS_BYTES = 320 * MIB  # of a process that has read nothing: the interpreter, the libraries, compiled loops
 
 
 @dataclass(frozen=True)
@@ -210,14 +211,13 @@ class Engine:
         from dask.base import compute
         from dask.callbacks import Callback
         from dask.threaded import get  # named as a string, it would be looked up through dask.distributed
-        from threadpoolctl import threadpool_limits
 
         def finished(key: Any, *_: Any) -> None:
             if steps := _steps(key):
                 advance(steps)
 
         # Dask threads are the parallelism; BLAS threads on top of them would only contend.
-        with threadpool_limits(1), Callback(posttask=finished):
+        with one_blas_thread(), Callback(posttask=finished):
             return list(compute(*tasks, scheduler=get, num_workers=workers or CPU_COUNT, optimize_graph=False))
 
     def _compute_distributed(
@@ -312,9 +312,7 @@ def single_blas_thread(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def limited(*arguments: P.args, **options: P.kwargs) -> R:
-        from threadpoolctl import threadpool_limits
-
-        with threadpool_limits(1):
+        with one_blas_thread():
             return function(*map(aligned, arguments), **options)  # type: ignore[arg-type]
 
     return limited

@@ -45,7 +45,7 @@ def permuted_tau_a(ranks: NDArray[np.floating], tied: TiedDistances, permutation
     array([ 0.667, -0.667])
     """
     size, n_levels = len(ranks), len(tied.values)
-    if size < 2 or not np.isfinite(ranks[0]):
+    if size < 2 or not np.isfinite(ranks[0]) or not len(permutations):
         return np.full(len(permutations), NAN)
     compiled = loops(LOOPS, size * len(permutations))
     if compiled is None:

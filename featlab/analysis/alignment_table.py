@@ -133,9 +133,10 @@ class Corrections:
 
     def rows(self) -> list[Row]:
         """Rows of the alignment table with `p_corrected`: each family against its best score per permutation."""
-        for row, family in self._rows:
-            row["p_corrected"] = NAN if family is None else family.p(sign_of(row["score"]) * row["value"])
-        return [row for row, _ in self._rows]
+        return [
+            {**row, "p_corrected": NAN if family is None else family.p(sign_of(row["score"]) * row["value"])}
+            for row, family in self._rows
+        ]
 
 
 def corrected(scored: Iterable[Scored]) -> list[Row]:

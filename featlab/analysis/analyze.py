@@ -57,11 +57,13 @@ from featlab.analysis.snapshots import (
     Row,
     SnapshotSummary,
     join_measures,
-    linkage_rows,
+    linkage_columns,
+    linkage_frame,
     snapshot_measures,
     warn_gaps,
     warn_ties,
 )
+from featlab.analysis.stacked import Columns
 from featlab.errors import OptionError
 from featlab.hierarchy.load import load_taxonomy
 from featlab.measures.joint_pass import Counting
@@ -285,12 +287,13 @@ class _Tables:
     ) -> None:
         self.engine = engine
         self.run, self.plan, self.decisions, self.depth, self.asked = run, plan, decisions, depth, asked
-        self.rows: dict[str, list[Row]] = {name: [] for name in ("geometry", "collapse", "linkage", "evolution")}
+        self.rows: dict[str, list[Row]] = {name: [] for name in ("geometry", "collapse", "evolution")}
         self.series: list[list[Series]] = []  # of each layer
         self.alignment, self.confusion = Corrections(), Corrections()
         self.changes: list[Change] = []
         self.shifts: dict[Comparison, tuple[int, float]] = {}
         self.with_distances: list[SnapshotSummary] = []
+        self.trees: list[Columns] = []
         self.laws = DepthTable(plan, depth)
         self.angles = OrthogonalityTable(plan, run.classes)
         self.of_nodes: list[DifferentiationTables | OrthogonalityTable | NestedTables] = [
@@ -377,7 +380,7 @@ class _Tables:
         for summary in summaries:
             self.rows["geometry"] += summary.geometry.values()
             self.rows["collapse"] += summary.collapse.values()
-            self.rows["linkage"] += linkage_rows(summary, self.run.classes)
+            self.trees += linkage_columns(summary)
         self.with_distances += (summary for summary in summaries if summary.distances)
         self.rows["evolution"] += evolution([summary.request for summary in summaries], judged.compared)
         for tables in self.of_nodes:
@@ -414,6 +417,7 @@ class _Tables:
             "confusion": confused.confusion,
             "confusion_alignment": pd.DataFrame(confusion_alignment),
             "distances": distance_table(self.with_distances, self.run.classes),
+            "linkage": linkage_frame(self.trees, self.run.classes),
             "alignment": aligned,
             "depth_law": self.laws.frame(aligned),
             "alignment_change": pd.DataFrame(change),

@@ -52,14 +52,23 @@ class Slimming:
         if self.parents is not None:
             variances = node_variances(summary, self.trees.n_classes, self.parents)
             angles = node_angles(summary, self.trees, self.parents) if request in self.angles else None
-        return replace(
+        told = replace(
             summary,
-            means=summary.means if request in self.means else summary.means[:0],
-            distances=summary.distances if request in self.distances else {},
             draws={},
             states={metric: distance_state(values) for metric, values in summary.distances.items()},
             variances=variances,
             angles=angles,
+        )
+        return self.less(told)
+
+    def less(self, summary: SnapshotSummary) -> SnapshotSummary:
+        """Take what is long from a summary of which all is told that needs it."""
+        means, distances, angles = self.kept(summary.request)
+        return replace(
+            summary,
+            means=summary.means if means else summary.means[:0],
+            distances=summary.distances if distances else {},
+            angles=summary.angles if angles else None,
         )
 
     def kept(self, request: Request) -> list[bool]:

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from featlab.analysis.nested_measure import Nested, NestedMeasure
+from featlab.analysis.stacked import Columns, stacked
 from featlab.errors import FeatlabWarning
 from featlab.hierarchy.labelspace import LabelSpace
 from featlab.messages import elided
@@ -405,31 +407,41 @@ def control_row(name: str, value: float, drawn: Floats) -> Row:
     return dict(zip((*control_columns(name), *control_place_columns(name)), columns, strict=True))
 
 
-def linkage_rows(summary: SnapshotSummary, names: Sequence[str]) -> list[Row]:
-    """Rows of the linkage table: leaves are numbered by position among the classes with rows, as SciPy does.
+def linkage_columns(summary: SnapshotSummary) -> list[Columns]:
+    """Columns of the linkage table for one snapshot, tree by tree; in place of their names, leaves have their class.
 
-    Only leaves have a name: what an earlier step merged has none.
+    Leaves are numbered by position among the classes with rows, as SciPy does. What an earlier step merged is no class,
+    which is told by -1.
     """
     request = summary.request
-    name_of = dict(enumerate(names[number] for number in summary.classes))
-    return [
-        {
-            "epoch": request.epoch,
-            "split": request.split,
-            "layer": request.layer,
-            "metric": metric,
-            "linkage": method,
-            "step": step,
-            "left": int(left),
-            "right": int(right),
-            "height": height,
-            "size": int(size),
-            "left_name": name_of.get(int(left)),
-            "right_name": name_of.get(int(right)),
-        }
-        for (metric, method), tree in summary.trees.items()
-        for step, (left, right, height, size) in enumerate(tree)
-    ]
+    class_of = np.append(summary.classes, np.full(len(summary.classes), -1))
+    pieces: list[Columns] = []
+    for (metric, method), tree in summary.trees.items():
+        left, right, _, size = tree.T.astype(np.int64)
+        pieces.append(
+            {
+                "epoch": request.epoch,
+                "split": request.split,
+                "layer": request.layer,
+                "metric": metric,
+                "linkage": method,
+                "step": np.arange(len(tree)),
+                "left": left,
+                "right": right,
+                "height": tree[:, 2],
+                "size": size,
+                "left_name": class_of[left],
+                "right_name": class_of[right],
+            }
+        )
+    return pieces
+
+
+def linkage_frame(pieces: Sequence[Columns], names: Sequence[str]) -> pd.DataFrame:
+    """The linkage table; only leaves have a name."""
+    frame, labels = stacked(pieces), pd.Series(names).array
+    named = [name for name in ("left_name", "right_name") if name in frame]
+    return frame.assign(**{name: labels.take(frame[name].to_numpy(), allow_fill=True) for name in named})
 
 
 def warn_gaps(summaries: Sequence[SnapshotSummary], names: Sequence[str]) -> None:

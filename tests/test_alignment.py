@@ -131,6 +131,25 @@ def test_judge_counts_the_observed_order():
     assert np.isnan(permutations.judge(0.3, np.zeros(0)).p)
 
 
+def test_scores_are_judged_together_as_alone():
+    nulls = np.random.default_rng(0).normal(size=(4, 19))
+    nulls[1, 3] = np.nan
+    nulls[2] = 0.5
+    values, same = np.array([0.3, 0.2, 0.5, np.nan]), np.array([1e-12, 0.1, 0.1, 0.1])
+    together = permutations.judge(values, nulls, same)
+    for number, of_one in enumerate(zip(values, nulls, same, strict=True)):
+        alone = permutations.judge(*of_one)
+        np.testing.assert_array_equal([each[number] for each in vars(together).values()], list(vars(alone).values()))
+
+
+def test_distances_that_are_alike_but_for_a_factor():
+    codes = squareform(np.random.default_rng(1).integers(1, 4, 28))
+    path, height, other = (tied_distances.TiedDistances.of(each) for each in (2 * codes, codes, codes**2))
+    assert path.alike(height)
+    assert not path.alike(other)  # in the same order, at other distances
+    assert not path.alike(tied_distances.TiedDistances.of(codes[::-1, ::-1]))
+
+
 def corrected_p(values, nulls):
     family = permutations.Family()
     known = [family.add(value, null) for value, null in zip(values, nulls, strict=True)]

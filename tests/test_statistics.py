@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from reference import snapshot_columns
 from strategies import cuts, labelled_features
 
-from featlab.analysis.snapshots import measured_columns
+from featlab.analysis import snapshots
+from featlab.analysis.snapshots import FamilyMeasure, measured_columns
 from featlab.errors import DataError
+from featlab.hierarchy.labelspace import LabelSpace
 from featlab.statistics import coordinates, moments
 from featlab.statistics.frame import frame
 from featlab.statistics.regroup import class_statistics, present_groups, regroup
@@ -123,6 +125,27 @@ def test_columns_follow_the_spectrum_of_the_means():
     assert found["a steep spectrum"] == (20, 20)
     assert found["more classes than dimensions"] is None
     assert found["nearly as many classes as dimensions"] is None
+
+
+def test_label_spaces_are_measured_together_as_alone(monkeypatch):
+    """A space and its controls, one of which has a group less where a class is absent."""
+    features, labels, n_classes, classifier = case("absent class")
+    own = np.arange(n_classes) // 3
+    drawn = [own, np.roll(own, 1), np.roll(own, 4), own[::-1]]  # the third leaves the absent class alone
+    assert np.flatnonzero(drawn[2] == drawn[2][3]).tolist() == [3]
+    spaces = tuple(LabelSpace.from_groups("space", space.astype(str)) for space in drawn)
+    statistics = measure(features, labels, n_classes, [space.labels for space in spaces], classifier=classifier)
+    found = FamilyMeasure(spaces)(statistics)
+    monkeypatch.setattr(snapshots, "TOGETHER", 1)
+    alone = FamilyMeasure(spaces)(statistics)
+    assert [each.n_groups for each in found.nc1] == [4, 4, 3, 4]
+    for one, other in ((found.geometry, alone.geometry), (found.collapse, alone.collapse)):
+        assert one.pop("space") == other.pop("space") == "space"
+        assert one == pytest.approx(other, rel=1e-12, abs=1e-14, nan_ok=True)
+    for name, values in found.controls.items():
+        np.testing.assert_allclose(values, alone.controls[name], rtol=1e-12, atol=1e-14)
+    for one, other in zip(found.nc1, alone.nc1, strict=True):
+        np.testing.assert_allclose(one.along, other.along, rtol=1e-9)
 
 
 @given(labelled_features(), st.data())

@@ -12,6 +12,7 @@ from test_trees import random_taxonomy
 
 from featlab import compiled
 from featlab.metrics.permutations import ClassPermutations
+from featlab.metrics.rsa import ranks
 from featlab.metrics.rsa.correlations import SINGLE, correlations
 from featlab.metrics.rsa.kendall import permuted_tau_a, tau_a
 from featlab.metrics.rsa.ranks import average_ranks
@@ -20,7 +21,7 @@ from featlab.metrics.rsa.tied_distances import TiedDistances
 from featlab.metrics.rsa.vectors import CondensedVector, CopheneticVector
 from featlab.metrics.trees import partitions, scores
 from featlab.metrics.trees.dendrogram import cut_labels, dendrogram
-from featlab.metrics.trees.linkage import levelled
+from featlab.metrics.trees.linkage import LINKAGES, levelled, linkage_tree, linkage_trees
 
 pytest.importorskip("numba")
 ORDERS = ClassPermutations.draw(24, 6, 0)
@@ -107,6 +108,50 @@ def test_correlations_are_those_of_numpy(both_ways, n_classes):
     for one, other in zip(*both_ways(correlations, vectors, squares, permutations), strict=True):
         np.testing.assert_array_equal(one.values, other.values)
         np.testing.assert_array_equal(one.nulls, other.nulls)
+
+
+@pytest.mark.parametrize("n_classes", [23, SINGLE])
+def test_wide_rows_are_gathered_a_few_permutations_at_a_time(both_ways, monkeypatch, n_classes):
+    generator = np.random.default_rng(n_classes)
+    distances = pdist(generator.normal(size=(n_classes, 3)))
+    tied = TiedDistances.of(squareform(generator.integers(1, 9, len(distances))))
+    squares = [Square(tied.codes, tied.units), Square(squareform(distances) / 100)]
+    arguments = [CondensedVector(distances, n_classes)], squares, ClassPermutations.draw(n_classes, 7, 0)
+    expected = correlations(*arguments)
+    for name, value in {"WIDE": 5, "WIDE_TOGETHER": 3, "WIDE_PIECE": 50}.items():
+        monkeypatch.setattr(f"featlab.metrics.rsa.correlations.{name}", value)
+    for one, other, narrow in zip(*both_ways(correlations, *arguments), expected, strict=True):
+        np.testing.assert_array_equal(one.values, narrow.values)
+        np.testing.assert_array_equal(one.nulls, other.nulls)
+        np.testing.assert_allclose(one.nulls, narrow.nulls, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("n_classes", [2, 3, 60])
+def test_trees_are_those_of_scipy(monkeypatch, n_classes, metric):
+    generator = np.random.default_rng(n_classes)
+    n_pairs = n_classes * (n_classes - 1) // 2
+    for distances in (generator.uniform(0.1, 2, n_pairs), generator.integers(1, 5, n_pairs) / 2):
+        expected = {method: linkage_tree(distances, metric, method) for method in LINKAGES}
+        with monkeypatch.context() as patch:
+            patch.setattr(compiled, "WORTH", 0)
+            patch.setattr("featlab.metrics.trees.linkage.CHAINED", 0)
+            found = {method: linkage_tree(distances, metric, method) for method in LINKAGES}
+            overwritten = linkage_trees(distances.copy(), metric, LINKAGES[:3])
+        for method in LINKAGES:
+            np.testing.assert_array_equal(found[method], expected[method])
+            np.testing.assert_array_equal(overwritten.get(method, found[method]), expected[method])
+
+
+@pytest.mark.parametrize("many", [0, 60, 10**6])
+def test_long_ranks_are_those_of_numpy(both_ways, monkeypatch, many):
+    monkeypatch.setattr(ranks, "SORTED_AT_ONCE", 100)
+    monkeypatch.setattr(ranks, "SPAN_BITS", 16)
+    monkeypatch.setattr(ranks, "COUNTED_FROM", many)
+    values = np.round(np.random.default_rng(0).normal(size=600), 1).astype(np.float32)
+    values[:4] = 0.0, -0.0, 1e30, -1e30
+    one, other = both_ways(average_ranks, values)
+    np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize(

@@ -162,3 +162,29 @@ def test_without_permutations_a_device_has_nothing_to_do():
     (found,) = correlations.correlations([CopheneticVector(tree)], [square], permutations.first(0), device="cpu")
     assert found.nulls.shape == (2, 1, 0)
     assert np.isfinite(found.values).all()
+
+
+def test_rounded_squares_have_the_nulls_of_exact_ones():
+    n_classes = 300
+    generator = np.random.default_rng(0)
+    points = generator.normal(size=(n_classes, 3))
+    orders = ClassPermutations.draw(n_classes, 9, 0)
+    for far in (0, 1e6):  # one class so far that it takes up the steps
+        points[0] += far
+        distances = pdist(points)
+        exact = CondensedVector(distances, n_classes, ranked=False)
+        ((mean, length),) = exact.moments
+        values = squareform((distances - mean) / length)
+        tree = scipy.cluster.hierarchy.linkage(distances, "average")
+        vectors = [CopheneticVector(tree), CondensedVector(pdist(generator.normal(size=(n_classes, 3))), n_classes)]
+        (expected,) = correlations.correlations(vectors, [Square(values)], orders)
+        (found,) = correlations.correlations(vectors, [Square.rounded(distances, n_classes)], orders)
+        np.testing.assert_allclose(found.values, expected.values, atol=1e-12)
+        np.testing.assert_allclose(found.nulls, expected.nulls, atol=2e-6)
+
+
+def test_rounded_squares_of_equal_distances_tell_nothing():
+    square = Square.rounded(np.ones(10), 5)
+    vector = CondensedVector(np.arange(10.0), 5)
+    (found,) = correlations.correlations([vector], [square], ClassPermutations.draw(5, 3, 0))
+    assert np.isnan(found.values).all() and np.isnan(found.nulls).all()

@@ -17,7 +17,7 @@ from featlab.analysis.snapshots import Row, SnapshotSummary
 from featlab.metrics import permutations
 from featlab.metrics.permutations import CLADE_MEMBERS, OWN_COUNTS, OWN_LOOKUPS, SHARED_PAIRS
 from featlab.metrics.rsa import neighbors, tied_distances
-from featlab.metrics.rsa.correlations import correlations
+from featlab.metrics.rsa.correlations import WIDE, correlations
 from featlab.metrics.rsa.kendall import BLOCKS, permuted_tau_a, tau_a
 from featlab.metrics.rsa.ranks import SORTED_AT_ONCE, moments
 from featlab.metrics.rsa.square import Square
@@ -101,13 +101,13 @@ def _judged_together(members: Sequence[SnapshotSummary], reference: Reference) -
         scored = _correlate(compared, reference)
         scored += _kendall(distances, ranked, reference)
         del ranked, compared
-    # What is long is worked on with all threads, one after the other: each takes a square of its own.
+    # Long distances are worked on with all threads, one after the other: each takes a square of its own.
     short = all(len(vector.distances) <= SORTED_AT_ONCE for vector in distances)
-    worth = _worth(reference) and short
-    trees = [[tree for tree in cophenetic if tree.is_of(vector)] for vector in distances] + [[]] * len(cophenetic)
-    pairs = list(zip([*distances, *cophenetic], trees, strict=True))
-    for of_vector in over_threads(partial(_alone, reference), pairs, worth=worth):
-        scored += of_vector
+    with_trees = [(vector, [tree for tree in cophenetic if tree.is_of(vector)]) for vector in distances]
+    trees: list[tuple[_Vector, list[_Vector]]] = [(tree, []) for tree in cophenetic]
+    for beside in [[*with_trees, *trees]] if short else [*([one] for one in with_trees), trees]:
+        for of_vector in over_threads(partial(_alone, reference), beside, worth=_worth(reference)):
+            scored += of_vector
     return scored
 
 
@@ -416,13 +416,18 @@ def _cophenetic_self(vector: _Vector, trees: Sequence[_Vector], reference: Refer
     """
     if not trees:
         return []
-    square = squareform(vector.distances, checks=False)
-    mean, length = moments(vector.distances)
-    square -= np.float64(mean)
-    square /= length
+    n_classes = len(vector.member.classes)
+    if n_classes > WIDE:
+        square = Square.rounded(vector.distances, n_classes)
+    else:
+        values = squareform(vector.distances, checks=False)
+        mean, length = moments(vector.distances)
+        values -= np.float64(mean)
+        values /= length
+        square = Square(values)
     drawn = [tree for with_linkage in trees for tree in with_linkage.cophenetic]
     inverse = reference.permutations.affordable(len(vector.distances)).inverse
-    (correlated,) = correlations(drawn, [Square(square)], inverse, device=reference.device)
+    (correlated,) = correlations(drawn, [square], inverse, device=reference.device)
     draws = [len(with_linkage.drawn) for with_linkage in trees]
     (values,), (nulls,) = _over_draws(correlated.values, draws), _over_draws(correlated.nulls, draws)
     return [

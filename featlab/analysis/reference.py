@@ -15,7 +15,10 @@ from featlab.hierarchy.taxonomy_distances import taxonomy_distances
 from featlab.metrics.permutations import ClassPermutations
 from featlab.metrics.rsa.tied_distances import TiedDistances
 from featlab.metrics.trees.clades import Clades, GroupedClades, clades
+from featlab.threads import over_threads
 from featlab.typing import Ints
+
+THREADED = 2000  # classes from which on distances are worked out side by side
 
 
 @dataclass(frozen=True)
@@ -103,9 +106,14 @@ def make_reference(
     seed: int,
 ) -> Reference:
     """Draw the permutations, and work out the taxonomy's distances and clades, once for all snapshots."""
+    levels: dict[str, TiedDistances] = {}
+    if taxonomy is not None:
+        worth = len(classes) >= THREADED
+        found = over_threads(lambda name: _levels(taxonomy, classes, name), distances, worth=worth)
+        levels = dict(zip(distances, found, strict=True))
     return Reference(
         ClassPermutations.draw(len(classes), permutations, seed),
-        {} if taxonomy is None else {name: _levels(taxonomy, classes, name) for name in distances},
+        levels,
         None if taxonomy is None else primary_clades(taxonomy, classes),
         {space.name: space.labels for space in spaces if not space.is_identity},
     )

@@ -245,21 +245,25 @@ class TreeMeasure:
 def measure_trees(
     distances: Floats, metric: str, linkages: Sequence[linkage.Method], rounding: Rounding, keys: Keys
 ) -> Trees:
-    """Make ties of distances exact, and build trees; several by each method where there are ties."""
+    """Make ties of distances exact, and build trees; several by each method where there are ties.
+
+    Distances beyond `LONG` are overwritten.
+    """
     if not len(distances) or not np.isfinite(distances).all():
         return Trees(metric, distances.astype(np.float32) if len(distances) > LONG else distances, {})
     ties = exact_ties(distances, rounding)
-    distances = ties.distances
+    is_long = len(distances) > LONG
+    kept: NDArray[np.floating] = ties.distances.astype(np.float32) if is_long else ties.distances
     draws: dict[linkage.Method, tuple[Floats, ...]] = {}
     if ties.tolerance is not None:
-        n_draws = number_of_draws(len(keys)) if len(distances) <= LONG else 1
+        n_draws = 1 if is_long else number_of_draws(len(keys))
         draws = {method: drawn_trees(ties, metric, method, keys, n_draws) for method in linkages}
         trees = {method: drawn[0] for method, drawn in draws.items()}
+    elif is_long:
+        trees = linkage.linkage_trees(ties.distances, metric, linkages)
     else:
-        trees = {method: linkage.linkage_tree(distances, metric, method) for method in linkages}
-    if len(distances) > LONG:
-        distances = distances.astype(np.float32)
-    return Trees(metric, distances, trees, draws, ties.tolerance is not None)
+        trees = {method: linkage.linkage_tree(ties.distances, metric, method) for method in linkages}
+    return Trees(metric, kept, trees, draws, ties.tolerance is not None)
 
 
 @dataclass(frozen=True)

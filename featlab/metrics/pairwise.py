@@ -11,11 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from featlab.threads import over_threads
 from featlab.typing import NAN, Floats
 
 BAND_ROWS = 128  # against all later rows: half of a square is spared, and the product still runs at full speed
 # Below this share of the squared lengths, |a|^2 + |b|^2 - 2 ab has lost 4 of its 16 digits: such pairs are subtracted.
 CANCELLED = 1e-4
+THREADED, PARTS = 5000, 8  # points from which on parts of the distances are worked out side by side
 DIFFERENCES_AT_ONCE = 1 << 20  # values, for the pairs that are subtracted
 
 
@@ -39,23 +41,33 @@ def squared_distances(points: Floats) -> Floats:
     """
     n_points = len(points)
     condensed = np.empty(n_points * (n_points - 1) // 2)
-    start = 0
-    for _, _, squared in _bands(points):
-        # A band begins at its own diagonal, so what is right of it in each row comes next in SciPy's order.
-        for row in range(len(squared)):
-            stop = start + squared.shape[1] - row - 1
-            condensed[start:stop] = squared[row, row + 1 :]
-            start = stop
+
+    def fill(some: range) -> None:
+        for first, _, squared in _bands(points, some):
+            # A band begins at its own diagonal, so what is right of it in each row comes next in SciPy's order.
+            start = first * n_points - first * (first + 1) // 2
+            for row in range(len(squared)):
+                stop = start + squared.shape[1] - row - 1
+                condensed[start:stop] = squared[row, row + 1 :]
+                start = stop
+
+    bands = _band_starts(points)
+    # Dealt in turn: bands get shorter from the first to the last.
+    over_threads(fill, [bands[part::PARTS] for part in range(PARTS)], worth=n_points >= THREADED)
     return condensed
 
 
-def _bands(points: Floats) -> Iterator[tuple[int, Floats, Floats]]:
+def _band_starts(points: Floats) -> range:
+    return range(0, points.shape[-2], BAND_ROWS)
+
+
+def _bands(points: Floats, starts: range) -> Iterator[tuple[int, Floats, Floats]]:
     """Yield the first row of each band, its products with itself and all later rows, and their squared distances.
 
     Points may be several sets of as many, along axes before the last two.
     """
     lengths = np.einsum("...ij,...ij->...i", points, points)
-    for start in range(0, points.shape[-2], BAND_ROWS):
+    for start in starts:
         band, later = points[..., start : start + BAND_ROWS, :], points[..., start:, :]
         products = band @ later.swapaxes(-1, -2)
         both = lengths[..., start : start + BAND_ROWS, None] + lengths[..., None, start:]
@@ -140,7 +152,7 @@ def pair_statistics(
     known = np.zeros(means.shape[:-1], np.bool_) if variances is None else np.isfinite(variances)
     count, (mean, spread, excess, frame, ratios) = 0, np.zeros((5, *spaces))
     with np.errstate(divide="ignore", invalid="ignore"):
-        for start, products, squared in _bands(means):
+        for start, products, squared in _bands(means, _band_starts(means)):
             n_rows = products.shape[-2]
             rows, own = slice(start, start + n_rows), np.arange(n_rows)
             if variances is not None:

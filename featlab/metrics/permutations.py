@@ -6,6 +6,7 @@ share a class are not independent of each other.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,6 +18,7 @@ from scipy.spatial.distance import squareform
 from featlab.typing import NAN, Floats, Ints
 
 FEWEST = 99  # permutations, whatever they cost: with fewer, no p comes down to 0.01
+LOOKED_UP = 1 << 15  # values at a time, over some permutations: their arrays stay in a core's cache
 SAME_SCORE = 1e-12  # difference of a permutation's score from the value up to which the two are one
 
 
@@ -135,8 +137,11 @@ class ClassPermutations:
         rows, columns = np.triu_indices(self.n_classes, 1)
         flat = squareform(condensed, checks=False).ravel()
         permuted = np.empty((len(self), len(rows)), condensed.dtype)
-        for out, order in zip(permuted, self.orders, strict=True):
-            np.take(flat, order[rows] * self.n_classes + order[columns], out=out, mode="clip")
+        for some in _pieces(len(self), len(rows)):
+            orders = self.orders[some]
+            cells = orders.take(rows, axis=1) * self.n_classes
+            cells += orders.take(columns, axis=1)
+            np.take(flat, cells, out=permuted[some], mode="clip")
         return permuted
 
     def band(self, square: NDArray[Any], rows: slice, chosen: slice) -> NDArray[Any]:
@@ -148,9 +153,22 @@ class ClassPermutations:
         """
         orders = self.orders[chosen]
         permuted = np.empty((len(orders), rows.stop - rows.start, self.n_classes - rows.start), square.dtype)
-        for out, order in zip(permuted, orders, strict=True):
-            np.take(square[order[rows]], order[rows.start :], axis=1, out=out, mode="clip")
+        n_values = permuted[:1].size
+        if n_values >= LOOKED_UP:  # here rows, and then their columns, are faster than cells one by one
+            for out, order in zip(permuted, orders, strict=True):
+                np.take(square[order[rows]], order[rows.start :], axis=1, out=out, mode="clip")
+            return permuted
+        flat = square.ravel()
+        for some in _pieces(len(orders), n_values):
+            cells = orders[some, rows, None] * self.n_classes + orders[some, None, rows.start :]
+            np.take(flat, cells, out=permuted[some], mode="clip")
         return permuted
+
+
+def _pieces(n_orders: int, n_values: int) -> Iterator[slice]:
+    """Cut orders into pieces that look up `LOOKED_UP` values together, of so many each."""
+    step = max(1, LOOKED_UP // max(1, n_values))
+    return (slice(start, start + step) for start in range(0, n_orders, step))
 
 
 @dataclass(frozen=True)

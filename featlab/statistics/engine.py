@@ -187,7 +187,7 @@ class Engine:
             # them for a millisecond.
             nodes: list[Delayed] = []
             call = _Call(run, tuple(_without_nodes(each, nodes) for each in arguments), options)
-            made: Delayed = delayed(call, pure=False)(*nodes, dask_key_name=key)
+            made: Delayed = delayed(call, pure=False, traverse=False)(*nodes, dask_key_name=key)
             return made
 
         return node

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from featlab.compiled import loops
 from featlab.metrics.permutations import ClassPermutations
@@ -25,9 +25,10 @@ SINGLE = 256  # classes from which on nulls are computed in float32
 BAND = 64_000  # pairs of a band of rows
 BANDS = 8  # at least: below the diagonal, a band is looked up in vain
 TOGETHER = 128  # permutations gathered at a time
-# Classes beyond which a row of values is too long for a core's cache: then rows are taken, and columns of these.
-WIDE = 6000
 PIECE = 1024  # pairs multiplied at a time, their values still in a core's cache from being looked up
+# Classes beyond which the rows of so many permutations are too much for a core's cache: then fewer are gathered at a
+# time, and more pairs, so that a row is read from memory only once or twice.
+WIDE, WIDE_TOGETHER, WIDE_PIECE = 6000, 4, 16_384
 ROWS = 6  # vectors multiplied at a time: OpenBLAS takes products of up to 10^6 without copying the sides first
 PARTS = 16  # into which the rows are dealt for the threads; sums do not depend on how many threads there are
 
@@ -131,7 +132,8 @@ def correlations(
         return sums
 
     summed = over_threads(part, range(min(PARTS, len(starts))), worth=n_classes >= SINGLE)
-    return [sum(of_square[1:], start=of_square[0]) for of_square in zip(*summed, strict=True)]
+    everything = [sum(of_square[1:], start=of_square[0]) for of_square in zip(*summed, strict=True)]
+    return [replace(one, nulls=one.nulls * square.unit) for one, square in zip(everything, squares, strict=True)]
 
 
 def _add_values(sums: Sequence[Correlated], bands: Floats, squares: Sequence[Square], rows: slice) -> None:
@@ -144,7 +146,7 @@ def _add_values(sums: Sequence[Correlated], bands: Floats, squares: Sequence[Squ
                  0  0 23               21 22 23
     """
     for square, correlated in zip(squares, sums, strict=True):
-        for kind, values in enumerate(square.look_up(square.codes[rows, rows.start :].ravel())):
+        for kind, values in enumerate(square.rows(rows)):
             for vector, band in enumerate(bands[kind]):
                 correlated.values[kind, vector] += (band * values).sum()
 
@@ -158,19 +160,20 @@ def _add_nulls(
     together: Sequence[slice],
 ) -> None:
     """Add what the same rows of the permuted squares contribute, by products of a few vectors at a time."""
-    for first in range(0, len(permutations), TOGETHER):
-        chosen = slice(first, first + TOGETHER)
+    number = WIDE_TOGETHER if permutations.n_classes > WIDE else TOGETHER
+    for first in range(0, len(permutations), number):
+        chosen = slice(first, first + number)
         for square, correlated in zip(squares, sums, strict=True):
-            for piece, permuted in _permuted(square, permutations, rows, chosen):
+            for piece, permuted in _permuted(square, permutations, rows, chosen, bands.dtype):
                 for kind, values in enumerate(permuted):
                     for few in together:
                         correlated.nulls[kind, few, chosen] += bands[kind, few, piece] @ values.T
 
 
 def _permuted(
-    square: Square, permutations: ClassPermutations, rows: slice, chosen: slice
+    square: Square, permutations: ClassPermutations, rows: slice, chosen: slice, dtype: DTypeLike
 ) -> Iterator[tuple[slice, Sequence[NDArray[np.floating]]]]:
-    """Permute a few rows of a square and look its codes up, a piece of them at a time.
+    """Permute a few rows of a square and look its codes up in some type, a piece of them at a time.
 
     Yields
     ------
@@ -182,20 +185,19 @@ def _permuted(
     orders = permutations.narrow[chosen]
     length = (rows.stop - rows.start) * (permutations.n_classes - rows.start)
     compiled = loops("featlab.metrics.rsa.loops", len(orders) * length)
-    is_wide = square.tables is None and permutations.n_classes > WIDE
-    if compiled is None or is_wide:
+    size = WIDE_PIECE if permutations.n_classes > WIDE else PIECE
+    if compiled is None:
         codes = permutations.band(square.codes, rows, chosen).reshape(len(orders), -1)
-        for begin in range(0, length, PIECE):
-            piece = slice(begin, begin + PIECE)
-            yield piece, square.look_up(codes[:, piece])
+        for begin in range(0, length, size):
+            piece = slice(begin, begin + size)
+            yield piece, square.look_up(codes[:, piece], dtype)
         return
-    values = square.codes if square.tables is None else square.tables
-    found = np.empty((square.kinds, len(orders), PIECE), values.dtype)
-    for begin in range(0, length, PIECE):
-        if length - begin < PIECE:
-            found = np.empty((square.kinds, len(orders), length - begin), values.dtype)
+    found = np.empty((square.kinds, len(orders), size), dtype)
+    for begin in range(0, length, size):
+        if length - begin < size:
+            found = np.empty((square.kinds, len(orders), length - begin), dtype)
         if square.tables is None:
             compiled.gather(square.codes, orders, rows.start, begin, found)
         else:
             compiled.look_up(square.codes, square.tables, orders, rows.start, begin, found)
-        yield slice(begin, begin + PIECE), list(found)
+        yield slice(begin, begin + size), list(found)

@@ -299,11 +299,12 @@ def clades(members: Bools, heights: Floats) -> Clades:
     >>> found.members.astype(int).tolist(), found.parents.tolist()
     ([[0, 1, 1], [1, 1, 1]], [1])
     """
-    members, heights = members[members.sum(axis=1) > 1], heights[members.sum(axis=1) > 1]
+    sizes = np.count_nonzero(members, axis=1)
+    members, heights, sizes = members[sizes > 1], heights[sizes > 1], sizes[sizes > 1]
     # `np.unique` gives the first of equal rows, so with the rows in order of height it gives the lowest node.
     by_height = np.argsort(heights, kind="stable")
-    lowest = by_height[np.unique(members[by_height], axis=0, return_index=True)[1]]
-    kept = lowest[np.lexsort((lowest, members[lowest].sum(axis=1)))]
+    lowest = by_height[np.unique(np.packbits(members, axis=1)[by_height], axis=0, return_index=True)[1]]
+    kept = lowest[np.lexsort((lowest, sizes[lowest]))]
     members, heights = members[kept], heights[kept]
     # The clades that hold a class form a chain, small to large, so the next of them is the parent, whichever class of
     # the clade is asked. For {1, 2}, {0, 3}, {0, 1, 2, 3}: the next to hold class 1 after clade 0 is clade 2.

@@ -175,8 +175,7 @@ def clade_counts(
                     conflict += product * (above[closed] - members)
                     for space in own_spaces:
                         triples[space, closed] += product * members
-                    if members == len(own):
-                        whole += members == sizes[closed]
+                    whole += (members == len(own)) & (members == sizes[closed])
                     if ranked:
                         meeting[levels[closed], ranks[clade]] += product
                         meeting[levels[closed], ranks_above[clade]] -= product
@@ -285,16 +284,16 @@ def cell_sizes(members: Any, begins: Any, labels: Any, orders: Any, n_groups: in
     ndarray of shape (n_orders, n_sizes)
     """
     sizes = np.zeros((len(orders), n_sizes), np.int64)
-    cell = np.zeros(n_groups, np.int64)
+    cell, groups = np.zeros(n_groups, np.int64), np.empty(len(members), labels.dtype)
     for number in range(len(orders)):
         order, of_order = orders[number], sizes[number]
         for cluster in range(len(begins) - 1):
             own = members[begins[cluster] : begins[cluster + 1]]
             for place in range(len(own)):
-                cell[labels[order[own[place]]]] += 1
-            for place in range(len(own)):
-                group = labels[order[own[place]]]
-                if cell[group] > 0:
-                    of_order[cell[group]] += 1
-                    cell[group] = 0
+                groups[place] = labels[order[own[place]]]
+                cell[groups[place]] += 1
+            for place in range(len(own)):  # each cell counts once, and then as an empty one
+                of_order[cell[groups[place]]] += 1
+                cell[groups[place]] = 0
+        of_order[0] = 0
     return sizes

@@ -16,13 +16,16 @@ import pytest
 import featlab
 from featlab.analysis import alignment_graph, judged_entries, onset_graph
 from featlab.analysis.alignment_table import align
+from featlab.analysis.snapshots import FamilyMeasure
 from featlab.demo.planted import planted_tree
 from featlab.errors import FeatlabWarning
 from featlab.hierarchy.taxonomy import Taxonomy
 from featlab.results.schema import TABLES
 from featlab.statistics.cache import StatisticsCache
 from featlab.statistics.engine import Engine
+from featlab.statistics.entry_bytes import decoded
 from featlab.statistics.packed import SHAPE, pack, unpack
+from featlab.statistics.remembered import recalled, remembering
 from featlab.store.renaming import rename_classes
 
 OPTIONS = {"permutations": 19, "controls": 2}
@@ -153,6 +156,36 @@ class TestCache:
         }  # fmt: skip
         same(found, analyze(path, taxonomy, cache=False))
 
+    def test_the_epoch_that_was_the_last_is_measured_once(self, tmp_path, monkeypatch):
+        """Its entry has distances, which the table has of the last epoch alone."""
+        monkeypatch.setattr("featlab.analysis.analyze.DISTANCE_ROWS", 150)
+        path, measured = tmp_path / "run.zarr", []
+        measure = FamilyMeasure.__call__
+        monkeypatch.setattr(FamilyMeasure, "__call__", lambda *of: measured.append(of) or measure(*of))
+        taxonomy = write(path, [0, 1])
+        of_two = (analyze(path, taxonomy), len(measured))[1]
+        write(path, [2])
+        found = analyze(path, taxonomy)
+        assert 2 * (len(measured) - of_two) == of_two
+        assert found.distances["epoch"].unique().tolist() == [2]
+        same(found, analyze(path, taxonomy, cache=False))
+
+    def test_what_is_remembered_is_not_read_again(self, tmp_path, monkeypatch, scored):
+        path, read = tmp_path / "run.zarr", []
+        load = StatisticsCache.load
+        monkeypatch.setattr(StatisticsCache, "load", lambda cache, name: read.append(name) or load(cache, name))
+        with remembering():
+            for epoch in range(4):
+                scored.clear()
+                taxonomy = write(path, [epoch])
+                found = analyze(path, taxonomy)
+                assert scored.count("compare") == 2 * (epoch + 1 if epoch else 0)
+            assert recalled("new", lambda: "made", len) == recalled("new", lambda: "other", len) == "made"
+        same(found, analyze(path, taxonomy, cache=False))
+        again = [load(StatisticsCache(str(tmp_path / "run.cache")), name) for name in read if read.count(name) > 1]
+        # Decisions are small; and a ledger, which is new each time, tells of comparisons.
+        assert all(SHAPE not in each or b"cka_linear" in each[SHAPE].tobytes() for each in again)
+
     @pytest.mark.parametrize(
         "change",
         [
@@ -245,9 +278,9 @@ class TestCache:
 def held(directory: Path):
     """What the entries hold, of those that are not class statistics."""
     for entry in directory.iterdir():
-        with np.load(entry) as arrays:
-            if SHAPE in arrays:
-                yield unpack(arrays, judged_entries.TYPES)
+        arrays = decoded(entry.stem, entry.read_bytes())
+        if SHAPE in arrays:
+            yield unpack(arrays, judged_entries.TYPES)
 
 
 KILLED = """

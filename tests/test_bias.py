@@ -35,6 +35,7 @@ def test_mistake_severity_by_hand():
     assert bias.mistake_severity(labels, predictions, np.arange(3), heights) == 1.5
     assert bias.mistake_severity(labels, predictions, np.array([0, 0, 1]), heights) == 2.0
     assert np.isnan(bias.mistake_severity(labels, labels, np.arange(3), heights))
+    assert bias.mistake_severity(labels, predictions, np.arange(3), heights, np.array([5, 3, 1, 5])) == 1.25
 
 
 def test_hierarchical_scores_by_hand():
@@ -44,6 +45,8 @@ def test_hierarchical_scores_by_hand():
     # Shared: {a}, {}, {}; guessed sizes 2, 1, 2; true sizes 2, 2, 1.
     assert precision == pytest.approx(1 / 5)
     assert recall == pytest.approx(1 / 5)
+    twice = bias.hierarchical_scores(np.array([0, 2]), np.array([1, 0]), ancestors, np.array([3, 1]))
+    assert twice == (pytest.approx(3 / 8), pytest.approx(3 / 7))
     assert np.isnan(bias.hierarchical_scores(np.array([], int), np.array([], int), ancestors)).all()
 
 

@@ -191,4 +191,4 @@ def test_cache_options(featlab_command, folder):
     code, _, err = featlab_command("analyze", "run.zarr", "--cache", "kept", "--no-cache")
     assert (code, "choose one of them" in err) == (2, True)
     assert featlab_command("analyze", "run.zarr", "--cache", "kept", "--permutations", 0)[0] == 0
-    assert list((folder / "kept").glob("*.npz"))
+    assert list((folder / "kept").glob("*.entry"))

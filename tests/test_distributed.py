@@ -118,10 +118,10 @@ def test_a_killed_worker_costs_time_not_the_answer(stored, by_threads, tmp_path)
 
     def kill(pids, kept):
         # in the middle: some snapshot is done and is in the cache, and others are not
-        while not list(kept.glob("*.npz")) and not killed:
+        while not list(kept.glob("*.entry")) and not killed:
             time.sleep(0.002)
         os.kill(pids[0], signal.SIGKILL)
-        killed.append(len(list(kept.glob("*.*.npz"))))
+        killed.append(len(list(kept.glob("*.*.entry"))))
 
     with dask_client(workers=2) as client:
         pids = list(client.run(os.getpid).values())

@@ -177,7 +177,7 @@ def test_results_that_a_disk_does_not_hold_are_kept_elsewhere(many_classes, resu
     assert printed == ["disk/run.results"]  # the earlier results, as they were
     kept = featlab.load_results(line.split("is kept in '")[1].split("'")[0])
     assert len(kept.distances) == 2 * 79_800
-    assert list((many_classes / "run.cache").glob("*.npz"))
+    assert list((many_classes / "run.cache").glob("*.entry"))
 
 
 @pytest.mark.soak

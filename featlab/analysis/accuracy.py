@@ -17,7 +17,7 @@ from featlab.metrics.confusion import Confusion
 from featlab.statistics.decisions import Decisions
 from featlab.statistics.usable import Pair
 from featlab.store.reader import Run
-from featlab.typing import NAN, Ints
+from featlab.typing import NAN, Bools, Ints
 
 
 @dataclass
@@ -49,20 +49,20 @@ def accuracy_table(
     rows: list[Row] = []
     by_class: dict[tuple[str, str], Answers] = {}
     drawn = {name: _stacked(controls) for name, controls in plan.controls.items()}
+    ancestors = {space.name: _ancestors(space, plan.taxonomy) for space in plan.spaces}
     splits = list(dict.fromkeys(split for _, split in decisions))
     # "Last" below, and the courses, are by epoch, in whatever order the decisions come.
     ordered = sorted(decisions.items(), key=lambda item: (splits.index(item[0][1]), item[0][0]))
     for (epoch, split), said in ordered:
-        decided = said.predictions >= 0
-        labels, predictions = run.labels(epoch, split)[decided], said.predictions[decided]
-        counts = np.bincount(labels, minlength=len(run.classes))
         confused = counted[epoch, split]
-        hyponym_accuracy = float((labels == predictions).sum() / len(labels))
+        n_rows = int(confused.rows.sum())
+        counts = np.bincount(confused.true, confused.rows, len(run.classes)).astype(np.int64)
+        hyponym_accuracy = float(confused.rows[confused.true == confused.predicted].sum() / n_rows)
         for space in plan.spaces:
             correct = confused.correct(space.labels)
             if said.correct is not None and not space.is_identity:
                 correct = said.correct[space.name]
-            accuracy = float(correct.sum() / len(labels))
+            accuracy = float(correct.sum() / n_rows)
             expected, error = accuracy, 0.0
             if not space.is_identity:
                 expected = bias.random_expected(hyponym_accuracy, space.sizes)
@@ -74,7 +74,7 @@ def accuracy_table(
             answers.correct.append(correct)
             answers.counts.append(counts)
             answers.controls.append(confused.right(drawn[space.name]) if said.correct is None else _NONE)
-            precision, recall = _hierarchical(labels, predictions, space, plan.taxonomy)
+            precision, recall = _hierarchical(confused, space, ancestors[space.name])
             rows.append(
                 {
                     "epoch": epoch,
@@ -82,14 +82,14 @@ def accuracy_table(
                     "space": space.name,
                     "groups": space.n_groups,
                     "rule": plan.options.rule,
-                    "rows": len(labels),
+                    "rows": n_rows,
                     "accuracy": accuracy,
                     "random_expected": expected,
                     "random_expected_error": error,
                     "hypernym_gain": accuracy - expected,
-                    "mistake_severity": float("nan")
+                    "mistake_severity": NAN
                     if heights is None
-                    else bias.mistake_severity(labels, predictions, space.labels, heights),
+                    else bias.mistake_severity(confused.true, confused.predicted, space.labels, heights, confused.rows),
                     "hierarchical_precision": precision,
                     "hierarchical_recall": recall,
                     "hierarchical_f": bias.hierarchical_f(precision, recall),
@@ -111,8 +111,12 @@ def _stacked(controls: Sequence[LabelSpace]) -> Ints:
     return np.stack([control.labels for control in controls]) if controls else np.zeros((0, 0), np.int64)
 
 
-def _hierarchical(labels: Ints, predictions: Ints, space: LabelSpace, taxonomy: Taxonomy | None) -> tuple[float, float]:
-    if taxonomy is None or space.nodes is None:
+def _ancestors(space: LabelSpace, taxonomy: Taxonomy | None) -> Bools | None:
+    return None if taxonomy is None or space.nodes is None else taxonomy.ancestor_matrix(space.nodes)
+
+
+def _hierarchical(confused: Confusion, space: LabelSpace, ancestors: Bools | None) -> tuple[float, float]:
+    if ancestors is None:
         return NAN, NAN
-    ancestors = taxonomy.ancestor_matrix(space.nodes)
-    return bias.hierarchical_scores(space.labels[labels], space.labels[predictions], ancestors)
+    grouped = confused if space.is_identity else confused.grouped(space.labels)
+    return bias.hierarchical_scores(grouped.true, grouped.predicted, ancestors, grouped.rows)

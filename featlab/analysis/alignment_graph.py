@@ -12,8 +12,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from dask.delayed import delayed
@@ -33,12 +35,35 @@ from featlab.analysis.snapshots import LONG, Row, SnapshotSummary, TreeMeasure, 
 from featlab.metrics.confusion import Confusion
 from featlab.statistics.cache import StatisticsCache
 from featlab.statistics.engine import Engine, Held
-from featlab.statistics.gather import Request, SnapshotGraph, StatisticsNodes, measured
+from featlab.statistics.gather import Request, SnapshotGraph, Source, StatisticsNodes, load, measured
 from featlab.statistics.regroup import ClassStatistics
+from featlab.statistics.remembered import recalled
 from featlab.statistics.shared import shared
 from featlab.threads import alone
+from featlab.typing import Ints
 
 _long = threading.Lock()  # what is long takes a few squares of its own, and all threads: one at a time in a process
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A snapshot whose class statistics and trees are in the cache.
+
+    Attributes
+    ----------
+    name
+        What its shape is remembered under.
+    source, epoch, predictions
+        What the statistics are loaded with, see `featlab.statistics.gather.load`.
+    trees
+        Names of the entries of its trees.
+    """
+
+    name: str
+    source: Source
+    epoch: int | None
+    predictions: Ints | None
+    trees: Sequence[str]
 
 
 class Chunk:
@@ -50,15 +75,16 @@ class Chunk:
         self.nodes: list[Any] = []
         self.takes: list[Callable[[Any], None]] = []
         self._work, self._engine, self._names = work, engine, names
-        self._statistics = StatisticsNodes(graph)
-        self._kept = graph.kept
+        self._statistics, self._graph, self._kept = StatisticsNodes(graph), graph, graph.kept
         self._recipe = stands(self._work.recipe)
         self._calls = {id(measure): stands(measure) for measure in self._work.measures}
         self._slimming, self._join = stands(self._work.slimming), stands(self._work.join)
+        self._measures = stands(self._work.trees)
         self._shapes: dict[Request, Any] = {request: held.lend() for request, held in shapes.items()}
         self._trees: dict[Request, list[Any]] = {}
         self._counted: dict[tuple[int, str], Any] = {}
         self._aligned: list[tuple[Layer, Request]] = []
+        self._with_last: list[tuple[Layer, Request]] = []
 
     def _add(self, node: Any, take: Callable[[Any], None]) -> None:
         self.nodes.append(node)
@@ -76,8 +102,13 @@ class Chunk:
             arguments = self._recipe, len(self._work.confused.reference.permutations), counted, self.shape(request)
             node = task(_with_layer)(*arguments, cache, names.confusion(request))
             self._add(node, partial(layer.confused.__setitem__, request))
+        is_kept = not layer.lacks_itself(request) and names.is_kept(request, self._work.trees)
         for pair in layer.pairs_of(request):
-            if pair not in layer.compared:
+            if pair in layer.compared:
+                continue
+            if is_kept and pair[1] == layer.last:
+                self._with_last.append((layer, request))
+            else:
                 node = task(_compare)(self.shape(request), self.shape(pair[1]))
                 self._add(node, partial(layer.compared.__setitem__, pair))
         if request in layer.ends and request not in layer.told:
@@ -95,13 +126,20 @@ class Chunk:
         siblings = stands(self._work.siblings)
         self._add(self._engine.task(_end)(self._recipe, self.shape(request), siblings, metrics, is_last), take)
 
-    def align(self, workers: int) -> None:
-        """Add the alignment of the snapshots that lack it, some of the same layer in a task."""
-        batches = []
-        for layer, of_layer in groupby(self._aligned, key=lambda item: item[0]):
-            requests = [request for _, request in of_layer]
-            requests.sort(key=layer.group.index)
-            batches += [(layer, requests[start : start + BATCH]) for start in range(0, len(requests), BATCH)]
+    def close(self, workers: int) -> None:
+        """Add what is made of some snapshots of a layer in one task: alignment, comparisons of kept ones with the last.
+
+        Such a comparison takes less time than tasks of its own, and loads what nothing else needs.
+        """
+        self._align(workers)
+        for layer, batch in _batches(self._with_last):
+            node = self._engine.task(_compare_all)(
+                *self._loading, stands(list(map(self._source, batch))), self.shape(layer.last)
+            )
+            self._add(node, partial(_spread, layer.compared, [(request, layer.last) for request in batch]))
+
+    def _align(self, workers: int) -> None:
+        batches = _batches(self._aligned)
         # Where tasks are fewer than threads, each may take more of them; a cluster's tasks have theirs alone.
         is_alone = self._engine.client is not None or len(batches) >= workers
         names, cache = self._names, self._engine.cache
@@ -114,9 +152,22 @@ class Chunk:
     def shape(self, request: Request) -> Any:
         """Return the node of a snapshot's shape."""
         if request not in self._shapes:
-            statistics, trees = self._statistics(request), self._trees_of(request)
-            self._shapes[request] = self._engine.task(_shape)(self._join, request, statistics, trees)
+            if request not in self._trees and self._names.is_kept(request, self._work.trees):
+                self._shapes[request] = self._engine.task(_kept_shape)(*self._loading, stands(self._source(request)))
+            else:
+                statistics, trees = self._statistics(request), self._trees_of(request)
+                self._shapes[request] = self._engine.task(_shape)(self._join, request, statistics, trees)
         return self._shapes[request]
+
+    @property
+    def _loading(self) -> tuple[Any, ...]:
+        """What shapes of snapshots in the cache are loaded with."""
+        return (*self._statistics.loading, self._join, self._measures, self._engine.cache)
+
+    def _source(self, request: Request) -> Kept:
+        names, graph = self._names, self._graph
+        trees = [names.trees(request, measure) for measure in self._work.trees]
+        return Kept(names.shape(request), graph.plan(request), *graph.classified(request), trees)
 
     def _trees_of(self, request: Request) -> list[Any]:
         if request not in self._trees:
@@ -151,7 +202,17 @@ def stands(value: Any) -> Any:
     return delayed(value, pure=False, traverse=False)
 
 
-def _spread(places: dict[Request, Any], requests: Sequence[Request], results: Sequence[Any]) -> None:
+def _batches(lacking: Sequence[tuple[Layer, Request]]) -> list[tuple[Layer, list[Request]]]:
+    """Snapshots of one layer in the order of their epochs, some at a time."""
+    batches = []
+    for layer, of_layer in groupby(lacking, key=lambda item: item[0]):
+        requests = [request for _, request in of_layer]
+        requests.sort(key=layer.group.index)
+        batches += [(layer, requests[start : start + BATCH]) for start in range(0, len(requests), BATCH)]
+    return batches
+
+
+def _spread(places: dict[Any, Any], requests: Sequence[Any], results: Sequence[Any]) -> None:
     places.update(zip(requests, results, strict=True))
 
 
@@ -177,6 +238,32 @@ def _shape(
     trees: Sequence[Trees],
 ) -> Shape:
     return Shape(join(request, statistics, trees))
+
+
+def _kept_shape(
+    again: Any,
+    run: Any,
+    spaces: Sequence[Ints],
+    join: Callable[[Request, ClassStatistics, Sequence[Trees]], SnapshotSummary],
+    measures: Sequence[TreeMeasure],
+    cache: StatisticsCache,
+    kept: Kept,
+) -> Shape:
+    def loaded() -> Shape:
+        statistics = load(again, run, spaces, kept.source, kept.epoch, kept.predictions)
+        named = zip(measures, kept.trees, strict=True)
+        trees = [_trees(measure, statistics, cache, name, is_kept=True) for measure, name in named]
+        return _shape(join, kept.source.request, statistics, trees)
+
+    found: Shape = recalled(kept.name, loaded, attrgetter("size"))
+    return found
+
+
+def _compare_all(
+    again: Any, run: Any, spaces: Any, join: Any, measures: Any, cache: Any, several: Sequence[Kept], other: Shape
+) -> list[list[Row]]:
+    shape = partial(_kept_shape, again, run, spaces, join, measures, cache)
+    return [_compare(shape(kept), other) for kept in several]
 
 
 def _summary(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from featlab.analysis.plan import Plan
+from featlab.analysis.stacked import Columns, stacked
 from featlab.hierarchy.labelspace import LabelSpace
 from featlab.messages import listed
 from featlab.metrics.confusion import Confusion, confusion, group_scores
@@ -18,6 +19,7 @@ from featlab.statistics.usable import Pair
 from featlab.store.reader import Run
 
 SPACE_ROWS = 200_000  # that one label space has in one split over all epochs; with more it keeps the last epoch
+NAMED = {"group_name": "group", "predicted_name": "predicted_group"}  # columns of names, and those that they name
 UNDECIDED = "it is empty: the run has neither logits nor a layer that feeds its classifier, so no decisions are known."
 
 
@@ -46,13 +48,13 @@ def confusion_tables(run: Run, plan: Plan, counted: Mapping[Pair, Confusion]) ->
     A label space that has more than `SPACE_ROWS` rows in a split over all epochs keeps those of the last one.
     """
     heights = plan.taxonomy.lca_links(run.classes) if plan.taxonomy is not None and counted else None
-    cells, scores = _Table("confusion"), _Table("groups")
+    cells, scores = _Table("confusion", plan.spaces), _Table("groups", plan.spaces)
     for split in dict.fromkeys(split for _, split in counted):
         course = {epoch: each for (epoch, of), each in counted.items() if of == split}
         for space in plan.spaces:
             grouped = {epoch: each.grouped(space.labels) for epoch, each in course.items()}
             for epoch, each in cells.bounded(grouped, sum(len(each.rows) for each in grouped.values()), space).items():
-                cells.add(epoch, split, space, _cells(each, space))
+                cells.add(epoch, split, space, _cells(each))
             for epoch, each in scores.bounded(course, space.n_groups * len(course), space).items():
                 scores.add(epoch, split, space, _scores(each, space, heights))
     notes = {table.name: note for table in (cells, scores) if (note := table.note(plan.options.rule, counted))}
@@ -62,10 +64,15 @@ def confusion_tables(run: Run, plan: Plan, counted: Mapping[Pair, Confusion]) ->
 class _Table:
     """Gathers the rows of one table, and the label spaces of which only the last epoch is kept."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, spaces: Sequence[LabelSpace]) -> None:
         self.name = name
-        self.parts: list[pd.DataFrame] = []
+        self.parts: list[Columns] = []
         self.shortened: dict[str, None] = {}
+        # Groups are told by their place among those of all label spaces until the table is made: pandas finds out
+        # what is text at the cost of all else.
+        starts = np.cumsum([0, *(space.n_groups for space in spaces)])
+        self._first = dict(zip((space.name for space in spaces), starts.tolist(), strict=False))
+        self._names = pd.Series([group for space in spaces for group in space.groups]).array
 
     def bounded(self, course: Mapping[int, Confusion], rows: int, space: LabelSpace) -> Mapping[int, Confusion]:
         """The epochs that are kept: all, or where these have too many rows the last."""
@@ -76,16 +83,14 @@ class _Table:
         return {last: course[last]}
 
     def add(self, epoch: int, split: str, space: LabelSpace, columns: Mapping[str, NDArray[np.generic]]) -> None:
-        self.parts.append(pd.DataFrame({"epoch": epoch, "split": split, "space": space.name, **columns}))
+        named = {name: columns[of] + self._first[space.name] for name, of in NAMED.items() if of in columns}
+        self.parts.append({"epoch": epoch, "split": split, "space": space.name, **columns, **named})
 
     def frame(self) -> pd.DataFrame:
         """All rows: split by split, epoch by epoch, in each the label spaces in order."""
-        if not self.parts:
-            return pd.DataFrame()
-        keys = [(part["split"].iloc[0], int(part["epoch"].iloc[0])) for part in self.parts]
-        splits = list(dict.fromkeys(split for split, _ in keys))
-        order = sorted(range(len(keys)), key=lambda part: (splits.index(keys[part][0]), keys[part][1]))
-        return pd.concat([self.parts[part] for part in order], ignore_index=True)
+        splits = list(dict.fromkeys(part["split"] for part in self.parts))
+        frame = stacked(sorted(self.parts, key=lambda part: (splits.index(part["split"]), part["epoch"])))
+        return frame.assign(**{name: self._names.take(frame[name].to_numpy()) for name in NAMED if name in frame})
 
     def note(self, rule: str, counted: Mapping[Pair, Confusion]) -> str:
         """Say what the table lacks, and of which decisions it is; empty where there is nothing to say."""
@@ -100,15 +105,8 @@ class _Table:
         return f"{'; '.join(said)}." if said else ""
 
 
-def _cells(grouped: Confusion, space: LabelSpace) -> dict[str, NDArray[np.generic]]:
-    names = np.array(space.groups, object)
-    return {
-        "group": grouped.true,
-        "predicted_group": grouped.predicted,
-        "group_name": names[grouped.true],
-        "predicted_name": names[grouped.predicted],
-        "rows": grouped.rows,
-    }
+def _cells(grouped: Confusion) -> dict[str, NDArray[np.generic]]:
+    return {"group": grouped.true, "predicted_group": grouped.predicted, "rows": grouped.rows}
 
 
 def _scores(
@@ -116,7 +114,6 @@ def _scores(
 ) -> dict[str, NDArray[np.generic]]:
     return {
         "group": np.arange(space.n_groups),
-        "group_name": np.array(space.groups, object),
         "classes": space.sizes,
         **vars(group_scores(counted, space.labels, heights)),
     }

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featlab.analysis.snapshots import LONG, Row, SnapshotSummary
-from featlab.metrics import similarity
 from featlab.metrics.rsa.ranks import standardized
+from featlab.metrics.similarity import Side, compared
 from featlab.metrics.trees.linkage import Method, cophenetic_distances
 from featlab.statistics.gather import Request
 from featlab.typing import NAN
@@ -37,28 +37,47 @@ def comparisons(requests: Sequence[Request]) -> list[tuple[str, Compared]]:
     return found
 
 
-def evolution(requests: Sequence[Request], compared: Mapping[Compared, Sequence[Row]]) -> list[Row]:
+def evolution(requests: Sequence[Request], rows: Mapping[Compared, Sequence[Row]]) -> list[Row]:
     """Rows of the table for one layer and split, from what `compare` gave."""
     return [
         {"epoch": pair[0].epoch, "split": pair[0].split, "layer": pair[0].layer, "reference": name, **row}
         for name, pair in comparisons(requests)
-        for row in compared[pair]
+        for row in rows[pair]
     ]
 
 
 class Shape:
-    """A snapshot's class means, distances and trees, beside its condensed vectors at unit length.
+    """A snapshot's class means, distances and trees, beside what comparisons make of them.
 
-    A vector over all classes is kept for the next comparison, unless it is long. None of them travels: another process
-    makes its own.
+    Of all classes that is kept for the next comparison, unless it is long. None of it travels: another process makes
+    its own.
     """
 
     def __init__(self, summary: SnapshotSummary) -> None:
         self.summary = summary
         self._kept: dict[tuple[str, str | None, bool], Floats] = {}
+        self._side: Side | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Shape, (self.summary,)
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes once it was compared."""
+        summary = self.summary
+        distances = sum(values.nbytes for values in summary.distances.values())
+        trees = sum(tree.nbytes for drawn in summary.draws.values() for tree in drawn)
+        pairs = len(summary.classes) * (len(summary.classes) - 1) // 2
+        vectors = (2 * len(summary.distances) + len(summary.trees)) * pairs * 8
+        return 2 * summary.means.nbytes + distances + trees + (vectors if pairs <= LONG else 0)
+
+    def side(self, present: NDArray[np.bool_]) -> Side:
+        """Return the means of some classes, ready to be compared."""
+        if not present.all():
+            return Side.of(self.summary.means[present])
+        if self._side is None:
+            self._side = Side.of(self.summary.means)
+        return self._side
 
     def take(self, metric: str, method: Method | None, present: NDArray[np.bool_], *, ranks: bool) -> Floats:
         """Return distances, or those in a tree where a method is given, of some classes at unit length."""
@@ -84,11 +103,11 @@ def compare(shape: Shape, other: Shape) -> list[Row]:
     common = np.intersect1d(summary.classes, reference.classes)
     alone = len(common) < 2  # a single class has no shape, and is no pair
     kept, reference_kept = np.isin(summary.classes, common), np.isin(reference.classes, common)
-    first, second = summary.means[kept], reference.means[reference_kept]
+    cka, distance = (NAN, NAN) if alone else compared(shape.side(kept), other.side(reference_kept))
     blank = {"metric": None, "linkage": None}
     rows: list[Row] = [
-        {**blank, "score": "cka_linear", "value": similarity.cka_linear(first, second)},
-        {**blank, "score": "procrustes", "value": NAN if alone else similarity.procrustes(first, second)},
+        {**blank, "score": "cka_linear", "value": cka},
+        {**blank, "score": "procrustes", "value": distance},
     ]
 
     def correlated(metric: str, method: Method | None, score: str, *, ranks: bool = False) -> Row:

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache as once
+from functools import partial
+from itertools import product
+from operator import itemgetter
 from typing import Any
 
 from featlab.analysis.alignment_change import LeftOut
@@ -26,7 +29,8 @@ from featlab.metrics.nested_collapse import SiblingCollapse, Spread
 from featlab.metrics.sibling_simplex import SiblingSimplex
 from featlab.statistics.cache import StatisticsCache, array_digest, digest
 from featlab.statistics.gather import Request, SnapshotGraph
-from featlab.statistics.packed import pack, unpack
+from featlab.statistics.packed import SHAPE, pack, unpack
+from featlab.statistics.remembered import recalled
 
 VERSION = 1  # of the numbers: another algorithm or layout finds none of the older entries
 TYPES = (
@@ -37,9 +41,19 @@ TYPES = (
 
 def load(cache: StatisticsCache, name: str | None) -> Any:
     """Load what an entry holds; None where it is gone, damaged, another's, or in the layout of another release."""
-    arrays = None if name is None else cache.load(name)
+    if name is None:
+        return None
+    found: tuple[Any, int] | None = recalled(name, partial(_loaded, cache, name), itemgetter(1))
+    return None if found is None else found[0]
+
+
+def _loaded(cache: StatisticsCache, name: str) -> Any:
+    """Load what an entry holds, with about the bytes that it takes."""
+    arrays = cache.load(name)
+    if arrays is None:
+        return None
     try:
-        return None if arrays is None else unpack(arrays, TYPES)
+        return unpack(arrays, TYPES), sum(values.nbytes for values in arrays.values()) + 4 * arrays[SHAPE].nbytes
     except (KeyError, TypeError, ValueError, IndexError):
         return None
 
@@ -70,9 +84,9 @@ class Entries:
         return load(self.cache, name) if name in self.held else None
 
     def ledger(self, name: str) -> dict[str, Any]:
-        """Load what a layer's epochs have in common; empty where nothing is kept."""
-        found = self.load(name)
-        return found if isinstance(found, dict) else {}
+        """Load what a layer's epochs have in common, which changes with them; empty where nothing is kept."""
+        found = _loaded(self.cache, name) if name in self.held else None
+        return found[0] if found is not None and isinstance(found[0], dict) else {}
 
 
 class Names:
@@ -130,14 +144,30 @@ class Names:
 
     def summary(self, request: Request) -> str | None:
         """Name the measures of a snapshot; None where some are not featlab's own."""
+        return next(iter(self.summaries(request)), None)
+
+    def summaries(self, request: Request) -> list[str]:
+        """Name the measures of a snapshot, and then entries that have more of it: an epoch that was the last one."""
         if not self._is_own:
-            return None
+            return []
         reference = self._graph.references.get(request)
-        return self._of(self._measured, request, self._kept(request), None if reference is None else reference.split)
+        split = None if reference is None else reference.split
+        more = product(*([True] if is_kept else [False, True] for is_kept in self._kept(request)))
+        return [self._of(self._measured, request, list(kept), split) for kept in more]
 
     def trees(self, request: Request, measure: TreeMeasure) -> str:
         """Name the distances and trees in one metric."""
         return digest(self._keyed, self._graph.name(request), measure.metric, list(measure.linkages))
+
+    def shape(self, request: Request) -> str:
+        """Name what comparisons make of a snapshot, which is remembered under it."""
+        return self._of(self._compared, request)
+
+    def is_kept(self, request: Request, measures: Sequence[TreeMeasure]) -> bool:
+        """Tell whether the cache has class statistics and trees of a snapshot."""
+        kept = self._graph.kept
+        in_cache = self._graph.plan(request).entry is not None
+        return in_cache and all(self.trees(request, measure) in kept for measure in measures)
 
     def alignment(self, request: Request) -> str:
         """Name the scores and nulls of a snapshot."""

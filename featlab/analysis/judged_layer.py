@@ -69,10 +69,14 @@ class Layer:
         """Comparisons of a snapshot with others."""
         return [pair for pair in self._pairs if pair[0] == request]
 
+    def lacks_itself(self, request: Request) -> bool:
+        """Tell whether a piece of a snapshot is still to come that no other has a part in."""
+        return any(request not in place for place in (self.summaries, self.scored, self.confused))
+
     def lacks(self, request: Request) -> bool:
         """Tell whether a piece of a snapshot is still to come."""
         return (
-            any(request not in place for place in (self.summaries, self.scored, self.confused))
+            self.lacks_itself(request)
             or any(pair not in self.compared for pair in self.pairs_of(request))
             or (request in self.ends and request not in self.told)
         )

@@ -15,6 +15,7 @@ from featlab.analysis.population import Population
 from featlab.analysis.reference import Reference, ReferenceRecipe
 from featlab.analysis.snapshots import LONG, SnapshotSummary, TreeMeasure, distance_state
 from featlab.metrics.permutations import ClassPermutations
+from featlab.metrics.rsa.correlations import PARTS
 from featlab.statistics.engine import Footprint
 from featlab.statistics.gather import Request
 from featlab.statistics.regroup import ClassStatistics
@@ -51,14 +52,23 @@ class Slimming:
         if self.parents is not None:
             variances = node_variances(summary, self.trees.n_classes, self.parents)
             angles = node_angles(summary, self.trees, self.parents) if request in self.angles else None
-        return replace(
+        told = replace(
             summary,
-            means=summary.means if request in self.means else summary.means[:0],
-            distances=summary.distances if request in self.distances else {},
             draws={},
             states={metric: distance_state(values) for metric, values in summary.distances.items()},
             variances=variances,
             angles=angles,
+        )
+        return self.less(told)
+
+    def less(self, summary: SnapshotSummary) -> SnapshotSummary:
+        """Take what is long from a summary of which all is told that needs it."""
+        means, distances, angles = self.kept(summary.request)
+        return replace(
+            summary,
+            means=summary.means if means else summary.means[:0],
+            distances=summary.distances if distances else {},
+            angles=summary.angles if angles else None,
         )
 
     def kept(self, request: Request) -> list[bool]:
@@ -109,8 +119,9 @@ class Work:
         """Estimate the memory of what follows the passes, beside the class statistics themselves.
 
         A snapshot holds its distances and, for the comparisons over epochs, distances, ranks and those in its trees at
-        unit length. A task holds distances and ranks of a batch, a few squares of all classes, and the permuted pairs
-        that Kendall's tau is counted in. What a process shares are the orders and the hierarchy's distances.
+        unit length. A task holds distances and ranks of a batch, a few squares of all classes, the permuted pairs
+        that Kendall's tau is counted in, and the sums of null correlations. What a process shares are the orders and
+        the hierarchy's distances.
         """
         pairs = n_classes * (n_classes - 1) // 2
         is_long = pairs > LONG
@@ -120,10 +131,12 @@ class Work:
         vectors = 0 if is_long else metrics * (2 + linkages) * pairs * 8
         squares = (4 if is_long else 16) * n_classes * n_classes
         permuted = 0 if is_long else KENDALL * pairs * len(reference.distances)
+        trees = metrics * (1 + linkages)
+        nulls = PARTS * 2 * len(reference.distances) * trees * BATCH * len(reference.permutations) * 8
         codes = sum(tied.codes.nbytes for tied in reference.distances.values())
         clades = 0 if reference.taxonomy is None else reference.taxonomy.members.nbytes
         return Footprint(
-            task=2 * distances * (1 if is_long else BATCH) + squares + permuted,
+            task=2 * distances * (1 if is_long else BATCH) + squares + permuted + nulls,
             snapshot=distances + vectors,
             process=2 * reference.permutations.orders.nbytes + 2 * codes + 4 * clades,
         )

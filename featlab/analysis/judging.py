@@ -13,6 +13,7 @@ from featlab.analysis.alignment_table import Scored, in_table_order
 from featlab.analysis.judged_entries import Entries, Names
 from featlab.analysis.judged_layer import Judged, Layer
 from featlab.analysis.judged_work import Work
+from featlab.analysis.snapshots import SnapshotSummary
 from featlab.progress import Advance
 from featlab.statistics.engine import Engine, Held, Schedule
 from featlab.statistics.gather import Request, SnapshotGraph
@@ -40,11 +41,11 @@ class Judging:
     def _steps(self, request: Request) -> int:
         names, held, work = self.names, self.graph.kept, self.work
         lacks_alignment = names.alignment(request) not in held
-        lacks_summary = names.summary(request) not in held
+        lacks_summary = held.isdisjoint(names.summaries(request))
         found = work.steps if lacks_alignment else 0
         if lacks_summary:
             found += len(work.measures)
-        elif lacks_alignment:
+        elif lacks_alignment and not names.is_kept(request, work.trees):
             found += len(work.trees)
         return found + (self.graph.steps(request) if found else 0)
 
@@ -95,7 +96,7 @@ class Judging:
         names, held = self.names, self._entries
         is_decided = (request.epoch, request.split) in self.work.confused.counted
         pieces: tuple[tuple[dict[Request, Any], Any], ...] = (
-            (layer.summaries, held.load(names.summary(request))),
+            (layer.summaries, self._summary(request)),
             (layer.scored, held.load(names.alignment(request))),
             (layer.confused, held.load(names.confusion(request)) if is_decided else []),
         )
@@ -110,12 +111,18 @@ class Judging:
             if told is not None:
                 layer.told[request] = told
 
+    def _summary(self, request: Request) -> SnapshotSummary | None:
+        """Load the measures of a snapshot from the first entry that has them, and leave out what it has in excess."""
+        found = (self._entries.load(name) for name in self.names.summaries(request))
+        summary: SnapshotSummary | None = next((each for each in found if each is not None), None)
+        return None if summary is None else self.work.slimming.less(summary)
+
     def _compute(self, todo: Sequence[tuple[Layer, Request]], advance: Advance) -> None:
         """Compute what these snapshots lack, in one graph."""
         chunk = self._chunk(self._held)
         for layer, request in todo:
             chunk.add(layer, request)
-        chunk.align(self.schedule.workers)
+        chunk.close(self.schedule.workers)
         self._run(chunk, self._following(todo), advance)
         for layer in dict.fromkeys(layer for layer, _ in todo):
             self._keep_ledger(layer)

@@ -21,13 +21,15 @@ def onset_tables(
     engine: Engine, layers: Sequence[Sequence[Series]], sampled: Population, seed: int
 ) -> dict[str, list[Row]]:
     """Rows of the tables `onset`, `precedence` and `trend`, layer by layer; the rest is as for `onset_rows`."""
-    held = Entries(engine.cache, engine.cache.names())
-    names = [_name(layer, sampled, seed) if held.held else None for layer in layers]
+    cache = engine.cache
+    held = Entries(cache, cache.names())
+    names = [None if cache.directory is None else _name(layer, sampled, seed) for layer in layers]
     found = [held.load(name) for name in names]
     task = engine.task(_onset_rows)
     missing = [number for number, rows in enumerate(found) if rows is None]
     nodes = [
-        task(delayed(layers[number], pure=False, traverse=False), sampled, seed, engine.cache) for number in missing
+        task(delayed(layers[number], pure=False, traverse=False), sampled, seed, cache, names[number])
+        for number in missing
     ]
     for number, rows in zip(missing, engine.compute(nodes, lambda steps: None), strict=True):
         found[number] = rows
@@ -36,10 +38,10 @@ def onset_tables(
 
 
 def _onset_rows(
-    layer: Sequence[Series], sampled: Population, seed: int, cache: StatisticsCache
+    layer: Sequence[Series], sampled: Population, seed: int, cache: StatisticsCache, name: str | None
 ) -> dict[str, list[Row]]:
     rows = onset_rows(layer, sampled, seed)
-    save(cache, _name(layer, sampled, seed), rows)
+    save(cache, name, rows)
     return rows
 
 

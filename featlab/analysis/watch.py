@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from featlab.analysis.analyze import analyze
 from featlab.errors import OptionError, StoreError
 from featlab.results.tables import Results
+from featlab.statistics.remembered import remembering
 from featlab.store.reader import Run, find_run
 
 
@@ -53,6 +54,13 @@ def watch(
     """
     if every < 0:
         raise OptionError(f"the interval between two looks is {every}: give a number of seconds of at least 0.")
+    with remembering():
+        yield from _results(path, every, until, options)
+
+
+def _results(
+    path: str | os.PathLike[str], every: float, until: Callable[[Run], bool], options: Mapping[str, Any]
+) -> Iterator[Results]:
     seen: dict[tuple[int, str], str] = {}
     named: tuple[list[str], list[str] | None] | None = None
     failed: dict[tuple[int, str], str] = {}

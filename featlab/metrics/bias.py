@@ -71,17 +71,24 @@ def chance_accuracy(groups: Ints, counts: Ints, *, summed: bool = False) -> floa
     return float(rows @ taken / (rows.sum() * taken.sum()))
 
 
-def mistake_severity(labels: Ints, predictions: Ints, groups: Ints, heights: NDArray[np.number]) -> float:
+_BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1, dtype=np.uint8)  # of each byte
+
+
+def mistake_severity(
+    labels: Ints, predictions: Ints, groups: Ints, heights: NDArray[np.number], rows: Ints | None = None
+) -> float:
     """Mean height of the lowest common ancestor of label and prediction over mistakes (Bertinetto 2020).
 
     Parameters
     ----------
     labels, predictions
-        Classes, ndarrays of shape (n_samples,).
+        Classes, ndarrays of shape (n_samples,), or (n_cells,) with `rows`.
     groups
         Group of each class; a mistake leaves the group.
     heights
         Height of the lowest common ancestor of each pair of classes, shape (n_classes, n_classes).
+    rows
+        How often each label comes with its prediction; by default once.
 
     Returns
     -------
@@ -96,19 +103,26 @@ def mistake_severity(labels: Ints, predictions: Ints, groups: Ints, heights: NDA
     1.0
     """
     wrong = groups[labels] != groups[predictions]
-    return float(heights[labels[wrong], predictions[wrong]].mean()) if wrong.any() else NAN
+    if not wrong.any():
+        return NAN
+    counts = None if rows is None else rows[wrong]
+    return float(np.average(heights[labels[wrong], predictions[wrong]], weights=counts))
 
 
-def hierarchical_scores(labels: Ints, predictions: Ints, ancestors: NDArray[np.bool_]) -> tuple[float, float]:
+def hierarchical_scores(
+    labels: Ints, predictions: Ints, ancestors: NDArray[np.bool_], rows: Ints | None = None
+) -> tuple[float, float]:
     """Hierarchical precision and recall (Kiritchenko 2006), over ancestors with the node itself, without the root.
 
     Parameters
     ----------
     labels, predictions
-        Groups, ndarrays of shape (n_samples,).
+        Groups, ndarrays of shape (n_samples,), or (n_cells,) with `rows`.
     ancestors
         Whether each node is an ancestor of each group, shape (n_groups, n_nodes), True for the group's own node and
         False for the root.
+    rows
+        How often each label comes with its prediction; by default once.
 
     Examples
     --------
@@ -119,12 +133,12 @@ def hierarchical_scores(labels: Ints, predictions: Ints, ancestors: NDArray[np.b
     """
     if not len(labels):
         return NAN, NAN
-    pairs, counts = np.unique(np.stack([labels, predictions]), axis=1, return_counts=True)
-    true, guessed = ancestors[pairs[0]], ancestors[pairs[1]]
-    shared = float(counts @ (true & guessed).sum(axis=1))
+    counts = np.ones(len(labels), np.int64) if rows is None else rows
+    bits, depths = np.packbits(ancestors, axis=1), ancestors.sum(axis=1)
+    shared = float(counts @ _BITS[bits[labels] & bits[predictions]].sum(axis=1, dtype=np.int64))
     with np.errstate(invalid="ignore", divide="ignore"):
-        precision = np.divide(shared, float(counts @ guessed.sum(axis=1)))
-        recall = np.divide(shared, float(counts @ true.sum(axis=1)))
+        precision = np.divide(shared, float(counts @ depths[predictions]))
+        recall = np.divide(shared, float(counts @ depths[labels]))
     return float(precision), float(recall)
 
 

@@ -3,48 +3,33 @@
 One file holds the class statistics of a snapshot, which serve every label space; beside it, files of decision counts,
 which depend on the rows and on the label spaces. Names are digests of all that shapes the content, the shards
 of the features among it, so a stale file is never found, and any file may be deleted at any time. Each holds its own
-name and a digest of its arrays: one that is damaged, or lies under another's name, counts as not there.
+name and a digest of its content: one that is damaged, or lies under another's name, counts as not there.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import warnings
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featlab.errors import FeatlabError, FeatlabWarning
 from featlab.statistics.coordinates import Coordinates
+from featlab.statistics.entry_bytes import Arrays, decoded, encoded
 from featlab.statistics.regroup import ClassStatistics
 from featlab.store.files import store_path
 from featlab.store.reader import Run
 from featlab.typing import Ints
 
 VERSION = 4  # of the numbers: another algorithm or layout finds none of the older files
-SUFFIX = ".npz"
-_NAME, _DIGEST = "entry name", "entry digest"
-
-Arrays = dict[str, NDArray[Any]]
-# NumPy and zipfile raise these for a file with bytes changed.
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    KeyError,
-    EOFError,
-    RuntimeError,
-    MemoryError,
-    OverflowError,
-    BadZipFile,
-    zlib.error,
-)
+SUFFIX = ".entry"
+# A file with bytes changed, or one that is of another layout for all its right digest.
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, RecursionError, MemoryError, OverflowError)
 
 
 @dataclass(frozen=True)
@@ -74,28 +59,19 @@ class StatisticsCache:
         if self.directory is None:
             return None
         try:
-            data = (store_path(self.directory) / f"{name}{SUFFIX}").read_bytes()
-            with np.load(io.BytesIO(data), allow_pickle=False) as held:
-                arrays = {key: held[key] for key in held.files}
-            marks = str(arrays.pop(_NAME)), str(arrays.pop(_DIGEST))
-            if marks != (name, _content_digest(arrays)):
-                raise ValueError("its content is not what was kept under this name")
+            return decoded(name, (store_path(self.directory) / f"{name}{SUFFIX}").read_bytes())
         except FileNotFoundError:
             return None
         except _UNREADABLE as error:
             _say(f"the cached statistics {name}{SUFFIX} cannot be read ({error}): they are computed anew")
             return None
-        return arrays
 
     def save(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Keep an entry; a directory that cannot be written to costs the cache, not the analysis."""
         if self.directory is None:
             return
-        buffer = io.BytesIO()
-        marks = {_NAME: np.array(name), _DIGEST: np.array(_content_digest(arrays))}
-        np.savez(buffer, **arrays, **marks)  # type: ignore[arg-type]
         try:
-            (store_path(self.directory) / f"{name}{SUFFIX}").write_whole(buffer.getvalue())
+            (store_path(self.directory) / f"{name}{SUFFIX}").write_whole(encoded(name, arrays))
         except (OSError, FeatlabError) as error:
             _say(f"statistics cannot be kept in {self.directory} ({error}): choose another place with cache")
 
@@ -123,15 +99,6 @@ def digest(*parts: Any) -> str:
 def array_digest(values: NDArray[Any]) -> str:
     """Digest the content of an array, in 40 hexadecimal digits."""
     return hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()[:40]
-
-
-def _content_digest(arrays: Mapping[str, NDArray[Any]]) -> str:
-    digester = hashlib.sha256()
-    for key in sorted(arrays):
-        values = np.ascontiguousarray(arrays[key])
-        digester.update(f"{key} {values.dtype.str} {values.shape} ".encode())
-        digester.update(values.tobytes())
-    return digester.hexdigest()
 
 
 def content(run: Run, epoch: int, split: str, *arrays: str) -> list[Any]:

@@ -15,6 +15,7 @@ from featlab.statistics import cache, random_groups
 from featlab.statistics.calibration import CalibrationSums, GroupProbabilities, block_rows
 from featlab.statistics.device import LogitsOnDevice
 from featlab.statistics.engine import Engine, Footprint
+from featlab.statistics.entry_bytes import Arrays
 from featlab.statistics.frame import Float32
 from featlab.statistics.scratch import borrowed
 from featlab.statistics.slabs import Slab, cut_slabs, decoded, read_labels
@@ -209,7 +210,7 @@ class _Keeping:
 
     kept: cache.StatisticsCache
     name: str
-    held: cache.Arrays | None
+    held: Arrays | None
     sums_name: str
     spaces: Sequence[str]
 

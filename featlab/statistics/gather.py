@@ -138,7 +138,7 @@ def _footprint(run: Run, request: Request) -> Footprint:
 
 
 @dataclass(frozen=True)
-class _Plan:
+class Source:
     """The source of one snapshot's statistics: an entry of the cache, or slabs of its rows."""
 
     request: Request
@@ -180,7 +180,7 @@ class SnapshotGraph:
         self.digests = {space: cache.array_digest(labels) for space, labels in spaces.items()}
         self.kept = engine.cache.names()
         self._names: dict[Request, str] = {}
-        self._plans: dict[Request, _Plan] = {}
+        self._plans: dict[Request, Source] = {}
 
     def name(self, request: Request) -> str:
         """Name the statistics of a snapshot by what they are made of."""
@@ -195,23 +195,23 @@ class SnapshotGraph:
     def _source(self, request: Request) -> Request:
         return Request(request.epoch, self.means_from or request.split, request.layer)
 
-    def plan(self, request: Request) -> _Plan:
+    def plan(self, request: Request) -> Source:
         """Tell where the statistics of a snapshot come from."""
         if request not in self._plans:
             self._plans[request] = self._planned(request)
         return self._plans[request]
 
-    def _planned(self, request: Request) -> _Plan:
+    def _planned(self, request: Request) -> Source:
         """Look for a snapshot in the cache, or cut it into slabs."""
         source, name = self._source(request), self.name(request)
         if name in self.kept:
             entry = cache.find_decisions(self.engine.cache, self.kept, name, list(self.digests.values()))
             if entry is not None:
-                return _Plan(request, source, name, entry, reference=self.references.get(request))
+                return Source(request, source, name, entry, reference=self.references.get(request))
         first, second = _cut(self.run, request, source)
         reference = self.references.get(request)
         beside = [] if reference is None else _cut(self.run, reference, reference)[0]
-        return _Plan(request, source, name, None, tuple(first), tuple(second), reference, tuple(beside))
+        return Source(request, source, name, None, tuple(first), tuple(second), reference, tuple(beside))
 
     def _named(self, request: Request, source: Request) -> str:
         run = self.run
@@ -247,6 +247,11 @@ class SnapshotGraph:
         """The classifier's decisions, of a layer that feeds it."""
         return self.decisions.get((request.epoch, request.split)) if self.feeds(request) else None
 
+    def classified(self, request: Request) -> tuple[int | None, Ints | None]:
+        """The epoch whose classifier a layer feeds, and what it says of each row; None and None for others."""
+        decided = self.decided(request)
+        return request.epoch if self.feeds(request) else None, None if decided is None else decided.predictions
+
 
 class StatisticsNodes:
     """Nodes of the class statistics of snapshots within one graph, each made when it is first asked for."""
@@ -266,10 +271,9 @@ class StatisticsNodes:
             self._made[request] = self._node(self._graph.plan(request))
         return self._made[request]
 
-    def _node(self, plan: _Plan) -> Any:
+    def _node(self, plan: Source) -> Any:
         if plan.entry is not None:
-            epoch, predictions = self._classified(plan.request)
-            return self._task(_load)(self._again, self._run, plan, self._spaces, epoch, predictions)
+            return self._task(load)(*self.loading, plan, *self._classified(plan.request))
         if plan.source not in self._first:
             self._first[plan.source] = self._first_pass(plan)
         if plan.reference is not None and plan.reference not in self._first:
@@ -279,7 +283,12 @@ class StatisticsNodes:
         prepared = self._task(_prepare)(self._first[plan.source], self._spaces, foreign, beside)
         return self._second_pass(plan, prepared)
 
-    def _first_pass(self, plan: _Plan) -> Any:
+    @property
+    def loading(self) -> tuple[Any, ...]:
+        """The arguments of `load` that all snapshots share, as nodes."""
+        return self._again, self._run, self._spaces
+
+    def _first_pass(self, plan: Source) -> Any:
         # What another split's pass would keep, nobody would take.
         kept = plan.source == plan.request and (is_remote(self._graph.run) or len(plan.first) == 1)
         return self._moments(plan.source, plan.first, kept=kept)
@@ -291,7 +300,7 @@ class StatisticsNodes:
         parts = [task(self._run, slab, n_classes, graph.finite_only, counted, keeping) for slab in slabs]
         return reduced(parts, self._task(moments.merge_all))
 
-    def _second_pass(self, plan: _Plan, prepared: Any) -> Any:
+    def _second_pass(self, plan: Source, prepared: Any) -> Any:
         graph, task = self._graph, self._task(_slab_coordinates, counted=1)
         epoch, predictions = self._classified(plan.request)
         reading = graph.finite_only, graph.counted(plan.request), graph.keeping, graph.engine.device
@@ -300,10 +309,9 @@ class StatisticsNodes:
         return self._task(_finish)(self._run, epoch, prepared, sums, graph.engine.cache, plan.name, graph.digests)
 
     def _classified(self, request: Request) -> tuple[int | None, Any]:
-        """The epoch whose classifier a layer feeds, and a node of what it says; None and None for others."""
-        decided = self._graph.decided(request)
-        predictions = None if decided is None else delayed(decided.predictions, pure=False)
-        return request.epoch if self._graph.feeds(request) else None, predictions
+        """What `classified` says, the predictions as a node."""
+        epoch, predictions = self._graph.classified(request)
+        return epoch, None if predictions is None else delayed(predictions, pure=False)
 
 
 def reduced(parts: list[Any], join: Callable[[list[Any]], Any]) -> Any:
@@ -388,7 +396,7 @@ class _Again:
     device: str | None
 
     def __call__(
-        self, run: Run, plan: _Plan, spaces: Sequence[Ints], epoch: int | None, predictions: Ints | None
+        self, run: Run, plan: Source, spaces: Sequence[Ints], epoch: int | None, predictions: Ints | None
     ) -> ClassStatistics:
         """The same numbers as the graph's, for slabs and the tree over them are the same."""
         nothing = Keeping("", 0)
@@ -413,9 +421,10 @@ class _Again:
         return self.rows.get((request.epoch, request.split)) if self.finite_only else None
 
 
-def _load(
-    again: _Again, run: Run, plan: _Plan, spaces: Sequence[Ints], epoch: int | None, predictions: Ints | None
+def load(
+    again: _Again, run: Run, spaces: Sequence[Ints], plan: Source, epoch: int | None, predictions: Ints | None
 ) -> ClassStatistics:
+    """Load the statistics of a snapshot, or compute them where that cannot be, as a task."""
     held = cache.load_statistics(again.cache, plan.name, str(plan.entry), list(again.digests.values()))
     if held is None:
         return again(run, plan, spaces, epoch, predictions)

@@ -192,6 +192,7 @@ class Run:
         self.path = str(root)
         self._take(attributes)
         self._kept: dict[tuple[int, str], NDArray[np.bool_]] = {}
+        self._columns: dict[tuple[str, str], tuple[list[str], NDArray[Any]]] = {}
         self._classifiers: dict[int, tuple[tuple[str, ...], layout.Inventory]] = {}
         self.committed = list(self._records)
         self.epochs = list(dict.fromkeys(epoch for epoch, _ in self._records))
@@ -204,6 +205,9 @@ class Run:
         self.attrs: dict[str, Any] = attributes.to_shown_json()
         self.classes = attributes.shown_classes
         self.synsets = attributes.shown_synsets
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_columns": {}}  # rows do not travel: who needs them reads them
 
     def __repr__(self) -> str:
         epochs, splits, layers = (elided(held, 6, show=repr) for held in (self.epochs, self.splits, self.layers))
@@ -465,7 +469,13 @@ class Run:
         return self._kept[epoch, split]
 
     def _column(self, epoch: int, split: str, name: str) -> NDArray[np.int64]:
-        values = self._stored(epoch, split, name)
+        # Most epochs have the labels and samples of the one before: what has the same digests is the same.
+        digests = [shard.digest for part in self.record(epoch, split).parts.values() for shard in part[name].shards]
+        held, values = self._columns.get((split, name), ([], np.zeros(0)))
+        if held != digests:
+            values = self._stored(epoch, split, name)
+            self._columns[split, name] = digests, values
+        values = values.copy()
         keep = self._keep(epoch, split)
         return values if keep is None else values[keep]
 

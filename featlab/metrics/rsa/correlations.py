@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from featlab.compiled import loops
 from featlab.metrics.permutations import ClassPermutations
-from featlab.metrics.rsa.vectors import CondensedVector, DistanceVector
+from featlab.metrics.rsa.nulls_on_device import NullsOnDevice
+from featlab.metrics.rsa.square import Square
+from featlab.metrics.rsa.vectors import DistanceVector
 from featlab.threads import over_threads
 from featlab.typing import Floats
 
@@ -28,85 +29,8 @@ PIECE = 1024  # pairs multiplied at a time, their values still in a core's cache
 # Classes beyond which the rows of so many permutations are too much for a core's cache: then fewer are gathered at a
 # time, and more pairs, so that a row is read from memory only once or twice.
 WIDE, WIDE_TOGETHER, WIDE_PIECE = 6000, 4, 16_384
-STEPS, MIRRORED = 32_767, 512  # to which distances are rounded up and down; rows of a square mirrored at a time
 ROWS = 6  # vectors multiplied at a time: OpenBLAS takes products of up to 10^6 without copying the sides first
 PARTS = 16  # into which the rows are dealt for the threads; sums do not depend on how many threads there are
-
-
-@dataclass(frozen=True)
-class Square:
-    """Values of all pairs of classes, to be permuted.
-
-    Attributes
-    ----------
-    codes
-        Symmetric, shape (n_classes, n_classes); the diagonal means nothing.
-    tables
-        Value of each code, of mean 0 and length 1 over the pairs, shape (kinds, n_codes): values, then ranks. None
-        where the square itself holds such values.
-    unit
-        What the values of the square are multiples of.
-    exact
-        The values themselves, where the square has them rounded.
-    """
-
-    codes: NDArray[Any]
-    tables: Floats | None = None
-    unit: float = 1.0
-    exact: CondensedVector | None = None
-
-    @classmethod
-    def rounded(cls, distances: NDArray[np.floating], n_classes: int) -> Square:
-        """Square of long condensed distances, rounded to 65,535 steps: two bytes a pair, for nulls.
-
-        Rounding errs at random in each of N pairs, by a third of a step: by less than 10^-7 in a correlation, even
-        where a class lies so far from all others, sqrt(n_classes / 2) standard deviations, that it takes up the steps.
-
-        Examples
-        --------
-        >>> Square.rounded(np.array([1.0, 2.0, 4.0]), 3).codes
-        array([[     0, -26214,  -6553],
-               [-26214,      0,  32767],
-               [ -6553,  32767,      0]], dtype=int16)
-        """
-        exact = CondensedVector(distances, n_classes, ranked=False)
-        ((mean, length),) = exact.moments
-        codes = np.zeros((n_classes, n_classes), np.int16)
-        step = max(float(distances.max(initial=mean)) - mean, mean - float(distances.min(initial=mean))) / STEPS
-        if not np.isfinite(length):  # all distances are the same
-            return cls(codes, unit=length, exact=exact)
-        end = 0
-        for row in range(n_classes - 1):
-            begin, end = end, end + n_classes - row - 1
-            codes[row, row + 1 :] = np.rint((distances[begin:end] - np.float64(mean)) / step)
-        for start in range(0, n_classes, MIRRORED):
-            rows = slice(start, start + MIRRORED)
-            codes[rows, rows] += codes[rows, rows].T
-            codes[rows.stop :, rows] = codes[rows, rows.stop :].T
-        return cls(codes, unit=step / length, exact=exact)
-
-    @property
-    def kinds(self) -> int:
-        """Number of kinds of values."""
-        return 1 if self.tables is None else len(self.tables)
-
-    def astype(self, dtype: DTypeLike) -> Square:
-        """The same with values of another type."""
-        if self.tables is not None:
-            return replace(self, tables=self.tables.astype(dtype, copy=False))
-        return self if self.exact else replace(self, codes=self.codes.astype(dtype, copy=False))
-
-    def rows(self, rows: slice) -> list[NDArray[np.floating]]:
-        """Values of some rows, from the first one's column on, kind by kind, each flat."""
-        if self.exact:
-            return list(self.exact.band(rows.start, rows.stop, 1).reshape(1, -1))
-        return self.look_up(self.codes[rows, rows.start :].ravel(), self.codes.dtype)
-
-    def look_up(self, codes: NDArray[Any], dtype: DTypeLike) -> list[NDArray[np.floating]]:
-        """Values of the codes, kind by kind; those of a square that holds them itself in some type."""
-        if self.tables is None:
-            return [np.ascontiguousarray(codes, dtype)]
-        return [np.take(table, codes, mode="clip") for table in self.tables]
 
 
 @dataclass(frozen=True)
@@ -133,6 +57,7 @@ def correlations(
     squares: Sequence[Square],
     permutations: ClassPermutations,
     members: Sequence[int] = (),
+    device: str | None = None,
 ) -> list[Correlated]:
     """Inner products of the vectors with the upper triangles of the squares, kind by kind.
 
@@ -150,6 +75,9 @@ def correlations(
     members
         Numbers of vectors, one after the other, that come together: what they give, to the last bit, does not depend
         on those before and after. By default all do.
+    device
+        Of PyTorch, for the nulls from `SINGLE` classes on, such as "cuda"; None for NumPy, which correlates with the
+        squares as they are either way.
 
     Returns
     -------
@@ -175,8 +103,8 @@ def correlations(
         for start, end in zip([0, *ends], ends, strict=False)
         for begin in range(start, end, ROWS)
     ]
-    precision = np.float32 if n_classes >= SINGLE else np.float64
-    narrow = [square.astype(precision) for square in squares]
+    precision, device = (np.float32, device) if n_classes >= SINGLE else (np.float64, None)
+    narrow = squares if device else [square.astype(precision) for square in squares]
 
     # Bands get shorter from the first row to the last. Dealt in turn, the parts are about as much work: with 4 parts
     # the first has the bands 0, 4, 8, ..., the second 1, 5, 9, ...
@@ -187,16 +115,23 @@ def correlations(
             )
             for square in squares
         ]
+        on_device = NullsOnDevice(squares, permutations, together, len(vectors), device) if device else None
         for start in starts[number::PARTS]:
             rows = slice(start, min(start + height, n_classes))
             kinds = max(square.kinds for square in squares)
             bands = np.stack([vector.band(rows.start, rows.stop, kinds) for vector in vectors], axis=1)
             bands = bands.reshape(kinds, len(vectors), -1)
             _add_values(sums, bands, squares, rows)
-            _add_nulls(sums, bands.astype(precision, copy=False), narrow, permutations, rows, together)
+            bands = bands.astype(precision, copy=False)
+            if on_device:
+                on_device.add(bands, rows)
+            else:
+                _add_nulls(sums, bands, narrow, permutations, rows, together)
+        if on_device:
+            return [replace(values, nulls=nulls) for values, nulls in zip(sums, on_device.sums(), strict=True)]
         return sums
 
-    summed = over_threads(part, range(PARTS), worth=n_classes >= SINGLE)
+    summed = over_threads(part, range(min(PARTS, len(starts))), worth=n_classes >= SINGLE)
     everything = [sum(of_square[1:], start=of_square[0]) for of_square in zip(*summed, strict=True)]
     return [replace(one, nulls=one.nulls * square.unit) for one, square in zip(everything, squares, strict=True)]
 

@@ -15,7 +15,7 @@ from featlab.typing import Floats, Ints
 NO_AXES = np.zeros(0)
 AROUND = 16  # steps of the tolerance's width, next to it, that tell how many values lie that close by chance
 SAMPLED = 50_000  # values of a long vector whose neighbours are counted, for a first look
-CELLS = 1 << 23  # of equal width, into which the values of a long vector are dealt
+CELLS = 1 << 24  # of equal width, into which the values of a long vector are dealt
 
 
 @dataclass(frozen=True)
@@ -131,8 +131,8 @@ def _counted(distances: Floats, rounding: Rounding, sample: Ints) -> tuple[Ints,
     own = np.searchsorted(np.cumsum(counts), sample, side="right")
     ends = [low + (own + end) / scale for end in (0, 1)]
     tolerances = [rounding.tolerance(end) for end in ends]
-    changes = np.zeros(CELLS + 1, np.int64)
-    for reach in (0, 1, 1 + AROUND):
+    changes = np.bincount(own, minlength=CELLS + 1) - np.bincount(own + 1, minlength=CELLS + 1)
+    for reach in (1, 1 + AROUND):
         # A cell more on either side, for rounding.
         first = np.maximum(cells(ends[0] + reach * np.minimum(*tolerances)) - 1, 0)
         after = np.minimum(cells(ends[1] + reach * np.maximum(*tolerances)) + 2, CELLS)

@@ -28,7 +28,7 @@ TOGETHER = 128  # permutations gathered at a time
 PIECE = 1024  # pairs multiplied at a time, their values still in a core's cache from being looked up
 # Classes beyond which the rows of so many permutations are too much for a core's cache: then fewer are gathered at a
 # time, and more pairs, so that a row is read from memory only once or twice.
-WIDE, WIDE_TOGETHER, WIDE_PIECE = 6000, 4, 16_384
+WIDE, WIDE_TOGETHER, WIDE_PIECE = 6000, 8, 16_384
 ROWS = 6  # vectors multiplied at a time: OpenBLAS takes products of up to 10^6 without copying the sides first
 PARTS = 16  # into which the rows are dealt for the threads; sums do not depend on how many threads there are
 

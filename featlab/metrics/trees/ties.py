@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from featlab.compiled import loops
 from featlab.metrics.rsa.ranks import SORTED_AT_ONCE, pieces
 from featlab.statistics.rounding import Rounding
 from featlab.typing import Floats, Ints
@@ -14,7 +15,7 @@ from featlab.typing import Floats, Ints
 NO_AXES = np.zeros(0)
 AROUND = 16  # steps of the tolerance's width, next to it, that tell how many values lie that close by chance
 SAMPLED = 50_000  # values of a long vector whose neighbours are counted, for a first look
-CELLS = 1 << 22  # of equal width, into which the values of a long vector are dealt
+CELLS = 1 << 24  # of equal width, into which the values of a long vector are dealt
 
 
 @dataclass(frozen=True)
@@ -99,42 +100,59 @@ def exact_ties(distances: Floats, rounding: Rounding) -> Ties:
 def _more_than_chance(distances: Floats, rounding: Rounding) -> bool:
     """Tell from a sample whether more values are tied than chance puts within the tolerance."""
     isotropic = replace(rounding, axes=NO_AXES)
-    ordered, sample = _around_sample(distances, isotropic)
-    near, around = close_values(ordered, isotropic.tolerance(ordered[sample]), sample)
+    sample = np.arange(0, len(distances), max(1, len(distances) // SAMPLED))
+    if len(distances) > SORTED_AT_ONCE and np.ptp(distances) > CELLS * np.finfo(np.float64).tiny:
+        near, around = _counted(distances, isotropic, sample)
+    else:
+        ordered = np.sort(distances)
+        near, around = close_values(ordered, isotropic.tolerance(ordered[sample]), sample)
     return bool(beyond_chance(near.sum(), around.sum()))
 
 
-def _around_sample(distances: Floats, rounding: Rounding) -> tuple[Floats, Ints]:
-    """Sort what is needed to count the neighbours of a sample: of many distances only those in cells that hold some.
+def _counted(distances: Floats, rounding: Rounding, sample: Ints) -> tuple[Ints, Ints]:
+    """Count what `close_values` counts of sorted distances, but sort no more of them than it takes.
 
-    Returns
-    -------
-    ordered
-        Distances, ascending: all those between the first and the last neighbour of each one in the sample.
-    sample
-        Places of the sample, every so many of all distances in ascending order, shape (n_sample,).
+    All are counted in cells of equal width, and those are sorted that share a cell with an end of what is counted: a
+    value of the sample itself, and the two ends of what follows it.
     """
-    sample = np.arange(0, len(distances), max(1, len(distances) // SAMPLED))
-    low, width = distances.min(initial=np.inf), np.ptp(distances) if len(distances) else 0.0
-    if len(distances) <= SORTED_AT_ONCE or not width > CELLS * np.finfo(np.float64).tiny:
-        return np.sort(distances), sample
-    scale = (CELLS - 1) / width
+    low = distances.min()
+    scale = (CELLS - 1) / np.ptp(distances)
 
-    def cells(piece: slice) -> Ints:
-        return np.asarray((distances[piece] - low) * scale).astype(np.int64)
+    def cells(values: Floats) -> Ints:
+        return np.asarray(np.clip((values - low) * scale, 0, CELLS - 1), np.int64)
 
+    compiled = loops("featlab.metrics.trees.cell_loops", len(distances))
     counts = np.zeros(CELLS, np.int64)
-    for piece in pieces(len(distances)):
-        counts += np.bincount(cells(piece), minlength=CELLS)
-    first = np.searchsorted(np.cumsum(counts), sample, side="right")
-    # In cells of width 1, a value in cell 5 that reaches 2.5 further has neighbours up to cell 8.
-    tolerance = np.maximum(*(rounding.tolerance(low + (first + end) / scale) for end in (0, 1)))
-    last = first + 2 + np.ceil((1 + AROUND) * tolerance * scale).astype(np.int64)
-    opened = np.bincount(first, minlength=CELLS) - np.bincount(np.minimum(last + 1, CELLS), minlength=CELLS + 1)[:-1]
-    needed = np.cumsum(opened) > 0
-    kept = [distances[piece][needed[cells(piece)]] for piece in pieces(len(distances))]
-    left_out = np.cumsum(np.where(needed, 0, counts))
-    return np.sort(np.concatenate(kept)), sample - left_out[first]
+    if compiled:
+        compiled.count(distances, low, scale, counts)
+    else:
+        for piece in pieces(len(distances)):
+            counts += np.bincount(cells(distances[piece]), minlength=CELLS)
+    own = np.searchsorted(np.cumsum(counts), sample, side="right")
+    ends = [low + (own + end) / scale for end in (0, 1)]
+    tolerances = [rounding.tolerance(end) for end in ends]
+    changes = np.bincount(own, minlength=CELLS + 1) - np.bincount(own + 1, minlength=CELLS + 1)
+    for reach in (1, 1 + AROUND):
+        # A cell more on either side, for rounding.
+        first = np.maximum(cells(ends[0] + reach * np.minimum(*tolerances)) - 1, 0)
+        after = np.minimum(cells(ends[1] + reach * np.maximum(*tolerances)) + 2, CELLS)
+        changes += np.bincount(first, minlength=CELLS + 1) - np.bincount(after, minlength=CELLS + 1)
+    is_open = np.cumsum(changes[:-1]) > 0
+    ordered = np.empty(int(counts[is_open].sum()))
+    if compiled:
+        compiled.take(distances, low, scale, is_open, ordered)
+    else:
+        parts = (distances[piece] for piece in pieces(len(distances)))
+        np.concatenate([part[is_open[cells(part)]] for part in parts], out=ordered)
+    ordered.sort()
+    elsewhere = np.cumsum(np.where(is_open, 0, counts))  # values of closed cells, up to each cell
+    values = ordered[sample - elsewhere[own]]
+    tolerance = rounding.tolerance(values)
+    near, around = (
+        np.searchsorted(ordered, reached, side="right") + elsewhere[cells(reached)]
+        for reached in (values + tolerance, values + (1 + AROUND) * tolerance)
+    )
+    return near - sample - 1, around - near
 
 
 def close_values(ordered: Floats, tolerance: Floats, index: Ints) -> tuple[Ints, Ints]:

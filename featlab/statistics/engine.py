@@ -6,7 +6,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -185,7 +185,14 @@ class Engine:
 
         def node(*arguments: Any, **options: Any) -> Delayed:
             key = f"{name}-{uuid.uuid4().hex}"
-            made: Delayed = delayed(run, pure=False)(*arguments, **options, dask_key_name=key)
+            plain = [_is_plain(each) for each in arguments]
+            call: Callable[..., Any] = run
+            nodes = arguments
+            if any(plain):
+                given = zip(arguments, plain, strict=True)
+                call = _Call(run, tuple(each if is_plain else _Result for each, is_plain in given))
+                nodes = tuple(each for each, is_plain in zip(arguments, plain, strict=True) if not is_plain)
+            made: Delayed = delayed(call, pure=False, traverse=False)(*nodes, **options, dask_key_name=key)
             return made
 
         return node
@@ -250,6 +257,29 @@ class Engine:
         finally:
             self.client.cancel(futures)
         return [results[future.key] for future in futures], [Held(each, is_future=True) for each in stay]
+
+
+class _Result:
+    """Stands for the result of another node among arguments; a class stays the same where it travels."""
+
+
+def _is_plain(argument: Any) -> bool:
+    """Tell whether an argument holds no other node; featlab's own dataclasses hold none."""
+    if isinstance(argument, list | tuple):
+        return all(map(_is_plain, argument))
+    return argument is None or isinstance(argument, str | int | float) or is_dataclass(argument)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A function with those of its arguments that hold no nodes: Dask would look for some in each field of each."""
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+    def __call__(self, *results: Any, **options: Any) -> Any:
+        rest = iter(results)
+        return self.function(*(next(rest) if each is _Result else each for each in self.arguments), **options)
 
 
 @contextmanager

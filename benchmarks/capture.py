@@ -27,12 +27,13 @@ import numpy as np
 import torch
 import zarr
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Subset, TensorDataset
 
 import featlab
 
 LAYERS = ("layer1", "layer2", "layer3", "layer4", "avgpool")
 CLASSES = 100
+IMAGES = 2048  # that differ, so that large ones fit into memory
 
 
 class Block(nn.Module):
@@ -91,8 +92,10 @@ def workload(options: argparse.Namespace, folder: Path) -> Workload:
     """Make the same model and data every time."""
     torch.manual_seed(0)
     device = torch.device("cuda" if options.cuda else "cpu")
-    images, labels = torch.randn(options.samples, 3, 32, 32), torch.randint(0, CLASSES, (options.samples,))
-    loader = DataLoader(TensorDataset(images, labels), batch_size=options.batch, pin_memory=options.cuda)
+    distinct = min(options.samples, IMAGES)
+    images, labels = torch.randn(distinct, 3, options.pixels, options.pixels), torch.randint(0, CLASSES, (distinct,))
+    repeated = Subset(TensorDataset(images, labels), [number % distinct for number in range(options.samples)])
+    loader = DataLoader(repeated, batch_size=options.batch, pin_memory=options.cuda, num_workers=options.loaders)
     return Workload(ResNet18(options.stem).eval().to(device), loader, folder, options.reduce, device)
 
 
@@ -222,6 +225,8 @@ def main() -> None:
     """Print a line for each side."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--samples", type=int, default=2048)
+    parser.add_argument("--pixels", type=int, default=32, help="of each side of an image")
+    parser.add_argument("--loaders", type=int, default=0, help="processes that load; by default the one that evaluates")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
@@ -239,8 +244,8 @@ def main() -> None:
         found = ratios(work, options.sides, options.repeats)
     memory = extra_memory(options, options.sides) if not options.cuda else {}
     print(
-        f"ResNet-18 ({options.stem} stem) on {options.samples} images of 32 x 32, batches of {options.batch}, "
-        f"{options.threads} threads, {work.device}: {plain:.2f} s a pass without capture"
+        f"ResNet-18 ({options.stem} stem) on {options.samples} images of {options.pixels} x {options.pixels}, "
+        f"batches of {options.batch}, {options.threads} threads, {work.device}: {plain:.2f} s a pass without capture"
     )
     print("side                time, median (quartiles)     processor time              extra peak memory, MB")
     for side, values in found.items():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache
-from typing import TypeVar
+from functools import lru_cache
+from typing import Any, TypeVar
 
 from dask.system import CPU_COUNT
 from threadpoolctl import ThreadpoolController
@@ -15,6 +16,8 @@ from threadpoolctl import ThreadpoolController
 S = TypeVar("S")
 T = TypeVar("T")
 _inside = threading.local()
+_lock = threading.Lock()
+_limits: list[Any] = []  # the same limit once for each who is within `one_blas_thread`
 
 
 def over_threads(work: Callable[[S], T], parts: Sequence[S], *, worth: bool = True) -> list[T]:
@@ -35,7 +38,7 @@ def over_threads(work: Callable[[S], T], parts: Sequence[S], *, worth: bool = Tr
         _inside.part = True
         return work(part)
 
-    with _libraries().limit(limits=1), ThreadPoolExecutor(int(CPU_COUNT)) as pool:
+    with one_blas_thread(), ThreadPoolExecutor(int(CPU_COUNT)) as pool:
         return list(pool.map(marked, parts))
 
 
@@ -58,7 +61,21 @@ def alone() -> Iterator[None]:
         _inside.part = before
 
 
-@cache
-def _libraries() -> ThreadpoolController:
-    """The BLAS libraries that are loaded; to look for them takes longer than small work does."""
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Let BLAS work on one thread for as long as anyone is within: tasks of one process come and go side by side."""
+    with _lock:
+        _limits.append(_limits[0] if _limits else _libraries(len(sys.modules)).limit(limits=1))
+    try:
+        yield
+    finally:
+        with _lock:
+            limit = _limits.pop()
+            if not _limits:
+                limit.restore_original_limits()
+
+
+@lru_cache(maxsize=1)
+def _libraries(modules: int) -> ThreadpoolController:
+    """The BLAS libraries of so many modules; to look for them takes longer than small work does."""
     return ThreadpoolController()

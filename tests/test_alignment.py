@@ -14,6 +14,7 @@ from scipy.spatial.distance import pdist, squareform
 from featlab.metrics import permutations, similarity
 from featlab.metrics.rsa import correlations, kendall, tied_distances, vectors
 from featlab.metrics.rsa.ranks import average_ranks, standardized
+from featlab.metrics.rsa.square import Square
 
 GENERATOR = np.random.default_rng(0)
 
@@ -29,7 +30,7 @@ def counts_of(values):
 def null_of(vector, other, orders):
     """The null of one vector with another that is standardized."""
     side = vectors.CondensedVector(vector, orders.n_classes, ranked=False)
-    return correlations.correlations([side], [correlations.Square(squareform(other))], orders)[0].nulls[0, 0]
+    return correlations.correlations([side], [Square(squareform(other))], orders)[0].nulls[0, 0]
 
 
 def test_correlations_are_those_of_scipy():

@@ -24,7 +24,8 @@ from featlab.hierarchy.taxonomy import Taxonomy
 from featlab.hierarchy.taxonomy_distances import taxonomy_distances
 from featlab.metrics.permutations import ClassPermutations
 from featlab.metrics.rsa import kendall, neighbors
-from featlab.metrics.rsa.correlations import Square, correlations
+from featlab.metrics.rsa.correlations import correlations
+from featlab.metrics.rsa.square import Square
 from featlab.metrics.rsa.tied_distances import TiedDistances
 from featlab.metrics.rsa.vectors import CondensedVector
 from featlab.metrics.trees import dendrogram, scores

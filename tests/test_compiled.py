@@ -12,14 +12,16 @@ from test_trees import random_taxonomy
 
 from featlab import compiled
 from featlab.metrics.permutations import ClassPermutations
-from featlab.metrics.rsa.correlations import SINGLE, Square, correlations
+from featlab.metrics.rsa import ranks
+from featlab.metrics.rsa.correlations import SINGLE, correlations
 from featlab.metrics.rsa.kendall import permuted_tau_a, tau_a
 from featlab.metrics.rsa.ranks import average_ranks
+from featlab.metrics.rsa.square import Square
 from featlab.metrics.rsa.tied_distances import TiedDistances
 from featlab.metrics.rsa.vectors import CondensedVector, CopheneticVector
 from featlab.metrics.trees import partitions, scores
 from featlab.metrics.trees.dendrogram import cut_labels, dendrogram
-from featlab.metrics.trees.linkage import levelled
+from featlab.metrics.trees.linkage import LINKAGES, levelled, linkage_tree, linkage_trees
 
 pytest.importorskip("numba")
 ORDERS = ClassPermutations.draw(24, 6, 0)
@@ -44,6 +46,15 @@ def tree_with_ties(generator, n_classes):
     return levelled(scipy.cluster.hierarchy.linkage(means, generator.choice(["average", "ward", "single"])))
 
 
+def labels_of_clades(generator, taxonomy):
+    """Some of the clades that do not overlap, and the other classes each alone."""
+    labels = np.arange(taxonomy.members.shape[1])
+    for members in generator.permutation(taxonomy.members[:-1]):
+        if (labels[members] == np.flatnonzero(members)).all():
+            labels[members] = labels[members][0]
+    return np.unique(labels, return_inverse=True)[1]
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_walks_over_clades_and_groups_count_what_numpy_counts(both_ways, seed):
     generator = np.random.default_rng(seed)
@@ -52,7 +63,13 @@ def test_walks_over_clades_and_groups_count_what_numpy_counts(both_ways, seed):
     tree = dendrogram(tree_with_ties(generator, n_classes))
     orders = ClassPermutations.draw(n_classes, 6, seed).after_identity
     numbers = {"bakers_gamma": 3, "triplet_agreement": 7, "clade_recall": 5}
-    one, other = both_ways(scores.clade_scores, tree, taxonomy, orders, numbers)
+    grouped = taxonomy.grouped({name: labels_of_clades(generator, taxonomy) for name in "abc"})
+    assert len(grouped.spaces) == 3
+    asked = {**numbers, "dendrogram_purity": 4}
+    (one, purities), (other, others) = both_ways(scores.clade_scores, tree, taxonomy, orders, asked, grouped)
+    for name, labels in grouped.spaces.items():
+        np.testing.assert_array_equal(purities[name], others[name])
+        np.testing.assert_array_equal(purities[name], scores.dendrogram_purity(tree, labels, orders[:4]))
     assert {name: len(values) for name, values in one.items()} == numbers
     for name, values in one.items():
         np.testing.assert_array_equal(values, other[name])
@@ -64,7 +81,7 @@ def test_walks_over_clades_and_groups_count_what_numpy_counts(both_ways, seed):
         np.testing.assert_array_equal(values, other[name])
 
 
-@pytest.mark.parametrize("n_levels", [3, 40])
+@pytest.mark.parametrize("n_levels", [3, 7, 40])
 @pytest.mark.parametrize("decimals", [1, 9])
 def test_kendall_counts_what_numpy_counts(both_ways, monkeypatch, n_levels, decimals):
     generator = np.random.default_rng(n_levels)
@@ -94,17 +111,64 @@ def test_correlations_are_those_of_numpy(both_ways, n_classes):
 
 
 @pytest.mark.parametrize("n_classes", [23, SINGLE])
-def test_company_changes_no_digit(n_classes):
+def test_wide_rows_are_gathered_a_few_permutations_at_a_time(both_ways, monkeypatch, n_classes):
+    generator = np.random.default_rng(n_classes)
+    distances = pdist(generator.normal(size=(n_classes, 3)))
+    tied = TiedDistances.of(squareform(generator.integers(1, 9, len(distances))))
+    squares = [Square(tied.codes, tied.units), Square(squareform(distances) / 100)]
+    arguments = [CondensedVector(distances, n_classes)], squares, ClassPermutations.draw(n_classes, 7, 0)
+    expected = correlations(*arguments)
+    for name, value in {"WIDE": 5, "WIDE_TOGETHER": 3, "WIDE_PIECE": 50}.items():
+        monkeypatch.setattr(f"featlab.metrics.rsa.correlations.{name}", value)
+    for one, other, narrow in zip(*both_ways(correlations, *arguments), expected, strict=True):
+        np.testing.assert_array_equal(one.values, narrow.values)
+        np.testing.assert_array_equal(one.nulls, other.nulls)
+        np.testing.assert_allclose(one.nulls, narrow.nulls, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("n_classes", [2, 3, 60])
+def test_trees_are_those_of_scipy(monkeypatch, n_classes, metric):
+    generator = np.random.default_rng(n_classes)
+    n_pairs = n_classes * (n_classes - 1) // 2
+    for distances in (generator.uniform(0.1, 2, n_pairs), generator.integers(1, 5, n_pairs) / 2):
+        expected = {method: linkage_tree(distances, metric, method) for method in LINKAGES}
+        with monkeypatch.context() as patch:
+            patch.setattr(compiled, "WORTH", 0)
+            patch.setattr("featlab.metrics.trees.linkage.CHAINED", 0)
+            found = {method: linkage_tree(distances, metric, method) for method in LINKAGES}
+            overwritten = linkage_trees(distances.copy(), metric, LINKAGES[:3])
+        for method in LINKAGES:
+            np.testing.assert_array_equal(found[method], expected[method])
+            np.testing.assert_array_equal(overwritten.get(method, found[method]), expected[method])
+
+
+@pytest.mark.parametrize("many", [0, 60, 10**6])
+def test_long_ranks_are_those_of_numpy(both_ways, monkeypatch, many):
+    monkeypatch.setattr(ranks, "SORTED_AT_ONCE", 100)
+    monkeypatch.setattr(ranks, "SPAN_BITS", 16)
+    monkeypatch.setattr(ranks, "COUNTED_FROM", many)
+    values = np.round(np.random.default_rng(0).normal(size=600), 1).astype(np.float32)
+    values[:4] = 0.0, -0.0, 1e30, -1e30
+    one, other = both_ways(average_ranks, values)
+    np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("n_classes", "device"),
+    [(23, None), (SINGLE, None), (SINGLE, "cpu"), pytest.param(SINGLE, "cuda", marks=pytest.mark.cuda)],
+)
+def test_company_changes_no_digit(n_classes, device):
     generator = np.random.default_rng(1)
     vectors = [CondensedVector(pdist(generator.normal(size=(n_classes, 3))), n_classes) for _ in range(9)]
     tied = TiedDistances.of(squareform(generator.integers(1, 9, n_classes * (n_classes - 1) // 2)))
     arguments = [Square(tied.codes, tied.units)], ClassPermutations.draw(n_classes, 3, 0)
-    (together,) = correlations(vectors, *arguments, [2, 7])
-    (alone,) = correlations(vectors[2:], *arguments, [7])
+    (together,) = correlations(vectors, *arguments, [2, 7], device)
+    (alone,) = correlations(vectors[2:], *arguments, [7], device)
     np.testing.assert_array_equal(together.nulls[:, 2:], alone.nulls)
     np.testing.assert_array_equal(together.values[:, 2:], alone.values)
     for number in range(9):
-        (single,) = correlations(vectors[number : number + 1], *arguments)
+        (single,) = correlations(vectors[number : number + 1], *arguments, device=device)
         np.testing.assert_allclose(together.nulls[:, number : number + 1], single.nulls, rtol=1e-4, atol=1e-7)
 
 

@@ -5,14 +5,19 @@ Sums against the formulas themselves stand in test_statistics.py, for both.
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 import featlab
+from featlab.analysis import alignment_table
 from featlab.errors import OptionError
-from featlab.statistics.device import open_device
+from featlab.statistics.device import Sender, open_device
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)]
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +44,16 @@ def assert_same(found, expected):
         pd.testing.assert_frame_equal(*tables, rtol=1e-4, atol=1e-6, obj=name)
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("options", [{}, {"means_from": "train"}])
-def test_tables_are_those_of_numpy(run, options):
+def test_tables_are_those_of_numpy(run, options, device, monkeypatch):
     given = {"hierarchy": "dotted", "permutations": 9, "controls": 2, "cache": False, **options}
-    by_numpy, by_torch = (featlab.analyze(run, **given, device=device) for device in (None, "cpu"))
+    correlated = Mock(wraps=alignment_table.correlations)
+    monkeypatch.setattr(alignment_table, "correlations", correlated)
+    by_numpy, by_torch = (featlab.analyze(run, **given, device=each) for each in (None, device))
     assert_same(by_torch, by_numpy)
-    assert by_torch.parameters["device"] == "cpu"
+    assert {call.kwargs["device"] for call in correlated.call_args_list} == {None, device}
+    assert by_torch.parameters["device"] == device
     assert by_numpy.parameters["device"] is None
     assert len(by_torch.accuracy)
 
@@ -92,8 +101,15 @@ def test_products_of_fewer_digits_are_refused(run):
         torch.set_float32_matmul_precision("highest")
 
 
-@pytest.mark.cuda
-def test_tables_of_a_gpu_are_those_of_numpy(run):
-    given = {"hierarchy": "dotted", "permutations": 9, "controls": 2, "cache": False}
-    by_numpy, by_gpu = (featlab.analyze(run, **given, device=device) for device in (None, "cuda"))
-    assert_same(by_gpu, by_numpy)
+@pytest.mark.parametrize("device", DEVICES)
+def test_what_is_held_is_sent_once_and_let_go(device):
+    sender = Sender(device)
+    values = np.arange(6.0)
+    once, again = sender.hold(values, np.float32), sender.hold(values, np.float32)
+    assert once.tolist() == values.tolist()
+    assert once.dtype == torch.float32
+    if device == "cuda":
+        assert once is again
+        assert len(sender._held) == 1
+    del values
+    assert not sender._held

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 import featlab
@@ -64,6 +66,16 @@ def test_only_capture_and_demo_load_torch() -> None:
 def test_commands_that_read_load_no_torch(command: str) -> None:
     call = f"from featlab_cli.main import main; main(['{command}', '--help'], standalone_mode=False)"
     assert not loaded_by(call) & {"torch", "dask", "pandas", "zarr", "scipy", "plotly", "matplotlib"}
+
+
+def test_a_tiny_analysis_loads_only_what_it_computes_with(tmp_path: Path) -> None:
+    run, labels = tmp_path / "run.zarr", np.repeat([0, 1], 4)
+    featlab.write_epoch(run, epoch=0, features={"last": np.eye(2)[labels]}, labels=labels)
+    call = f"from featlab_cli.main import main; main(['analyze', {str(run)!r}, '--no-cache'], standalone_mode=False)"
+    # The collector, which waits during the imports, is back, and what they made is not looked through again.
+    collects = "import gc; assert gc.isenabled() and gc.get_freeze_count() > 100_000"
+    loaded = loaded_by(f"{call}; {collects}")
+    assert loaded == {"dask", "pandas", "zarr", "scipy", "pyarrow", "numpy"}
 
 
 @pytest.mark.parametrize("command", ["demo", "capture", "replay"])

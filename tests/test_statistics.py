@@ -15,7 +15,7 @@ from featlab.analysis.snapshots import measured_columns
 from featlab.errors import DataError
 from featlab.statistics import coordinates, moments
 from featlab.statistics.frame import frame
-from featlab.statistics.regroup import class_statistics, regroup
+from featlab.statistics.regroup import class_statistics, present_groups, regroup
 
 
 def measure(features, labels, n_classes, groups, *, classifier=None, edges=None, means_of=None, device=None):
@@ -37,9 +37,15 @@ def measure(features, labels, n_classes, groups, *, classifier=None, edges=None,
     return class_statistics(means, coordinates.add_all(parts), weight, keys)
 
 
+def regrouped(statistics, labels, *numbers):
+    """Statistics of one label space, or of the same one under several keys."""
+    groups, _ = present_groups(statistics, labels)
+    return regroup(statistics, np.stack([groups] * len(numbers)), [("space", number) for number in numbers])
+
+
 def columns(statistics, groups, index):
-    geometry, collapse = measured_columns(regroup(statistics, groups, ("space", index)))
-    return {**geometry, **collapse}
+    geometry, collapse = measured_columns(regrouped(statistics, groups, index))
+    return {name: value for name, (value,) in {**geometry, **collapse}.items()}
 
 
 def case(name):
@@ -92,7 +98,7 @@ CASES = [
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("grouped", [False, True])
-@pytest.mark.parametrize("device", [None, "cpu"])
+@pytest.mark.parametrize("device", [None, "cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
 def test_every_column_equals_the_formula(name, grouped, device):
     features, labels, n_classes, classifier = case(name)
     groups = np.arange(n_classes) // 3 if grouped else np.arange(n_classes)
@@ -136,18 +142,19 @@ def test_any_chunking_gives_the_same_sums(data, draw):
 def test_regrouping_equals_recomputing_with_the_grouped_labels(data, draw):
     features, labels, n_classes = data
     groups = np.array(draw.draw(st.lists(st.integers(0, 3), min_size=n_classes, max_size=n_classes)))
-    fine = regroup(measure(features, labels, n_classes, [np.arange(n_classes), groups]), groups, ("space", 1))
+    fine = regrouped(measure(features, labels, n_classes, [np.arange(n_classes), groups]), groups, 1)
     own = np.arange(4)
-    coarse = regroup(measure(features, groups[labels], 4, [own]), own, ("space", 0))
+    coarse = regrouped(measure(features, groups[labels], 4, [own]), own, 0)
     np.testing.assert_array_equal(fine.counts, coarse.counts)
     scale = float(features.var(dtype=np.float64)) * features.shape[1] + 1e-12
     noise = 1e-5 * scale + 1e-12 * float(np.abs(features).max()) ** 2
     np.testing.assert_allclose(fine.variances, coarse.variances, rtol=1e-4, atol=noise)
     assert fine.within_trace == pytest.approx(coarse.within_trace, rel=1e-4, abs=noise)
-    np.testing.assert_allclose(fine.means @ fine.means.T, coarse.means @ coarse.means.T, rtol=1e-4, atol=noise)
+    (means,), (others,) = fine.means, coarse.means
+    np.testing.assert_allclose(means @ means.T, others @ others.T, rtol=1e-4, atol=noise)
 
 
-@pytest.mark.parametrize("device", [None, "cpu"])
+@pytest.mark.parametrize("device", [None, "cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
 def test_means_from_another_split(device):
     generator = np.random.default_rng(3)
     means = generator.normal(size=(5, 12))
@@ -157,7 +164,7 @@ def test_means_from_another_split(device):
     groups = [np.arange(5), np.array([0, 0, 1, 1, 1])]
     statistics = measure(held_out, labels, 5, groups, means_of=(train, train_labels), device=device)
     for index, space in enumerate(groups):
-        found = regroup(statistics, space, ("space", index))
+        found = regrouped(statistics, space, index)
         centres = np.stack([train[space[train_labels] == g].astype(np.float64).mean(axis=0) for g in np.unique(space)])
         residuals = held_out - centres[space[labels]]
         assert found.within_trace == pytest.approx(np.square(residuals).sum(axis=1).mean(), rel=1e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import tempfile
 from pathlib import Path
@@ -173,10 +174,14 @@ def command(
     featlab analyze run.zarr --hierarchy dotted --layers 'layer*' --epochs 0:90:5
     featlab analyze run.zarr --hierarchy dotted --watch       while it trains
     """
-    import featlab
+    gc.disable()  # imports leave no garbage
     from featlab.analysis import watch as watching
+    from featlab.analysis.analyze import analyze
     from featlab.analysis.dask_client import dask_client
     from featlab.results.saved import check_target
+
+    gc.freeze()  # what they made is not looked through again, least of all when the process ends
+    gc.enable()
 
     if cache and no_cache:
         raise click.UsageError("--cache and --no-cache are both given: choose one of them.")
@@ -189,7 +194,7 @@ def command(
     check_target(Path(target))
     with dask_client(workers, scheduler, options["memory_limit"]) as client:
         if not watch:
-            results = featlab.analyze(run, client=client, **chosen)
+            results = analyze(run, client=client, **chosen)
             _save(results, target)
         else:
             click.echo(f"featlab: watching {run}; Ctrl-C ends it, and {target} stays.", err=True)

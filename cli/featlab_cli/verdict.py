@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+import sys
 from collections.abc import Iterator
 from textwrap import wrap
 from typing import TYPE_CHECKING
@@ -51,19 +52,18 @@ def print_verdict(results: Results, verdict: pd.DataFrame) -> None:
 
 def print_short_verdict(results: Results, target: str) -> None:
     """Print in at most twelve lines what the tables of an analysis carry, where standard error is a terminal."""
+    if not sys.stderr.isatty():  # each line of a log is a message of featlab's
+        return
     from rich.console import Console
 
     from featlab.errors import FeatlabError
 
-    console = Console(stderr=True)
-    if not console.is_terminal:  # each line of a log is a message of featlab's
-        return
     try:
         verdict = results.verdict()
     except FeatlabError as reason:
         click.echo(printable(f"featlab: no verdict: {reason}"), err=True)
         return
-    lines = short_verdict(results, verdict, max(console.width, 60))
+    lines = short_verdict(results, verdict, max(Console(stderr=True).width, 60))
     hint = f"More: featlab show {shlex.quote(target)} verdict; figures: featlab report {shlex.quote(target)}"
     click.echo(printable("\n".join([*lines[: SHORT - 1], hint])), err=True)
 

@@ -23,6 +23,7 @@ from featlab.metrics.rsa.jackknife import jackknife_interval, pearson_without_ea
 from featlab.metrics.rsa.ranks import SORTED_AT_ONCE
 from featlab.metrics.rsa.vectors import CondensedVector
 from featlab.statistics.gather import Request
+from featlab.threads import over_threads
 from featlab.typing import NAN, Floats, Ints
 
 PLACE = ("split", "layer")
@@ -113,8 +114,9 @@ def left_out(
     reference = reference.among(summary.classes)
     together = put_together(sampled.groups)
     found: dict[tuple[Key, int], LeftOut] = {}
-    for metric in metrics:
-        found |= _of_snapshot(summary, metric, reference, together)
+    of_metrics = over_threads(lambda metric: _of_snapshot(summary, metric, reference, together), metrics)
+    for of_metric in of_metrics:
+        found |= of_metric
     return found
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import groupby
 from operator import itemgetter
@@ -18,20 +18,22 @@ from featlab.analysis.snapshots import Row, SnapshotSummary
 from featlab.metrics import permutations
 from featlab.metrics.permutations import CLADE_MEMBERS, OWN_COUNTS, OWN_LOOKUPS, SHARED_PAIRS
 from featlab.metrics.rsa import neighbors, tied_distances
-from featlab.metrics.rsa.correlations import Square, correlations
+from featlab.metrics.rsa.correlations import WIDE, correlations
 from featlab.metrics.rsa.kendall import BLOCKS, permuted_tau_a, tau_a
 from featlab.metrics.rsa.ranks import SORTED_AT_ONCE, moments
+from featlab.metrics.rsa.square import Square
 from featlab.metrics.rsa.vectors import CondensedVector, CopheneticVector, DistanceVector
 from featlab.metrics.trees import linkage, partitions, scores
-from featlab.metrics.trees.dendrogram import Dendrogram, cut_labels, dendrogram
+from featlab.metrics.trees.dendrogram import cut_labels
 from featlab.metrics.trees.draws import has_structure
 from featlab.threads import over_threads
-from featlab.typing import NAN, Floats, Ints
+from featlab.typing import NAN, Floats
 
 FAMILY = ("metric", "linkage", "taxonomy_distance", "space", "score")
 _family = itemgetter(*FAMILY)
 HELD_RANKS = 250_000_000  # pairs of the snapshots that are judged together: their ranks take up to 2 GB
 THREADED = 100  # classes from which on vectors are scored side by side
+JUDGED = 64_000  # values of nulls at a time
 FALLING = ("nearest_neighbor_distance",)  # scores that agreement makes small
 # Nulls in float32, or counted in blocks, miss the value by up to this where a permutation gives the very same. That
 # happens where distances are tied, and then it counts.
@@ -66,7 +68,28 @@ def align(summaries: Sequence[SnapshotSummary], reference: Reference) -> list[Sc
         together = max(1, HELD_RANKS // max(1, n_classes * (n_classes - 1) // 2 * len(members[0].distances)))
         for start in range(0, len(members), together):
             scored += _judged_together(members[start : start + together], present)
+    _judge(scored)
     return scored
+
+
+def _judge(scored: Sequence[Scored]) -> None:
+    """Tell in the rows how each score stands among its null.
+
+    p counts permutations that reach the value, or come as low where low is good.
+    """
+    # As many nulls at a time as stay in a core's cache.
+    for length, of_length in groupby(sorted(scored, key=lambda each: len(each.null)), key=lambda each: len(each.null)):
+        same_length = list(of_length)
+        step = max(1, JUDGED // max(1, length))
+        for start in range(0, len(same_length), step):
+            some = same_length[start : start + step]
+            signs = np.array([sign_of(each.row["score"]) for each in some])
+            values = np.array([each.row["value"] for each in some])
+            nulls = np.stack([each.null for each in some]) * signs[:, None]
+            judged = permutations.judge(signs * values, nulls, np.array([each.same for each in some]))
+            columns = np.stack([signs * judged.null_mean, judged.null_std, signs * judged.z, judged.p], axis=1)
+            for each, numbers in zip(some, columns.tolist(), strict=True):
+                each.row.update(zip(("null_mean", "null_std", "z", "p"), numbers, strict=True))
 
 
 def _judged_together(members: Sequence[SnapshotSummary], reference: Reference) -> list[Scored]:
@@ -77,15 +100,17 @@ def _judged_together(members: Sequence[SnapshotSummary], reference: Reference) -
     if reference.distances:
         ranked: list[CondensedVector] = over_threads(_Vector.ranked, distances, worth=_worth(reference))
         compared: list[Compared] = [(vector, [condensed]) for vector, condensed in zip(distances, ranked, strict=True)]
-        compared += [(vector, [CopheneticVector(tree) for tree in vector.drawn]) for vector in cophenetic]
+        compared += [(vector, vector.cophenetic) for vector in cophenetic]
         scored = _correlate(compared, reference)
         scored += _kendall(distances, ranked, reference)
         del ranked, compared
-    # What is long is worked on with all threads, one after the other: each takes a square of its own.
+    # Long distances are worked on with all threads, one after the other: each takes a square of its own.
     short = all(len(vector.distances) <= SORTED_AT_ONCE for vector in distances)
-    worth = _worth(reference) and short
-    for of_vector in over_threads(partial(_alone, reference), [*distances, *cophenetic], worth=worth):
-        scored += of_vector
+    with_trees = [(vector, [tree for tree in cophenetic if tree.is_of(vector)]) for vector in distances]
+    trees: list[tuple[_Vector, list[_Vector]]] = [(tree, []) for tree in cophenetic]
+    for beside in [[*with_trees, *trees]] if short else [*([one] for one in with_trees), trees]:
+        for of_vector in over_threads(partial(_alone, reference), beside, worth=_worth(reference)):
+            scored += of_vector
     return scored
 
 
@@ -180,11 +205,20 @@ class _Vector:
         """Condensed distances of the class means, also where their trees are compared, shape (n_pairs,)."""
         return self.member.distances[self.metric]
 
+    def is_of(self, distances: _Vector) -> bool:
+        """Tell whether the trees are on these distances."""
+        return self.member is distances.member and self.metric == distances.metric
+
     @property
     def drawn(self) -> Sequence[Floats]:
         """Trees on the distances, for vectors that have a linkage: one, or where distances are tied several draws."""
         key = self.metric, cast(linkage.Method, self.linkage)
         return self.member.draws.get(key) or (self.member.trees[key],)
+
+    @cached_property
+    def cophenetic(self) -> list[CopheneticVector]:
+        """Cophenetic distances of the trees of a vector that has a linkage."""
+        return [CopheneticVector(tree) for tree in self.drawn]
 
     @cached_property
     def untold(self) -> bool:
@@ -205,12 +239,9 @@ class _Vector:
         return CondensedVector(self.distances, len(self.member.classes))
 
     def scored(self, score: str, value: float, null: Floats, **columns: Any) -> Scored:
-        """Make the row of one score; p counts permutations that reach the value, or come as low where low is good."""
-        sign = sign_of(score)
+        """Make the row of one score; how it stands among its null is told later, see `_judge`."""
         if self.untold:
             value, null = NAN, np.full(len(null), NAN)
-        same = self._same(score)
-        judged = permutations.judge(sign * value, sign * null, same)
         request = self.member.request
         row: Row = {
             "epoch": request.epoch,
@@ -224,13 +255,10 @@ class _Vector:
             **columns,
             "score": score,
             "value": value,
-            "null_mean": sign * judged.null_mean,
-            "null_std": judged.null_std,
-            "z": sign * judged.z,
-            "p": judged.p,
+            **dict.fromkeys(("null_mean", "null_std", "z", "p"), NAN),
             "permutations": len(null),
         }
-        return Scored(row, null, same)
+        return Scored(row, null, self._same(score))
 
 
 Compared = tuple[_Vector, Sequence[DistanceVector]]  # of as many distance vectors as trees are drawn
@@ -248,19 +276,21 @@ def _correlate(compared: Sequence[Compared], reference: Reference) -> list[Score
     """
     n_classes = reference.permutations.n_classes
     affordable = reference.permutations.affordable(n_classes * (n_classes - 1) // 2, SHARED_PAIRS)
-    squares = [Square(tied.codes, tied.units) for tied in reference.distances.values()]
+    firsts = list(dict.fromkeys(reference.firsts.values()))
+    squares = [Square(reference.distances[name].codes, reference.distances[name].units) for name in firsts]
     # Vectors of one snapshot come together, so that no digit of theirs depends on the others.
     numbers = {id(vector.member): number for number, (vector, _) in enumerate(compared)}
     compared = sorted(compared, key=lambda pair: numbers[id(pair[0].member)])
     draws = [len(drawn) for _, drawn in compared]
     together = np.bincount([numbers[id(vector.member)] for vector, _ in compared], draws).astype(np.int64)
-    every = correlations(
-        [one for _, drawn in compared for one in drawn], squares, affordable, together[together > 0].tolist()
-    )
+    flat, members = [one for _, drawn in compared for one in drawn], together[together > 0].tolist()
+    every = correlations(flat, squares, affordable, members, device=reference.device)
+    by_first = dict(zip(firsts, every, strict=True))
     vectors = [vector for vector, _ in compared]
     in_rows = sorted(range(len(vectors)), key=lambda number: vectors[number].linkage is not None)
     scored = []
-    for (name, tied), correlated in zip(reference.distances.items(), every, strict=True):
+    for name, tied in reference.distances.items():
+        correlated = by_first[reference.firsts[name]]
         kinds = (("pearson", NAN), ("spearman", tied_distances.spearman_ceiling(tied.counts)))
         both = _over_draws(correlated.values, draws), _over_draws(correlated.nulls, draws)
         for (kind, ceiling), values, nulls in zip(kinds, *both, strict=True):
@@ -283,7 +313,8 @@ def _kendall(vectors: Sequence[_Vector], ranked: Sequence[CondensedVector], refe
     Nulls are counted in blocks of ranks, far within what the permutations scatter. Where the pairs are too many to sort
     at once so is the score itself (right to about 1e-8); there is no null then, and `permutations` says 0.
     """
-    taxonomies = list(reference.distances.values())
+    firsts = list(dict.fromkeys(reference.firsts.values()))
+    taxonomies = [reference.distances[name] for name in firsts]
     permutations = []
     for tied in taxonomies:
         size = len(tied.pairs)
@@ -291,22 +322,20 @@ def _kendall(vectors: Sequence[_Vector], ranked: Sequence[CondensedVector], refe
         permutations.append(affordable if size <= SORTED_AT_ONCE else affordable.first(0))
 
     def taus(vector: CondensedVector) -> dict[str, tuple[float, Floats]]:
-        """Tau-a with each taxonomy distance, and its null."""
+        """Tau-a with each taxonomy distance, the first of those that are alike, and its null."""
         nulls = [
             permuted_tau_a(vector.vectors[1], tied, chosen)
             for tied, chosen in zip(taxonomies, permutations, strict=True)
         ]
-        return dict(
-            zip(reference.distances, zip(tau_a(vector.vectors, taxonomies).tolist(), nulls, strict=True), strict=True)
-        )
+        return dict(zip(firsts, zip(tau_a(vector.vectors, taxonomies).tolist(), nulls, strict=True), strict=True))
 
     taus_of_vectors = over_threads(taus, ranked, worth=_worth(reference))
     return [
-        vector.scored("rsa_kendall", *by_name[name], taxonomy_distance=name, ceiling=ceiling)
+        vector.scored("rsa_kendall", *by_first[reference.firsts[name]], taxonomy_distance=name, ceiling=ceiling)
         for name, ceiling in (
             (name, tied_distances.kendall_ceiling(tied.counts)) for name, tied in reference.distances.items()
         )
-        for vector, by_name in zip(vectors, taus_of_vectors, strict=True)
+        for vector, by_first in zip(vectors, taus_of_vectors, strict=True)
     ]
 
 
@@ -315,11 +344,12 @@ def _worth(reference: Reference) -> bool:
     return reference.permutations.n_classes >= THREADED
 
 
-def _alone(reference: Reference, vector: _Vector) -> list[Scored]:
-    """Give the scores that share no work with those of other vectors."""
+def _alone(reference: Reference, pair: tuple[_Vector, Sequence[_Vector]]) -> list[Scored]:
+    """Give the scores that share no work with those of other vectors but, for distances, with the trees on them."""
+    vector, trees = pair
     if vector.linkage is not None:
         return _tree(vector, reference)
-    return _neighbours(vector, reference) + _cophenetic_self(vector, reference)
+    return _neighbours(vector, reference) + _cophenetic_self(vector, trees, reference)
 
 
 def _neighbours(vector: _Vector, reference: Reference) -> list[Scored]:
@@ -348,62 +378,65 @@ def _neighbours(vector: _Vector, reference: Reference) -> list[Scored]:
 
 def _tree(vector: _Vector, reference: Reference) -> list[Scored]:
     """Scores of a dendrogram with the taxonomy's tree, and with each label space; means over its draws."""
-    drawn = vector.drawn[:1] if vector.untold else vector.drawn
-    dendrograms = [dendrogram(linkage.levelled(tree)) for tree in drawn]
+    dendrograms = [tree.layout for tree in (vector.cophenetic[:1] if vector.untold else vector.cophenetic)]
     everything, affordable = reference.permutations.after_identity, reference.permutations.affordable
     scored: list[Scored] = []
 
-    def add(score: Callable[[Dendrogram], dict[str, Floats]], space: str | None = None) -> None:
-        of_draws = [score(tree) for tree in dendrograms]
+    def add(of_draws: Sequence[dict[str, Floats]], space: str | None = None) -> None:
         for name, of_first in of_draws[0].items():
             values = of_first if len(of_draws) == 1 else np.mean([by_name[name] for by_name in of_draws], axis=0)
             scored.append(vector.scored(name, float(values[0]), values[1:], space=space))
 
+    n_classes = everything.shape[1]
+    counted = everything[: 1 + len(affordable(n_classes, OWN_COUNTS))]
+    looked_up = everything[: 1 + len(affordable(n_classes, OWN_LOOKUPS))]
+    purities: list[dict[str, Floats]] = [{} for _ in dendrograms]
     if (taxonomy := reference.taxonomy) is not None and len(taxonomy.members):
         n_members = int(taxonomy.sizes.sum())
         numbers = {
             "bakers_gamma": 1 + len(affordable(n_members, OWN_COUNTS)),
             "triplet_agreement": 1 + len(affordable(n_members, CLADE_MEMBERS)),
-            "clade_recall": 1 + len(affordable(taxonomy.members.shape[1], OWN_LOOKUPS)),
+            "clade_recall": len(looked_up),
+            "dendrogram_purity": len(counted),
         }
-        add(partial(scores.clade_scores, taxonomy=taxonomy, orders=everything, numbers=numbers))
+        walked = [scores.clade_scores(tree, taxonomy, everything, numbers, reference.grouped) for tree in dendrograms]
+        add([found for found, _ in walked])
+        purities = [found for _, found in walked]
     for name, labels in reference.spaces.items():
-        counted = everything[: 1 + len(affordable(len(labels), OWN_COUNTS))]
-        looked_up = everything[: 1 + len(affordable(len(labels), OWN_LOOKUPS))]
-        add(partial(_purity, labels, counted), name)
-        add(partial(_cut, labels, looked_up), name)
+        for tree, found in zip(dendrograms, purities, strict=True):
+            if name not in found:
+                found[name] = scores.dendrogram_purity(tree, labels, counted)
+        add([{"dendrogram_purity": found[name]} for found in purities], name)
+        n_groups = int(labels.max()) + 1
+        add([partitions.cut_scores(cut_labels(tree, n_groups), labels, looked_up) for tree in dendrograms], name)
     return scored
 
 
-def _purity(labels: Ints, orders: Ints, tree: Dendrogram) -> dict[str, Floats]:
-    return {"dendrogram_purity": scores.dendrogram_purity(tree, labels, orders)}
-
-
-def _cut(labels: Ints, orders: Ints, tree: Dendrogram) -> dict[str, Floats]:
-    return partitions.cut_scores(cut_labels(tree, int(labels.max()) + 1), labels, orders)
-
-
-def _cophenetic_self(vector: _Vector, reference: Reference) -> list[Scored]:
+def _cophenetic_self(vector: _Vector, trees: Sequence[_Vector], reference: Reference) -> list[Scored]:
     """Pearson correlation of distances with the cophenetic ones of the trees on them (Sokal, Rohlf 1962).
 
     The square of distances is permuted for all trees at once, by the inverse orders: it then has the null that the
     trees would have if they were permuted by the orders.
     """
-    cophenetic = [replace(vector, linkage=method) for metric, method in vector.member.trees if metric == vector.metric]
-    if not cophenetic:
+    if not trees:
         return []
-    square = squareform(vector.distances, checks=False)
-    mean, length = moments(vector.distances)
-    square -= np.float64(mean)
-    square /= length
-    drawn = [CopheneticVector(tree) for with_linkage in cophenetic for tree in with_linkage.drawn]
+    n_classes = len(vector.member.classes)
+    if n_classes > WIDE:
+        square = Square.rounded(vector.distances, n_classes)
+    else:
+        values = squareform(vector.distances, checks=False)
+        mean, length = moments(vector.distances)
+        values -= np.float64(mean)
+        values /= length
+        square = Square(values)
+    drawn = [tree for with_linkage in trees for tree in with_linkage.cophenetic]
     inverse = reference.permutations.affordable(len(vector.distances)).inverse
-    (correlated,) = correlations(drawn, [Square(square)], inverse)
-    draws = [len(with_linkage.drawn) for with_linkage in cophenetic]
+    (correlated,) = correlations(drawn, [square], inverse, device=reference.device)
+    draws = [len(with_linkage.drawn) for with_linkage in trees]
     (values,), (nulls,) = _over_draws(correlated.values, draws), _over_draws(correlated.nulls, draws)
     return [
         with_linkage.scored("cophenetic_self", float(value), null)
-        for with_linkage, value, null in zip(cophenetic, values, nulls, strict=True)
+        for with_linkage, value, null in zip(trees, values, nulls, strict=True)
     ]
 
 

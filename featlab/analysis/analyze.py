@@ -23,6 +23,7 @@ from featlab.analysis.confusion_alignment import ConfusionAlignment, confusion_a
 from featlab.analysis.confusion_tables import UNDECIDED, confusion_tables, count_decisions
 from featlab.analysis.depth_table import DepthTable
 from featlab.analysis.differentiation_tables import DifferentiationTables
+from featlab.analysis.distance_table import distance_table, table_bytes
 from featlab.analysis.evolution import evolution
 from featlab.analysis.induced import SOURCES, data_driven_taxonomy
 from featlab.analysis.judged_entries import Names
@@ -54,7 +55,7 @@ from featlab.analysis.population import choose_population
 from featlab.analysis.reference import ReferenceRecipe
 from featlab.analysis.snapshots import (
     Row,
-    distance_rows,
+    SnapshotSummary,
     join_measures,
     linkage_columns,
     linkage_frame,
@@ -77,7 +78,7 @@ from featlab.results.tables import Results
 from featlab.statistics.cache import StatisticsCache, cache_beside
 from featlab.statistics.decisions import Decisions, decide
 from featlab.statistics.device import open_device
-from featlab.statistics.engine import Engine, nothing_kept
+from featlab.statistics.engine import Engine, Footprint, nothing_kept
 from featlab.statistics.gather import Request, SnapshotGraph, footprint
 from featlab.statistics.shared import shared
 from featlab.statistics.usable import Pair, counted_rows, finite_rows
@@ -180,8 +181,9 @@ def analyze(
         Keep the statistics of committed snapshots in this directory, by default next to the run (`run.cache` for
         `run.zarr`), and start from what is kept there. False for neither.
     device
-        Of PyTorch, for the large products: those of the second pass, and logits from W h + b. "cuda" or "cuda:1" for a
-        GPU (of each of the client's workers); "cpu" is there to try the same on. By default NumPy makes them.
+        Of PyTorch, for the large products: those of the second pass, logits from W h + b, and from 256 classes on null
+        correlations. "cuda" or "cuda:1" for a GPU (of each of the client's workers); "cpu" is there to try the same on.
+        By default NumPy makes them.
     progress
         Draw a progress bar; by default when standard error is a terminal.
 
@@ -290,7 +292,7 @@ class _Tables:
         self.alignment, self.confusion = Corrections(), Corrections()
         self.changes: list[Change] = []
         self.shifts: dict[Comparison, tuple[int, float]] = {}
-        self.distances: list[pd.DataFrame] = []
+        self.with_distances: list[SnapshotSummary] = []
         self.trees: list[Columns] = []
         self.laws = DepthTable(plan, depth)
         self.angles = OrthogonalityTable(plan, run.classes)
@@ -308,9 +310,8 @@ class _Tables:
         self.sampled = choose_population(run.classes, plan.taxonomy, plan.spaces)
         self.siblings = siblings(run.classes, plan.taxonomy)
         options = plan.options
-        self.recipe = ReferenceRecipe(
-            tuple(run.classes), plan.taxonomy, options.distances, plan.spaces, options.permutations, options.seed
-        )
+        drawn = options.permutations, options.seed, options.device
+        self.recipe = ReferenceRecipe(tuple(run.classes), plan.taxonomy, options.distances, plan.spaces, *drawn)
         self.reference = shared(self.recipe)
         counted = count_decisions(run, decisions)
         self.confused = ConfusionAlignment.of(counted, self.reference, len(plan.requests), len(options.metrics))
@@ -344,7 +345,11 @@ class _Tables:
         )
         measures = snapshot_measures(plan.families, options.metrics, options.linkages, options.debias, keys, nested)
         work = Work(measures, join, slimming, self.recipe, self.reference, self.confused, self.siblings)
-        schedule = engine.schedule(footprint(run, plan.requests, references) + work.footprint(len(classes)))
+        needed = footprint(run, plan.requests, references) + work.footprint(len(classes))
+        if engine.client is None:  # tables are joined in the client, which is none of the workers that the limit is for
+            table = table_bytes(len(slimming.distances) * len(options.metrics), len(classes))
+            needed += Footprint(task=0, snapshot=0, process=table)
+        schedule = engine.schedule(needed)
         graph = SnapshotGraph(
             engine, run, schedule, plan.partitions, self.decisions, options.means_from, references, finite_only, rows
         )
@@ -376,9 +381,7 @@ class _Tables:
             self.rows["geometry"] += summary.geometry.values()
             self.rows["collapse"] += summary.collapse.values()
             self.trees += linkage_columns(summary)
-        for summary in summaries:
-            if summary.distances:
-                self.distances.append(pd.DataFrame(distance_rows(summary, self.run.classes)))
+        self.with_distances += (summary for summary in summaries if summary.distances)
         self.rows["evolution"] += evolution([summary.request for summary in summaries], judged.compared)
         for tables in self.of_nodes:
             tables.add(summaries)
@@ -413,7 +416,7 @@ class _Tables:
             "groups": confused.groups,
             "confusion": confused.confusion,
             "confusion_alignment": pd.DataFrame(confusion_alignment),
-            "distances": pd.concat(self.distances, ignore_index=True) if self.distances else pd.DataFrame(),
+            "distances": distance_table(self.with_distances, self.run.classes),
             "linkage": linkage_frame(self.trees, self.run.classes),
             "alignment": aligned,
             "depth_law": self.laws.frame(aligned),

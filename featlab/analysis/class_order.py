@@ -25,7 +25,7 @@ SIGNIFICANT = 0.05
 # Gain of the best shift in standard deviations of the null. Planted trees of 9 to 125 classes under noise: at most
 # 1.4 in the right order, about 4 to 12 in one shifted by one, as long as the noise leaves the nearest classes alone.
 SUSPECT = 4.0
-TOGETHER = 32  # shifts tried together
+THREADED = 1000  # classes from which on taxonomy distances are compared side by side
 
 Comparison = tuple[object, ...]  # the values of these columns
 _comparison = itemgetter("epoch", "split", "layer", "metric", "taxonomy_distance")
@@ -41,20 +41,41 @@ def best_shifts(summary: SnapshotSummary, reference: Reference) -> dict[Comparis
     numbers = np.arange(n_classes)
     shifts = np.where(numbers % 2, (numbers + 1) // 2, -(numbers // 2))  # of equally good ones the least
     best: dict[Comparison, tuple[int, float]] = {}
+    compared: list[tuple[Comparison, Ints, TiedDistances]] = []
+    distances = reference.among(summary.classes).distances
     for metric, values in summary.distances.items():
         if n_classes < 3 or not np.isfinite(values).all() or values.min() == values.max():
             continue
         nearest = neighbors.nearest_neighbors(values)
-        for name, levels in reference.among(summary.classes).distances.items():
-
-            def shifted(tried: Ints, nearest: Ints = nearest, levels: TiedDistances = levels) -> Floats:
-                return neighbors.nearest_neighbor_distance(nearest, levels, (tried[:, None] + numbers) % n_classes)
-
-            parts = [shifts[start : start + TOGETHER] for start in range(0, n_classes, TOGETHER)]
-            means = np.concatenate(over_threads(shifted, parts))
-            least = int(means.argmin())
-            best[request.epoch, request.split, request.layer, metric, name] = int(shifts[least]), float(means[least])
+        for name, levels in distances.items():
+            compared.append(((request.epoch, request.split, request.layer, metric, name), nearest, levels))
+    means = over_threads(lambda one: _shifted(one[1], one[2]), compared, worth=n_classes >= THREADED)
+    for (comparison, *_), of_shifts in zip(compared, means, strict=True):
+        least = int(shifts[of_shifts[shifts].argmin()])
+        best[comparison] = least, float(of_shifts[least])
     return best
+
+
+def _shifted(nearest: Ints, taxonomy: TiedDistances) -> Floats:
+    """Mean taxonomy distance of nearest classes by the shift of the class order, shape (n_classes,).
+
+    Row by row of the taxonomy: class i has the row r under the shift r - i, and its nearest class, which comes d after
+    it, has the column r + d there.
+    """
+    first, second = nearest
+    n_classes = len(taxonomy.codes)
+    after = (second - first) % n_classes
+    starts = np.flatnonzero(np.diff(first, prepend=-1))
+    weights = 1 / np.bincount(first)[first]  # of several that are equally near, the mean counts
+    # Shifts from 1 - n_classes on, the negative ones of which are others from the end.
+    sums, twice = np.zeros(2 * n_classes), np.empty((2, n_classes))
+    for row, codes in enumerate(taxonomy.codes):
+        twice[:] = taxonomy.values.take(codes)
+        found = twice.ravel()[row:].take(after)
+        if len(starts) < len(first):
+            found = np.add.reduceat(found * weights, starts)
+        sums[row + 1 : row + n_classes + 1] += found[::-1]
+    return np.asarray((sums[:n_classes] + sums[n_classes:]) / n_classes)
 
 
 def warn_class_order(rows: Sequence[Row], shifts: Mapping[Comparison, tuple[int, float]]) -> None:

@@ -153,7 +153,7 @@ def _scored(
             "classes": pairs.n_classes,
             "confused_pairs": len(pairs.first),
             "told": pairs.told,
-            **vars(permutations.judge(float(value), null)),
+            **{name: float(number) for name, number in vars(permutations.judge(value, null)).items()},
             "ceiling": pairs.ceiling(unit),
             "permutations": len(null),
         }

@@ -15,6 +15,7 @@ from featlab.analysis.population import Population
 from featlab.analysis.reference import Reference, ReferenceRecipe
 from featlab.analysis.snapshots import LONG, SnapshotSummary, TreeMeasure, distance_state
 from featlab.metrics.permutations import ClassPermutations
+from featlab.metrics.rsa.correlations import PARTS
 from featlab.statistics.engine import Footprint
 from featlab.statistics.gather import Request
 from featlab.statistics.regroup import ClassStatistics
@@ -118,8 +119,9 @@ class Work:
         """Estimate the memory of what follows the passes, beside the class statistics themselves.
 
         A snapshot holds its distances and, for the comparisons over epochs, distances, ranks and those in its trees at
-        unit length. A task holds distances and ranks of a batch, a few squares of all classes, and the permuted pairs
-        that Kendall's tau is counted in. What a process shares are the orders and the hierarchy's distances.
+        unit length. A task holds distances and ranks of a batch, a few squares of all classes, the permuted pairs
+        that Kendall's tau is counted in, and the sums of null correlations. What a process shares are the orders and
+        the hierarchy's distances.
         """
         pairs = n_classes * (n_classes - 1) // 2
         is_long = pairs > LONG
@@ -129,10 +131,12 @@ class Work:
         vectors = 0 if is_long else metrics * (2 + linkages) * pairs * 8
         squares = (4 if is_long else 16) * n_classes * n_classes
         permuted = 0 if is_long else KENDALL * pairs * len(reference.distances)
+        trees = metrics * (1 + linkages)
+        nulls = PARTS * 2 * len(reference.distances) * trees * BATCH * len(reference.permutations) * 8
         codes = sum(tied.codes.nbytes for tied in reference.distances.values())
         clades = 0 if reference.taxonomy is None else reference.taxonomy.members.nbytes
         return Footprint(
-            task=2 * distances * (1 if is_long else BATCH) + squares + permuted,
+            task=2 * distances * (1 if is_long else BATCH) + squares + permuted + nulls,
             snapshot=distances + vectors,
             process=2 * reference.permutations.orders.nbytes + 2 * codes + 4 * clades,
         )

@@ -87,7 +87,7 @@ def node_angles(summary: SnapshotSummary, trees: ClassPermutations, parents: Int
     cosines, *walked = over_threads(of_tree, orders, worth=len(classes) >= THREADED)
     for number, of_left in zip(left, walked, strict=True):
         found[:, number] = of_left
-    judged = [judge(-own, -null) for own, null in zip(cosines, found, strict=True)]  # less is better
+    judged = judge(-cosines, -found)  # less is better
     present = np.zeros(len(parents) + 1, np.int64)
     present[classes] = 1
     children = children_of(parents, n_classes)
@@ -96,8 +96,8 @@ def node_angles(summary: SnapshotSummary, trees: ClassPermutations, parents: Int
     return {
         "children": np.array([present[below].sum() for below in children]),
         "cosine": cosines,
-        "null_mean": np.array([-each.null_mean for each in judged]),
-        "null_std": np.array([each.null_std for each in judged]),
-        "z": np.array([-each.z for each in judged]),
-        "p": np.array([each.p for each in judged]),
+        "null_mean": -judged.null_mean,
+        "null_std": judged.null_std,
+        "z": -judged.z,
+        "p": judged.p,
     }

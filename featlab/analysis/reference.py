@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -13,8 +14,11 @@ from featlab.hierarchy.taxonomy import Taxonomy
 from featlab.hierarchy.taxonomy_distances import taxonomy_distances
 from featlab.metrics.permutations import ClassPermutations
 from featlab.metrics.rsa.tied_distances import TiedDistances
-from featlab.metrics.trees.clades import Clades, clades
+from featlab.metrics.trees.clades import Clades, GroupedClades, clades
+from featlab.threads import over_threads
 from featlab.typing import Ints
+
+THREADED = 2000  # classes from which on distances are worked out side by side
 
 
 @dataclass(frozen=True)
@@ -31,25 +35,43 @@ class Reference:
         Clades of the taxonomy's tree of primary parents; None without a taxonomy.
     spaces
         Group of each class by label space: those with two groups at least and some group of two classes.
+    device
+        Of PyTorch, for null correlations; None for NumPy.
     """
 
     permutations: ClassPermutations
     distances: Mapping[str, TiedDistances] = field(default_factory=dict)
     taxonomy: Clades | None = None
     spaces: Mapping[str, Ints] = field(default_factory=dict)
+    device: str | None = None
+
+    @cached_property
+    def grouped(self) -> GroupedClades | None:
+        """The label spaces whose groups are clades of the taxonomy; None without one."""
+        return None if self.taxonomy is None else self.taxonomy.grouped(self.spaces)
+
+    @cached_property
+    def firsts(self) -> dict[str, str]:
+        """The first of the distances that each is alike to, but for a factor: what correlates with both is the same."""
+        firsts: dict[str, str] = {}
+        for name, tied in self.distances.items():
+            alike = (first for first in firsts.values() if self.distances[first].alike(tied))
+            firsts[name] = next(alike, name)
+        return firsts
 
     def among(self, classes: Ints) -> Reference:
         """The same over some of the classes; heights and distances stay as they are in the whole taxonomy."""
         spaces = {name: np.unique(labels[classes], return_inverse=True)[1] for name, labels in self.spaces.items()}
         spaces = {name: labels for name, labels in spaces.items() if 0 < labels.max(initial=0) < len(classes) - 1}
         if len(classes) == self.permutations.n_classes:
-            return Reference(self.permutations, self.distances, self.taxonomy, spaces)
+            return replace(self, spaces=spaces)
         tree = self.taxonomy
         return Reference(
             self.permutations.among(classes),
             {name: levels.among(classes) for name, levels in self.distances.items()},
             None if tree is None else clades(tree.members[:, classes], tree.heights),
             spaces,
+            self.device,
         )
 
 
@@ -66,11 +88,13 @@ class ReferenceRecipe:
     spaces: tuple[LabelSpace, ...]
     permutations: int
     seed: int
+    device: str | None = None
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def build(self) -> Reference:
         """Make the reference."""
-        return make_reference(self.classes, self.taxonomy, self.distances, self.spaces, self.permutations, self.seed)
+        made = make_reference(self.classes, self.taxonomy, self.distances, self.spaces, self.permutations, self.seed)
+        return replace(made, device=self.device)
 
 
 def make_reference(
@@ -82,9 +106,14 @@ def make_reference(
     seed: int,
 ) -> Reference:
     """Draw the permutations, and work out the taxonomy's distances and clades, once for all snapshots."""
+    levels: dict[str, TiedDistances] = {}
+    if taxonomy is not None:
+        worth = len(classes) >= THREADED
+        found = over_threads(lambda name: _levels(taxonomy, classes, name), distances, worth=worth)
+        levels = dict(zip(distances, found, strict=True))
     return Reference(
         ClassPermutations.draw(len(classes), permutations, seed),
-        {} if taxonomy is None else {name: _levels(taxonomy, classes, name) for name in distances},
+        levels,
         None if taxonomy is None else primary_clades(taxonomy, classes),
         {space.name: space.labels for space in spaces if not space.is_identity},
     )

@@ -28,13 +28,14 @@ from featlab.metrics.trees.draws import Keys, drawn_trees, has_structure, name_k
 from featlab.metrics.trees.ties import exact_ties
 from featlab.results.schema import control_columns, control_place_columns
 from featlab.statistics.gather import Request
-from featlab.statistics.regroup import ClassStatistics, GroupStatistics, regroup
+from featlab.statistics.regroup import ClassStatistics, GroupStatistics, present_groups, regroup
 from featlab.statistics.rounding import Rounding
-from featlab.typing import NAN, Floats, Ints
+from featlab.typing import NAN, Bools, Floats, Ints
 
 Row = dict[str, Any]
 State = Literal["unknown", "few", "alike", "told"]
 LONG = 1 << 24  # pairs, of more than 5,793 classes, beyond which distances are kept in float32
+TOGETHER = 1 << 19  # values of class means, times the label spaces that are measured at a time
 LEAVE_ONE_OUT = "leave-one-out"  # a row's own class or group mean is taken without it
 SCATTER = (
     "within_trace",
@@ -153,14 +154,29 @@ class FamilyMeasure:
     def __call__(self, statistics: ClassStatistics) -> Measured:
         """Rows of the geometry and collapse tables, without their snapshot, and nearest-mean hits by class."""
         name = self.spaces[0].name
-        groups = [regroup(statistics, space.labels, (name, number)) for number, space in enumerate(self.spaces)]
-        columns = [measured_columns(group) for group in groups]
-        space = groups[0]
-        head = {"space": name, "groups": len(space.means), "rows": space.rows}
-        of_geometry, of_collapse = zip(*columns, strict=True)
+        numbered = [present_groups(statistics, space.labels) for space in self.spaces]
+        most = max(1, TOGETHER // max(1, statistics.means.size))
+        parts: list[GroupStatistics] = []
+        first = 0
+        while first < len(numbered):
+            # A control has as many groups as the space, but for classes without a mean here.
+            n_groups, stop = numbered[first][1], first + 1
+            while stop < min(first + most, len(numbered)) and numbered[stop][1] == n_groups:
+                stop += 1
+            groups = np.stack([groups for groups, _ in numbered[first:stop]])
+            parts.append(regroup(statistics, groups, [(name, number) for number in range(first, stop)]))
+            first = stop
+        columns = [measured_columns(part) for part in parts]
+        of_geometry, of_collapse = (_side_by_side(of_parts) for of_parts in zip(*columns, strict=True))
+        head = {"space": name, "groups": parts[0].means.shape[1], "rows": statistics.rows}
         geometry_row, collapse_row = ({**head, **_beside_controls(table)} for table in (of_geometry, of_collapse))
-        nc1 = tuple(PartialSums(group.within_along / group.spectrum, len(group.means)) for group in groups)
-        return Measured(name, geometry_row, collapse_row, space.nearest, _of_controls(of_collapse), nc1)
+        nc1 = tuple(
+            PartialSums(terms[spectrum > 0], part.means.shape[1])
+            for part in parts
+            for spectrum, terms in zip(part.spectrum, collapse.nc1_terms(part.spectrum, part.within_along), strict=True)
+        )
+        controls = {column: values[1:] for column, values in of_collapse.items()}
+        return Measured(name, geometry_row, collapse_row, parts[0].nearest[0], controls, nc1)
 
 
 @dataclass(frozen=True)
@@ -231,21 +247,25 @@ class TreeMeasure:
 def measure_trees(
     distances: Floats, metric: str, linkages: Sequence[linkage.Method], rounding: Rounding, keys: Keys
 ) -> Trees:
-    """Make ties of distances exact, and build trees; several by each method where there are ties."""
+    """Make ties of distances exact, and build trees; several by each method where there are ties.
+
+    Distances beyond `LONG` are overwritten.
+    """
     if not len(distances) or not np.isfinite(distances).all():
         return Trees(metric, distances.astype(np.float32) if len(distances) > LONG else distances, {})
     ties = exact_ties(distances, rounding)
-    distances = ties.distances
+    is_long = len(distances) > LONG
+    kept: NDArray[np.floating] = ties.distances.astype(np.float32) if is_long else ties.distances
     draws: dict[linkage.Method, tuple[Floats, ...]] = {}
     if ties.tolerance is not None:
-        n_draws = number_of_draws(len(keys)) if len(distances) <= LONG else 1
+        n_draws = 1 if is_long else number_of_draws(len(keys))
         draws = {method: drawn_trees(ties, metric, method, keys, n_draws) for method in linkages}
         trees = {method: drawn[0] for method, drawn in draws.items()}
+    elif is_long:
+        trees = linkage.linkage_trees(ties.distances, metric, linkages)
     else:
-        trees = {method: linkage.linkage_tree(distances, metric, method) for method in linkages}
-    if len(distances) > LONG:
-        distances = distances.astype(np.float32)
-    return Trees(metric, distances, trees, draws, ties.tolerance is not None)
+        trees = {method: linkage.linkage_tree(ties.distances, metric, method) for method in linkages}
+    return Trees(metric, kept, trees, draws, ties.tolerance is not None)
 
 
 @dataclass(frozen=True)
@@ -323,76 +343,68 @@ def _with_means(row: Row, means: str) -> Row:
     return {**row, **unknown, "ncc_means": means}
 
 
-def measured_columns(group: GroupStatistics) -> tuple[dict[str, float], dict[str, float]]:
-    """Geometry and collapse columns of one label space."""
-    pairs = pair_statistics(group.means, group.variances, group.spectrum, group.blur)
+def measured_columns(groups: GroupStatistics) -> tuple[dict[str, Floats], dict[str, Floats]]:
+    """Geometry and collapse columns of some label spaces, shape (n_spaces,) each."""
+    pairs = pair_statistics(groups.means, groups.variances, groups.spectrum, groups.blur)
     measured = (
-        geometry.geometry(group.means, group.within_trace, group.spectrum, pairs),
+        geometry.geometry(groups.means, groups.within_trace, groups.spectrum, pairs),
         collapse.collapse(
-            means=group.means,
+            means=groups.means,
             pairs=pairs,
-            within_trace=group.within_trace,
-            spectrum=group.spectrum,
-            within_along=group.within_along,
-            weights=group.classifier,
-            outside=group.outside,
-            nearest=group.nearest,
-            agreement=group.agreement,
-            rows=group.rows,
+            within_trace=groups.within_trace,
+            spectrum=groups.spectrum,
+            within_along=groups.within_along,
+            weights=groups.classifier,
+            outside=groups.outside,
+            nearest=groups.nearest,
+            agreement=groups.agreement,
+            rows=groups.rows,
         ),
     )
-    if _is_single(group):
-        for columns in measured:
-            columns.update({name: float("nan") for name in columns if name in SCATTER})
-    return measured
+    single = _are_single(groups)
+    n_spaces = len(groups.means)
+    geometry_columns, collapse_columns = (
+        {
+            name: np.where(single, NAN, values) if name in SCATTER else np.broadcast_to(values, n_spaces)
+            for name, values in columns.items()
+        }
+        for columns in measured
+    )
+    return geometry_columns, collapse_columns
 
 
-def _is_single(group: GroupStatistics) -> bool:
+def _are_single(groups: GroupStatistics) -> Bools:
     """Tell whether each group has one row, which is its mean: class vectors. Their scatter is unknown, not zero."""
-    lengths = float(np.square(group.means).sum())
-    return group.rows == len(group.means) and bool(group.within_trace <= ROUNDED * lengths)
+    lengths = np.square(groups.means).sum(axis=(1, 2))
+    return np.asarray((groups.rows == groups.means.shape[1]) & (groups.within_trace <= ROUNDED * lengths))
 
 
-def _of_controls(measured: Sequence[dict[str, float]]) -> dict[str, Floats]:
-    """Each measure in a space's controls, which stand behind the space itself."""
-    space, *controls = measured
-    return {name: np.array([control[name] for control in controls], np.float64) for name in space}
+def _side_by_side(parts: Sequence[dict[str, Floats]]) -> dict[str, Floats]:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _beside_controls(measured: Sequence[dict[str, float]]) -> Row:
+def _beside_controls(measured: dict[str, Floats]) -> Row:
     """A space's measures, then the distribution of each over its controls, and the difference to their mean."""
-    space = measured[0]
-    row: Row = dict(space)
-    for name, drawn in _of_controls(measured).items():
-        row.update(control_row(name, space[name], drawn))
+    table = np.stack(list(measured.values()))
+    row: Row = dict(zip(measured, table[:, 0].tolist(), strict=True))
+    for name, columns in zip(measured, _control_columns(table[:, 0], table[:, 1:]), strict=True):
+        row |= zip((*control_columns(name), *control_place_columns(name)), columns, strict=True)
     return row
+
+
+def _control_columns(values: Floats, drawn: Floats) -> list[list[float]]:
+    """Columns of the random controls of several measures, see `distribution`."""
+    found = distribution(values, drawn)
+    with np.errstate(invalid="ignore"):  # both are infinite where means coincide
+        difference = np.subtract(values, found.mean)
+    columns = np.stack([found.mean, found.std, difference, found.low, found.high, found.p], axis=1)
+    return [row.tolist() for row in columns]
 
 
 def control_row(name: str, value: float, drawn: Floats) -> Row:
     """Columns of a measure's random controls."""
-    found = distribution(value, drawn)
-    with np.errstate(invalid="ignore"):  # both are infinite where means coincide
-        difference = float(np.subtract(value, found.mean))
-    columns = (*control_columns(name), *control_place_columns(name))
-    return dict(zip(columns, (found.mean, found.std, difference, found.low, found.high, found.p), strict=True))
-
-
-def distance_rows(summary: SnapshotSummary, names: Sequence[str]) -> dict[str, Any]:
-    """Columns of the distances table for one snapshot."""
-    first, second = np.triu_indices(len(summary.classes), 1)
-    # pandas takes from its own arrays of strings in a tenth of the time that it needs to find out what objects are
-    labels = pd.Series([names[number] for number in summary.classes]).array
-    metrics = pd.Series(list(summary.distances)).array
-    pairs = len(first)
-    return {
-        "epoch": np.full(pairs * len(metrics), summary.request.epoch),
-        "split": summary.request.split,
-        "layer": summary.request.layer,
-        "metric": metrics.take(np.repeat(np.arange(len(metrics)), pairs)),
-        "class_a": labels.take(np.tile(first, len(metrics))),
-        "class_b": labels.take(np.tile(second, len(metrics))),
-        "distance": np.concatenate([summary.distances[metric] for metric in metrics]),
-    }
+    (columns,) = _control_columns(np.array([value]), drawn[None])
+    return dict(zip((*control_columns(name), *control_place_columns(name)), columns, strict=True))
 
 
 def linkage_columns(summary: SnapshotSummary) -> list[Columns]:

@@ -194,7 +194,6 @@ def ancestor_heights(ways: Climbs, heights: NDArray[np.int64], n_members: int) -
         members = ways.members[node]
         for rows, columns in _apart(ways.via[node]):
             least[np.ix_(members[rows], members[columns])] = heights[node]
-            least[np.ix_(members[columns], members[rows])] = heights[node]
     _symmetric(least)
     least[least > highest] = 0
     return least

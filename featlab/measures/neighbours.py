@@ -112,4 +112,4 @@ def _measured(found: Ints, groups: Ints, labels: Ints, k: int, controls: list[In
 def _controlled(measure: str, value: float, drawn: Floats) -> dict[str, float]:
     place = distribution(value, drawn)
     numbers = (place.mean, place.std, value - place.mean, place.low, place.high, place.p)
-    return dict(zip((*control_columns(measure), *control_place_columns(measure)), numbers, strict=True))
+    return dict(zip((*control_columns(measure), *control_place_columns(measure)), map(float, numbers), strict=True))

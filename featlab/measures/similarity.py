@@ -345,7 +345,7 @@ def _row(samples: int, found: Floats, moments: Moments) -> Row:
         "null_mean": moments.mean,
         "null_std": moments.std,
         "z": (value - moments.mean) / spread,
-        "p": exceedance(value, null, SAME) if len(null) and np.isfinite(value) else NAN,
+        "p": float(exceedance(value, null, SAME)) if len(null) and np.isfinite(value) else NAN,
         "samples": samples,
         "permutations": len(null),
     }

@@ -19,6 +19,7 @@ from featlab.metrics.confusion import Confusion
 from featlab.metrics.rsa.ranks import average_ranks
 from featlab.typing import NAN, Floats, Ints
 
+LOOKED_UP = 1 << 15  # pairs at a time, over some orders
 DIGITS = 12  # to which shares are rounded: 1/3 + 1/6 and 1/2 are one distance
 
 
@@ -78,19 +79,16 @@ class ConfusedPairs:
         # The condensed vector holds 01 02 03, 12 13, 23: the pair (a, b) stands at b plus what the row of a begins at.
         rows = np.arange(self.n_classes)
         begins = rows * (2 * self.n_classes - rows - 3) // 2 - 1
-        # Lookups are all there is to it: without a look at bounds, into the same arrays, they take two thirds.
-        one, other, lower, index = np.empty((4, len(self.first)), np.intp)
-        taken = [np.empty(len(index), unit.dtype) for unit in units]
-        for column, order in enumerate(orders):
-            order.take(self.first, out=one, mode="clip")
-            order.take(self.second, out=other, mode="clip")
-            np.minimum(one, other, out=lower)
-            begins.take(lower, out=index, mode="clip")
+        # Lookups are all there is to it: they skip the look at bounds, and take arrays that stay in a core's cache.
+        step = max(1, LOOKED_UP // max(1, len(self.first)))
+        for start in range(0, len(orders), step):
+            some = slice(start, start + step)
+            one, other = (orders[some].take(classes, axis=1, mode="clip") for classes in (self.first, self.second))
+            index = begins.take(np.minimum(one, other), mode="clip")
             index += np.maximum(one, other, out=other)
             for row, unit in enumerate(units):
-                unit.take(index, out=taken[row], mode="clip")
                 # No BLAS: it would start threads for each of these short products, and sum as many parts as there are.
-                values[row, column] = np.einsum("i,i->", self.weights, taken[row])
+                values[row, some] = np.einsum("i,ji->j", self.weights, unit.take(index, mode="clip"))
         return values
 
     def ceiling(self, unit: NDArray[np.floating]) -> float:

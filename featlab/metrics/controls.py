@@ -27,22 +27,22 @@ class Distribution:
         controls that are at most and at least as large: 2 / (n + 1) at the least (Phipson and Smyth 2010).
     """
 
-    mean: float
-    std: float
-    low: float
-    high: float
-    p: float
+    mean: Floats
+    std: Floats
+    low: Floats
+    high: Floats
+    p: Floats
 
 
-def distribution(value: float, drawn: Floats) -> Distribution:
+def distribution(value: Floats | float, drawn: Floats) -> Distribution:
     """Describe a measure's values in random controls, and place its value in the space itself among them.
 
     Parameters
     ----------
     value
-        The measure in the label space.
+        The measure in the label space; of several measures shape (n_measures,).
     drawn
-        The measure in each control, shape (n_controls,).
+        The measure in each control, shape (n_controls,) or (n_measures, n_controls).
 
     Returns
     -------
@@ -52,20 +52,24 @@ def distribution(value: float, drawn: Floats) -> Distribution:
     Examples
     --------
     >>> found = distribution(5.0, np.arange(1.0, 5.0))
-    >>> found.mean, round(found.low, 3), found.p
+    >>> float(found.mean), round(float(found.low), 3), float(found.p)
     (2.5, 1.075, 0.4)
     """
-    n_controls = len(drawn)
+    value, n_controls = np.asarray(value), drawn.shape[-1]
+    unknown = np.full_like(value, NAN, dtype=np.float64)[()]
     with np.errstate(invalid="ignore"):  # infinite where means coincide
-        mean = float(drawn.mean()) if n_controls else NAN
-        std = float(drawn.std(ddof=1)) if n_controls > 1 else NAN
-        if n_controls < 2 or np.isnan(drawn).any():
-            return Distribution(mean, std, NAN, NAN, NAN)
-        low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        same = np.isclose(drawn, value, rtol=SAME, atol=0)
-    beyond = min(int((same | (drawn < value)).sum()), int((same | (drawn > value)).sum()))
-    p = NAN if np.isnan(value) else min(1.0, 2 * (beyond + 1) / (n_controls + 1))
-    return Distribution(mean, std, float(low), float(high), p)
+        mean = drawn.mean(axis=-1) if n_controls else unknown
+        if n_controls < 2:
+            return Distribution(mean, unknown, unknown, unknown, unknown)
+        std = drawn.std(ddof=1, axis=-1)
+        low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=-1)
+        beside = value[..., None]
+        same = np.isclose(drawn, beside, rtol=SAME, atol=0)
+    at_most, at_least = ((same | beyond).sum(axis=-1) for beyond in (drawn < beside, drawn > beside))
+    p = np.minimum(1.0, 2 * (np.minimum(at_most, at_least) + 1) / (n_controls + 1))
+    known = ~np.isnan(drawn).any(axis=-1)
+    low, high, p = (np.where(known, found, NAN)[()] for found in (low, high, np.where(np.isnan(value), NAN, p)))
+    return Distribution(mean, std, low, high, p)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ share a class are not independent of each other.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,6 +18,7 @@ from scipy.spatial.distance import squareform
 from featlab.typing import NAN, Floats, Ints
 
 FEWEST = 99  # permutations, whatever they cost: with fewer, no p comes down to 0.01
+LOOKED_UP = 1 << 15  # values at a time, over some permutations: their arrays stay in a core's cache
 SAME_SCORE = 1e-12  # difference of a permutation's score from the value up to which the two are one
 
 
@@ -86,7 +87,7 @@ class ClassPermutations:
         """Number of classes."""
         return int(self.orders.shape[1])
 
-    @property
+    @cached_property
     def inverse(self) -> ClassPermutations:
         """The inverse of each order: to permute the one side by it does what to permute the other by the order does."""
         return ClassPermutations(np.argsort(self.orders, axis=1))
@@ -136,8 +137,11 @@ class ClassPermutations:
         rows, columns = np.triu_indices(self.n_classes, 1)
         flat = squareform(condensed, checks=False).ravel()
         permuted = np.empty((len(self), len(rows)), condensed.dtype)
-        for out, order in zip(permuted, self.orders, strict=True):
-            np.take(flat, order[rows] * self.n_classes + order[columns], out=out, mode="clip")
+        for some in _pieces(len(self), len(rows)):
+            orders = self.orders[some]
+            cells = orders.take(rows, axis=1) * self.n_classes
+            cells += orders.take(columns, axis=1)
+            np.take(flat, cells, out=permuted[some], mode="clip")
         return permuted
 
     def band(self, square: NDArray[Any], rows: slice, chosen: slice) -> NDArray[Any]:
@@ -149,42 +153,75 @@ class ClassPermutations:
         """
         orders = self.orders[chosen]
         permuted = np.empty((len(orders), rows.stop - rows.start, self.n_classes - rows.start), square.dtype)
-        for out, order in zip(permuted, orders, strict=True):
-            np.take(square[order[rows]], order[rows.start :], axis=1, out=out, mode="clip")
+        n_values = permuted[:1].size
+        if n_values >= LOOKED_UP:  # here rows, and then their columns, are faster than cells one by one
+            for out, order in zip(permuted, orders, strict=True):
+                np.take(square[order[rows]], order[rows.start :], axis=1, out=out, mode="clip")
+            return permuted
+        flat = square.ravel()
+        for some in _pieces(len(orders), n_values):
+            cells = orders[some, rows, None] * self.n_classes + orders[some, None, rows.start :]
+            np.take(flat, cells, out=permuted[some], mode="clip")
         return permuted
+
+
+def _pieces(n_orders: int, n_values: int) -> Iterator[slice]:
+    """Cut orders into pieces that look up `LOOKED_UP` values together, of so many each."""
+    step = max(1, LOOKED_UP // max(1, n_values))
+    return (slice(start, start + step) for start in range(0, n_orders, step))
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One score beside its permutation null."""
+    """Scores beside their permutation nulls: of one score each is a number, of several shape (n_scores,)."""
 
-    value: float
-    null_mean: float
-    null_std: float
-    z: float
-    p: float
+    value: Floats
+    null_mean: Floats
+    null_std: Floats
+    z: Floats
+    p: Floats
 
 
-def judge(value: float, null: Floats, same: float = SAME_SCORE) -> Judged:
-    """Set a score against its null: p = (b + 1) / (n + 1) with b of n permutations at least as high, within `same`.
+def judge(value: Floats | float, null: Floats, same: Floats | float = SAME_SCORE) -> Judged:
+    """Set scores against their nulls: p = (b + 1) / (n + 1) with b of n permutations at least as high, within `same`.
+
+    Parameters
+    ----------
+    value
+        A score, or several, shape (n_scores,).
+    null
+        Shape (n_permutations,) or (n_scores, n_permutations).
+    same
+        Difference from the value up to which a permutation reaches it; one, or one for each score.
+
+    Returns
+    -------
+    Judged
+        NaN, but for the value, where value or null is not finite, or there is no null.
 
     Examples
     --------
     >>> import numpy as np
-    >>> judge(0.9, np.array([0.1, -0.1, 0.0])).p
+    >>> float(judge(0.9, np.array([0.1, -0.1, 0.0])).p)
     0.25
     """
-    mean = float(null.mean()) if len(null) else NAN
-    if not math.isfinite(value) or not math.isfinite(mean):
-        return Judged(value, NAN, NAN, NAN, NAN)
-    std = float(null.std(ddof=1)) if len(null) > 1 else NAN
-    z = (value - mean) / std if null.max() - null.min() > same else NAN
-    return Judged(value, mean, std, z, exceedance(value, null, same))
+    value, same, n_permutations = np.asarray(value), np.asarray(same), null.shape[-1]
+    unknown = np.full(value.shape, NAN)[()]
+    if not n_permutations:
+        return Judged(value[()], unknown, unknown, unknown, unknown)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = null.mean(axis=-1)
+        std = null.std(axis=-1, ddof=1) if n_permutations > 1 else unknown
+        z = np.where(null.max(axis=-1) - null.min(axis=-1) > same, (value - mean) / std, NAN)
+        p = exceedance(value, null, same)
+    known = np.isfinite(value) & np.isfinite(mean)
+    return Judged(value[()], *(np.where(known, found, NAN)[()] for found in (mean, std, z, p)))
 
 
-def exceedance(value: float, null: Floats, same: float = SAME_SCORE) -> float:
+def exceedance(value: Floats | float, null: Floats, same: Floats | float = SAME_SCORE) -> Floats:
     """Share of permutations, the observed order among them, that reach the value (within rounding)."""
-    return float((np.count_nonzero(null >= value - same) + 1) / (len(null) + 1))
+    least = np.asarray(value - same)[..., None]
+    return np.asarray((np.count_nonzero(null >= least, axis=-1) + 1) / (null.shape[-1] + 1))
 
 
 @dataclass
@@ -225,4 +262,6 @@ class Family:
 
     def p(self, value: float) -> float:
         """p of one of the scores; NaN without permutations."""
-        return NAN if self.largest is None or not len(self.largest) else exceedance(value, self.largest, self.same)
+        if self.largest is None or not len(self.largest):
+            return NAN
+        return float(exceedance(value, self.largest, self.same))

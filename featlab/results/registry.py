@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from functools import cache
 from typing import Any
 
@@ -206,7 +206,7 @@ def _control(column: str, measure: str, of_measure: Definition) -> Definition:
 
 
 def _texts(definition: Definition) -> dict[str, str]:
-    return {field: value for field, value in asdict(definition).items() if field in _FIELDS}
+    return {field: getattr(definition, field) for field in _FIELDS}
 
 
 def _row(name: str, role: str, definition: Definition) -> dict[str, str]:

@@ -101,7 +101,9 @@ class Results:
                 ordered = pd.DataFrame(columns=columns)
             else:
                 lacking = [column for column in later_columns(name) if column not in table]
-                ordered = table.assign(**dict.fromkeys(lacking, float("nan")))[columns]
+                if lacking:
+                    table = table.assign(**dict.fromkeys(lacking, float("nan")))
+                ordered = table.copy(deep=False) if list(table) == list(columns) else table[columns]
             ordered.attrs[ATTRIBUTE] = column_attributes(name)
             setattr(self, name, ordered)
         self._foreign: dict[str, ForeignTable] = foreign_tables(parameters)

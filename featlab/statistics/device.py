@@ -5,10 +5,13 @@ Arithmetic is in float32 and sums are in float64, as by NumPy; the order of addi
 
 from __future__ import annotations
 
+import threading
+import weakref
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from featlab.errors import OptionError
 from featlab.statistics.frame import Float32, Frame
@@ -66,7 +69,7 @@ class ResidualsOnDevice:
     block_bytes = 64 << 20  # a GPU is seldom filled by less
 
     def __init__(self, frame: Frame, device: str) -> None:
-        self._frame, self._on = frame, _Sender(device)
+        self._frame, self._on = frame, Sender(device)
         self._centre, self._offsets = self._on.send(frame.centre), self._on.send(frame.offsets)
         self._leading = self._on.send(frame.leading)
         self._columns = None if frame.columns is None else self._on.send(frame.columns)
@@ -129,7 +132,7 @@ class LogitsOnDevice:
     """
 
     def __init__(self, weight: NDArray[np.floating], bias: NDArray[np.floating], device: str) -> None:
-        self._on = _Sender(device)
+        self._on = Sender(device)
         self._weight, self._bias = self._on.send(weight), self._on.send(bias)
 
     def __call__(self, values: Float32) -> Float32:
@@ -138,12 +141,20 @@ class LogitsOnDevice:
         return logits
 
 
-class _Sender:
-    """Sends arrays to a device; to a GPU through one buffer of pinned memory, from which copies are the fastest."""
+class Sender:
+    """Sends arrays to a device; to a GPU through one buffer of pinned memory, from which copies are the fastest.
+
+    Attributes
+    ----------
+    lock
+        For threads that share a sender: its buffer is one, and so is the GPU.
+    """
 
     def __init__(self, device: str) -> None:
+        self.lock = threading.Lock()
         self._device = open_device(device)
         self._pinned: dict[torch.dtype, torch.Tensor] = {}
+        self._held: dict[tuple[int, str], torch.Tensor] = {}
 
     def send(self, values: NDArray[Any]) -> torch.Tensor:
         """Return the array on the device; on the processor itself, without a copy where its memory allows that."""
@@ -158,3 +169,33 @@ class _Sender:
         part = held[: tensor.numel()].view(tensor.shape)
         # The copy waits until the buffer has been read: the next array overwrites it.
         return part.copy_(tensor).to(self._device)
+
+    def hold(self, values: NDArray[Any], dtype: DTypeLike) -> torch.Tensor:
+        """Return the array on the device, in another type; it is sent once, and stays for as long as it does here."""
+        import torch
+
+        key = id(values), np.dtype(dtype).str
+        if key in self._held:
+            return self._held[key]
+        tensor = torch.from_numpy(np.require(values, dtype, requirements=("C", "W")))
+        if self._device.type == "cpu":  # it may be the array itself, which would then stay for ever
+            return tensor
+        tensor = self._held[key] = tensor.to(self._device)  # not by the buffer, which would stay as large
+        weakref.finalize(values, self._held.pop, key, None).atexit = False
+        return tensor
+
+
+@dataclass(frozen=True)
+class SenderRecipe:
+    """Tells a process how to make the sender that its tasks share; see `featlab.statistics.shared`."""
+
+    device: str
+
+    @property
+    def key(self) -> str:
+        """One for each device."""
+        return f"sender {self.device}"
+
+    def build(self) -> Sender:
+        """Open the device."""
+        return Sender(self.device)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field
 from functools import wraps
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-from dask.delayed import delayed
+from dask.delayed import Delayed, delayed
 from dask.system import CPU_COUNT
 
 from featlab.errors import FeatlabError, OptionError, StoreError
@@ -20,9 +20,7 @@ from featlab.statistics.cache import StatisticsCache
 from featlab.statistics.moments import BLOCK_BYTES
 from featlab.statistics.shared import forget
 from featlab.statistics.slabs import Keeping, let_go
-
-if TYPE_CHECKING:
-    from dask.delayed import Delayed
+from featlab.threads import one_blas_thread
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,7 +29,7 @@ COUNTED = re.compile(r"counted-(\d+)-")  # the progress bar follows the tasks wh
 KEPT_BYTES = 256 * MIB  # between the passes, where no limit is given
 IN_FLIGHT_BYTES = 1024 * MIB  # of snapshots in one graph, where no limit is given
 START_SECONDS = 120  # for the first worker of a cluster
-PROCESS_BYTES = 256 * MIB  # of a process that has read nothing: the interpreter and the libraries
+PROCESS_BYTES = 320 * MIB  # of a process that has read nothing: the interpreter, the libraries, compiled loops
 
 
 @dataclass(frozen=True)
@@ -185,14 +183,11 @@ class Engine:
 
         def node(*arguments: Any, **options: Any) -> Delayed:
             key = f"{name}-{uuid.uuid4().hex}"
-            plain = [_is_plain(each) for each in arguments]
-            call: Callable[..., Any] = run
-            nodes = arguments
-            if any(plain):
-                given = zip(arguments, plain, strict=True)
-                call = _Call(run, tuple(each if is_plain else _Result for each, is_plain in given))
-                nodes = tuple(each for each, is_plain in zip(arguments, plain, strict=True) if not is_plain)
-            made: Delayed = delayed(call, pure=False, traverse=False)(*nodes, **options, dask_key_name=key)
+            # Nodes are found at once where they stand alone; in lists, and in the fields of what has some, Dask seeks
+            # them for a millisecond.
+            nodes: list[Delayed] = []
+            call = _Call(run, tuple(_without_nodes(each, nodes) for each in arguments), options)
+            made: Delayed = delayed(call, pure=False, traverse=False)(*nodes, dask_key_name=key)
             return made
 
         return node
@@ -216,14 +211,13 @@ class Engine:
         from dask.base import compute
         from dask.callbacks import Callback
         from dask.threaded import get  # named as a string, it would be looked up through dask.distributed
-        from threadpoolctl import threadpool_limits
 
         def finished(key: Any, *_: Any) -> None:
             if steps := _steps(key):
                 advance(steps)
 
         # Dask threads are the parallelism; BLAS threads on top of them would only contend.
-        with threadpool_limits(1), Callback(posttask=finished):
+        with one_blas_thread(), Callback(posttask=finished):
             return list(compute(*tasks, scheduler=get, num_workers=workers or CPU_COUNT, optimize_graph=False))
 
     def _compute_distributed(
@@ -259,29 +253,6 @@ class Engine:
         return [results[future.key] for future in futures], [Held(each, is_future=True) for each in stay]
 
 
-class _Result:
-    """Stands for the result of another node among arguments; a class stays the same where it travels."""
-
-
-def _is_plain(argument: Any) -> bool:
-    """Tell whether an argument holds no other node; featlab's own dataclasses hold none."""
-    if isinstance(argument, list | tuple):
-        return all(map(_is_plain, argument))
-    return argument is None or isinstance(argument, str | int | float) or is_dataclass(argument)
-
-
-@dataclass(frozen=True)
-class _Call:
-    """A function with those of its arguments that hold no nodes: Dask would look for some in each field of each."""
-
-    function: Callable[..., Any]
-    arguments: tuple[Any, ...]
-
-    def __call__(self, *results: Any, **options: Any) -> Any:
-        rest = iter(results)
-        return self.function(*(next(rest) if each is _Result else each for each in self.arguments), **options)
-
-
 @contextmanager
 def nothing_kept(client: Any) -> Iterator[None]:
     """Let go of decoded blocks, and of what tasks share, in the end, also after an error.
@@ -302,14 +273,46 @@ def _let_go() -> None:
     forget()
 
 
+@dataclass(frozen=True)
+class _Place:
+    """Place of a result among those that a call is given."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A function with its arguments, to be called when the results are there whose places stand among these."""
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    options: Mapping[str, Any]
+
+    def __call__(self, *results: Any) -> Any:
+        """Return what the function does."""
+
+        def filled(argument: Any) -> Any:
+            if isinstance(argument, _Place):
+                return results[argument.number]
+            return [filled(each) for each in argument] if type(argument) is list else argument
+
+        return self.function(*map(filled, self.arguments), **self.options)
+
+
+def _without_nodes(argument: Any, nodes: list[Delayed]) -> Any:
+    """Take nodes out of an argument, one or a list of some, and leave their places."""
+    if isinstance(argument, Delayed):
+        nodes.append(argument)
+        return _Place(len(nodes) - 1)
+    return [_without_nodes(each, nodes) for each in argument] if type(argument) is list else argument
+
+
 def single_blas_thread(function: Callable[P, R]) -> Callable[P, R]:
     """The same function, with one BLAS thread: a worker's own threads are the parallelism."""
 
     @wraps(function)
     def limited(*arguments: P.args, **options: P.kwargs) -> R:
-        from threadpoolctl import threadpool_limits
-
-        with threadpool_limits(1):
+        with one_blas_thread():
             return function(*map(aligned, arguments), **options)  # type: ignore[arg-type]
 
     return limited

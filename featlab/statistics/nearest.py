@@ -79,20 +79,15 @@ class Decider:
     @classmethod
     def build(cls, frame: Frame, spaces: Sequence[Ints]) -> Decider:
         """Prepare the spaces, each a map from all classes to groups, shape (n_classes,)."""
-        held = [np.unique(space[frame.classes]) for space in spaces]
-        groups = np.stack(
-            [
-                np.where(np.isin(space, kept), np.searchsorted(kept, space), -1)
-                for space, kept in zip(spaces, held, strict=True)
-            ]
-        )
+        labels = np.stack(spaces)
+        held = np.zeros((len(labels), int(labels.max()) + 1), np.bool_)
+        np.put_along_axis(held, labels[:, frame.classes], True, axis=1)
+        numbers = np.where(held, np.cumsum(held, axis=1) - 1, -1)
+        groups = np.take_along_axis(numbers, labels, axis=1)
         present = groups[:, frame.classes]
         alone = (present == np.arange(len(frame.classes))).all(axis=1)
-        sizes = tuple(len(kept) for kept, single in zip(held, alone, strict=True) if not single)
-        averages = scipy.sparse.csr_matrix((0, len(frame.classes)))
-        if sizes:
-            parts = [averaging(row, frame.counts, size) for row, size in zip(present[~alone], sizes, strict=True)]
-            averages = scipy.sparse.vstack(parts, format="csr")
+        sizes = tuple(held[~alone].sum(axis=1).tolist())
+        averages = averaging(present[~alone], frame.counts, sizes)
         class_half_norms = _half_norms(frame.centred)
         half_norms = _half_norms(np.asarray(averages @ frame.means))[:, None]
         length = float(np.sqrt(2 * class_half_norms.max()))
@@ -101,7 +96,7 @@ class Decider:
             roundings[~alone] = _roundings(averages, half_norms, length, frame.centre.size, sizes)
         excess = np.zeros(present.shape)
         if not frame.foreign:
-            excess = np.stack([_excess(row, frame.counts) for row in present])
+            excess = _excess(present, frame.counts)
         return cls(frame, groups, alone, sizes, averages, class_half_norms, half_norms, length, roundings, excess)
 
     @cached_property
@@ -293,8 +288,8 @@ class _Batch:
 
 
 def _excess(groups: Ints, counts: Ints) -> Floats:
-    """By how much a squared distance grows for each class; see `Decider.excess`."""
-    rows = np.bincount(groups, weights=counts)[groups]
+    """By how much a squared distance grows for each class in each space; see `Decider.excess`."""
+    rows = _rows_of_groups(groups + np.arange(len(groups))[:, None] * (int(groups.max()) + 1), counts)
     return np.where(rows > 1, np.square(rows / np.maximum(rows - 1, 1)) - 1, np.inf)
 
 
@@ -354,11 +349,28 @@ def _half_norms(means: Floats) -> Floats:
     return np.asarray(np.square(means).sum(axis=1) / 2)
 
 
-def averaging(groups: Ints, counts: Ints, n_groups: int) -> Averages:
-    """Sparse matrix, (n_groups, n_classes), that averages class means into group means.
+def averaging(groups: Ints, counts: Ints, sizes: Sequence[int]) -> Averages:
+    """Sparse matrix, (sum of sizes, n_classes), that averages class means into the group means of some label spaces.
 
     A group mean is the mean of its rows, so a class weighs as many rows as it has.
+
+    Parameters
+    ----------
+    groups
+        Group of each class in each space, shape (n_spaces, n_classes).
+    counts
+        Rows of each class.
+    sizes
+        Number of groups of each space.
     """
-    totals = np.bincount(groups, weights=counts, minlength=n_groups)
-    entries = (counts / totals[groups], (groups, np.arange(len(groups))))
-    return scipy.sparse.csr_matrix(entries, shape=(n_groups, len(groups)))
+    n_classes, edges = len(counts), np.cumsum((0, *sizes))
+    cells = groups + edges[:-1, None]
+    shares, order = (counts / _rows_of_groups(cells, counts)).ravel(), np.argsort(cells, axis=None, kind="stable")
+    ends = np.append(0, np.cumsum(np.bincount(cells.ravel(), minlength=int(edges[-1]))))
+    return scipy.sparse.csr_matrix((shares[order], order % n_classes, ends), (int(edges[-1]), n_classes))
+
+
+def _rows_of_groups(cells: Ints, counts: Ints) -> Floats:
+    """Number of rows of each class's group; groups of different spaces have different cells."""
+    rows = np.bincount(cells.ravel(), np.broadcast_to(counts, cells.shape).ravel())
+    return np.asarray(rows, np.float64)[cells]

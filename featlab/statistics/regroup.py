@@ -21,9 +21,8 @@ import scipy.sparse
 from featlab.statistics.coordinates import Coordinates
 from featlab.statistics.frame import Frame
 from featlab.statistics.moments import run_rows
-from featlab.statistics.nearest import averaging
 from featlab.statistics.rounding import Rounding, mean_rounding
-from featlab.typing import Floats, Ints
+from featlab.typing import Bools, Floats, Ints
 
 # A label space's name, and 0 for the space itself or the number of one of its random controls. Numbered rather than
 # named: a user may ask for the space "cut8~control0" beside "cut8".
@@ -66,10 +65,10 @@ class ClassStatistics:
     scales: Floats | None = None
     spaces: tuple[SpaceKey, ...] = ()
 
-    def hits(self, space: SpaceKey) -> tuple[Ints, Ints | None]:
-        """Rows of each class nearest to their own group's mean, and to the classifier's; shape (n_present,) each."""
-        row, sums = self.spaces.index(space), self.coordinates
-        return sums.nearest[row], None if sums.agreement is None else sums.agreement[row]
+    def hits(self, spaces: Sequence[SpaceKey]) -> tuple[Ints, Ints | None]:
+        """Rows of each class nearest to their own group's mean, and to the classifier's; (n_spaces, n_present) each."""
+        rows, sums = [self.spaces.index(space) for space in spaces], self.coordinates
+        return sums.nearest[rows], None if sums.agreement is None else sums.agreement[rows]
 
     @property
     def rows(self) -> int:
@@ -151,37 +150,39 @@ def _per_row(coordinates: Coordinates) -> Floats:
 
 def _unblurred(means: Floats, blur: float) -> Floats:
     """The same means, those that lie at the mean of all within rounding at zero, so that nothing is made of it."""
-    return np.where(np.linalg.norm(means, axis=1, keepdims=True) > blur, means, 0.0)
+    return np.where(np.linalg.norm(means, axis=-1, keepdims=True) > blur, means, 0.0)
 
 
 @dataclass(frozen=True)
 class GroupStatistics:
-    """One label space's share of the statistics.
+    """The statistics of some label spaces of equally many groups: a space and its random controls, mostly.
 
     Attributes
     ----------
     rows
         Number of rows.
     counts
-        Rows of each group, shape (n_groups,).
+        Rows of each group, shape (n_spaces, n_groups).
     means
-        Group means less their mean, shape (n_groups, rank).
+        Group means less their mean, shape (n_spaces, n_groups, rank).
     blur
         Distance from which on they are told apart.
     variances
-        Within-group scatter trace over rows of each group, shape (n_groups,); NaN for a group without rows here.
+        Within-group scatter trace over rows of each group, shape (n_spaces, n_groups); NaN for a group without rows.
     within_trace
-        Trace of the pooled within-group covariance.
+        Trace of the pooled within-group covariance, shape (n_spaces,).
     spectrum
-        Eigenvalues of the between-group covariance above the rank's cut, descending, shape (n_directions,).
+        Eigenvalues of the between-group covariance, descending, shape (n_spaces, n_directions); 0 for those that are
+        not above the rank's cut.
     within_along
-        Pooled within-group variance along the eigenvector of each of them, shape (n_directions,).
+        Pooled within-group variance along the eigenvector of each of them; 0 there, too.
     classifier
-        Mean of the members' classifier rows, shape (n_groups, rank), or None.
+        Mean of the members' classifier rows, shape (n_spaces, n_groups, rank), or None.
     outside
-        Sum of the squared lengths that these have outside of the span of the class means.
+        Sum of the squared lengths that these have outside of the span of the class means, shape (n_spaces,).
     nearest, agreement
-        Rows of each class that meet their group's mean first, and that agree with the classifier; shape (n_present,).
+        Rows of each class that meet their group's mean first, and that agree with the classifier; shape (n_spaces,
+        n_present).
     """
 
     rows: int
@@ -189,62 +190,118 @@ class GroupStatistics:
     means: Floats
     blur: float
     variances: Floats
-    within_trace: float
+    within_trace: Floats
     spectrum: Floats
     within_along: Floats
     classifier: Floats | None
-    outside: float
+    outside: Floats
     nearest: Ints
     agreement: Ints | None
 
 
-def regroup(statistics: ClassStatistics, labels: Ints, space: SpaceKey) -> GroupStatistics:
-    """Derive the statistics of a label space.
+class _Groups:
+    """Groups of the classes in some label spaces, and averages over them.
+
+    Parameters
+    ----------
+    groups
+        Group of each class, shape (n_spaces, n_classes).
+    n_groups
+        In each of the spaces.
+    """
+
+    def __init__(self, groups: Ints, n_groups: int) -> None:
+        self.shape = *groups.shape, n_groups
+        self.cells = groups + np.arange(len(groups))[:, None] * n_groups
+        self._order = np.argsort(self.cells, axis=None, kind="stable")
+        self._ends = np.append(0, np.cumsum(self.sums(np.ones(groups.shape)))).astype(np.int64)
+
+    def sums(self, values: Floats | Ints) -> Floats:
+        """Sum values of the classes, shape (n_spaces, n_classes) or (n_classes,), over the groups of each space."""
+        n_spaces, n_classes, n_groups = self.shape
+        spread = np.broadcast_to(values, (n_spaces, n_classes)).ravel()
+        summed = np.bincount(self.cells.ravel(), spread, n_spaces * n_groups)
+        return np.asarray(summed, np.float64).reshape(n_spaces, n_groups)
+
+    def shares(self, counts: Ints) -> Floats:
+        """Share of each class in the rows of its group, shape (n_spaces, n_classes)."""
+        return np.asarray(counts / self.sums(counts).ravel()[self.cells])
+
+    def averages(self, shares: Floats, rows: Floats) -> Floats:
+        """Average rows of the classes, shape (n_classes, n_columns), or with the spaces before that, over the groups.
+
+        Returns
+        -------
+        ndarray of shape (n_spaces, n_groups, n_columns)
+        """
+        n_spaces, n_classes, n_groups = self.shape
+        # Rows of each space lie below each other: the matrix has a block for each.
+        classes = self._order if rows.ndim > 2 else self._order % n_classes
+        stacked = rows.reshape(-1, rows.shape[-1])
+        matrix = scipy.sparse.csr_matrix(
+            (shares.ravel()[self._order], classes, self._ends), (n_spaces * n_groups, len(stacked))
+        )
+        return np.asarray(matrix @ stacked).reshape(n_spaces, n_groups, -1)
+
+    def of_classes(self, rows: Floats) -> Floats:
+        """Give each class the row of its group, from shape (n_spaces, n_groups, n_columns)."""
+        return np.asarray(rows.reshape(-1, rows.shape[-1])[self.cells])
+
+
+def present_groups(statistics: ClassStatistics, labels: Ints) -> tuple[Ints, int]:
+    """Number the groups of the classes with a mean, and count them; `labels` are of all classes, shape (n_classes,)."""
+    groups = labels[statistics.classes]
+    held = np.bincount(groups) > 0
+    return groups if held.all() else (np.cumsum(held) - 1)[groups], int(np.count_nonzero(held))
+
+
+def regroup(statistics: ClassStatistics, groups: Ints, spaces: Sequence[SpaceKey]) -> GroupStatistics:
+    """Derive the statistics of some label spaces of equally many groups.
 
     Parameters
     ----------
     statistics
         Of one snapshot.
-    labels
-        Group of every class of the run, shape (n_classes,).
-    space
-        Its key, under which the second pass counted decisions.
+    groups
+        Group of every class with a mean in each space, from `present_groups`, shape (n_spaces, n_present).
+    spaces
+        Their keys, under which the second pass counted decisions.
     """
-    sums = statistics.coordinates
-    groups = np.unique(labels[statistics.classes], return_inverse=True)[1]
-    n_groups = int(groups.max()) + 1
-    averages = averaging(groups, statistics.weights, n_groups)
-    raw_means: Floats = averages @ statistics.means
-    means = _unblurred(raw_means - raw_means.mean(axis=0), statistics.rounding.whole)
-    apart = statistics.means - raw_means[groups]  # mu_k - mu_g
-    counts = np.bincount(groups, weights=sums.counts, minlength=n_groups).astype(np.int64)
-    scatter = sums.class_scatter + sums.counts * np.einsum("ij,ij->i", apart, apart)
+    sums, n_groups = statistics.coordinates, int(groups.max()) + 1
+    grouped = _Groups(groups, n_groups)
+    shares = grouped.shares(statistics.weights)
+    raw_means = grouped.averages(shares, statistics.means)
+    means = _unblurred(raw_means - raw_means.mean(axis=1, keepdims=True), statistics.rounding.whole)
+    apart = statistics.means - grouped.of_classes(raw_means)  # mu_k - mu_g
+    counts = grouped.sums(sums.counts)
+    scatter = sums.class_scatter + sums.counts * np.einsum("sij,sij->si", apart, apart)
     if sums.residuals is not None:
         # (h - mu_g)^2 = (h - mu_k)^2 + (mu_k - mu_g)^2 + 2 (h - mu_k)(mu_k - mu_g), and the last term adds up to zero
         # over a class only about the mean of these very rows, not about that of another split.
-        scatter = scatter + 2 * np.einsum("ij,ij->i", sums.residuals, apart)
+        scatter = scatter + 2 * np.einsum("ij,sij->si", sums.residuals, apart)
     with np.errstate(invalid="ignore"):
-        variances = np.bincount(groups, weights=scatter, minlength=n_groups) / counts
-    # Few groups of few classes: all that the space needs are averages of products that it shares with the others
+        variances = grouped.sums(scatter) / counts
+    # Few groups of few classes: all that the spaces need are averages of products that they share with each other
     # (`gram`, `swept`). With more classes than twice the rank, these are larger than the eigenvectors themselves.
-    rank = means.shape[1]
-    shared = n_groups < len(groups) <= 2 * rank and n_groups <= rank
+    n_present, rank = statistics.means.shape
+    shared = n_groups < n_present <= 2 * rank and n_groups <= rank
     along_directions = _along_combinations if shared else _along_vectors
-    spectrum, along = along_directions(statistics, groups, averages, means)
-    classifier, outside = None, 0.0
+    spectrum, along = along_directions(statistics, grouped, shares, means)
+    classifier, outside = None, np.zeros(len(groups))
     if statistics.classifier is not None:
-        members = averaging(groups, np.ones(len(groups), np.int64), n_groups)
-        classifier = members @ statistics.classifier
+        equal = grouped.shares(np.ones(n_present, np.int64))
+        classifier = grouped.averages(equal, statistics.classifier)
         if statistics.outside is not None:
-            outside = float(members.multiply(members @ statistics.outside).sum())
-    nearest, agreement = statistics.hits(space)
+            across = grouped.averages(equal, statistics.outside).reshape(-1, n_present)
+            outside = (equal * across[grouped.cells, np.arange(n_present)]).sum(axis=1)
+    nearest, agreement = statistics.hits(spaces)
     return GroupStatistics(
         rows=statistics.rows,
-        counts=counts,
+        counts=counts.astype(np.int64),
         means=means,
         blur=statistics.rounding.whole,
         variances=variances,
-        within_trace=float(scatter.sum() / statistics.rows),
+        within_trace=scatter.sum(axis=1) / statistics.rows,
         spectrum=spectrum,
         within_along=along / statistics.rows,
         classifier=classifier,
@@ -255,69 +312,76 @@ def regroup(statistics: ClassStatistics, labels: Ints, space: SpaceKey) -> Group
 
 
 def _along_vectors(
-    statistics: ClassStatistics, groups: Ints, averages: scipy.sparse.csr_matrix, means: Floats
+    statistics: ClassStatistics, grouped: _Groups, shares: Floats, means: Floats
 ) -> tuple[Floats, Floats]:
     """Eigenvalues of S_B, and the within-group scatter along each of its eigenvectors, from these as vectors."""
     sums = statistics.coordinates
-    n_groups, rank = means.shape
+    n_groups, rank = means.shape[1:]
+    turned = means.swapaxes(1, 2)
     # M M^T and M^T M have the same eigenvalues above zero: the smaller of the two is taken apart. An eigenvector u of
     # M M^T becomes M^T u / s of M^T M, with s^2 the eigenvalue.
     by_groups = n_groups < rank
-    values, vectors = _spectrum(means @ means.T if by_groups else means.T @ means, max(means.shape))
-    directions = (means.T @ vectors) / np.sqrt(values) if by_groups else vectors
-    along = np.einsum("ij,ij->j", directions, sums.scatter @ directions)
-    if n_groups < len(groups):  # else every class is its own group, and nothing is apart
+    values, vectors, kept = _spectrum(means @ turned if by_groups else turned @ means, max(n_groups, rank))
+    directions = (turned @ vectors) / np.sqrt(np.where(kept, values, 1))[:, None] if by_groups else vectors
+    along = np.einsum("sij,sij->sj", directions, sums.scatter @ directions)
+    if n_groups < len(statistics.means):  # else every class is its own group, and nothing is apart
         projected = statistics.means @ directions
-        projected -= (averages @ projected)[groups]
+        projected -= grouped.of_classes(grouped.averages(shares, projected))
         along += sums.counts @ np.square(projected)
         if sums.residuals is not None:
-            along += 2 * np.einsum("ij,ij->j", sums.residuals @ directions, projected)
-    return values / n_groups, along
+            along += 2 * np.einsum("sij,sij->sj", sums.residuals @ directions, projected)
+    return np.where(kept, values / n_groups, 0), np.where(kept, along, 0)
 
 
 def _along_combinations(
-    statistics: ClassStatistics, groups: Ints, averages: scipy.sparse.csr_matrix, means: Floats
+    statistics: ClassStatistics, grouped: _Groups, shares: Floats, means: Floats
 ) -> tuple[Floats, Floats]:
     """Do the same with the eigenvectors as combinations of group means: v_j = sum_g u_gj m_g / s_j.
 
     The eigenvectors are never formed. Along v_j, a class mean m_k is sum_g u_gj <m_k, m_g> / s_j, and the scatter A
     within classes is sum_gh u_gj u_hj m_g^T A m_h / s_j^2: both follow from inner products.
     """
-    sums = statistics.coordinates
+    sums, n_groups = statistics.coordinates, means.shape[1]
+
+    def averages(rows: Floats) -> Floats:
+        """Products with group means, one row each, as they are with the centred ones."""
+        found = grouped.averages(shares, rows)
+        return np.asarray(found - found.mean(axis=1, keepdims=True))
+
     # Products with group means are rows here, in one piece: a transposed array would be copied for each space. Inner
     # products, and the scatter along pairs of means, are symmetric.
-    products = _less_mean(averages @ statistics.gram).T  # of class means with centred group means
-    values, vectors = _spectrum(_less_mean(averages @ products), max(means.shape))
-    vectors /= np.sqrt(values)
-    swept = _less_mean(averages @ _less_mean(averages @ statistics.swept).T)
-    along = np.einsum("ij,ij->j", vectors, swept @ vectors)
+    products = averages(statistics.gram).swapaxes(1, 2)  # of class means with centred group means
+    values, vectors, kept = _spectrum(averages(products), max(means.shape[1:]))
+    vectors = vectors / np.sqrt(np.where(kept, values, 1))[:, None]
+    swept = averages(averages(statistics.swept).swapaxes(1, 2))
+    along = np.einsum("sij,sij->sj", vectors, swept @ vectors)
     projected = products @ vectors
-    projected -= (averages @ projected)[groups]
+    projected -= grouped.of_classes(grouped.averages(shares, projected))
     along += sums.counts @ np.square(projected)
     if sums.residuals is not None:
-        across = _less_mean(averages @ (statistics.means @ sums.residuals.T)).T
-        along += 2 * np.einsum("ij,ij->j", across @ vectors, projected)
-    return values / len(means), along
+        across = averages(statistics.means @ sums.residuals.T).swapaxes(1, 2)
+        along += 2 * np.einsum("sij,sij->sj", across @ vectors, projected)
+    return np.where(kept, values / n_groups, 0), np.where(kept, along, 0)
 
 
-def _less_mean(products: Floats) -> Floats:
-    """Products with group means, one row each, as they are with the centred ones."""
-    return np.asarray(products - products.mean(axis=0))
-
-
-def _spectrum(products: Floats, size: int) -> tuple[Floats, Floats]:
-    """Eigenvalues of M^T M or M M^T, descending, and its eigenvectors, above a cut of the data's precision.
+def _spectrum(products: Floats, size: int) -> tuple[Floats, Floats, Bools]:
+    """Eigenvalues of M^T M or M M^T, descending, its eigenvectors, and which are above a cut of the data's precision.
 
     The means carry float32 rounding, so singular values of M below eps(float32) * `size`, the larger side of M, of the
     largest are taken for zero: their inverse would be noise.
     """
-    diagonal: Floats = np.array(np.diagonal(products))
-    if np.abs(products - np.diag(diagonal)).max() <= size * np.finfo(np.float64).eps * diagonal.max():
-        # The frame has found the principal directions already.
-        values, vectors = diagonal, np.eye(len(diagonal))
-    else:
+    diagonals: Floats = np.array(np.diagonal(products, axis1=1, axis2=2))
+    own = np.arange(diagonals.shape[1])
+    others = np.abs(products)
+    others[:, own, own] = 0
+    # Where only the diagonal is filled, the frame has found the principal directions already.
+    found = others.max(axis=(1, 2)) <= size * np.finfo(np.float64).eps * diagonals.max(axis=1)
+    values, vectors = diagonals, np.broadcast_to(np.eye(len(own)), products.shape)
+    if not found.all():
         ascending, eigenvectors = np.linalg.eigh(products)
-        values, vectors = ascending[::-1], eigenvectors[:, ::-1]
-    cut = float(size * np.finfo(np.float32).eps) ** 2 * max(float(values[0]), 0.0)
-    kept = values > max(cut, float(np.finfo(np.float64).tiny))
-    return values[kept], vectors[:, kept]
+        values = np.where(found[:, None], values, ascending[:, ::-1])
+        vectors = np.where(found[:, None, None], vectors, eigenvectors[:, :, ::-1])
+    cut = float(size * np.finfo(np.float32).eps) ** 2 * np.maximum(values[:, :1], 0.0)
+    kept = values > np.maximum(cut, np.finfo(np.float64).tiny)
+    some = kept.any(axis=0) | (own == 0)
+    return values[:, some], vectors[:, :, some], kept[:, some]

@@ -8,14 +8,15 @@ permuted square is gathered once, as codes of one byte where it takes few values
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from featlab.compiled import loops
 from featlab.metrics.permutations import ClassPermutations
+from featlab.metrics.rsa.nulls_on_device import NullsOnDevice
+from featlab.metrics.rsa.square import Square
 from featlab.metrics.rsa.vectors import DistanceVector
 from featlab.threads import over_threads
 from featlab.typing import Floats
@@ -24,45 +25,12 @@ SINGLE = 256  # classes from which on nulls are computed in float32
 BAND = 64_000  # pairs of a band of rows
 BANDS = 8  # at least: below the diagonal, a band is looked up in vain
 TOGETHER = 128  # permutations gathered at a time
-# Classes beyond which a row of values is too long for a core's cache: then rows are taken, and columns of these.
-WIDE = 6000
 PIECE = 1024  # pairs multiplied at a time, their values still in a core's cache from being looked up
+# Classes beyond which the rows of so many permutations are too much for a core's cache: then fewer are gathered at a
+# time, and more pairs, so that a row is read from memory only once or twice.
+WIDE, WIDE_TOGETHER, WIDE_PIECE = 6000, 4, 16_384
 ROWS = 6  # vectors multiplied at a time: OpenBLAS takes products of up to 10^6 without copying the sides first
 PARTS = 16  # into which the rows are dealt for the threads; sums do not depend on how many threads there are
-
-
-@dataclass(frozen=True)
-class Square:
-    """Values of all pairs of classes, to be permuted.
-
-    Attributes
-    ----------
-    codes
-        Symmetric, shape (n_classes, n_classes); the diagonal means nothing.
-    tables
-        Value of each code, of mean 0 and length 1 over the pairs, shape (kinds, n_codes): values, then ranks. None
-        where the square itself holds such values.
-    """
-
-    codes: NDArray[Any]
-    tables: Floats | None = None
-
-    @property
-    def kinds(self) -> int:
-        """Number of kinds of values."""
-        return 1 if self.tables is None else len(self.tables)
-
-    def astype(self, dtype: DTypeLike) -> Square:
-        """The same with values of another type."""
-        if self.tables is None:
-            return Square(self.codes.astype(dtype, copy=False))
-        return Square(self.codes, self.tables.astype(dtype, copy=False))
-
-    def look_up(self, codes: NDArray[Any]) -> list[NDArray[np.floating]]:
-        """Values of the codes, kind by kind."""
-        if self.tables is None:
-            return [np.ascontiguousarray(codes)]
-        return [np.take(table, codes, mode="clip") for table in self.tables]
 
 
 @dataclass(frozen=True)
@@ -89,6 +57,7 @@ def correlations(
     squares: Sequence[Square],
     permutations: ClassPermutations,
     members: Sequence[int] = (),
+    device: str | None = None,
 ) -> list[Correlated]:
     """Inner products of the vectors with the upper triangles of the squares, kind by kind.
 
@@ -106,6 +75,9 @@ def correlations(
     members
         Numbers of vectors, one after the other, that come together: what they give, to the last bit, does not depend
         on those before and after. By default all do.
+    device
+        Of PyTorch, for the nulls from `SINGLE` classes on, such as "cuda"; None for NumPy, which correlates with the
+        squares as they are either way.
 
     Returns
     -------
@@ -131,8 +103,8 @@ def correlations(
         for start, end in zip([0, *ends], ends, strict=False)
         for begin in range(start, end, ROWS)
     ]
-    precision = np.float32 if n_classes >= SINGLE else np.float64
-    narrow = [square.astype(precision) for square in squares]
+    precision, device = (np.float32, device) if n_classes >= SINGLE else (np.float64, None)
+    narrow = squares if device else [square.astype(precision) for square in squares]
 
     # Bands get shorter from the first row to the last. Dealt in turn, the parts are about as much work: with 4 parts
     # the first has the bands 0, 4, 8, ..., the second 1, 5, 9, ...
@@ -143,17 +115,25 @@ def correlations(
             )
             for square in squares
         ]
+        on_device = NullsOnDevice(squares, permutations, together, len(vectors), device) if device else None
         for start in starts[number::PARTS]:
             rows = slice(start, min(start + height, n_classes))
             kinds = max(square.kinds for square in squares)
             bands = np.stack([vector.band(rows.start, rows.stop, kinds) for vector in vectors], axis=1)
             bands = bands.reshape(kinds, len(vectors), -1)
             _add_values(sums, bands, squares, rows)
-            _add_nulls(sums, bands.astype(precision, copy=False), narrow, permutations, rows, together)
+            bands = bands.astype(precision, copy=False)
+            if on_device:
+                on_device.add(bands, rows)
+            else:
+                _add_nulls(sums, bands, narrow, permutations, rows, together)
+        if on_device:
+            return [replace(values, nulls=nulls) for values, nulls in zip(sums, on_device.sums(), strict=True)]
         return sums
 
-    summed = over_threads(part, range(PARTS), worth=n_classes >= SINGLE)
-    return [sum(of_square[1:], start=of_square[0]) for of_square in zip(*summed, strict=True)]
+    summed = over_threads(part, range(min(PARTS, len(starts))), worth=n_classes >= SINGLE)
+    everything = [sum(of_square[1:], start=of_square[0]) for of_square in zip(*summed, strict=True)]
+    return [replace(one, nulls=one.nulls * square.unit) for one, square in zip(everything, squares, strict=True)]
 
 
 def _add_values(sums: Sequence[Correlated], bands: Floats, squares: Sequence[Square], rows: slice) -> None:
@@ -166,7 +146,7 @@ def _add_values(sums: Sequence[Correlated], bands: Floats, squares: Sequence[Squ
                  0  0 23               21 22 23
     """
     for square, correlated in zip(squares, sums, strict=True):
-        for kind, values in enumerate(square.look_up(square.codes[rows, rows.start :].ravel())):
+        for kind, values in enumerate(square.rows(rows)):
             for vector, band in enumerate(bands[kind]):
                 correlated.values[kind, vector] += (band * values).sum()
 
@@ -180,19 +160,20 @@ def _add_nulls(
     together: Sequence[slice],
 ) -> None:
     """Add what the same rows of the permuted squares contribute, by products of a few vectors at a time."""
-    for first in range(0, len(permutations), TOGETHER):
-        chosen = slice(first, first + TOGETHER)
+    number = WIDE_TOGETHER if permutations.n_classes > WIDE else TOGETHER
+    for first in range(0, len(permutations), number):
+        chosen = slice(first, first + number)
         for square, correlated in zip(squares, sums, strict=True):
-            for piece, permuted in _permuted(square, permutations, rows, chosen):
+            for piece, permuted in _permuted(square, permutations, rows, chosen, bands.dtype):
                 for kind, values in enumerate(permuted):
                     for few in together:
                         correlated.nulls[kind, few, chosen] += bands[kind, few, piece] @ values.T
 
 
 def _permuted(
-    square: Square, permutations: ClassPermutations, rows: slice, chosen: slice
+    square: Square, permutations: ClassPermutations, rows: slice, chosen: slice, dtype: DTypeLike
 ) -> Iterator[tuple[slice, Sequence[NDArray[np.floating]]]]:
-    """Permute a few rows of a square and look its codes up, a piece of them at a time.
+    """Permute a few rows of a square and look its codes up in some type, a piece of them at a time.
 
     Yields
     ------
@@ -204,20 +185,19 @@ def _permuted(
     orders = permutations.narrow[chosen]
     length = (rows.stop - rows.start) * (permutations.n_classes - rows.start)
     compiled = loops("featlab.metrics.rsa.loops", len(orders) * length)
-    is_wide = square.tables is None and permutations.n_classes > WIDE
-    if compiled is None or is_wide:
+    size = WIDE_PIECE if permutations.n_classes > WIDE else PIECE
+    if compiled is None:
         codes = permutations.band(square.codes, rows, chosen).reshape(len(orders), -1)
-        for begin in range(0, length, PIECE):
-            piece = slice(begin, begin + PIECE)
-            yield piece, square.look_up(codes[:, piece])
+        for begin in range(0, length, size):
+            piece = slice(begin, begin + size)
+            yield piece, square.look_up(codes[:, piece], dtype)
         return
-    values = square.codes if square.tables is None else square.tables
-    found = np.empty((square.kinds, len(orders), PIECE), values.dtype)
-    for begin in range(0, length, PIECE):
-        if length - begin < PIECE:
-            found = np.empty((square.kinds, len(orders), length - begin), values.dtype)
+    found = np.empty((square.kinds, len(orders), size), dtype)
+    for begin in range(0, length, size):
+        if length - begin < size:
+            found = np.empty((square.kinds, len(orders), length - begin), dtype)
         if square.tables is None:
             compiled.gather(square.codes, orders, rows.start, begin, found)
         else:
             compiled.look_up(square.codes, square.tables, orders, rows.start, begin, found)
-        yield slice(begin, begin + PIECE), list(found)
+        yield slice(begin, begin + size), list(found)

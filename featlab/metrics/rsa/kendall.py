@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from featlab.typing import NAN, Floats, Ints
 
 LOOPS = "featlab.metrics.rsa.loops"
 BLOCKS = 4096  # ranges of ranks that are told apart where tau-a is counted in blocks
+TABLES = 1 << 16  # entries of the tables of several vectors that are counted at a time
 FEW_LEVELS = 64  # that are counted in one table; a wider range of levels is halved
 BLOCK_ENTRIES = 48  # of the exact count: entries of a block are compared with each other, blocks by their totals
 
@@ -43,18 +45,18 @@ def permuted_tau_a(ranks: NDArray[np.floating], tied: TiedDistances, permutation
     array([ 0.667, -0.667])
     """
     size, n_levels = len(ranks), len(tied.values)
-    if size < 2 or not np.isfinite(ranks[0]):
+    if size < 2 or not np.isfinite(ranks[0]) or not len(permutations):
         return np.full(len(permutations), NAN)
     compiled = loops(LOOPS, size * len(permutations))
     if compiled is None:
-        return blocked_tau_a(ranks, list(permutations.pairs(tied.pairs)))
+        return blocked_tau_a(ranks, permutations.pairs(tied.pairs))
     blocks, n_blocks = _blocks(ranks), min(size, BLOCKS)
     if n_blocks * n_levels <= size:
         cells = blocks.astype(np.uint32) * np.uint32(n_levels)
         scores = compiled.across_blocks(cells, n_blocks, tied.codes, permutations.narrow, n_levels)
     else:
         in_order = compiled.ascending(blocks, n_blocks, permutations.n_classes)
-        scores = compiled.one_by_one(*in_order, tied.codes, permutations.narrow, n_levels)
+        scores = _one_by_one(compiled, in_order, tied, permutations)
     return np.asarray(scores / (size * (size - 1) / 2))
 
 
@@ -83,12 +85,20 @@ def tau_a(vectors: Sequence[NDArray[np.floating]], taxonomies: Sequence[TiedDist
     # Mean ranks are halves, of which twice is a whole number.
     n_classes = len(taxonomies[0].codes)
     in_order = compiled.ascending((2 * ranks).astype(np.int32), 2 * size + 1, n_classes)
-    whole = ClassPermutations(np.arange(n_classes)[None]).narrow
-    scores = [compiled.one_by_one(*in_order, tied.codes, whole, len(tied.values))[0] for tied in taxonomies]
+    whole = ClassPermutations(np.arange(n_classes)[None])
+    scores = [_one_by_one(compiled, in_order, tied, whole)[0] for tied in taxonomies]
     return np.asarray(scores) / (size * (size - 1) / 2)
 
 
-def blocked_tau_a(ranks: NDArray[np.floating], others: Sequence[NDArray[np.integer]]) -> Floats:
+def _one_by_one(compiled: Any, in_order: Sequence[Ints], tied: TiedDistances, permutations: ClassPermutations) -> Ints:
+    """Concordant minus discordant pairs of the pairs of classes in ascending order with permuted tied distances."""
+    n_levels = len(tied.values)
+    is_few = n_levels <= compiled.FEW_CODES and len(in_order[0]) <= compiled.FEW_ENTRIES
+    count = compiled.one_by_one_of_few if is_few else compiled.one_by_one
+    return np.asarray(count(*in_order, tied.codes, permutations.narrow, n_levels))
+
+
+def blocked_tau_a(ranks: NDArray[np.floating], others: Sequence[NDArray[np.integer]] | NDArray[np.integer]) -> Floats:
     """Kendall's tau-a of one vector with several, from the number of entries of each level in each block of its ranks.
 
     Exact up to `BLOCKS` entries. Beyond, neighbours in rank within a block are taken for equal, one pair in `BLOCKS`;
@@ -113,20 +123,26 @@ def blocked_tau_a(ranks: NDArray[np.floating], others: Sequence[NDArray[np.integ
     """
     size = len(ranks)
     scores = np.full(len(others), NAN)
-    if size < 2 or not np.isfinite(ranks[0]):
+    if size < 2 or not len(others) or not np.isfinite(ranks[0]):
         return scores
-    n_levels = max((int(other.max()) for other in others), default=0) + 1
+    n_levels = 1 + int(others.max() if isinstance(others, np.ndarray) else max(other.max() for other in others))
     n_blocks = min(size, BLOCKS)
     # An entry's cell in the table of blocks by levels is base + level. Ranks 1, 2, 3 in three blocks and with two
     # levels have the bases 0, 2, 4.
     base = _blocks(ranks)
     base *= n_levels
-    for index, other in enumerate(others):
-        table = np.zeros(n_blocks * n_levels)
+    # Where there are few entries, the tables of many vectors are filled at a time.
+    n_cells = n_blocks * n_levels
+    step = max(1, TABLES // max(size, n_cells))
+    for first in range(0, len(others), step):
+        some = others[first][None] if step == 1 else np.asarray(others[first : first + step])
+        table, number = np.zeros(len(some) * n_cells), np.arange(len(some))[:, None] * n_cells
         for piece in pieces(size):
-            table += np.bincount(np.add(base[piece], other[piece], dtype=np.int64), minlength=len(table))
-        later = table.reshape(n_blocks, n_levels)
-        scores[index] = _concordance_across(np.cumsum(later, axis=0) - later, later)
+            cells = np.add(base[piece], some[:, piece], dtype=np.int64)
+            cells += number
+            table += np.bincount(cells.ravel(), minlength=len(table))
+        later = table.reshape(len(some), n_blocks, n_levels)
+        scores[first : first + step] = _concordance_across(np.cumsum(later, axis=1) - later, later)
     return np.asarray(scores / (size * (size - 1) / 2))
 
 
@@ -229,10 +245,10 @@ def _concordance_of_few(levels: NDArray[np.integer], top: int) -> float:
     score -= n_padded * (BLOCK_ENTRIES - n_padded)
     codes = padded + np.repeat(np.arange(n_blocks) * (top + 2), BLOCK_ENTRIES)
     totals = np.bincount(codes, minlength=n_blocks * (top + 2)).reshape(n_blocks, top + 2)[:, :-1].astype(np.float64)
-    return score + _concordance_across(np.cumsum(totals, axis=0) - totals, totals)
+    return score + float(_concordance_across(np.cumsum(totals, axis=0) - totals, totals))
 
 
-def _concordance_across(earlier: Floats, later: Floats) -> float:
+def _concordance_across(earlier: Floats, later: Floats) -> Floats:
     """Concordant minus discordant pairs of earlier with later entries, both given as counts of each level, row by row.
 
     For counts [1, 1] before [0, 2], levels 0 and 1 before 1 and 1: two pairs rise, two are level, and the result is 2.
@@ -240,4 +256,4 @@ def _concordance_across(earlier: Floats, later: Floats) -> float:
     below = np.cumsum(earlier, axis=-1)
     above = below[..., -1:] - below
     below -= earlier
-    return float(np.vdot(later, below - above))
+    return np.asarray(np.einsum("...bl,...bl->...", later, below - above))

@@ -12,6 +12,9 @@ import numpy as np
 from featlab.compiled import jit
 
 CELL = 16  # levels of a cell, the members of which are counted up in a stretch
+LANES = 4  # counts of 16 bits in a word
+FEW_CODES = 2 * LANES  # that `one_by_one_of_few` takes
+FEW_ENTRIES = 1 << 15  # so many of which it takes: twice their number is below 2^16
 
 
 @jit
@@ -182,5 +185,35 @@ def one_by_one(first: Any, second: Any, runs: Any, codes: Any, orders: Any, n_co
                 for other in range(n_cells):
                     before[other] += other > cell
             begin = end
+        scores[number] = score
+    return scores
+
+
+@jit
+def one_by_one_of_few(first: Any, second: Any, runs: Any, codes: Any, orders: Any, n_codes: int) -> Any:
+    """Count as `one_by_one` does, with up to `FEW_CODES` codes and `FEW_ENTRIES` entries: all counts are in two words.
+
+    The lane of each code holds the entries so far with a lower one, and again those up to it: less all entries so far,
+    this is what an entry adds to the score. Those of the same run wait until it ends.
+    """
+    scores = np.zeros(len(orders), np.int64)
+    lane, none = np.uint64((1 << 16) - 1), np.uint64(0)
+    added = np.zeros((n_codes, 2), np.uint64)
+    for code in range(n_codes):
+        for other in range(code, n_codes):
+            added[code, other // LANES] += np.uint64(1 + (other > code)) << np.uint64(16 * (other % LANES))
+    for number in range(len(orders)):
+        order = orders[number]
+        low, high, low_of_run, high_of_run = none, none, none, none
+        score, begin = np.int64(0), 0
+        for entry in range(len(runs)):
+            if entry > 0 and runs[entry] != runs[entry - 1]:
+                low, high, low_of_run, high_of_run = low + low_of_run, high + high_of_run, none, none
+                begin = entry
+            code = codes[order[first[entry]], order[second[entry]]]
+            counts = low if code < LANES else high
+            score += np.int64((counts >> np.uint64(16 * (code % LANES))) & lane) - begin
+            low_of_run += added[code, 0]
+            high_of_run += added[code, 1]
         scores[number] = score
     return scores

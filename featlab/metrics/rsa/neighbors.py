@@ -82,7 +82,9 @@ def nearest_neighbor_distance(nearest: Ints, taxonomy: TiedDistances, orders: In
     first, second = nearest
     n_classes = orders.shape[1]
     if len(first) == n_classes:  # without ties: the classes in order, one neighbour each
-        return np.asarray(taxonomy.values[taxonomy.codes[orders, orders[:, second]]].mean(axis=1))
+        cells = orders * n_classes
+        cells += orders.take(second, axis=1)
+        return np.asarray(taxonomy.values.take(taxonomy.codes.take(cells)).mean(axis=1))
     weights = _weights(first, n_classes) / n_classes
     return np.concatenate(
         [

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from featlab.compiled import loops
 from featlab.typing import NAN, Floats
 
 SORTED_AT_ONCE = 1 << 24  # entries; the order that a sort gives takes 8 bytes an entry
@@ -66,12 +67,20 @@ def _counted_ranks(values: NDArray[np.float32]) -> NDArray[np.float32]:
     less (count - 1) / 2 are the mean ranks, 1 and 2.5, which each entry looks up by its value.
     """
     ranks = np.empty(len(values), np.float32)
+    compiled = loops("featlab.metrics.rsa.rank_loops", len(values))
     spans = np.zeros(1 << (32 - SPAN_BITS), np.int64)
-    for piece in pieces(len(values)):
-        spans += np.bincount(_sortable(values[piece]) >> SPAN_BITS, minlength=len(spans))
+    if compiled:
+        bits = np.ascontiguousarray(values).view(np.uint32)
+        compiled.count_spans(bits, np.uint32(SPAN_BITS), spans)
+    else:
+        for piece in pieces(len(values)):
+            spans += np.bincount(_sortable(values[piece]) >> SPAN_BITS, minlength=len(spans))
     # Ranks of a span begin after all entries of lower spans.
     before = np.cumsum(spans) - spans
     for span in np.flatnonzero(spans > COUNTED_FROM):
+        if compiled:
+            compiled.rank_span(bits, np.uint32(SPAN_BITS), np.uint32(span), before[span], ranks)
+            continue
         counts = np.zeros(1 << SPAN_BITS, np.int64)
         for piece in pieces(len(values)):
             keys = _sortable(values[piece])
@@ -81,6 +90,8 @@ def _counted_ranks(values: NDArray[np.float32]) -> NDArray[np.float32]:
             keys = _sortable(values[piece])
             inside = keys >> SPAN_BITS == span
             ranks[piece][inside] = mean[keys[inside] & (len(counts) - 1)]
+    if not ((spans > 0) & (spans <= COUNTED_FROM)).any():
+        return ranks
     # Entries of spans with few of them are sorted, all together. Their ranks among themselves lack the entries of the
     # counted spans below them, which are added.
     rare = [

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from featlab.typing import NAN, Floats, Ints
 
 ROWS_AT_ONCE = 256  # of the square table
+SAME_UNIT = 1e-14  # difference of standardized values, of length one over all pairs, up to which they are the same
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,23 @@ class TiedDistances:
             entries += np.bincount(self.codes[start : start + ROWS_AT_ONCE].ravel(), minlength=len(entries))
         # The table holds each pair twice, and each class with itself once.
         return np.asarray((entries - np.bincount(np.diagonal(self.codes), minlength=len(entries))) // 2, np.int64)
+
+    def alike(self, other: TiedDistances) -> bool:
+        """Tell whether others are the same but for a factor, so that what correlates with them is the same.
+
+        Paths between leaves at one depth are twice as long as their common ancestor is high.
+
+        Examples
+        --------
+        >>> path = TiedDistances.of(np.array([[0, 2, 4], [2, 0, 4], [4, 4, 0]]))
+        >>> path.alike(TiedDistances.of(np.array([[0, 1, 2], [1, 0, 2], [2, 2, 0]])))
+        True
+        """
+        return (
+            np.array_equal(self.counts, other.counts)
+            and np.allclose(self.units, other.units, rtol=0, atol=SAME_UNIT)
+            and np.array_equal(self.codes, other.codes)
+        )
 
     @cached_property
     def pairs(self) -> NDArray[np.unsignedinteger]:

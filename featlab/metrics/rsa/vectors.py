@@ -90,7 +90,7 @@ class CopheneticVector:
 
     def __init__(self, tree: Floats) -> None:
         tree = levelled(tree)
-        layout = dendrogram(tree)
+        self.layout = layout = dendrogram(tree)
         self.n_classes = len(layout.order)
         self.positions = np.argsort(layout.order)  # of the classes among the leaves
         self.ancestors = layout.ancestors

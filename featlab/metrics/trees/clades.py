@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -186,6 +186,23 @@ class CladeChains:
 
 
 @dataclass(frozen=True)
+class GroupedClades:
+    """Label spaces whose groups of several classes are clades.
+
+    Attributes
+    ----------
+    spaces
+        Group of each class by the name of the space.
+    starts, numbers
+        Numbers of the spaces that each clade is a group of, from its start on; in the order of `CladeChains`.
+    """
+
+    spaces: Mapping[str, Ints]
+    starts: NDArray[np.uint32]
+    numbers: NDArray[np.uint32]
+
+
+@dataclass(frozen=True)
 class Clades:
     """Clades of a taxonomy that is a tree: the distinct sets of at least two classes below its nodes, small to large.
 
@@ -214,9 +231,9 @@ class Clades:
         return np.searchsorted(np.unique(self.heights), self.heights)
 
     @cached_property
-    def chains(self) -> CladeChains:
-        """The clades as compiled walks take them."""
-        n_clades, n_classes = self.members.shape
+    def _walk(self) -> tuple[list[int], list[int]]:
+        """The clades in the order of compiled walks, each before those in it, and their depths."""
+        n_clades = len(self.members)
         children: list[list[int]] = [[] for _ in range(n_clades)]
         for clade, parent in enumerate(self.parents.tolist()):
             children[parent].append(clade)
@@ -228,6 +245,13 @@ class Clades:
             order.append(clade)
             depths.append(depth)
             pending += [(child, depth + 1) for child in children[clade]]
+        return order, depths
+
+    @cached_property
+    def chains(self) -> CladeChains:
+        """The clades as compiled walks take them."""
+        n_classes = self.members.shape[1]
+        order, depths = self._walk
         of_class, chains = np.nonzero(self.members[order].T)
         above = np.append(self.ranks[self.parents], self.ranks[-1] + 1)
         arrays = (
@@ -239,6 +263,24 @@ class Clades:
             above[order],
         )
         return CladeChains(*(np.asarray(array, np.uint32) for array in arrays))
+
+    def grouped(self, spaces: Mapping[str, Ints]) -> GroupedClades:
+        """Find the label spaces whose groups of several classes are clades, but not the set of all classes."""
+        order = self._walk[0]
+        places = {self.members[clade].tobytes(): place for place, clade in enumerate(order) if place}
+        of_clade: list[list[int]] = [[] for _ in order]
+        kept: dict[str, Ints] = {}
+        for name, labels in spaces.items():
+            groups = labels == np.flatnonzero(np.bincount(labels) > 1)[:, None]
+            found = [places.get(members.tobytes()) for members in groups]
+            known = [place for place in found if place is not None]
+            if len(known) == len(found):
+                for place in known:
+                    of_clade[place].append(len(kept))
+                kept[name] = labels
+        numbers = [number for of_place in of_clade for number in of_place]
+        starts = np.append(0, np.cumsum([len(of_place) for of_place in of_clade]))
+        return GroupedClades(kept, starts.astype(np.uint32), np.array(numbers, np.uint32))
 
 
 def clades(members: Bools, heights: Floats) -> Clades:
@@ -257,11 +299,12 @@ def clades(members: Bools, heights: Floats) -> Clades:
     >>> found.members.astype(int).tolist(), found.parents.tolist()
     ([[0, 1, 1], [1, 1, 1]], [1])
     """
-    members, heights = members[members.sum(axis=1) > 1], heights[members.sum(axis=1) > 1]
+    sizes = np.count_nonzero(members, axis=1)
+    members, heights, sizes = members[sizes > 1], heights[sizes > 1], sizes[sizes > 1]
     # `np.unique` gives the first of equal rows, so with the rows in order of height it gives the lowest node.
     by_height = np.argsort(heights, kind="stable")
-    lowest = by_height[np.unique(members[by_height], axis=0, return_index=True)[1]]
-    kept = lowest[np.lexsort((lowest, members[lowest].sum(axis=1)))]
+    lowest = by_height[np.unique(np.packbits(members, axis=1)[by_height], axis=0, return_index=True)[1]]
+    kept = lowest[np.lexsort((lowest, sizes[lowest]))]
     members, heights = members[kept], heights[kept]
     # The clades that hold a class form a chain, small to large, so the next of them is the parent, whichever class of
     # the clade is asked. For {1, 2}, {0, 3}, {0, 1, 2, 3}: the next to hold class 1 after clade 0 is clade 2.

@@ -87,6 +87,11 @@ class Dendrogram:
         """The lowest common ancestors of its leaves."""
         return LowestCommonAncestors(self.splits)
 
+    @cached_property
+    def shares(self) -> Floats:
+        """One over the number of leaves of each merge, shape (n_classes - 1,)."""
+        return np.asarray(1 / (self.stops - self.starts))
+
 
 def dendrogram(tree: Floats) -> Dendrogram:
     """Lay out a SciPy linkage matrix of shape (n_classes - 1, 4).

@@ -18,7 +18,7 @@ from scipy.spatial.distance import squareform
 
 from featlab.metrics.rsa.ranks import SORTED_AT_ONCE
 from featlab.metrics.trees.dendrogram import dendrogram
-from featlab.metrics.trees.linkage import Method, linkage_tree
+from featlab.metrics.trees.linkage import Method, linkage_trees
 from featlab.metrics.trees.ties import Ties, tie_starts
 from featlab.typing import Floats
 
@@ -91,7 +91,7 @@ def drawn_trees(ties: Ties, metric: str, method: Method, keys: Keys, n_draws: in
         noise = pair_noise(keys, draw)
         noise *= tolerance
         noise += ties.distances
-        trees.append(linkage_tree(noise, metric, method))
+        trees.append(linkage_trees(noise, metric, (method,))[method])
     if method == "ward" and metric == "cosine":
         # Heights are Euclidean distances of means at unit length, sqrt(2 d), and the tolerance grows accordingly.
         tolerance = np.sqrt(2 * (ties.distances + tolerance)) - np.sqrt(2 * ties.distances)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 import scipy.cluster.hierarchy
+from scipy.spatial.distance import num_obs_y
 
+from featlab.compiled import loops
 from featlab.errors import OptionError
 from featlab.messages import near_names
 from featlab.metrics.pairwise import squared_distances
+from featlab.threads import over_threads
 from featlab.typing import Floats
 
 METRICS = ("euclidean", "cosine")
 # Rounding of float64 in heights, in units of eps, the number of merges and the tree's height: a height is a mean of as
 # many distances. Heights that distances known to float32 cannot tell apart are made one where the tree is built.
 SAME_HEIGHT = 16 * float(np.finfo(np.float64).eps)
+CHAINED = 1 << 22  # distances from which on trees are built by compiled loops, in half the time of SciPy's or less
 Method = Literal["average", "ward", "single", "complete"]
 LINKAGES: tuple[Method, ...] = ("average", "ward", "single", "complete")
 
@@ -98,10 +103,49 @@ def linkage_tree(distances: Floats, metric: str, method: Method) -> Floats:
         raise OptionError(
             f"unknown linkage {method!r}{near_names(method, LINKAGES)}: choose from {', '.join(LINKAGES)}."
         )
+    compiled = _chains(distances, method)
+    if compiled or (method == "ward" and metric == "cosine"):
+        distances = distances.copy()
+    return _merged(distances, metric, method, compiled)
+
+
+def linkage_trees(distances: Floats, metric: str, methods: Sequence[Method]) -> dict[Method, Floats]:
+    """Trees by several methods, two at a time, each as `linkage_tree` gives it; distances are overwritten.
+
+    Examples
+    --------
+    >>> list(linkage_trees(np.array([1.0, 9.0, 8.0]), "euclidean", ("average", "ward")))
+    ['average', 'ward']
+    """
+    trees: dict[Method, Floats] = {}
+    for first in range(0, len(methods), 2):
+        few = methods[first : first + 2]
+        # The last of all takes the distances themselves, not a copy.
+        copies = [distances.copy() for _ in methods[first : first + 2][: len(methods) - first - 1]]
+        work = [(method, _chains(distances, method)) for method in few]
+        own = [*copies, distances][: len(few)]
+        made = over_threads(lambda part: _merged(part[0], metric, *part[1]), list(zip(own, work, strict=True)))
+        trees |= zip(few, made, strict=True)
+    return trees
+
+
+def _chains(distances: Floats, method: Method) -> Any:
+    """Compiled loops for many distances: average, Ward's and complete linkage are theirs."""
+    if len(distances) < CHAINED or method == "single":
+        return None
+    return loops("featlab.metrics.trees.chain_loops", len(distances))
+
+
+def _merged(distances: Floats, metric: str, method: Method, compiled: Any) -> Floats:
+    """Build one tree; distances may be overwritten."""
     if method == "ward" and metric == "cosine":
-        distances = 2 * distances
+        distances *= 2
         np.sqrt(distances, out=distances)
-    return np.asarray(scipy.cluster.hierarchy.linkage(distances, method))
+    if compiled is None:
+        return np.asarray(scipy.cluster.hierarchy.linkage(distances, method))
+    pairs, heights = compiled.merges(distances, num_obs_y(distances), method == "ward", method == "complete")
+    order = np.argsort(heights, kind="stable")
+    return np.asarray(compiled.numbered(pairs[order], heights[order]))
 
 
 def cophenetic_distances(tree: Floats) -> Floats:

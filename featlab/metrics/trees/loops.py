@@ -38,6 +38,14 @@ def hand_out(order: Any, classes: Any, starts: Any, sets: Any, begins: Any, ends
 
 
 @jit
+def start_table(meeting: Any, levels: Any, pairs: Any, rank: Any) -> None:
+    """Start the table of pairs by level and height with those of all classes, which have this rank."""
+    meeting[:] = 0
+    for merge in range(len(pairs)):
+        meeting[levels[merge], rank] += pairs[merge]
+
+
+@jit
 def compare_pairs(meeting: Any, earlier: Any) -> Any:
     """Count pairs of pairs that are ordered alike and otherwise, from their table by level and height."""
     top = meeting.shape[1] - 1
@@ -59,11 +67,21 @@ def compare_pairs(meeting: Any, earlier: Any) -> Any:
 
 
 @jit
+def add_up(triples: Any, shares: Any, sums: Any) -> None:
+    """Add up the triples of each space, each times the share of its merge, and forget them."""
+    for space in range(len(triples)):
+        for merge in range(len(shares)):
+            sums[space] += triples[space, merge] * shares[merge]
+    triples[:] = 0
+
+
+@jit
 def clade_counts(
     table: Any,
     powers: Any,
     lengths: Any,
     sizes: Any,
+    pairs: Any,
     levels: Any,
     classes: Any,
     orders: Any,
@@ -73,10 +91,15 @@ def clade_counts(
     depths: Any,
     ranks: Any,
     ranks_above: Any,
+    space_starts: Any,
+    spaces: Any,
+    shares: Any,
     n_depths: int,
     n_levels: int,
     n_ranks: int,
+    n_spaces: int,
     n_ranked: int,
+    n_grouped: int,
 ) -> Any:
     """Count, for each order of the classes, what scores against a taxonomy are made of.
 
@@ -84,18 +107,22 @@ def clade_counts(
     ----------
     table, powers, lengths
         Of the lowest common ancestors in the dendrogram.
-    sizes, levels
-        Number of leaves and level of each merge.
+    sizes, pairs, levels
+        Number of leaves of each merge, of pairs that meet there, and its level.
     classes
         Classes of the leaves.
     orders
         Shape (n_orders, n_classes).
     starts, chains, begins, depths, ranks, ranks_above
         Of `clades.CladeChains`.
-    n_depths, n_levels, n_ranks
-        Numbers of depths, of levels and, with one above all, of ranks.
-    n_ranked
-        Number of orders for which pairs are compared by heights.
+    space_starts, spaces
+        Of `clades.GroupedClades`: label spaces whose groups the clades are, those of a clade at its start.
+    shares
+        One over the number of leaves of each merge.
+    n_depths, n_levels, n_ranks, n_spaces
+        Numbers of depths, of levels, of ranks, with one above all, and of label spaces.
+    n_ranked, n_grouped
+        Numbers of orders for which pairs are compared by heights, and for which label spaces are looked at.
 
     Returns
     -------
@@ -105,11 +132,14 @@ def clade_counts(
         Clades that are clusters, without the set of all classes.
     concordant, discordant
         Pairs of pairs of classes, ordered alike and otherwise in both trees.
+    within
+        Sum, over the pairs of classes of one group, of its share of the leaves below their merge, by label space.
     """
     n_orders, n_classes = orders.shape
     n_clades = len(depths)
     conflicts, recovered = np.zeros(n_orders, np.int64), np.zeros(n_orders, np.int64)
     concordant, discordant = np.zeros(n_ranked), np.zeros(n_ranked)
+    within, triples = np.zeros((n_spaces, n_grouped)), np.zeros((n_spaces, n_classes), np.int64)
     leaves, ends = np.empty(len(chains), np.uint32), np.empty(n_clades, np.uint32)
     open_merges, open_members = np.empty(n_classes, np.uint32), np.empty(n_classes, np.int64)
     # Leaves below the merges, of the clades on the way down. Of the set of all classes, and around it, they are all.
@@ -119,15 +149,14 @@ def clade_counts(
         below[1, place] = sizes[place]
     meeting, earlier = np.zeros((n_levels, n_ranks)), np.empty(n_ranks)
     for number in range(n_orders):
-        ranked = number < n_ranked
+        ranked, grouped = number < n_ranked, number < n_grouped
         hand_out(orders[number], classes, starts, chains, begins, ends, leaves)
         conflict, whole = np.int64(0), np.int64(0)
         if ranked:
-            for level in range(n_levels):
-                for rank in range(n_ranks):
-                    meeting[level, rank] = 0
-        # The set of all classes, which is the first, resolves no triplet.
-        for clade in range(0 if ranked else 1, n_clades):
+            start_table(meeting, levels, pairs, ranks[0])
+        # The set of all classes, which is the first, has the same pairs in every order, and resolves no triplet.
+        for clade in range(1, n_clades):
+            own_spaces = spaces[space_starts[clade] : space_starts[clade + 1] if grouped else space_starts[clade]]
             own = leaves[begins[clade] : begins[clade + 1]]
             own_below, above = below[depths[clade] + 1], below[depths[clade]]
             n_open = 0
@@ -144,8 +173,9 @@ def clade_counts(
                     members += left
                     own_below[closed] = members
                     conflict += product * (above[closed] - members)
-                    if clade > 0 and members == len(own):
-                        whole += members == sizes[closed]
+                    for space in own_spaces:
+                        triples[space, closed] += product * members
+                    whole += (members == len(own)) & (members == sizes[closed])
                     if ranked:
                         meeting[levels[closed], ranks[clade]] += product
                         meeting[levels[closed], ranks_above[clade]] -= product
@@ -154,7 +184,9 @@ def clade_counts(
         conflicts[number], recovered[number] = conflict, whole
         if ranked:
             concordant[number], discordant[number] = compare_pairs(meeting, earlier)
-    return conflicts, recovered, concordant, discordant
+        if grouped:
+            add_up(triples, shares, within[:, number])
+    return conflicts, recovered, concordant, discordant, within
 
 
 @jit
@@ -252,16 +284,16 @@ def cell_sizes(members: Any, begins: Any, labels: Any, orders: Any, n_groups: in
     ndarray of shape (n_orders, n_sizes)
     """
     sizes = np.zeros((len(orders), n_sizes), np.int64)
-    cell = np.zeros(n_groups, np.int64)
+    cell, groups = np.zeros(n_groups, np.int64), np.empty(len(members), labels.dtype)
     for number in range(len(orders)):
         order, of_order = orders[number], sizes[number]
         for cluster in range(len(begins) - 1):
             own = members[begins[cluster] : begins[cluster + 1]]
             for place in range(len(own)):
-                cell[labels[order[own[place]]]] += 1
-            for place in range(len(own)):
-                group = labels[order[own[place]]]
-                if cell[group] > 0:
-                    of_order[cell[group]] += 1
-                    cell[group] = 0
+                groups[place] = labels[order[own[place]]]
+                cell[groups[place]] += 1
+            for place in range(len(own)):  # each cell counts once, and then as an empty one
+                of_order[cell[groups[place]]] += 1
+                cell[groups[place]] = 0
+        of_order[0] = 0
     return sizes

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from scipy.special import gammaln, xlogy
 
@@ -81,22 +83,33 @@ def expected_information(sizes: Ints, others: Ints) -> float:
     0.231
     """
     total = int(sizes.sum())
-    factorials = gammaln(np.arange(total + 1) + 1.0)
-    distinct, counts = np.unique(sizes[sizes > 0], return_counts=True)
-    across, repeats = np.unique(others[others > 0], return_counts=True)
-    expected = 0.0
-    for size, count in zip(distinct, counts, strict=True):
-        cell = np.arange(1, size + 1)[:, None]
-        possible = (cell <= across) & (cell >= size + across - total)
-        rest, spare = np.maximum(across - cell, 0), np.maximum(total - size - across + cell, 0)
-        logs = (
-            (factorials[size] + factorials[across] + factorials[total - size] + factorials[total - across])
-            - (factorials[total] + factorials[cell] + factorials[size - cell] + factorials[rest])
-            - factorials[np.minimum(spare, total)]
-        )
-        terms = np.where(possible, np.exp(logs), 0) * cell / total * np.log(total * cell / (size * across))
-        expected += float(count * (terms.sum(axis=0) * repeats).sum())
-    return expected
+    factorials = _log_factorials(total)
+    (distinct, counts), (across, repeats) = _repeated(sizes), _repeated(others)
+    # All possible cells of one cluster of each size lie below each other: sizes 1 and 3 have the cells 1, 1, 2, 3.
+    size, count = np.repeat(distinct, distinct)[:, None], np.repeat(counts, distinct)
+    cell = np.arange(1, len(size) + 1)[:, None] - np.repeat(np.cumsum(distinct) - distinct, distinct)[:, None]
+    possible = (cell <= across) & (cell >= size + across - total)
+    rest, spare = np.maximum(across - cell, 0), np.maximum(total - size - across + cell, 0)
+    logs = (
+        (factorials[size] + factorials[across] + factorials[total - size] + factorials[total - across])
+        - (factorials[total] + factorials[cell] + factorials[size - cell] + factorials[rest])
+        - factorials[np.minimum(spare, total)]
+    )
+    terms = np.where(possible, np.exp(logs), 0) * cell / total * np.log(total * cell / (size * across))
+    return float(count @ (terms @ repeats))
+
+
+@lru_cache(maxsize=8)
+def _log_factorials(largest: int) -> Floats:
+    return np.asarray(gammaln(np.arange(largest + 1) + 1.0))
+
+
+def _repeated(sizes: Ints) -> tuple[Ints, Ints]:
+    """Distinct sizes above 0, and how often each occurs."""
+    counts = np.bincount(sizes)
+    counts[0] = 0
+    distinct = np.flatnonzero(counts)
+    return distinct, counts[distinct]
 
 
 def _pairs_within(sizes: Ints) -> float:

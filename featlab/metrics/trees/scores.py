@@ -13,14 +13,16 @@ from dataclasses import fields
 import numpy as np
 
 from featlab.compiled import loops
-from featlab.metrics.trees.clades import Clades, clade_ancestors, clade_members
+from featlab.metrics.trees.clades import Clades, GroupedClades, clade_ancestors, clade_members
 from featlab.metrics.trees.dendrogram import Dendrogram
 from featlab.typing import NAN, Floats, Ints
 
 LOOPS = "featlab.metrics.trees.loops"
 
 
-def clade_scores(tree: Dendrogram, taxonomy: Clades, orders: Ints, numbers: Mapping[str, int]) -> dict[str, Floats]:
+def clade_scores(
+    tree: Dendrogram, taxonomy: Clades, orders: Ints, numbers: Mapping[str, int], grouped: GroupedClades | None = None
+) -> tuple[dict[str, Floats], dict[str, Floats]]:
     """Scores of a dendrogram against a taxonomy, each for the first so many orders: one walk counts for all.
 
     Parameters
@@ -30,11 +32,17 @@ def clade_scores(tree: Dendrogram, taxonomy: Clades, orders: Ints, numbers: Mapp
     orders
         Shape (n_orders, n_classes).
     numbers
-        Number of orders by "bakers_gamma", "triplet_agreement" and "clade_recall".
+        Number of orders by "bakers_gamma", "triplet_agreement", "clade_recall" and, with label spaces,
+        "dendrogram_purity".
+    grouped
+        Label spaces whose groups are clades, from `Clades.grouped`: the same walk counts for their purity.
 
     Returns
     -------
-    dict of str to ndarray of shape (number,)
+    scores
+        Against the taxonomy by name, shape (number,) each.
+    purities
+        By label space.
 
     Examples
     --------
@@ -43,31 +51,46 @@ def clade_scores(tree: Dendrogram, taxonomy: Clades, orders: Ints, numbers: Mapp
     >>> taxonomy = clades(np.array([[1, 1, 1, 1], [1, 1, 0, 0]], bool), np.array([2.0, 1]))
     >>> tree = dendrogram(np.array([[0, 2, 1.0, 2], [1, 4, 2.0, 3], [3, 5, 3.0, 4]]))
     >>> clade_scores(tree, taxonomy, np.array([[0, 1, 2, 3], [0, 2, 1, 3]]), {"bakers_gamma": 1, "clade_recall": 2})
-    {'bakers_gamma': array([0.5]), 'clade_recall': array([0., 1.])}
+    ({'bakers_gamma': array([0.5]), 'clade_recall': array([0., 1.])}, {})
     """
     longest = max(numbers.values())
+    grouped = grouped or taxonomy.grouped({})
+    n_grouped = numbers.get("dendrogram_purity", 0)
+    by_name = {"bakers_gamma": bakers_gamma, "triplet_agreement": triplet_agreement, "clade_recall": clade_recall}
+    asked = {name: number for name, number in numbers.items() if name in by_name}
     compiled = loops(LOOPS, longest * int(taxonomy.sizes.sum()))
     if compiled is None:
-        by_name = {"bakers_gamma": bakers_gamma, "triplet_agreement": triplet_agreement, "clade_recall": clade_recall}
-        return {name: by_name[name](tree, taxonomy, orders[:number]) for name, number in numbers.items()}
-    conflicts, recovered, concordant, discordant = compiled.clade_counts(
+        scores = {name: by_name[name](tree, taxonomy, orders[:number]) for name, number in asked.items()}
+        spaces = grouped.spaces.items()
+        return scores, {space: dendrogram_purity(tree, labels, orders[:n_grouped]) for space, labels in spaces}
+    conflicts, recovered, concordant, discordant, within = compiled.clade_counts(
         *tree.ancestors.tables,
         (tree.stops - tree.starts).astype(np.uint32),
+        (tree.splits - tree.starts) * (tree.stops - tree.splits),
         tree.levels.astype(np.uint32),
         tree.order.astype(np.uint32),
         orders[:longest].astype(np.uint32),
         *(getattr(taxonomy.chains, field.name) for field in fields(taxonomy.chains)),
+        grouped.starts,
+        grouped.numbers,
+        tree.shares,
         int(taxonomy.chains.depths.max()) + 1,
         int(tree.levels.max()) + 1,
         int(taxonomy.ranks.max()) + 2,
+        len(grouped.spaces),
         numbers.get("bakers_gamma", 0),
+        n_grouped,
     )
     found = {
         "bakers_gamma": _gamma(concordant, discordant, _have_levels(tree, taxonomy)),
         "triplet_agreement": _agreement(conflicts, _resolved(taxonomy)),
         "clade_recall": _share(recovered, len(taxonomy.parents)),
     }
-    return {name: found[name][:number] for name, number in numbers.items()}
+    purities = {
+        space: _per_pair(of_space, labels)
+        for of_space, (space, labels) in zip(within, grouped.spaces.items(), strict=True)
+    }
+    return {name: found[name][:number] for name, number in asked.items()}, purities
 
 
 def triplet_agreement(tree: Dendrogram, taxonomy: Clades, orders: Ints) -> Floats:
@@ -264,22 +287,31 @@ def dendrogram_purity(tree: Dendrogram, labels: Ints, orders: Ints) -> Floats:
     array([0.583, 0.75 ])
     """
     sizes = np.bincount(labels)
-    total = float((sizes * (sizes - 1) // 2).sum())
-    if total == 0:
+    if sizes.max() < 2:
         return np.full(len(orders), NAN)
-    shares = 1 / (tree.stops - tree.starts)
     # left * right pairs of a group meet in a cluster, which holds left + right of its classes.
     if compiled := loops(LOOPS, orders.size):
         begins = np.concatenate([[0], np.cumsum(sizes)])
         arrays = (tree.order, np.arange(len(labels) + 1), labels, begins, orders)
         triples = compiled.group_triples(*tree.ancestors.tables, *(array.astype(np.uint32) for array in arrays))
-        return np.asarray((triples * shares).sum(axis=1) / total)
-    result = np.empty(len(orders))
+        return _per_pair(_within(triples, tree), labels)
+    within = np.empty(len(orders))
     member = np.argsort(labels, kind="stable")
     for ancestors in clade_ancestors(tree, labels[member], member, orders):
-        n_orders = ancestors.part.stop - ancestors.part.start
+        n_orders, n_merges = ancestors.part.stop - ancestors.part.start, len(tree.shares)
         of_ancestors = ancestors.left * ancestors.right * (ancestors.left + ancestors.right)
-        row = np.repeat(np.arange(n_orders) * len(shares), len(of_ancestors) // n_orders)
-        triples = np.bincount(row + ancestors.merge, of_ancestors, n_orders * len(shares)).reshape(n_orders, -1)
-        result[ancestors.part] = (triples * shares).sum(axis=1)
-    return result / total
+        row = np.repeat(np.arange(n_orders) * n_merges, len(of_ancestors) // n_orders)
+        triples = np.bincount(row + ancestors.merge, of_ancestors, n_orders * n_merges).reshape(n_orders, -1)
+        within[ancestors.part] = _within(triples, tree)
+    return _per_pair(within, labels)
+
+
+def _within(triples: Floats | Ints, tree: Dendrogram) -> Floats:
+    """Sum of triples by merge, each over the size of its cluster; one after the other, as compiled walks add them."""
+    return np.cumsum(triples * tree.shares, axis=1)[:, -1]
+
+
+def _per_pair(within: Floats, labels: Ints) -> Floats:
+    sizes = np.bincount(labels)
+    total = float((sizes * (sizes - 1) // 2).sum())
+    return within / total if total else np.full(len(within), NAN)

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from featlab.metrics.rsa.ranks import SORTED_AT_ONCE
+from featlab.metrics.rsa.ranks import SORTED_AT_ONCE, pieces
 from featlab.statistics.rounding import Rounding
 from featlab.typing import Floats, Ints
 
 NO_AXES = np.zeros(0)
 AROUND = 16  # steps of the tolerance's width, next to it, that tell how many values lie that close by chance
 SAMPLED = 50_000  # values of a long vector whose neighbours are counted, for a first look
+CELLS = 1 << 22  # of equal width, into which the values of a long vector are dealt
 
 
 @dataclass(frozen=True)
@@ -58,15 +59,14 @@ def exact_ties(distances: Floats, rounding: Rounding) -> Ties:
     long = len(distances) > SORTED_AT_ONCE
     # A first look at a sample, for which sorting is all the work: most data have no ties and are done here.
     if not len(rounding.axes) or long:
-        ordered = np.sort(distances)
-        if not _more_than_chance(ordered, rounding):
+        if not _more_than_chance(distances, rounding):
             return Ties(distances)
         if long:
             # One error for all directions: errors along axes would take further vectors over all pairs.
             isotropic = replace(rounding, vector=rounding.whole, axes=NO_AXES)
-            tolerance = isotropic.tolerance(distances)
-            same = ordered[-1] - ordered[0] <= tolerance.min()
-            return Ties(np.full_like(distances, ordered[0]) if same else distances, tolerance)
+            tolerance, least = isotropic.tolerance(distances), distances.min()
+            same = distances.max() - least <= tolerance.min()
+            return Ties(np.full_like(distances, least) if same else distances, tolerance)
     order = np.argsort(distances, kind="stable")
     ordered = distances[order]
     tolerance = rounding.tolerance(ordered, order)
@@ -96,11 +96,45 @@ def exact_ties(distances: Floats, rounding: Rounding) -> Ties:
     return Ties(equalized, within)
 
 
-def _more_than_chance(ordered: Floats, rounding: Rounding) -> bool:
+def _more_than_chance(distances: Floats, rounding: Rounding) -> bool:
     """Tell from a sample whether more values are tied than chance puts within the tolerance."""
-    sample = np.arange(0, len(ordered), max(1, len(ordered) // SAMPLED))
-    near, around = close_values(ordered, replace(rounding, axes=NO_AXES).tolerance(ordered[sample]), sample)
+    isotropic = replace(rounding, axes=NO_AXES)
+    ordered, sample = _around_sample(distances, isotropic)
+    near, around = close_values(ordered, isotropic.tolerance(ordered[sample]), sample)
     return bool(beyond_chance(near.sum(), around.sum()))
+
+
+def _around_sample(distances: Floats, rounding: Rounding) -> tuple[Floats, Ints]:
+    """Sort what is needed to count the neighbours of a sample: of many distances only those in cells that hold some.
+
+    Returns
+    -------
+    ordered
+        Distances, ascending: all those between the first and the last neighbour of each one in the sample.
+    sample
+        Places of the sample, every so many of all distances in ascending order, shape (n_sample,).
+    """
+    sample = np.arange(0, len(distances), max(1, len(distances) // SAMPLED))
+    low, width = distances.min(initial=np.inf), np.ptp(distances) if len(distances) else 0.0
+    if len(distances) <= SORTED_AT_ONCE or not width > CELLS * np.finfo(np.float64).tiny:
+        return np.sort(distances), sample
+    scale = (CELLS - 1) / width
+
+    def cells(piece: slice) -> Ints:
+        return np.asarray((distances[piece] - low) * scale).astype(np.int64)
+
+    counts = np.zeros(CELLS, np.int64)
+    for piece in pieces(len(distances)):
+        counts += np.bincount(cells(piece), minlength=CELLS)
+    first = np.searchsorted(np.cumsum(counts), sample, side="right")
+    # In cells of width 1, a value in cell 5 that reaches 2.5 further has neighbours up to cell 8.
+    tolerance = np.maximum(*(rounding.tolerance(low + (first + end) / scale) for end in (0, 1)))
+    last = first + 2 + np.ceil((1 + AROUND) * tolerance * scale).astype(np.int64)
+    opened = np.bincount(first, minlength=CELLS) - np.bincount(np.minimum(last + 1, CELLS), minlength=CELLS + 1)[:-1]
+    needed = np.cumsum(opened) > 0
+    kept = [distances[piece][needed[cells(piece)]] for piece in pieces(len(distances))]
+    left_out = np.cumsum(np.where(needed, 0, counts))
+    return np.sort(np.concatenate(kept)), sample - left_out[first]
 
 
 def close_values(ordered: Floats, tolerance: Floats, index: Ints) -> tuple[Ints, Ints]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 
@@ -228,8 +229,9 @@ def changes(scored: Sequence[Scored], without: Mapping[tuple[Key, int], LeftOut]
         What the classes are a sample of.
     """
     courses: dict[Key, list[Scored]] = {}
+    key_of = itemgetter(*PLACE, *FAMILY)
     for score in scored:
-        courses.setdefault(tuple(score.row[name] for name in (*PLACE, *FAMILY)), []).append(score)
+        courses.setdefault(key_of(score.row), []).append(score)
     found = []
     for key, course in courses.items():
         ends = _ends(key, course, without)

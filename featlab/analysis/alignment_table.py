@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import groupby
+from operator import itemgetter
 from typing import Any, cast
 
 import numpy as np
@@ -29,6 +30,7 @@ from featlab.threads import over_threads
 from featlab.typing import NAN, Floats
 
 FAMILY = ("metric", "linkage", "taxonomy_distance", "space", "score")
+_family = itemgetter(*FAMILY)
 HELD_RANKS = 250_000_000  # pairs of the snapshots that are judged together: their ranks take up to 2 GB
 THREADED = 100  # classes from which on vectors are scored side by side
 JUDGED = 64_000  # values of nulls at a time
@@ -49,7 +51,8 @@ class Scored:
     @property
     def family(self) -> tuple[object, ...]:
         """Scores corrected together: everything but the epoch, split and layer."""
-        return tuple(self.row[name] for name in FAMILY)
+        found: tuple[object, ...] = _family(self.row)
+        return found
 
 
 def align(summaries: Sequence[SnapshotSummary], reference: Reference) -> list[Scored]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 
 import numpy as np
 
@@ -27,7 +28,7 @@ SUSPECT = 4.0
 THREADED = 1000  # classes from which on taxonomy distances are compared side by side
 
 Comparison = tuple[object, ...]  # the values of these columns
-_COMPARISON = ("epoch", "split", "layer", "metric", "taxonomy_distance")
+_comparison = itemgetter("epoch", "split", "layer", "metric", "taxonomy_distance")
 
 
 def best_shifts(summary: SnapshotSummary, reference: Reference) -> dict[Comparison, tuple[int, float]]:
@@ -114,7 +115,3 @@ def warn_class_order(rows: Sequence[Row], shifts: Mapping[Comparison, tuple[int,
             FeatlabWarning,
             stacklevel=4,
         )
-
-
-def _comparison(row: Row) -> Comparison:
-    return tuple(row[name] for name in _COMPARISON)

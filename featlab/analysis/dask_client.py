@@ -13,6 +13,13 @@ ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
 # Dask lets the C library give each freed array back to the system, and the next one costs a page fault every 4 KB: two
 # thirds of a worker's time. These are the values that glibc itself comes to in a process that it is left alone in.
 ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": 32 << 20, "MALLOC_TRIM_THRESHOLD_": 64 << 20}
+# What Dask looks at many times a second for a dashboard that nobody has open. Scheduler and client are one process, and
+# it did little else.
+SELDOM = {
+    "distributed.admin.tick.interval": "500ms",
+    "distributed.admin.system-monitor.interval": "5s",
+    "distributed.worker.profile.enabled": False,
+}
 
 
 @contextmanager
@@ -42,7 +49,7 @@ def dask_client(
         from distributed import Client, LocalCluster
 
         share = "auto" if memory_limit is None else memory_limit // workers
-        with set({ENVIRONMENT: {**get(ENVIRONMENT), **ALLOCATION}}):
+        with set({ENVIRONMENT: {**get(ENVIRONMENT), **ALLOCATION}, **SELDOM}):
             cluster = LocalCluster(
                 n_workers=workers, threads_per_worker=1, memory_limit=share, dashboard_address=":0", silence_logs=50
             )

@@ -133,7 +133,7 @@ def test_the_sides_of_the_capture_benchmark_store_the_same_features(reduce, tmp_
     import featlab
     from benchmarks import capture
 
-    options = Namespace(samples=6, batch=3, stem="imagenet", reduce=reduce, cuda=False)
+    options = Namespace(samples=6, batch=3, stem="imagenet", reduce=reduce, cuda=False, pixels=32, loaders=0)
     work = capture.workload(options, tmp_path)
     capture.ours(work, tmp_path / "ours")
     capture.append(work, tmp_path / "appended")

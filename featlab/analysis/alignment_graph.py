@@ -161,7 +161,7 @@ class Chunk:
 
     @property
     def _loading(self) -> tuple[Any, ...]:
-        """What shapes of snapshots in the cache are loaded with."""
+        """Arguments that load the shapes of snapshots in the cache."""
         return (*self._statistics.loading, self._join, self._measures, self._engine.cache)
 
     def _source(self, request: Request) -> Kept:

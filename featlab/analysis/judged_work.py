@@ -1,4 +1,4 @@
-"""What the tasks of an analysis are made of: its measures, what snapshots are compared with, and what stays of them."""
+"""The parts of an analysis's tasks: its measures, what snapshots are compared with, and what stays of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a process remembers from one analysis to the next, beside the cache: while it watches a run, it reads less.
+"""Memory of a process from one analysis to the next, beside the cache: while it watches a run, it reads less.
 
 Nothing is remembered but within `remembering`. Things have the names of entries in the cache, which say all that shapes
 them, so nothing that changed is ever taken for what it was. Nobody may change them.

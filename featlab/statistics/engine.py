@@ -180,17 +180,26 @@ class Engine:
         """A function as a node of the graph; `counted` is the number of steps that the bar takes when it is done."""
         run = function if self.client is None else single_blas_thread(function)
         name = f"{f'counted-{counted}-' if counted else ''}{function.__name__.strip('_')}"
+        kinds = self._kinds_of_nodes()
 
         def node(*arguments: Any, **options: Any) -> Delayed:
             key = f"{name}-{uuid.uuid4().hex}"
             # Nodes are found at once where they stand alone; in lists, and in the fields of what has some, Dask seeks
             # them for a millisecond.
-            nodes: list[Delayed] = []
-            call = _Call(run, tuple(_without_nodes(each, nodes) for each in arguments), options)
+            nodes: list[Any] = []
+            call = _Call(run, tuple(_without_nodes(each, kinds, nodes) for each in arguments), options)
             made: Delayed = delayed(call, pure=False, traverse=False)(*nodes, dask_key_name=key)
             return made
 
         return node
+
+    def _kinds_of_nodes(self) -> tuple[type, ...]:
+        """What stands for a result among arguments; on a cluster, futures of earlier graphs do, too (see `Held`)."""
+        if self.client is None:
+            return (Delayed,)
+        from distributed import Future
+
+        return Delayed, Future
 
     def compute(self, tasks: Sequence[Delayed], advance: Advance, workers: int | None = None) -> list[Any]:
         """Run a graph to its results; `advance` hears of the steps of every counted task that is done."""
@@ -299,12 +308,12 @@ class _Call:
         return self.function(*map(filled, self.arguments), **self.options)
 
 
-def _without_nodes(argument: Any, nodes: list[Delayed]) -> Any:
+def _without_nodes(argument: Any, kinds: tuple[type, ...], nodes: list[Any]) -> Any:
     """Take nodes out of an argument, one or a list of some, and leave their places."""
-    if isinstance(argument, Delayed):
+    if isinstance(argument, kinds):
         nodes.append(argument)
         return _Place(len(nodes) - 1)
-    return [_without_nodes(each, nodes) for each in argument] if type(argument) is list else argument
+    return [_without_nodes(each, kinds, nodes) for each in argument] if type(argument) is list else argument
 
 
 def single_blas_thread(function: Callable[P, R]) -> Callable[P, R]:

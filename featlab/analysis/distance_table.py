@@ -40,6 +40,6 @@ def distance_table(summaries: Sequence[SnapshotSummary], names: Sequence[str]) -
     frame = stacked(pieces)
     # pandas takes from its own arrays of strings in a tenth of the time that it needs to find out what objects are
     labels = pd.Series(names).array
-    return frame.assign(
-        **{name: labels.take(frame[name].to_numpy()) for name in ("class_a", "class_b") if name in frame}
-    )
+    for side in ("class_a", "class_b") if pieces else ():
+        frame[side] = labels.take(frame[side].to_numpy())
+    return frame

@@ -40,7 +40,7 @@ def stacked(pieces: Sequence[Columns], *, reverse: bool = False) -> pd.DataFrame
             frame[name] = np.concatenate([values[::step] for values in column])
         else:
             frame[name] = pd.Series([value for values in column for value in values[::step]]).array
-    return pd.DataFrame(frame)
+    return pd.DataFrame(frame, copy=False)  # of arrays that are nobody else's
 
 
 def _is_single(value: object) -> bool:

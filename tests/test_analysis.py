@@ -235,7 +235,7 @@ def test_epochs_splits_and_layers_are_chosen(tmp_path):
         ({"debias": True}, "debias applies to Euclidean"),
         ({"spaces": ["cut2"]}, "'cut2' needs a hierarchy"),
         ({"spaces": {"x": [0, 1]}}, "'x' has 2 groups for 4 classes"),
-        ({"memory_limit": 10_000_000}, "limit of 10 MB cannot hold .* allow 3.. MB"),
+        ({"memory_limit": 10_000_000}, "limit of 10 MB cannot hold .* allow 4.. MB"),
     ):
         with pytest.raises(OptionError, match=message):
             featlab.analyze(path, **{"permutations": 0, **options})

@@ -29,7 +29,7 @@ COUNTED = re.compile(r"counted-(\d+)-")  # the progress bar follows the tasks wh
 KEPT_BYTES = 256 * MIB  # between the passes, where no limit is given
 IN_FLIGHT_BYTES = 1024 * MIB  # of snapshots in one graph, where no limit is given
 START_SECONDS = 120  # for the first worker of a cluster
-PROCESS_BYTES = 320 * MIB  # of a process that has read nothing: the interpreter, the libraries, compiled loops
+PROCESS_BYTES = 384 * MIB  # of a process that has read nothing: the interpreter, the libraries, compiled loops
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from scipy.cluster.hierarchy import cut_tree, linkage
 from scipy.spatial.distance import pdist, squareform
 from sklearn.metrics.cluster import contingency_matrix, expected_mutual_information
 
+from featlab.metrics.bits import bit_counts
 from featlab.metrics.rsa import neighbors
 from featlab.metrics.rsa.tied_distances import TiedDistances
 from featlab.metrics.trees import clades, dendrogram, partitions, scores
@@ -207,9 +208,10 @@ def test_scores_do_not_depend_on_how_many_orders_are_looked_at_together(monkeypa
 def test_bits_are_counted_without_what_numpy_has_since_2(monkeypatch):
     words = np.random.default_rng(0).integers(0, 2**64, 500, dtype=np.uint64)
     expected = [int(word).bit_count() for word in words]
-    assert clades.bit_counts(words).tolist() == expected
+    assert bit_counts(words).tolist() == expected
     monkeypatch.delattr(np, "bitwise_count", raising=False)
-    assert clades.bit_counts(words).tolist() == expected
+    assert bit_counts(words).tolist() == expected
+    assert bit_counts(words.view(np.uint8).reshape(-1, 8)).sum(axis=1).tolist() == expected
 
 
 @given(st.sets(st.integers(0, 400), max_size=60), st.lists(st.integers(0, 401), min_size=1))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from featlab.metrics.bits import bit_counts
 from featlab.typing import NAN, Floats, Ints
 
 ULPS = 4  # a value, the ends of its way and the mark on it are rounded once each
@@ -69,9 +70,6 @@ def chance_accuracy(groups: Ints, counts: Ints, *, summed: bool = False) -> floa
     rows, classes = np.bincount(groups, weights=counts), np.bincount(groups)
     taken = classes == classes.max() if summed else classes  # how often for each group
     return float(rows @ taken / (rows.sum() * taken.sum()))
-
-
-_BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1, dtype=np.uint8)  # of each byte
 
 
 def mistake_severity(
@@ -135,7 +133,7 @@ def hierarchical_scores(
         return NAN, NAN
     counts = np.ones(len(labels), np.int64) if rows is None else rows
     bits, depths = np.packbits(ancestors, axis=1), ancestors.sum(axis=1)
-    shared = float(counts @ _BITS[bits[labels] & bits[predictions]].sum(axis=1, dtype=np.int64))
+    shared = float(counts @ bit_counts(bits[labels] & bits[predictions]).sum(axis=1, dtype=np.int64))
     with np.errstate(invalid="ignore", divide="ignore"):
         precision = np.divide(shared, float(counts @ depths[predictions]))
         recall = np.divide(shared, float(counts @ depths[labels]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import wraps
@@ -182,12 +182,12 @@ class Engine:
         name = f"{f'counted-{counted}-' if counted else ''}{function.__name__.strip('_')}"
         kinds = self._kinds_of_nodes()
 
-        def node(*arguments: Any, **options: Any) -> Delayed:
+        def node(*arguments: Any) -> Delayed:
             key = f"{name}-{uuid.uuid4().hex}"
             # Nodes are found at once where they stand alone; in lists, and in the fields of what has some, Dask seeks
             # them for a millisecond.
             nodes: list[Any] = []
-            call = _Call(run, tuple(_without_nodes(each, kinds, nodes) for each in arguments), options)
+            call = _Call(run, tuple(_without_nodes(each, kinds, nodes) for each in arguments))
             made: Delayed = delayed(call, pure=False, traverse=False)(*nodes, dask_key_name=key)
             return made
 
@@ -295,7 +295,6 @@ class _Call:
 
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
-    options: Mapping[str, Any]
 
     def __call__(self, *results: Any) -> Any:
         """Return what the function does."""
@@ -305,7 +304,7 @@ class _Call:
                 return results[argument.number]
             return [filled(each) for each in argument] if type(argument) is list else argument
 
-        return self.function(*map(filled, self.arguments), **self.options)
+        return self.function(*map(filled, self.arguments))
 
 
 def _without_nodes(argument: Any, kinds: tuple[type, ...], nodes: list[Any]) -> Any:

@@ -10,29 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from featlab.metrics.bits import bit_counts
 from featlab.typing import Bools, Floats, Ints
 
 if TYPE_CHECKING:
     from featlab.metrics.trees.dendrogram import Dendrogram
 
 MEMBERS_AT_ONCE = 20_000  # members of clades, over all orders of a block: their arrays stay in a core's cache
-BITS_OF_BYTE = np.array([number.bit_count() for number in range(256)], np.uint8)
 SINGLE_BIT = np.uint64(1) << np.arange(64, dtype=np.uint64)  # 1, 2, 4, ...: the k-th has bit k alone
-
-
-def bit_counts(words: NDArray[np.uint64]) -> NDArray[np.uint8]:
-    """Number of bits that are set in each word; shape (n,).
-
-    Examples
-    --------
-    >>> bit_counts(np.array([0, 7, 2**63 + 1], np.uint64))
-    array([0, 3, 2], dtype=uint8)
-    """
-    if hasattr(np, "bitwise_count"):
-        return np.asarray(np.bitwise_count(words))
-    # NumPy below 2: byte by byte, from a table.
-    octets = np.ascontiguousarray(words).view(np.uint8).reshape(len(words), 8)
-    return np.asarray(BITS_OF_BYTE.take(octets).sum(axis=1), np.uint8)
 
 
 class BitVector:
